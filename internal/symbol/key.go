@@ -1,0 +1,111 @@
+package symbol
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// Bounds of a key, in bytes. One component must fit a file name with room for a temporary suffix
+// (255 bytes on every file system in use); the whole must stay far below S3's 1,024.
+const (
+	MaxComponent = 200
+	MaxKey       = 512
+)
+
+// ErrInvalidKey is wrapped by every error about a name that cannot be a symbol key.
+var ErrInvalidKey = errors.New("invalid symbol key")
+
+// forbidden are the printable bytes that no component may hold: the path separator, what S3 advises
+// against, and what shells and URLs give a meaning of their own.
+const forbidden = "/\\^`><{}[]#%\"'|"
+
+// A Key addresses one symbol file. Keys are comparable; the zero Key is not valid.
+// The debug id is held in upper case, the other components as they were sent.
+type Key struct {
+	debugFile, debugID, file string
+}
+
+// NewKey makes a Key of three decoded components, or returns an error wrapping [ErrInvalidKey].
+func NewKey(debugFile, debugID, file string) (Key, error) {
+	for _, c := range []string{debugFile, debugID, file} {
+		if err := CheckComponent(c); err != nil {
+			return Key{}, err
+		}
+	}
+	if !isHex(debugID) {
+		return Key{}, fmt.Errorf("%w: %q is not hexadecimal", ErrInvalidKey, debugID)
+	}
+	k := Key{debugFile: debugFile, debugID: strings.ToUpper(debugID), file: file}
+	if n := len(k.String()); n > MaxKey {
+		return Key{}, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrInvalidKey, n, MaxKey)
+	}
+	return k, nil
+}
+
+// ParseKey makes a Key of "<debug file>/<debug id>/<symbol file>", or returns an error wrapping
+// [ErrInvalidKey].
+func ParseKey(name string) (Key, error) {
+	if len(name) > MaxKey {
+		return Key{}, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrInvalidKey, len(name), MaxKey)
+	}
+	parts := strings.Split(name, "/")
+	if len(parts) != 3 {
+		return Key{}, fmt.Errorf("%w: %d components instead of 3", ErrInvalidKey, len(parts))
+	}
+	return NewKey(parts[0], parts[1], parts[2])
+}
+
+// CheckComponent reports whether c may be one component of a key: 1 to [MaxComponent] bytes of
+// printable ASCII without a leading dot and without any of “/ \ ^ ` > < { } [ ] # % " ' |“.
+// The error wraps [ErrInvalidKey].
+func CheckComponent(c string) error {
+	switch {
+	case c == "":
+		return fmt.Errorf("%w: empty component", ErrInvalidKey)
+	case len(c) > MaxComponent:
+		return fmt.Errorf("%w: component of %d bytes, at most %d are allowed", ErrInvalidKey, len(c), MaxComponent)
+	case c[0] == '.':
+		return fmt.Errorf("%w: component with a leading dot", ErrInvalidKey)
+	}
+	for i := range len(c) {
+		if b := c[i]; b < ' ' || b > '~' || strings.IndexByte(forbidden, b) >= 0 {
+			return fmt.Errorf("%w: byte %#02x in a component", ErrInvalidKey, b)
+		}
+	}
+	return nil
+}
+
+func isHex(s string) bool {
+	for i := range len(s) {
+		switch b := s[i]; {
+		case '0' <= b && b <= '9', 'a' <= b && b <= 'f', 'A' <= b && b <= 'F':
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
+
+// DebugFile returns the first component.
+func (k Key) DebugFile() string { return k.debugFile }
+
+// DebugID returns the second component, in upper case.
+func (k Key) DebugID() string { return k.debugID }
+
+// File returns the third component, the symbol file's own name.
+func (k Key) File() string { return k.file }
+
+// IsSym reports whether the key names a Breakpad symbol file (".sym", in any case).
+func (k Key) IsSym() bool {
+	return len(k.file) > 4 && strings.EqualFold(k.file[len(k.file)-4:], ".sym")
+}
+
+// String returns "<debug file>/<debug id>/<symbol file>".
+func (k Key) String() string { return k.debugFile + "/" + k.debugID + "/" + k.file }
+
+// URLPath returns the key with each component escaped for use in a URL's path.
+func (k Key) URLPath() string {
+	return url.PathEscape(k.debugFile) + "/" + url.PathEscape(k.debugID) + "/" + url.PathEscape(k.file)
+}

@@ -1,0 +1,38 @@
+package upload
+
+import (
+	"errors"
+	"time"
+)
+
+// Kinds of failure, tested with errors.Is.
+var (
+	// ErrNotFound: there is no such thing.
+	ErrNotFound = errors.New("not found")
+	// ErrUnavailable: a backing service (storage, database) is down or refuses us. Trying again later may help.
+	ErrUnavailable = errors.New("backing service unavailable")
+	// ErrBusy: this instance has no room. Every error that wraps it is, or wraps, a *BusyError.
+	ErrBusy = errors.New("no room")
+)
+
+// Causes that end an upload's context early, told apart with context.Cause.
+var (
+	// ErrDeadline: processing took longer than the upload's deadline.
+	ErrDeadline = errors.New("the upload's deadline passed")
+	// ErrShutdown: the server is shutting down and has waited long enough.
+	ErrShutdown = errors.New("the server is shutting down")
+	// ErrClientGone: the client closed its connection.
+	ErrClientGone = errors.New("the client hung up")
+)
+
+// A BusyError says what there is no room for, and when to try again.
+type BusyError struct {
+	Reason     string        // one sentence, fit for the client
+	RetryAfter time.Duration // at least a second
+}
+
+// Error returns the reason.
+func (e *BusyError) Error() string { return e.Reason }
+
+// Unwrap returns ErrBusy.
+func (e *BusyError) Unwrap() error { return ErrBusy }

@@ -1,0 +1,43 @@
+package upload
+
+import "context"
+
+// Storage keeps symbol files. Implementations are safe for concurrent use; every method ends soon after
+// its context. A method that fails because storage is unreachable, refuses us, or is overloaded returns
+// an error wrapping [ErrUnavailable], after retries of its own with back-off.
+type Storage interface {
+	// Name is the bucket's name, or the directory's base name.
+	Name() string
+
+	// Stat describes the object at loc, or returns ErrNotFound.
+	Stat(ctx context.Context, loc Location) (Object, error)
+
+	// Put stores body at loc, described by obj (whose Modified it ignores), replacing what is there.
+	// The object becomes visible whole or not at all: after an error, readers see the former object,
+	// the new one (stored, but the answer was lost), or none; never a part or a mixture. Put verifies body's
+	// length and CRC-32 on its way. It may read body more than once, always from the start, and does
+	// not use it after returning.
+	Put(ctx context.Context, loc Location, obj Object, body Body) error
+
+	// Refresh makes the object at loc as new for a retention rule, content unchanged: afterwards its
+	// Modified is now. It returns ErrNotFound where there is none.
+	Refresh(ctx context.Context, loc Location, obj Object) error
+}
+
+// Records keeps what became of uploads. Implementations are safe for concurrent use. A method that fails
+// because the database is unreachable or busy returns an error wrapping [ErrUnavailable].
+type Records interface {
+	// Begin records a new upload, without its end, and assigns u.ID.
+	Begin(ctx context.Context, u *Upload) error
+
+	// Finish records u's end and its files, all of it or nothing, and is durable once it returns nil.
+	// Called again for the same upload it changes nothing.
+	Finish(ctx context.Context, u *Upload) error
+}
+
+// Slots bounds work in progress.
+type Slots interface {
+	// Acquire waits for a slot, to be spent on work of the given cost in bytes for a tenant, and returns a function that gives it
+	// back, to be called once. It fails only with the context's cause.
+	Acquire(ctx context.Context, tenant int64, cost int64) (release func(), err error)
+}
