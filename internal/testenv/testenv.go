@@ -1,0 +1,40 @@
+// Package testenv starts the real servers that tests need: an S3 server, PostgreSQL.
+//
+// scripts/test installs them. Where one is missing, the test that asked for it is skipped, and the skip
+// says how to get it; with CI=true it fails instead.
+package testenv
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// Missing ends the test because something it needs is not installed: as skipped, or as failed where
+// the environment says CI=true. how is a sentence on how to get it.
+func Missing(t testing.TB, what, how string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is missing, and CI skips nothing. %s", what, how)
+	}
+	t.Skipf("%s is missing. %s", what, how)
+}
+
+// Root returns the directory of go.mod.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			t.Fatal("no go.mod above the working directory")
+		}
+		dir = parent
+	}
+}
