@@ -1,0 +1,34 @@
+package upload
+
+import (
+	"context"
+	"time"
+)
+
+// A Report is everything that explains one upload, told once it has ended.
+type Report struct {
+	Upload   Upload                  // as recorded, with its files
+	Declared int64                   // the request's Content-Length; -1 when it had none
+	Status   int                     // the HTTP status it was answered with
+	Phases   map[Phase]time.Duration // how long each phase took; those not reached are missing
+	Phase    Phase                   // the phase it ended in
+	Err      error                   // nil when Completed
+	Stack    []byte                  // of a recovered panic; nil otherwise
+}
+
+// A Phase is a part of an upload's way.
+type Phase string
+
+// The phases, in their order.
+const (
+	PhaseReceive Phase = "receive"
+	PhaseVerify  Phase = "verify"
+	PhasePublish Phase = "publish"
+	PhaseRecord  Phase = "record"
+)
+
+// Observer is told of uploads. Implementations are safe for concurrent use and do not block on a network.
+type Observer interface {
+	// Ended is called once for each upload that Records.Begin was called for, after its end.
+	Ended(ctx context.Context, r *Report)
+}
