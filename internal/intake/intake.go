@@ -1,0 +1,176 @@
+// Package intake reads the body of an upload: multipart/form-data (RFC 7578), as a stream.
+//
+// The first part that is a file is handed on as it arrives; of the other parts only "try" has a meaning,
+// before the file or after it. Nothing is buffered but one part's header and the first bytes of a field,
+// nothing touches the disk, and every further file is read and thrown away.
+//
+// The package does not bound the body: its reader does.
+package intake
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// maxParts bounds the parts of one body. Clients send two.
+	maxParts = 1000
+	// maxName bounds the file's field name, in bytes.
+	maxName = 255
+	// bufferSize is how much is read from the network at once.
+	bufferSize = 256 << 10
+)
+
+var (
+	// ErrNoFile: the body is no multipart form, or has no file in it. Its text is the protocol's.
+	ErrNoFile = errors.New("Must be multipart form data with at least one file") //nolint:staticcheck // the wire protocol's text
+	// ErrMalformed: the body is a multipart form that breaks its own rules, or ends too early.
+	ErrMalformed = errors.New("the multipart form is malformed")
+)
+
+// A Form is what a body held besides the file's content.
+type Form struct {
+	Filename string // the name of the file's field; valid UTF-8 without control characters, at most 255 bytes
+	Try      bool   // there was a non-empty field "try"
+}
+
+// Read reads body to its end, calls file once with the content of the first file part, and returns the form. contentType is the request's.
+//
+// The errors are [ErrNoFile], one that wraps [ErrMalformed], or the first error of body or of file, as it
+// is. After an error body has not been read to its end.
+func Read(body io.Reader, contentType string, file func(io.Reader) error) (Form, error) {
+	mediaType, params, err := mime.ParseMediaType(contentType)
+	if err != nil || mediaType != "multipart/form-data" || params["boundary"] == "" {
+		return Form{}, ErrNoFile
+	}
+	source := &source{r: body}
+	r := reader{parts: multipart.NewReader(bufio.NewReaderSize(untilClosed(source), bufferSize), params["boundary"]), file: file}
+	if err := r.read(); err != nil {
+		if source.err != nil {
+			return Form{}, source.err
+		}
+		return Form{}, err
+	}
+	// The connection can only tell that the client has gone once the body is at its end.
+	if _, err := io.Copy(io.Discard, source); err != nil {
+		return Form{}, err
+	}
+	if !r.found {
+		return Form{}, ErrNoFile
+	}
+	return r.form, nil
+}
+
+// untilClosed makes a body's plain end an io.ErrUnexpectedEOF: a form ends with its closing delimiter, and
+// a multipart.Reader takes one that was cut behind another delimiter for a whole one. The line end stands
+// in for that of a closing delimiter, which is optional.
+func untilClosed(body io.Reader) io.Reader {
+	return io.MultiReader(body, strings.NewReader("\r\n"), cut{})
+}
+
+type cut struct{}
+
+func (cut) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// source remembers the error of the body, so that it is not taken for a fault of the form.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+type reader struct {
+	parts *multipart.Reader
+	file  func(io.Reader) error
+	form  Form
+	found bool
+}
+
+func (r *reader) read() error {
+	for range maxParts {
+		part, err := r.parts.NextRawPart()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			if !r.found && errors.Is(err, io.ErrUnexpectedEOF) {
+				return ErrNoFile
+			}
+			return fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		if err := r.take(part); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: more than %d parts", ErrMalformed, maxParts)
+}
+
+func (r *reader) take(part *multipart.Part) error {
+	content := &content{r: part}
+	switch {
+	case part.FileName() != "" && !r.found:
+		r.found = true
+		r.form.Filename = cleanName(part.FormName())
+		if err := r.file(content); err != nil {
+			return err
+		}
+	case part.FileName() == "" && part.FormName() == "try":
+		if n, err := io.CopyN(io.Discard, content, 1); n > 0 {
+			r.form.Try = true
+		} else if err != io.EOF {
+			return err
+		}
+	}
+	_, err := io.Copy(io.Discard, content)
+	return err
+}
+
+// content is a part's content. It fills the caller's buffer where it can (a multipart part yields at most
+// 4 KiB at once), and tells that a part was cut short in the words of this package.
+type content struct{ r io.Reader }
+
+func (c *content) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		m, err := c.r.Read(p[n:])
+		n += m
+		switch {
+		case err == io.EOF && n > 0:
+			return n, nil // the next call finds the end again
+		case err == io.EOF:
+			return 0, io.EOF
+		case err != nil:
+			return n, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+	}
+	return n, nil
+}
+
+// cleanName makes a client's name fit for records and logs.
+func cleanName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(name, "\uFFFD"))
+	for len(name) > maxName {
+		_, size := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-size]
+	}
+	return name
+}
