@@ -1,0 +1,179 @@
+package config_test
+
+import (
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tecken-upload/internal/config"
+)
+
+func TestServerDefaults(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Server{
+		Process:             config.Process{LogLevel: "info", Instance: host},
+		Spool:               config.Spool{SpoolDir: "data/spool", SpoolHeadroom: 1 << 30},
+		Database:            config.Database{DatabaseURL: "sqlite:data/tecken.db", DatabaseMaxConns: 10},
+		Listen:              "127.0.0.1:8000",
+		MetricsListen:       "127.0.0.1:8001",
+		StorageURL:          "file:data/symbols",
+		PresignExpiry:       15 * time.Minute,
+		UploadTimeout:       5 * time.Minute,
+		ReceiveTimeout:      30 * time.Minute,
+		ReceiveStallTimeout: 30 * time.Second,
+		ReceiveMinRate:      32 << 10,
+		MaxUploadSize:       2 << 30,
+		MaxMemberSize:       8 << 30,
+		MaxExtractedSize:    32 << 30,
+		MaxMembers:          10000,
+		DisallowedSnippets:  config.List{"qcom/proprietary"},
+		CPUSlots:            runtime.GOMAXPROCS(0),
+		StorageSlots:        16,
+		MaxReceiving:        64,
+		TenantUploads:       8,
+		TenantStale:         time.Minute,
+		AdmissionWait:       10 * time.Second,
+		StallAlarm:          time.Minute,
+		DiskFullThreshold:   3,
+		DiskFullWindow:      5 * time.Minute,
+		ShutdownDelay:       5 * time.Second,
+		ShutdownTimeout:     5 * time.Minute,
+		Retention:           2 * 365 * 24 * time.Hour,
+		TryRetention:        30 * 24 * time.Hour,
+		DownloadExtensions:  config.List{".sym", ".pdb", ".dll", ".exe", ".pd_", ".dl_", ".ex_", ".dbg.gz", ".tar.bz2"},
+	}
+	var got config.Server
+	if _, err := parse(&got, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// faulty holds for each variable a value that it must refuse.
+var faulty = variables{
+	"TECKEN_LOG_LEVEL":             "loud",
+	"TECKEN_INSTANCE":              " ",
+	"SENTRY_DSN":                   "https://sentry.example.com/1",
+	"TECKEN_SPOOL_DIR":             " ",
+	"TECKEN_SPOOL_HEADROOM":        "-1",
+	"TECKEN_DATABASE_URL":          "mysql://user:hunter2@host/db",
+	"TECKEN_DATABASE_MAX_CONNS":    "0",
+	"TECKEN_LISTEN":                "localhost",
+	"TECKEN_METRICS_LISTEN":        "localhost:http",
+	"TECKEN_STORAGE_URL":           "s3:///prefix",
+	"TECKEN_STORAGE_PUBLIC_URL":    "cdn.example.com",
+	"TECKEN_PRESIGN_EXPIRY":        "169h",
+	"TECKEN_REDIS_URL":             "redis://:hunter2@%zz",
+	"TECKEN_UPLOAD_TIMEOUT":        "0s",
+	"TECKEN_RECEIVE_TIMEOUT":       "-1s",
+	"TECKEN_RECEIVE_STALL_TIMEOUT": "0s",
+	"TECKEN_RECEIVE_MIN_RATE":      "32KiB",
+	"TECKEN_MAX_UPLOAD_SIZE":       "0",
+	"TECKEN_MAX_MEMBER_SIZE":       "0",
+	"TECKEN_MAX_EXTRACTED_SIZE":    "32GB",
+	"TECKEN_MAX_MEMBERS":           "0",
+	"TECKEN_CPU_SLOTS":             "0",
+	"TECKEN_STORAGE_SLOTS":         "-1",
+	"TECKEN_MAX_RECEIVING":         "many",
+	"TECKEN_TENANT_UPLOADS":        "0",
+	"TECKEN_TENANT_STALE":          "0s",
+	"TECKEN_ADMISSION_WAIT":        "-1s",
+	"TECKEN_STALL_ALARM":           "0s",
+	"TECKEN_DISK_FULL_THRESHOLD":   "0",
+	"TECKEN_DISK_FULL_WINDOW":      "0s",
+	"TECKEN_SHUTDOWN_DELAY":        "-1s",
+	"TECKEN_SHUTDOWN_TIMEOUT":      "-1s",
+	"TECKEN_RETENTION":             "2y",
+	"TECKEN_TRY_RETENTION":         "0s",
+	"TECKEN_UPLOAD_BY_URL_DOMAINS": "a.example.com,https://b.example.com",
+	"TECKEN_DOWNLOAD_EXTENSIONS":   ".sym,pdb",
+	"TECKEN_LEGACY_KEYS":           "perhaps",
+}
+
+func TestServerRefuses(t *testing.T) {
+	for name, value := range faulty {
+		t.Run(name, func(t *testing.T) {
+			_, err := parse(new(config.Server), nil, variables{name: value})
+			if err == nil {
+				t.Fatalf("%q is no fault", value)
+			}
+			if !strings.HasPrefix(err.Error(), name+": ") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q is reported as: %v", value, err)
+			}
+		})
+	}
+}
+
+func TestServerReportsEveryFaultAtOnce(t *testing.T) {
+	_, err := parse(new(config.Server), nil, faulty)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	if got := strings.Count(err.Error(), "\n") + 1; got != len(faulty) {
+		t.Errorf("%d faults instead of %d: %v", got, len(faulty), err)
+	}
+	for name := range faulty {
+		if !strings.Contains(err.Error(), name+": ") {
+			t.Errorf("%s is not reported", name)
+		}
+	}
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a password is shown: %v", err)
+	}
+}
+
+func TestServerTakes(t *testing.T) {
+	for name, value := range map[string]string{
+		"TECKEN_LISTEN":                "[::]:0",
+		"TECKEN_METRICS_LISTEN":        ":8001",
+		"TECKEN_LOG_LEVEL":             "DEBUG",
+		"TECKEN_STORAGE_URL":           "s3://bucket?region=eu-central-1&endpoint=http://127.0.0.1:7070&path_style=true",
+		"TECKEN_DATABASE_URL":          "postgres:///tecken?host=/run/postgresql",
+		"TECKEN_REDIS_URL":             "unix:///run/redis.sock",
+		"TECKEN_RECEIVE_MIN_RATE":      "0/s",
+		"TECKEN_ADMISSION_WAIT":        "0s",
+		"TECKEN_DISALLOWED_SNIPPETS":   "",
+		"TECKEN_UPLOAD_BY_URL_DOMAINS": "a.example.com, b.example.com",
+		"TECKEN_LEGACY_KEYS":           "true",
+		"SENTRY_DSN":                   "https://key@o1.ingest.sentry.io/42",
+		"PORT":                         "5000",
+	} {
+		if _, err := parse(new(config.Server), nil, variables{name: value}); err != nil {
+			t.Errorf("%s=%s: %v", name, value, err)
+		}
+	}
+}
+
+func TestServerNamesPort(t *testing.T) {
+	_, err := parse(new(config.Server), nil, variables{"PORT": "http"})
+	if err == nil || !strings.HasPrefix(err.Error(), "TECKEN_LISTEN: ") || !strings.Contains(err.Error(), "http") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestServerAsDefaultCommand(t *testing.T) {
+	var cli struct {
+		Serve struct{ config.Server }   `cmd:"" default:"withargs" help:"Serve."`
+		List  struct{ config.Database } `cmd:"" help:"List."`
+	}
+	env := variables{"TECKEN_LISTEN": "localhost", "TECKEN_DATABASE_URL": "postgres://host/db"}
+	if _, err := parse(&cli, nil, env); err == nil || !strings.Contains(err.Error(), "TECKEN_LISTEN: ") {
+		t.Errorf("serve: got %v", err)
+	}
+	command, err := parse(&cli, []string{"list"}, env)
+	if err != nil || command != "list" || cli.List.DatabaseURL != "postgres://host/db" {
+		t.Errorf("%s: %v, %+v: settings of another command count", command, err, cli.List)
+	}
+	if _, err := parse(&cli, []string{"--listen=:1", "--cpu-slots=7"}, env); err != nil || cli.Serve.CPUSlots != 7 {
+		t.Errorf("serve by flags: %v, %d", err, cli.Serve.CPUSlots)
+	}
+}

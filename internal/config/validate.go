@@ -1,0 +1,227 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxPresignExpiry is the longest that Signature Version 4 allows.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+const maxPresignExpiry = 7 * day
+
+// Validate reports every fault of the settings, each named by its variable.
+func (p *Process) Validate() error {
+	var f faults
+	f.check("TECKEN_LOG_LEVEL", logLevel(p.LogLevel))
+	f.check("TECKEN_INSTANCE", notEmpty(p.Instance))
+	if p.SentryDSN != "" {
+		f.check("SENTRY_DSN", sentryDSN(p.SentryDSN))
+	}
+	return f.join()
+}
+
+// Validate reports every fault of the settings, each named by its variable.
+func (s *Spool) Validate() error {
+	var f faults
+	f.check("TECKEN_SPOOL_DIR", notEmpty(s.SpoolDir))
+	f.check("TECKEN_SPOOL_HEADROOM", atLeast(s.SpoolHeadroom, 0))
+	return f.join()
+}
+
+// Validate reports every fault of the settings, each named by its variable.
+func (d *Database) Validate() error {
+	var f faults
+	f.check("TECKEN_DATABASE_URL", oneScheme(d.DatabaseURL, "sqlite:", "postgres://", "postgresql://"))
+	f.check("TECKEN_DATABASE_MAX_CONNS", atLeast(d.DatabaseMaxConns, 1))
+	return f.join()
+}
+
+// Validate reports every fault of the settings, each named by its variable.
+func (s *Server) Validate() error {
+	f := faults{s.Process.Validate(), s.Spool.Validate(), s.Database.Validate()}
+	f.check("TECKEN_LISTEN", address(s.Listen))
+	f.check("TECKEN_METRICS_LISTEN", address(s.MetricsListen))
+	s.validateStorage(&f)
+	s.validateTimes(&f)
+	s.validateLimits(&f)
+	f.check("TECKEN_UPLOAD_BY_URL_DOMAINS", hosts(s.UploadByURLDomains))
+	f.check("TECKEN_DOWNLOAD_EXTENSIONS", extensions(s.DownloadExtensions))
+	return f.join()
+}
+
+func (s *Server) validateStorage(f *faults) {
+	f.check("TECKEN_STORAGE_URL", oneScheme(s.StorageURL, "file:", "s3://"))
+	if s.StoragePublicURL != "" {
+		f.check("TECKEN_STORAGE_PUBLIC_URL", oneScheme(s.StoragePublicURL, "https://", "http://"))
+	}
+	if s.RedisURL != "" {
+		f.check("TECKEN_REDIS_URL", oneScheme(s.RedisURL, "redis://", "rediss://", "unix://"))
+	}
+	f.check("TECKEN_PRESIGN_EXPIRY", atLeast(s.PresignExpiry, time.Second), atMost(s.PresignExpiry, maxPresignExpiry))
+}
+
+func (s *Server) validateTimes(f *faults) {
+	for name, d := range map[string]time.Duration{
+		"TECKEN_UPLOAD_TIMEOUT":        s.UploadTimeout,
+		"TECKEN_RECEIVE_TIMEOUT":       s.ReceiveTimeout,
+		"TECKEN_RECEIVE_STALL_TIMEOUT": s.ReceiveStallTimeout,
+		"TECKEN_TENANT_STALE":          s.TenantStale,
+		"TECKEN_STALL_ALARM":           s.StallAlarm,
+		"TECKEN_DISK_FULL_WINDOW":      s.DiskFullWindow,
+		"TECKEN_RETENTION":             s.Retention,
+		"TECKEN_TRY_RETENTION":         s.TryRetention,
+	} {
+		f.check(name, moreThan(d, 0))
+	}
+	f.check("TECKEN_ADMISSION_WAIT", atLeast(s.AdmissionWait, 0))
+	f.check("TECKEN_SHUTDOWN_DELAY", atLeast(s.ShutdownDelay, 0))
+	f.check("TECKEN_SHUTDOWN_TIMEOUT", atLeast(s.ShutdownTimeout, 0))
+}
+
+func (s *Server) validateLimits(f *faults) {
+	for name, n := range map[string]int{
+		"TECKEN_MAX_MEMBERS":         s.MaxMembers,
+		"TECKEN_CPU_SLOTS":           s.CPUSlots,
+		"TECKEN_STORAGE_SLOTS":       s.StorageSlots,
+		"TECKEN_MAX_RECEIVING":       s.MaxReceiving,
+		"TECKEN_TENANT_UPLOADS":      s.TenantUploads,
+		"TECKEN_DISK_FULL_THRESHOLD": s.DiskFullThreshold,
+	} {
+		f.check(name, atLeast(n, 1))
+	}
+	f.check("TECKEN_MAX_UPLOAD_SIZE", moreThan(s.MaxUploadSize, 0))
+	f.check("TECKEN_MAX_MEMBER_SIZE", moreThan(s.MaxMemberSize, 0))
+	f.check("TECKEN_MAX_EXTRACTED_SIZE", moreThan(s.MaxExtractedSize, 0))
+	f.check("TECKEN_RECEIVE_MIN_RATE", atLeast(s.ReceiveMinRate, 0))
+}
+
+// faults collects what is wrong.
+type faults []error
+
+func (f *faults) check(name string, errs ...error) {
+	for _, err := range errs {
+		if err != nil {
+			*f = append(*f, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+}
+
+// join returns the faults as one error, in the order of their names, or nil where there is none.
+func (f *faults) join() error {
+	found := slices.DeleteFunc(*f, func(err error) bool { return err == nil })
+	slices.SortStableFunc(found, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	return errors.Join(found...)
+}
+
+func atLeast[T cmp.Ordered](value, least T) error {
+	if value < least {
+		return fmt.Errorf("is %v, must be %v or more", value, least)
+	}
+	return nil
+}
+
+func moreThan[T cmp.Ordered](value, bound T) error {
+	if value <= bound {
+		return fmt.Errorf("is %v, must be more than %v", value, bound)
+	}
+	return nil
+}
+
+func atMost[T cmp.Ordered](value, most T) error {
+	if value > most {
+		return fmt.Errorf("is %v, must be %v or less", value, most)
+	}
+	return nil
+}
+
+func notEmpty(text string) error {
+	if strings.TrimSpace(text) == "" {
+		return errors.New("is empty")
+	}
+	return nil
+}
+
+func logLevel(name string) error {
+	var l slog.Level
+	if l.UnmarshalText([]byte(name)) != nil {
+		return fmt.Errorf("is %q, must be debug, info, warn or error", name)
+	}
+	return nil
+}
+
+// address checks a host and a port number; the host may be empty, the port 0.
+func address(text string) error {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return fmt.Errorf("is %q, must be <host>:<port>", text)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("port is %q, must be a number up to 65535", port)
+	}
+	return nil
+}
+
+// oneScheme checks that a URL begins in one of the given ways and goes on. What it says never shows
+// the URL, which may hold a password.
+func oneScheme(text string, schemes ...string) error {
+	for _, scheme := range schemes {
+		rest, ok := strings.CutPrefix(text, scheme)
+		if !ok {
+			continue
+		}
+		if rest == "" {
+			return fmt.Errorf("nothing follows %q", scheme)
+		}
+		if strings.HasSuffix(scheme, "//") {
+			return readable(text)
+		}
+		return nil
+	}
+	return fmt.Errorf("must begin with %s", strings.Join(schemes, " or "))
+}
+
+// readable checks what url.Parse says, and the host, save where a path may take its place.
+func readable(text string) error {
+	u, err := url.Parse(text)
+	if err != nil {
+		return errors.New("is not a URL that can be read")
+	}
+	if u.Host == "" && !slices.Contains([]string{"postgres", "postgresql", "unix"}, u.Scheme) {
+		return errors.New("names no host or bucket")
+	}
+	return nil
+}
+
+func sentryDSN(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User.Username() == "" || len(u.Path) < 2 {
+		return errors.New("must be https://<key>@<host>/<project>")
+	}
+	return nil
+}
+
+func hosts(list List) error {
+	for _, host := range list {
+		if strings.ContainsAny(host, "/:*@ ") {
+			return fmt.Errorf("%q is not a host name", host)
+		}
+	}
+	return nil
+}
+
+func extensions(list List) error {
+	for _, extension := range list {
+		if !strings.HasPrefix(extension, ".") || len(extension) < 2 || strings.Contains(extension, "/") {
+			return fmt.Errorf("%q does not begin with a dot", extension)
+		}
+	}
+	return nil
+}
