@@ -1,0 +1,181 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// An Orphan is something in the spool that has no owner.
+type Orphan struct {
+	Name      string        // in the spool
+	Workspace bool          // a workspace, whose owner is dead for certain; otherwise a stray
+	Manifest  *Manifest     // nil where there is none to be read
+	Age       time.Duration // since anything in it last changed; never negative
+	Bytes     int64         // on disk
+
+	dev, ino uint64 // what was found
+}
+
+// Orphans finds what has no owner, in no order and in bounded memory. An entry that can't be examined
+// is yielded with its name and an error, and the search goes on; a workspace in use is not yielded, nor is what is mounted from elsewhere.
+// Where an mtime lies in the future, it is set to now (unless Options.ReadOnly): the age counts from there.
+// What is yielded may be reclaimed at once.
+func (s *Spool) Orphans(ctx context.Context) iter.Seq2[Orphan, error] {
+	return func(yield func(Orphan, error) bool) {
+		dir, err := s.root.Open(".")
+		if err != nil {
+			yield(Orphan{}, fmt.Errorf("list spool: %w", err))
+			return
+		}
+		defer dir.Close()
+		stopped := false
+		err = eachName(ctx, dir, func(name string) bool {
+			o, err := s.examine(ctx, name)
+			if errors.Is(err, errKept) || errors.Is(err, fs.ErrNotExist) {
+				return true
+			}
+			if err != nil {
+				err = fmt.Errorf("examine %q: %w", name, err)
+			}
+			stopped = !yield(o, err)
+			return !stopped
+		})
+		if err != nil && !stopped {
+			yield(Orphan{}, fmt.Errorf("list spool: %w", err))
+		}
+	}
+}
+
+// errKept says that an entry is no orphan.
+var errKept = errors.New("kept")
+
+// examine describes the entry name.
+func (s *Spool) examine(ctx context.Context, name string) (Orphan, error) {
+	o := Orphan{Name: name}
+	if name == markName || name == foundName {
+		return o, errKept
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(s.fdnum(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return o, err
+	}
+	o.dev, o.ino = st.Dev, st.Ino
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		dir, err := s.openDir(s.fdnum(), name)
+		if errors.Is(err, errOtherFS) {
+			return o, errKept
+		}
+		if err != nil {
+			return o, err
+		}
+		defer dir.Close()
+		// Shared, so that two who look don't take each other for the owner.
+		if err := lock(dir, unix.LOCK_SH); errors.Is(err, ErrInUse) {
+			return o, errKept
+		} else if err != nil {
+			return o, err
+		}
+		o.Workspace = isWorkspace(name)
+		o.Manifest = readManifest(dir)
+	}
+	err := s.survey(ctx, &o)
+	return o, err
+}
+
+// survey sets o's age and bytes.
+func (s *Spool) survey(ctx context.Context, o *Orphan) error {
+	now := s.now()
+	var newest time.Time
+	k := &walk{ctx: ctx, spool: s}
+	k.visit = func(at int, name string, st *unix.Stat_t) error {
+		o.Bytes += blocks(st)
+		mtime := time.Unix(st.Mtim.Unix())
+		if mtime.After(newest) {
+			newest = mtime
+		}
+		if mtime.After(now) && !s.opts.ReadOnly {
+			return touch(at, name, now)
+		}
+		return nil
+	}
+	k.entry(s.fdnum(), o.Name, 0)
+	if err := k.err(); err != nil {
+		return err
+	}
+	if newest.IsZero() {
+		return fs.ErrNotExist // it went while we looked
+	}
+	o.Age = max(0, now.Sub(newest))
+	return nil
+}
+
+// touch sets the mtime of an entry.
+func touch(at int, name string, to time.Time) error {
+	ts := unix.NsecToTimespec(to.UnixNano())
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, ts}
+	if err := unix.UtimesNanoAt(at, name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "touch", Path: name, Err: err}
+	}
+	return nil
+}
+
+// Reclaim removes an orphan and all that is in it, and returns how many bytes that freed, also where it fails
+// in the middle. It never follows a symlink, never enters another file system, and goes on past what can't be removed.
+// ErrInUse says that the orphan has an owner after all, or that another thing has its name now. One that is gone
+// already is no error.
+func (s *Spool) Reclaim(ctx context.Context, o Orphan) (freed int64, err error) {
+	freed, err = s.reclaim(ctx, o)
+	if errors.Is(err, fs.ErrNotExist) {
+		return freed, nil
+	}
+	if err != nil {
+		return freed, fmt.Errorf("reclaim %q: %w", o.Name, err)
+	}
+	return freed, nil
+}
+
+func (s *Spool) reclaim(ctx context.Context, o Orphan) (freed int64, err error) {
+	if o.Name == markName || o.Name == foundName || !fs.ValidPath(o.Name) || strings.Contains(o.Name, "/") || o.Name == "." {
+		return 0, fs.ErrInvalid
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(s.fdnum(), o.Name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return 0, err
+	}
+	if st.Dev != o.dev || st.Ino != o.ino {
+		return 0, fmt.Errorf("%w: it is not what was found", ErrInUse)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		if s.opts.ReadOnly {
+			return blocks(&st), nil
+		}
+		return unlink(s.fdnum(), o.Name, &st)
+	}
+	dir, err := s.openDir(s.fdnum(), o.Name)
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	if err := lock(dir, unix.LOCK_EX); err != nil {
+		return 0, err
+	}
+	if err := s.checkSame(dir, o.Name); err != nil {
+		return 0, err
+	}
+	if s.opts.ReadOnly {
+		return o.Bytes, nil
+	}
+	freed, err = s.removeInside(ctx, dir)
+	if err != nil {
+		return freed, err
+	}
+	n, err := unlink(s.fdnum(), o.Name, &st)
+	return freed + n, err
+}

@@ -1,0 +1,205 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A room is what one file may take of the disk.
+type room struct {
+	owner    *Workspace
+	reserved int64 // bytes promised; guarded by Spool.mu
+	gone     bool  // given back for good; guarded by Spool.mu
+	// held is how many of them the file system counts as used. It is raised only after the file system
+	// knows, and read before the disk is measured: bytes on their way count twice, never not at all.
+	held atomic.Int64
+}
+
+// A waiter is a request for room.
+type waiter struct {
+	room        *room
+	least, want int64
+	done        chan struct{} // closed once the request is answered
+	granted     int64         // the answer, set before done is closed
+	err         error         // the answer, where it is no
+}
+
+// reserve promises r between least and want more bytes, and returns how many: want where that fits at
+// once, otherwise least, waiting for it if need be. Live workspaces are served before those to be.
+func (s *Spool) reserve(ctx context.Context, r *room, least, want int64) (int64, error) {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	w := &waiter{room: r, least: least, want: want, done: make(chan struct{})}
+	s.mu.Lock()
+	s.request(w)
+	s.mu.Unlock()
+	return s.await(ctx, w)
+}
+
+// request answers w at once or puts it in line. Called with mu held.
+func (s *Spool) request(w *waiter) {
+	// Room may have come from where nobody tells us; those in line have the first claim to it.
+	s.grant()
+	queue := &s.waiting
+	if w.room.owner.living {
+		queue = &s.growing
+	}
+	free, alone, err := s.measure(w.room.owner)
+	switch first := len(s.growing) == 0 && len(*queue) == 0; {
+	case err != nil:
+		w.answer(0, err)
+	case w.room.gone:
+		w.answer(0, os.ErrClosed)
+	case first && w.least <= free:
+		s.give(w, free)
+	case w.least > alone, s.opts.Wait <= 0:
+		w.answer(0, &FullError{Need: w.least, Free: free, Busy: w.least <= alone})
+	default:
+		*queue = append(*queue, w)
+	}
+}
+
+// await waits for the answer to w.
+func (s *Spool) await(ctx context.Context, w *waiter) (int64, error) {
+	select {
+	case <-w.done:
+		return w.granted, w.err
+	default:
+	}
+	limit := time.NewTimer(s.opts.Wait)
+	defer limit.Stop()
+	poll := time.NewTicker(pollInterval)
+	defer poll.Stop()
+	for {
+		select {
+		case <-w.done:
+			return w.granted, w.err
+		case <-poll.C:
+			s.mu.Lock()
+			s.grant()
+			s.mu.Unlock()
+		case <-limit.C:
+			return s.leave(w, nil)
+		case <-ctx.Done():
+			return s.leave(w, context.Cause(ctx))
+		}
+	}
+}
+
+// leave takes w out of the line: because of cause, or because it has waited long enough.
+func (s *Spool) leave(w *waiter, cause error) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.grant()
+	select {
+	case <-w.done:
+		if cause == nil || w.err != nil {
+			return w.granted, w.err
+		}
+		if w.room.reserved -= w.granted; w.room.reserved == 0 {
+			delete(s.rooms, w.room)
+		}
+		return 0, cause
+	default:
+	}
+	same := func(other *waiter) bool { return other == w }
+	s.growing = slices.DeleteFunc(s.growing, same)
+	s.waiting = slices.DeleteFunc(s.waiting, same)
+	if cause != nil {
+		return 0, cause
+	}
+	free, alone, err := s.measure(w.room.owner)
+	if err != nil {
+		return 0, err
+	}
+	return 0, &FullError{Need: w.least, Free: free, Busy: w.least <= alone}
+}
+
+// grant serves those in line, in order, as far as the room goes. Called with mu held.
+func (s *Spool) grant() {
+	for _, queue := range []*[]*waiter{&s.growing, &s.waiting} {
+		for len(*queue) > 0 {
+			w := (*queue)[0]
+			free, _, err := s.measure(w.room.owner)
+			switch {
+			case err != nil:
+				w.answer(0, err)
+			case w.room.gone:
+				w.answer(0, os.ErrClosed)
+			case w.least <= free:
+				s.give(w, free)
+			default:
+				return
+			}
+			*queue = slices.Delete(*queue, 0, 1)
+		}
+	}
+}
+
+// give grants w. Called with mu held.
+func (s *Spool) give(w *waiter, free int64) {
+	n := w.least
+	if w.want <= free {
+		n = max(n, w.want)
+	}
+	w.room.reserved += n
+	s.rooms[w.room] = struct{}{}
+	w.answer(n, nil)
+}
+
+func (w *waiter) answer(granted int64, err error) {
+	w.granted, w.err = granted, err
+	close(w.done)
+}
+
+// measure returns how many bytes can be promised now, and how many more owner could have, were all
+// other workspaces gone. Called with mu held.
+func (s *Spool) measure(owner *Workspace) (free, alone int64, err error) {
+	held, reserved := s.sums()
+	var own int64
+	for r := range s.rooms {
+		if r.owner == owner {
+			own += r.reserved
+		}
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(s.fdnum(), &st); err != nil {
+		return 0, 0, fmt.Errorf("measure spool %s: %w", s.dir, err)
+	}
+	available := int64(st.Bavail)*st.Frsize - s.opts.Headroom
+	return available - (reserved - held), available + held - own, nil
+}
+
+// sums adds up what live workspaces hold, and what they were promised in all. Called with mu held.
+func (s *Spool) sums() (held, reserved int64) {
+	for r := range s.rooms {
+		reserved += r.reserved
+		held += min(r.held.Load(), r.reserved)
+	}
+	return held, reserved
+}
+
+// shrink makes r smaller, now that its file is.
+func (s *Spool) shrink(r *room, to int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.reserved = min(r.reserved, to)
+	r.held.Store(r.reserved)
+	s.grant()
+}
+
+// release gives r back, now that its file is gone.
+func (s *Spool) release(r *room) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.gone = true
+	delete(s.rooms, r)
+	s.grant()
+}

@@ -1,0 +1,86 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+// Scratch is a temporary file of a workspace, without a name. It is written from its start to its end, and then read:
+// the first Seek or ReadAt ends the writing and gives back what was reserved in excess. It belongs to
+// one goroutine, but for ReadAt.
+type Scratch struct {
+	ctx       context.Context // of Write, which can't be given one
+	file      *file
+	workspace *Workspace
+	done      bool // written
+}
+
+// Scratch makes a temporary file whose room is reserved in steps of 16 MiB, ahead of what is written. Each step may
+// wait for room as Create does, until ctx ends. Errors wrap ErrFull as those of Create.
+func (w *Workspace) Scratch(ctx context.Context) (*Scratch, error) {
+	f, err := w.newFile(ctx, bufferSize, growStep)
+	if err != nil {
+		return nil, fmt.Errorf("reserve scratch: %w", err)
+	}
+	if err := w.adopt(ctx, f); err != nil {
+		return nil, fmt.Errorf("make scratch: %w", err)
+	}
+	return &Scratch{ctx: ctx, file: f, workspace: w}, nil
+}
+
+// Write appends p. An error wraps ErrFull where there is no room, or is the context's cause.
+func (s *Scratch) Write(p []byte) (int, error) {
+	if s.done {
+		return 0, fmt.Errorf("write scratch: %w", errWritten)
+	}
+	before := s.file.size
+	err := s.file.append(s.ctx, p)
+	if err != nil {
+		err = fmt.Errorf("write scratch: %w", err)
+	}
+	return int(s.file.size - before), err
+}
+
+// Size returns how many bytes were written.
+func (s *Scratch) Size() int64 { return s.file.size }
+
+// Seek ends the writing and sets where Read goes on, as io.Seeker says.
+func (s *Scratch) Seek(offset int64, whence int) (int64, error) {
+	if err := s.finish(); err != nil {
+		return 0, err
+	}
+	return s.file.Seek(offset, whence)
+}
+
+// Read reads on from where Seek went to.
+func (s *Scratch) Read(p []byte) (int, error) {
+	if err := s.finish(); err != nil {
+		return 0, err
+	}
+	return s.file.File.Read(p)
+}
+
+// ReadAt reads as io.ReaderAt says, once the writing has ended with a Seek.
+func (s *Scratch) ReadAt(p []byte, off int64) (int, error) {
+	return s.file.File.ReadAt(p, off)
+}
+
+func (s *Scratch) finish() error {
+	if s.done {
+		return nil
+	}
+	s.done = true
+	return s.file.trim()
+}
+
+// Close gives the room back at once. It may be called more than once; Workspace.Close closes what was left open.
+func (s *Scratch) Close() error {
+	return s.workspace.drop(s.file)
+}
+
+var _ interface {
+	io.ReadWriteSeeker
+	io.ReaderAt
+	io.Closer
+} = (*Scratch)(nil)

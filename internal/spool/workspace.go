@@ -1,0 +1,298 @@
+package spool
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	newPrefix = ".new-"
+	// createTries bounds how often Create makes a directory anew because a janitor had it first.
+	createTries = 100
+)
+
+var (
+	idPattern  = regexp.MustCompile(`^\d{8}T\d{6}Z-[a-z2-7]{12}$`)
+	errWritten = errors.New("already written")
+)
+
+// A Workspace is one upload's part of the spool. Its methods may be called by several goroutines.
+type Workspace struct {
+	spool  *Spool
+	id     string
+	dir    *os.File // locked
+	living bool     // has its first room: set before anyone else sees it
+
+	mu       sync.Mutex // guards what follows; taken before Spool.mu
+	manifest Manifest
+	archive  *file              // nil once received
+	files    map[*file]struct{} // open, archive included
+	closed   bool
+}
+
+// Create makes a workspace with room for an archive of size bytes; -1 says that its size is not known: then room is
+// reserved in steps of 16 MiB as bytes arrive. Where it does not fit, but would without the
+// other live workspaces, Create waits in line for up to Options.Wait. The error is a *FullError, or the
+// context's cause, or what the file system says.
+func (s *Spool) Create(ctx context.Context, size int64) (*Workspace, error) {
+	w := &Workspace{spool: s, files: make(map[*file]struct{})}
+	f, err := w.firstRoom(ctx, size)
+	if err != nil {
+		return nil, fmt.Errorf("reserve room: %w", err)
+	}
+	s.mu.Lock()
+	s.live++
+	s.mu.Unlock()
+	w.living = true
+	now := s.now().UTC()
+	w.manifest = Manifest{PID: os.Getpid(), Started: now, Updated: now, Declared: max(size, -1)}
+	w.archive = f
+	if err := w.build(ctx, f); err != nil {
+		return nil, errors.Join(fmt.Errorf("make workspace: %w", err), w.Close())
+	}
+	return w, nil
+}
+
+// firstRoom reserves room for the archive.
+func (w *Workspace) firstRoom(ctx context.Context, size int64) (*file, error) {
+	if size >= 0 {
+		return w.newFile(ctx, size, size)
+	}
+	f, err := w.newFile(ctx, growStep, growStep)
+	if no, ok := errors.AsType[*FullError](err); ok && !no.Busy {
+		// A small disk has room for a small archive.
+		return w.newFile(ctx, bufferSize, bufferSize)
+	}
+	return f, err
+}
+
+// build makes the directory, the archive and the manifest.
+func (w *Workspace) build(ctx context.Context, archive *file) error {
+	w.files[archive] = struct{}{}
+	for range createTries {
+		err := w.makeDir()
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrInUse) {
+			continue // a janitor has it
+		}
+		if err != nil {
+			return full(err)
+		}
+		if err := w.manifest.write(w.dir); err != nil {
+			return err
+		}
+		return archive.create(ctx, w.dir)
+	}
+	return fmt.Errorf("lost %d directories to a janitor: %w", createTries, ErrInUse)
+}
+
+// makeDir makes a directory, locks it, and only then gives it its name.
+func (w *Workspace) makeDir() error {
+	root := w.spool.root
+	id := w.spool.now().UTC().Format("20060102T150405Z") + "-" + strings.ToLower(rand.Text()[:12])
+	if err := root.Mkdir(newPrefix+id, 0o700); err != nil {
+		return err
+	}
+	dir, err := root.Open(newPrefix + id)
+	if err != nil {
+		return err
+	}
+	err = lock(dir, unix.LOCK_EX)
+	if err == nil {
+		err = w.spool.checkSame(dir, newPrefix+id)
+	}
+	if err == nil {
+		err = root.Rename(newPrefix+id, id)
+	}
+	if err != nil {
+		// An error here means that it is gone, or that a janitor is about to remove it.
+		_ = root.Remove(newPrefix + id)
+		return errors.Join(err, dir.Close())
+	}
+	w.id, w.dir = id, dir
+	return nil
+}
+
+// ID names the workspace: its directory in the spool.
+func (w *Workspace) ID() string { return w.id }
+
+// Receive streams body into the archive, whose room is reserved ahead of it, and returns the archive, positioned at its
+// start. A body of more than limit bytes ends it with ErrTooLarge. Other errors are those of body, the
+// context's cause (looked at between reads: what ends a read that hangs is the body's own affair), or an
+// ErrFull as Create's. After an error the archive is gone, and its room given back.
+//
+// The archive has no name, and is closed by Close. Receive may be called once.
+func (w *Workspace) Receive(ctx context.Context, body io.Reader, limit int64) (*os.File, error) {
+	w.mu.Lock()
+	f := w.archive
+	w.archive = nil
+	w.mu.Unlock()
+	if f == nil {
+		return nil, fmt.Errorf("receive: %w", errWritten)
+	}
+	err := w.copyBody(ctx, f, body, limit)
+	if err == nil {
+		err = f.trim()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("receive: %w", err), w.drop(f))
+	}
+	w.noteReceived(f.size)
+	return f.File, nil
+}
+
+// copyBody appends body to f.
+func (w *Workspace) copyBody(ctx context.Context, f *file, body io.Reader, limit int64) error {
+	buf := w.spool.buffers.Get().(*[]byte)
+	defer w.spool.buffers.Put(buf)
+	var noted int64
+	next := w.spool.now().Add(manifestInterval)
+	for {
+		n, err := fill(ctx, body, *buf)
+		if f.size+int64(n) > limit {
+			return fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+		}
+		if n > 0 {
+			if err := f.append(ctx, (*buf)[:n]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if now := w.spool.now(); f.size-noted >= manifestBytes || now.After(next) {
+			w.noteReceived(f.size)
+			noted, next = f.size, now.Add(manifestInterval)
+		}
+	}
+}
+
+// fill reads until buf is full or body ends: bodies come in small pieces, and each write costs.
+// An error of body's is returned as it is, with what was read before it.
+func fill(ctx context.Context, body io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		if ctx.Err() != nil {
+			return n, context.Cause(ctx)
+		}
+		var more int
+		more, err = body.Read(buf[n:])
+		n += more
+	}
+	return n, err
+}
+
+// noteReceived keeps the manifest true. An upload does not fail for want of an autopsy.
+func (w *Workspace) noteReceived(n int64) {
+	if err := w.Update(func(m *Manifest) { m.Received = n }); err != nil {
+		w.spool.log.Warn("manifest not updated", "workspace", w.id, "err", err)
+	}
+}
+
+// Update changes the manifest, and replaces the file as a whole. It costs a small file and a rename, so it is
+// for the steps of an upload, not for its blocks. Nothing is synced.
+func (w *Workspace) Update(change func(*Manifest)) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return fmt.Errorf("update workspace %s: %w", w.id, os.ErrClosed)
+	}
+	change(&w.manifest)
+	w.manifest.Updated = w.spool.now().UTC()
+	if err := w.manifest.write(w.dir); err != nil {
+		return fmt.Errorf("update workspace %s: %w", w.id, err)
+	}
+	return nil
+}
+
+// adopt makes f a file of w.
+func (w *Workspace) adopt(ctx context.Context, f *file) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	err := os.ErrClosed
+	if !w.closed {
+		err = f.create(ctx, w.dir)
+	}
+	if err != nil {
+		return errors.Join(err, f.close())
+	}
+	w.files[f] = struct{}{}
+	return nil
+}
+
+// drop closes a file of w, unless Close has done so.
+func (w *Workspace) drop(f *file) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.files[f]; !ok {
+		return nil
+	}
+	delete(w.files, f)
+	return f.close()
+}
+
+// Close closes what is open, removes the directory, gives the room back and wakes those who wait for it.
+// Further calls do nothing.
+func (w *Workspace) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	var errs []error
+	if w.dir != nil {
+		errs = append(errs, w.spool.remove(context.Background(), w.dir, w.id), w.dir.Close())
+	}
+	for f := range w.files {
+		errs = append(errs, f.close())
+	}
+	clear(w.files)
+	w.spool.mu.Lock()
+	w.spool.live--
+	w.spool.mu.Unlock()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close workspace %s: %w", w.id, err)
+	}
+	return nil
+}
+
+// lock takes a lock on an open directory without waiting: unix.LOCK_EX as its owner, LOCK_SH to see whether
+// it has one. ErrInUse says that another has it.
+func lock(dir *os.File, how int) error {
+	_, err := retry(func() (int, error) { return 0, unix.Flock(int(dir.Fd()), how|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrInUse
+	}
+	return err
+}
+
+// checkSame makes sure that dir is still what stands at name: one can lock what was just removed.
+func (s *Spool) checkSame(dir *os.File, name string) error {
+	var open, named unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &open); err != nil {
+		return err
+	}
+	if err := unix.Fstatat(s.fdnum(), name, &named, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if open.Dev != named.Dev || open.Ino != named.Ino || open.Nlink == 0 {
+		return fs.ErrNotExist
+	}
+	return nil
+}
+
+// isWorkspace tells a workspace's directory, which is never without its lock while its owner lives,
+// from other things.
+func isWorkspace(name string) bool { return idPattern.MatchString(name) }
