@@ -1,0 +1,81 @@
+package dirstore
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/upload"
+)
+
+// Metadata of ours, beside those of package storage.
+const (
+	metaEncoding = "content_encoding" // "gzip", or missing
+	metaStored   = "stored_size"      // bytes of the file
+)
+
+// maxMeta bounds what is read of a metadata file. What we write is below 200 bytes.
+const maxMeta = 4 << 10
+
+// encodeMeta returns the metadata file of an object that is stored as a file of the given size.
+func encodeMeta(obj upload.Object, stored int64) []byte {
+	meta := storage.Metadata(obj)
+	meta[metaStored] = strconv.FormatInt(stored, 10)
+	if obj.Gzip {
+		meta[metaEncoding] = "gzip"
+	}
+	text, _ := json.Marshal(meta) // a map of strings always has a JSON form
+	return append(text, '\n')
+}
+
+// describe tells what f, the data at loc, is. Metadata that are missing, broken or of another file leave
+// its content unknown.
+func (s *Store) describe(f *os.File, loc upload.Location) (upload.Object, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return upload.Object{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return upload.Object{}, &fs.PathError{Op: "open", Path: f.Name(), Err: errors.New("not a regular file")}
+	}
+	obj := upload.Object{Size: -1, Modified: info.ModTime()}
+	meta, err := readMeta(s.metaPath(loc))
+	if err != nil {
+		return upload.Object{}, err
+	}
+	if meta[metaStored] != strconv.FormatInt(info.Size(), 10) {
+		// A .sym never begins like a gzip stream unless it is one.
+		var magic [2]byte
+		_, err := f.ReadAt(magic[:], 0)
+		obj.Gzip = err == nil && loc.Key.IsSym() && magic == [2]byte{0x1f, 0x8b}
+		return obj, nil
+	}
+	obj.Size, obj.MD5 = storage.ParseMetadata(meta)
+	obj.Gzip = meta[metaEncoding] == "gzip"
+	return obj, nil
+}
+
+// readMeta reads a metadata file. It is empty where there is none, or where it is not one of ours.
+func readMeta(path string) (map[string]string, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxMeta))
+	if err != nil {
+		return nil, err
+	}
+	var meta map[string]string
+	if json.Unmarshal(text, &meta) != nil {
+		return nil, nil
+	}
+	return meta, nil
+}

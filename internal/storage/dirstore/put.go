@@ -1,0 +1,111 @@
+package dirstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/upload"
+)
+
+// Put stores body at loc, replacing what is there, and returns once that is durable.
+func (s *Store) Put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
+	return fail(ctx, "put", loc, s.put(ctx, loc, obj, body))
+}
+
+func (s *Store) put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
+	data, err := s.fill(ctx, storage.Verify(ctx, body))
+	if err != nil {
+		return err
+	}
+	defer data.discard()
+	meta, err := s.fill(ctx, bytes.NewReader(encodeMeta(obj, body.Size)))
+	if err != nil {
+		return err
+	}
+	defer meta.discard()
+
+	path := s.path(loc)
+	if err := s.makeDirs(filepath.Dir(path)); err != nil {
+		return err
+	}
+	unlock, err := s.lock(ctx, loc, unix.F_WRLCK)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return replace(path, s.metaPath(loc), data, meta)
+}
+
+// replace moves data and its metadata to their places.
+func replace(path, metaPath string, data, meta *staged) error {
+	dir := filepath.Dir(path)
+	switch err := os.Remove(metaPath); {
+	case err == nil:
+		// Else the new data could be durable before this is, beside the metadata of the former.
+		if err := syncDir(dir); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := data.moveTo(path); err != nil {
+		return err
+	}
+	if err := meta.moveTo(metaPath); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// fill stages everything that r gives, synced.
+func (s *Store) fill(ctx context.Context, r io.Reader) (*staged, error) {
+	f, err := s.stage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(f.File, r)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		f.discard()
+		return nil, err
+	}
+	return f, nil
+}
+
+// makeDirs makes dir, which lies below the store's, and every missing directory above it, durably.
+func (s *Store) makeDirs(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case errors.Is(err, fs.ErrNotExist) && dir != s.dir:
+		if err := s.makeDirs(filepath.Dir(dir)); err != nil {
+			return err
+		}
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	case err != nil:
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// syncDir makes the names in dir durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,128 @@
+package dirstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/upload"
+)
+
+// A staged file is one being written, under a name of its own. It is held by flock as long as it has
+// that name, so that no other process takes it for what a dead one left.
+type staged struct {
+	*os.File
+}
+
+// stage makes an empty file to be written.
+func (s *Store) stage(ctx context.Context) (*staged, error) {
+	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		name := filepath.Join(s.dir, stageDir, rand.Text())
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		if hold(f) {
+			return &staged{f}, nil
+		}
+		// Another process opened the directory between our making the file and our locking it.
+		f.Close()
+	}
+}
+
+// moveTo gives the file its final name.
+func (f *staged) moveTo(path string) error { return os.Rename(f.Name(), path) }
+
+// discard closes the file, and removes it unless it was moved.
+func (f *staged) discard() {
+	// Removed before the lock is gone. Once moved it has another name, and nothing has this one.
+	os.Remove(f.Name())
+	f.Close()
+}
+
+// hold takes the lock of a staged file and reports whether the file still is what its name stands for.
+func hold(f *os.File) bool {
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return false
+	}
+	mine, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(f.Name())
+	return err == nil && os.SameFile(mine, named)
+}
+
+// reclaim deletes the staged files that nobody holds.
+func (s *Store) reclaim(ctx context.Context) error {
+	dir := filepath.Join(s.dir, stageDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		f, err := os.Open(filepath.Join(dir, e.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if hold(f) {
+			err = os.Remove(f.Name())
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lock takes the lock of loc's object key, to be shared with other readers (unix.F_RDLCK) or for a writer
+// alone (unix.F_WRLCK). It fails with the context's cause when that ends first.
+func (s *Store) lock(ctx context.Context, loc upload.Location, how int16) (unlock func(), err error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	// The lock belongs to this opening of the file, and goes when it is closed.
+	f, err := os.OpenFile(filepath.Join(s.dir, lockFile), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	hash := fnv.New32a()
+	hash.Write([]byte(storage.ObjectKey(loc)))
+	region := unix.Flock_t{Type: how, Start: int64(hash.Sum32()), Len: 1}
+
+	ticker := time.NewTicker(lockPoll)
+	defer ticker.Stop()
+	for {
+		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &region)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
+			f.Close()
+			return nil, &os.PathError{Op: "lock", Path: f.Name(), Err: err}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			f.Close()
+			return nil, context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package dirstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/upload"
+)
+
+// lockPoll is how often a lock that another holds is tried again. It is held for a few renames and their
+// sync, a matter of milliseconds.
+const lockPoll = 2 * time.Millisecond
+
+// Files of ours in the directory.
+const (
+	stageDir = ".new"
+	lockFile = ".lock"
+)
+
+// A Store is a directory of symbol files. It implements upload.Storage.
+type Store struct {
+	dir   string        // absolute
+	probe chan struct{} // holds the right to be the one running health probe
+}
+
+// Open makes the directory where it is missing and deletes what killed writers left in it.
+func Open(ctx context.Context, dir string) (*Store, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open symbol directory %s: %w", dir, err)
+	}
+	s := &Store{dir: abs, probe: make(chan struct{}, 1)}
+	if err := os.MkdirAll(filepath.Join(abs, stageDir), 0o755); err != nil {
+		return nil, fmt.Errorf("open symbol directory: %w", err)
+	}
+	if err := s.reclaim(ctx); err != nil {
+		return nil, fmt.Errorf("open symbol directory %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// Name returns the directory's base name.
+func (s *Store) Name() string { return filepath.Base(s.dir) }
+
+// Stat describes the object at loc, or returns upload.ErrNotFound.
+func (s *Store) Stat(ctx context.Context, loc upload.Location) (upload.Object, error) {
+	f, obj, err := s.open(ctx, loc)
+	if err != nil {
+		return upload.Object{}, fail(ctx, "stat", loc, err)
+	}
+	return obj, f.Close()
+}
+
+// Open returns the object at loc as it is stored, still compressed where obj.Gzip says so, to be closed by
+// the caller; or upload.ErrNotFound. What is read stays the same when the object is replaced meanwhile.
+func (s *Store) Open(ctx context.Context, loc upload.Location) (io.ReadCloser, upload.Object, error) {
+	f, obj, err := s.open(ctx, loc)
+	if err != nil {
+		return nil, upload.Object{}, fail(ctx, "open", loc, err)
+	}
+	return f, obj, nil
+}
+
+// Refresh sets the object's time of modification to now, or returns upload.ErrNotFound.
+func (s *Store) Refresh(ctx context.Context, loc upload.Location, _ upload.Object) error {
+	unlock, err := s.lock(ctx, loc, unix.F_WRLCK)
+	if err != nil {
+		return fail(ctx, "refresh", loc, err)
+	}
+	defer unlock()
+	now := time.Now()
+	if err := os.Chtimes(s.path(loc), now, now); err != nil {
+		return fail(ctx, "refresh", loc, missing(err))
+	}
+	if err := os.Chtimes(s.metaPath(loc), now, now); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fail(ctx, "refresh", loc, err)
+	}
+	return nil
+}
+
+// Check reports whether a file can be written to the directory, as an error wrapping upload.ErrUnavailable
+// where it cannot, or not before ctx ends.
+func (s *Store) Check(ctx context.Context) error {
+	select {
+	case s.probe <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("check symbol directory: %w: %w", upload.ErrUnavailable, context.Cause(ctx))
+	}
+	done := make(chan error, 1)
+	// A write to a dead disk may never return. It is waited for only as long as ctx allows, and no
+	// second one is begun beside it.
+	go func() {
+		defer func() { <-s.probe }()
+		done <- s.tryWrite(ctx)
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("check symbol directory: %w: %w", upload.ErrUnavailable, err)
+	}
+	return nil
+}
+
+func (s *Store) tryWrite(ctx context.Context) error {
+	f, err := s.stage(ctx)
+	if err != nil {
+		return err
+	}
+	defer f.discard()
+	if _, err := f.Write([]byte{0}); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func (s *Store) path(loc upload.Location) string {
+	return filepath.Join(s.dir, filepath.FromSlash(storage.ObjectKey(loc)))
+}
+
+func (s *Store) metaPath(loc upload.Location) string {
+	return filepath.Join(filepath.Dir(s.path(loc)), "."+loc.Key.File()+".meta")
+}
+
+// open opens the data at loc together with the metadata that belong to them.
+func (s *Store) open(ctx context.Context, loc upload.Location) (*os.File, upload.Object, error) {
+	unlock, err := s.lock(ctx, loc, unix.F_RDLCK)
+	if err != nil {
+		return nil, upload.Object{}, err
+	}
+	defer unlock()
+	f, err := os.Open(s.path(loc))
+	if err != nil {
+		return nil, upload.Object{}, missing(err)
+	}
+	obj, err := s.describe(f, loc)
+	if err != nil {
+		f.Close()
+		return nil, upload.Object{}, err
+	}
+	return f, obj, nil
+}
+
+// missing turns the error of a file that is not there into upload.ErrNotFound.
+func missing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return upload.ErrNotFound
+	}
+	return err
+}
+
+// fail says what was being done, and gives err its kind: where the file system refuses, storage is at
+// fault.
+func fail(ctx context.Context, doing string, loc upload.Location, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, upload.ErrNotFound), errors.Is(err, storage.ErrBody),
+		ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		return fmt.Errorf("%s %s: %w", doing, loc.Key, err)
+	}
+	return fmt.Errorf("%s %s: %w: %w", doing, loc.Key, upload.ErrUnavailable, err)
+}

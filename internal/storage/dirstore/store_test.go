@@ -1,0 +1,60 @@
+package dirstore_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/storage/dirstore"
+	"tecken-upload/internal/storage/storagetest"
+	"tecken-upload/internal/upload"
+)
+
+func TestSuite(t *testing.T) {
+	storagetest.Run(t, func(t *testing.T) storagetest.Backend {
+		dir := filepath.Join(t.TempDir(), "a", "symbols")
+		return storagetest.Backend{
+			Store: open(t, dir),
+			Name:  "symbols",
+			Age: func(loc upload.Location, to time.Time) error {
+				return os.Chtimes(filepath.Join(dir, storage.ObjectKey(loc)), to, to)
+			},
+			Leftovers: func() ([]string, error) { return leftovers(dir) },
+		}
+	})
+}
+
+func open(t *testing.T, dir string) *dirstore.Store {
+	t.Helper()
+	s, err := dirstore.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// leftovers names every file below dir that is neither an object nor the metadata of one.
+func leftovers(dir string) ([]string, error) {
+	var names []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		name := d.Name()
+		if err != nil || d.IsDir() || path == filepath.Join(dir, ".lock") {
+			return err
+		}
+		if object, ok := strings.CutSuffix(strings.TrimPrefix(name, "."), ".meta"); ok && strings.HasPrefix(name, ".") {
+			path = filepath.Join(filepath.Dir(path), object)
+			if _, err := os.Stat(path); err == nil {
+				return nil
+			}
+		}
+		if strings.HasPrefix(name, ".") || strings.HasPrefix(path, filepath.Join(dir, ".new")) {
+			names = append(names, path)
+		}
+		return nil
+	})
+	return names, err
+}

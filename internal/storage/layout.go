@@ -1,0 +1,61 @@
+package storage
+
+import (
+	"encoding/hex"
+	"strconv"
+	"strings"
+
+	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/upload"
+)
+
+// The names of an object's metadata.
+const (
+	metaSize = "original_size"
+	metaMD5  = "original_md5_hash"
+)
+
+// ObjectKey returns the object key of loc: its symbol key behind the prefix of regular or try uploads.
+func ObjectKey(loc upload.Location) string {
+	if loc.Try {
+		return "try/v1/" + loc.Key.String()
+	}
+	return "v1/" + loc.Key.String()
+}
+
+// ContentType returns the media type an object of this key is stored with.
+func ContentType(key symbol.Key) string {
+	if key.IsSym() {
+		return "text/plain"
+	}
+	return "application/octet-stream"
+}
+
+// Metadata returns the metadata that describe obj.
+func Metadata(obj upload.Object) map[string]string {
+	return map[string]string{
+		metaSize: strconv.FormatInt(obj.Size, 10),
+		metaMD5:  hex.EncodeToString(obj.MD5[:]),
+	}
+}
+
+// ParseMetadata reads what [Metadata] wrote, whatever the case of the names. Unless both values are
+// there and valid it returns -1 and the zero MD5: an object of unknown content, which equals no other.
+func ParseMetadata(meta map[string]string) (size int64, sum upload.MD5) {
+	var digest []byte
+	size = -1
+	for name, value := range meta {
+		switch strings.ToLower(name) {
+		case metaSize:
+			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+				size = n
+			}
+		case metaMD5:
+			digest, _ = hex.DecodeString(value)
+		}
+	}
+	if size < 0 || len(digest) != len(sum) {
+		return -1, upload.MD5{}
+	}
+	return size, upload.MD5(digest)
+}

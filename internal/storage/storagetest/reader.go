@@ -1,0 +1,76 @@
+package storagetest
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"testing"
+)
+
+// strictReader is a body's reader that does no more than upload.Body promises.
+type strictReader struct {
+	t testing.TB
+	r io.ReadSeeker
+
+	mu    sync.Mutex // held by whoever is reading, to find two at once
+	ended bool
+}
+
+func (r *strictReader) use(how string) (done func()) {
+	if !r.mu.TryLock() {
+		r.t.Errorf("%s of a body that is being used", how)
+		r.mu.Lock()
+	}
+	if r.ended {
+		r.t.Errorf("%s of a body after Put has returned", how)
+	}
+	return r.mu.Unlock
+}
+
+// Read implements io.Reader.
+func (r *strictReader) Read(p []byte) (int, error) {
+	defer r.use("read")()
+	return r.r.Read(p)
+}
+
+// Seek implements io.Seeker for offset 0.
+func (r *strictReader) Seek(offset int64, whence int) (int64, error) {
+	defer r.use("seek")()
+	if offset != 0 {
+		r.t.Errorf("seek to %d, whence %d", offset, whence)
+		return 0, errors.New("only offset 0 is supported")
+	}
+	return r.r.Seek(offset, whence)
+}
+
+func (r *strictReader) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+}
+
+// hookReader calls before whenever bytes are about to be read, with the number of those read already. An
+// error from it is what Read returns.
+type hookReader struct {
+	io.ReadSeeker
+	before func(read int64) error
+	read   int64
+}
+
+// Read implements io.Reader.
+func (r *hookReader) Read(p []byte) (int, error) {
+	if err := r.before(r.read); err != nil {
+		return 0, err
+	}
+	// In small steps, so that there is something in the middle.
+	n, err := r.ReadSeeker.Read(p[:min(len(p), 64<<10)])
+	r.read += int64(n)
+	return n, err
+}
+
+// Seek implements io.Seeker.
+func (r *hookReader) Seek(offset int64, whence int) (int64, error) {
+	n, err := r.ReadSeeker.Seek(offset, whence)
+	r.read = n
+	return n, err
+}

@@ -1,0 +1,191 @@
+// Package storagetest is the suite that every storage of symbol files passes. It says in code what
+// upload.Storage promises, and adds reading back and the health check.
+package storagetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"errors"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/upload"
+)
+
+// settleTimeout is how long a server may take to notice a connection that was cut, and to tidy up.
+const settleTimeout = 10 * time.Second
+
+// A Store is what the suite runs against.
+type Store interface {
+	upload.Storage
+	Open(ctx context.Context, loc upload.Location) (io.ReadCloser, upload.Object, error)
+	Check(ctx context.Context) error
+}
+
+// A Backend is an empty Store, and what the suite must do behind its back.
+type Backend struct {
+	Store Store
+
+	// Name is what the Store's Name is to be.
+	Name string
+
+	// Age sets the time of modification of the object at loc.
+	Age func(loc upload.Location, to time.Time) error
+
+	// Leftovers names whatever lies in the backend that neither is an object nor belongs to one.
+	Leftovers func() ([]string, error)
+}
+
+// Run runs the suite, each test of it against an empty backend of its own.
+func Run(t *testing.T, open func(t *testing.T) Backend) {
+	for name, test := range map[string]func(*testing.T, Backend){
+		"round trip":            testRoundTrip,
+		"odd keys":              testOddKeys,
+		"replace":               testReplace,
+		"try uploads apart":     testTryApart,
+		"missing":               testMissing,
+		"unusable body":         testUnusableBody,
+		"cancelled before":      testCancelledBefore,
+		"cancelled amid":        testCancelledAmid,
+		"concurrent puts":       testConcurrentPuts,
+		"read while replaced":   testReadWhileReplaced,
+		"refresh":               testRefresh,
+		"name and health check": testNameAndCheck,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t)
+			test(t, b)
+			b.checkTidy(t)
+		})
+	}
+}
+
+// Location returns a regular upload's location for a symbol key that must be valid.
+func Location(t testing.TB, key string) upload.Location {
+	t.Helper()
+	k, err := symbol.ParseKey(key)
+	if err != nil {
+		t.Fatalf("parse key %q: %v", key, err)
+	}
+	return upload.Location{Key: k}
+}
+
+// A Content is a symbol file to be stored: its stored bytes, and the Object that describes it.
+type Content struct {
+	Data   []byte
+	Object upload.Object
+}
+
+// Random returns a Content of size bytes that depend on seed alone.
+func Random(seed uint64, size int) Content {
+	data := make([]byte, size)
+	var key [32]byte
+	key[0], key[1] = byte(seed), byte(seed>>8)
+	rand.NewChaCha8(key).Read(data)
+	return Content{Data: data, Object: upload.Object{Size: int64(size), MD5: md5.Sum(data)}}
+}
+
+// Body returns a body of c that fails the test on any use the contract does not allow. Done is to be
+// called when Put has returned.
+func (c Content) Body(t testing.TB) (body upload.Body, done func()) {
+	r := &strictReader{t: t, r: bytes.NewReader(c.Data)}
+	return upload.Body{
+		Reader: r,
+		Size:   int64(len(c.Data)),
+		CRC32:  crc32.ChecksumIEEE(c.Data),
+	}, r.end
+}
+
+// Put stores c at loc, and fails the test where that fails.
+func (c Content) Put(t testing.TB, s upload.Storage, loc upload.Location) {
+	t.Helper()
+	body, done := c.Body(t)
+	defer done()
+	if err := s.Put(t.Context(), loc, c.Object, body); err != nil {
+		t.Fatalf("put: %v", err)
+	}
+}
+
+// Check fails the test unless exactly c is stored at loc.
+func (c Content) Check(t testing.TB, s Store, loc upload.Location) {
+	t.Helper()
+	got, err := s.Stat(t.Context(), loc)
+	if err != nil {
+		t.Fatalf("stat: %v", err)
+	}
+	c.compare(t, "stat", got)
+	data, got := read(t, s, loc)
+	c.compare(t, "open", got)
+	if !bytes.Equal(data, c.Data) {
+		t.Errorf("stored are %d bytes, CRC-32 %08x; want %d bytes, CRC-32 %08x",
+			len(data), crc32.ChecksumIEEE(data), len(c.Data), crc32.ChecksumIEEE(c.Data))
+	}
+}
+
+func (c Content) compare(t testing.TB, what string, got upload.Object) {
+	t.Helper()
+	if age := time.Since(got.Modified).Abs(); age > time.Minute {
+		t.Errorf("%s: modified %v ago", what, age)
+	}
+	got.Modified = time.Time{}
+	if diff := cmp.Diff(c.Object, got); diff != "" {
+		t.Errorf("%s: object differs (-want +got):\n%s", what, diff)
+	}
+}
+
+// read returns all of the object at loc.
+func read(t testing.TB, s Store, loc upload.Location) ([]byte, upload.Object) {
+	t.Helper()
+	r, obj, err := s.Open(t.Context(), loc)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	return data, obj
+}
+
+// checkAbsent fails the test unless there is nothing at loc.
+func checkAbsent(t *testing.T, s Store, loc upload.Location) {
+	t.Helper()
+	if obj, err := s.Stat(t.Context(), loc); !errors.Is(err, upload.ErrNotFound) {
+		t.Errorf("stat: %+v, %v; want ErrNotFound", obj, err)
+	}
+	if r, _, err := s.Open(t.Context(), loc); !errors.Is(err, upload.ErrNotFound) {
+		t.Errorf("open: %v; want ErrNotFound", err)
+		if err == nil {
+			r.Close()
+		}
+	}
+}
+
+// checkTidy fails the test when something is left lying about in the backend.
+func (b Backend) checkTidy(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), settleTimeout)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		names, err := b.Leftovers()
+		if err == nil && len(names) == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Errorf("left behind: %q, %v", names, err)
+			return
+		}
+	}
+}

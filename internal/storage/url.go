@@ -1,0 +1,107 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Config says where symbol files are kept: in a directory, or in a bucket.
+type Config struct {
+	Dir string // a plain path, relative or absolute; empty: in S3
+
+	Bucket    string
+	Region    string // empty: as the SDK's own configuration says
+	Endpoint  string // http or https URL of an S3-compatible server; empty: Amazon's
+	PathStyle bool   // the bucket is the first part of the path, not of the host name
+}
+
+// bucketName is S3's rule, without its finer points.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
+// ParseURL reads
+//
+//	file:PATH
+//	s3://BUCKET[?region=REGION][&endpoint=URL][&path_style=true|false]
+//
+// and reports every fault it finds. The error never repeats the value, which may hold a secret by mistake.
+func ParseURL(value string) (Config, error) {
+	if path, ok := strings.CutPrefix(value, "file:"); ok {
+		if path == "" || strings.HasPrefix(path, "//") || strings.ContainsRune(path, 0) {
+			return Config{}, errors.New("file: takes a plain path, as in file:data/symbols or file:/srv/symbols")
+		}
+		return Config{Dir: path}, nil
+	}
+	if !strings.HasPrefix(value, "s3://") {
+		return Config{}, errors.New("storage is either file:PATH or s3://BUCKET?region=REGION")
+	}
+	u, err := url.Parse(value)
+	if err != nil {
+		return Config{}, errors.New("not a valid URL")
+	}
+	return parseS3(u)
+}
+
+func parseS3(u *url.URL) (Config, error) {
+	c := Config{Bucket: u.Host}
+	var faults []error
+	if u.User != nil {
+		faults = append(faults, errors.New("credentials do not belong into the URL: they are taken from the environment"))
+	}
+	if !bucketName.MatchString(c.Bucket) {
+		faults = append(faults, fmt.Errorf("%q is not a bucket name", c.Bucket))
+	}
+	if u.Path != "" && u.Path != "/" || u.Fragment != "" {
+		faults = append(faults, errors.New("nothing but parameters may follow the bucket"))
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		faults = append(faults, errors.New("the parameters are not validly escaped"))
+	}
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		values := query[name]
+		if len(values) > 1 {
+			faults = append(faults, fmt.Errorf("parameter %q is given %d times", name, len(values)))
+		}
+		if err := c.set(name, values[0]); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if len(faults) > 0 {
+		return Config{}, errors.Join(faults...)
+	}
+	return c, nil
+}
+
+// set takes one parameter of an s3 URL.
+func (c *Config) set(name, value string) error {
+	var err error
+	switch name {
+	case "region":
+		c.Region = value
+		if value == "" {
+			return errors.New("region is empty")
+		}
+	case "endpoint":
+		c.Endpoint = value
+		u, err := url.Parse(value)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" ||
+			u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return errors.New("endpoint is not a plain http or https URL")
+		}
+	case "path_style":
+		c.PathStyle, err = strconv.ParseBool(value)
+		if err != nil {
+			return errors.New("path_style is neither true nor false")
+		}
+	default:
+		return fmt.Errorf("unknown parameter %q; known are region, endpoint and path_style", name)
+	}
+	return nil
+}
