@@ -1,0 +1,93 @@
+package record
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"tecken-upload/internal/upload"
+)
+
+// errSlow is the cause of a context that this package ended.
+var errSlow = fmt.Errorf("%w: the database took too long", upload.ErrUnavailable)
+
+// classify says what kind of failure err is, and what failed. The driver's own error stays in the chain, and
+// so does the cause of a context that ended.
+func classify(ctx context.Context, doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("%s: %w", doing, upload.ErrNotFound)
+	case ctx.Err() != nil:
+		cause := context.Cause(ctx)
+		// Who cancels says why. Time that ran out was spent waiting for the database.
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(cause, upload.ErrUnavailable) {
+			cause = fmt.Errorf("%w: %w", upload.ErrUnavailable, cause)
+		}
+		return fmt.Errorf("%s: %w (%w)", doing, cause, err)
+	case isUnavailable(err):
+		return fmt.Errorf("%s: %w: %w", doing, upload.ErrUnavailable, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// isUnavailable reports whether the database can't be reached, refuses us or is overloaded, so that the same
+// may succeed later.
+func isUnavailable(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return isUnavailableState(e.Code)
+	}
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return isUnavailableCode(e.Code())
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	return pgconn.SafeToRetry(err) || errors.Is(err, errBackingOff) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+// isUnavailableState judges an SQLSTATE.
+// Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
+func isUnavailableState(code string) bool {
+	switch code {
+	case "25006", // read_only_sql_transaction: a standby, or about to be one
+		"40001", "40P01", // serialization_failure, deadlock_detected
+		"55P03",                            // lock_not_available
+		"57014",                            // query_canceled, by a statement_timeout of the server's
+		"57P01", "57P02", "57P03", "57P05": // shutting down, crashed, starting up, idle too long
+		return true
+	}
+	// Connection exceptions; insufficient resources (connections, memory, disk); system errors outside of it.
+	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "58")
+}
+
+// isUnavailableCode judges an (extended) result code. Source: https://www.sqlite.org/rescode.html
+func isUnavailableCode(code int) bool {
+	switch code & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, // somebody else is at it
+		sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, // the disk
+		sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT:
+		return true
+	}
+	return false
+}
+
+// isBusy reports whether another process holds SQLite's write lock.
+func isBusy(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
+}

@@ -1,0 +1,103 @@
+package record
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+//go:embed migrations/sqlite/*.sql migrations/postgres/*.sql
+var migrations embed.FS
+
+// lockPoll is how often another process's migration lock is looked at.
+const lockPoll = 50 * time.Millisecond
+
+// openSQLite prepares the file at path: one connection that writes, so that writers queue in this process
+// where their contexts are heeded, and some that read beside it, as WAL mode allows.
+func openSQLite(path string, maxConns int) (database, error) {
+	if path == "" || path == ":memory:" {
+		return database{}, errors.New("sqlite: needs the path of a file")
+	}
+	path = filepath.Clean(path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return database{}, err
+	}
+	writing := url.Values{
+		"_txlock":       {"immediate"},
+		"_journal_mode": {"WAL"},
+		"_synchronous":  {"FULL"},
+	}
+	write, err := openSQLiteDB(path, 1, writing)
+	if err != nil {
+		return database{}, err
+	}
+	read, err := openSQLiteDB(path, max(1, maxConns-1), url.Values{"_query_only": {"1"}})
+	if err != nil {
+		return database{}, errors.Join(err, write.Close())
+	}
+	sub, err := fs.Sub(migrations, "migrations/sqlite")
+	if err != nil {
+		return database{}, err
+	}
+	return database{
+		read:       read,
+		write:      write,
+		dialect:    goose.DialectSQLite3,
+		migrations: sub,
+		exclusive:  func(ctx context.Context) (func() error, error) { return lockFile(ctx, path+"-migrate") },
+		// The writer goes last: the last connection moves the WAL into the file.
+		closers: []func() error{read.Close, write.Close},
+	}, nil
+}
+
+func openSQLiteDB(path string, conns int, params url.Values) (*sql.DB, error) {
+	params.Set("_busy_timeout", strconv.FormatInt(busyTimeout.Milliseconds(), 10))
+	params.Set("_foreign_keys", "1")
+	params.Set("_dqs", "0")
+	// A path may hold what has a meaning in a URI.
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + params.Encode()
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	return db, nil
+}
+
+// lockFile takes a lock that other processes, and other Stores of this one, wait for. It is a file beside
+// the database's: to open that one and close it again would drop SQLite's own locks on it.
+func lockFile(ctx context.Context, path string) (unlock func() error, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	tick := time.NewTicker(lockPoll)
+	defer tick.Stop()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f.Close, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, context.Cause(ctx)), f.Close())
+		}
+	}
+}

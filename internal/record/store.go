@@ -1,0 +1,172 @@
+package record
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"tecken-upload/internal/upload"
+)
+
+// How long things may take. Whatever the caller's context says, nothing takes longer than these: a database
+// that hangs must not hold the goroutines of every request.
+const (
+	// queryTimeout bounds one call but Finish. It is many times what any of them needs.
+	queryTimeout = 10 * time.Second
+	// finishTimeout bounds one attempt to write an upload's end with up to 10,000 files.
+	finishTimeout = 30 * time.Second
+	// finishPatience is how long Finish keeps trying while the database is unavailable. An upload that
+	// reached its end has cost minutes: rather wait out a failover than make the client send it again.
+	finishPatience = 5 * time.Second
+	// migrateTimeout bounds one attempt to migrate, with the wait for another instance that is at it.
+	migrateTimeout = 5 * time.Minute
+	// unlockTimeout bounds the release of the migration lock, which the end of a session releases anyway.
+	unlockTimeout = 5 * time.Second
+	// connectTimeout bounds one connection attempt where the URL does not say connect_timeout.
+	connectTimeout = 5 * time.Second
+	// connectPatience is how long a call waits for a server that refuses connections before it gives up:
+	// enough for a restart, short enough to tell a client the truth.
+	connectPatience = 2 * time.Second
+	// busyTimeout is how long SQLite itself waits for another process's transaction. It does not heed
+	// a context meanwhile, so the rest of the wait is ours.
+	busyTimeout = 250 * time.Millisecond
+	// connLifetime, and as much of it again at random: a connection is replaced now and then, so that
+	// a fleet spreads over the servers behind a name, and never all at once.
+	connLifetime = 30 * time.Minute
+)
+
+// defaultMaxConns is used where Options.MaxConns is not positive.
+const defaultMaxConns = 10
+
+// errNotMigrated is what everything returns until the schema is known to be there.
+var errNotMigrated = fmt.Errorf("%w: the schema is not migrated yet", upload.ErrUnavailable)
+
+// Options adjust a Store. The zero Options are ready for use.
+type Options struct {
+	MaxConns int              // bound of connections; 10 unless positive
+	Logger   *slog.Logger     // nothing is logged without one
+	Now      func() time.Time // time.Now without one
+}
+
+// A Store keeps records in one database. It implements upload.Records, and is safe for concurrent use.
+type Store struct {
+	database
+	log   *slog.Logger
+	now   func() time.Time
+	ready atomic.Bool // the schema is there, and the Store is not closed
+}
+
+// A database is what differs between the two.
+type database struct {
+	read, write *sql.DB // the same one on PostgreSQL
+	dialect     goose.Dialect
+	migrations  fs.FS
+	locker      lock.SessionLocker                          // taken by goose while migrating; may be nil
+	exclusive   func(context.Context) (func() error, error) // taken around goose; may be nil
+	closers     []func() error
+}
+
+// Open returns a Store for url, "sqlite:PATH" with a relative or absolute path, whose directory is made, or
+// "postgres://…" as pgx takes it. It connects to nothing, so it does not fail because a server is down;
+// it fails where url is malformed, or the directory can't be made.
+func Open(ctx context.Context, url string, opts Options) (*Store, error) {
+	if opts.MaxConns <= 0 {
+		opts.MaxConns = defaultMaxConns
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	var db database
+	var err error
+	scheme, rest, _ := strings.Cut(url, ":")
+	switch scheme {
+	case "sqlite":
+		db, err = openSQLite(rest, opts.MaxConns)
+	case "postgres", "postgresql":
+		db, err = openPostgres(ctx, url, opts.MaxConns)
+	default:
+		// The URL itself may hold a password.
+		err = errors.New("its URL starts neither with sqlite: nor with postgres:")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	return &Store{database: db, log: opts.Logger, now: opts.Now}, nil
+}
+
+// Check returns nil if the database answers and its schema is there, else an error wrapping
+// upload.ErrUnavailable. It ends soon after ctx.
+func (s *Store) Check(ctx context.Context) error {
+	return s.query(ctx, "check the database", func(ctx context.Context) error {
+		var id int64
+		err := s.read.QueryRowContext(ctx, `SELECT id FROM users ORDER BY id LIMIT 1`).Scan(&id)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+}
+
+// Close ends the use of the database. It waits for calls in progress; later ones return
+// upload.ErrUnavailable.
+func (s *Store) Close() error {
+	s.ready.Store(false)
+	var errs []error
+	for _, c := range s.closers {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}
+
+// query runs fn, which reads, within queryTimeout. doing says what, for the error.
+func (s *Store) query(ctx context.Context, doing string, fn func(context.Context) error) error {
+	return s.bounded(ctx, queryTimeout, doing, fn)
+}
+
+// change runs fn in a transaction that it commits.
+func (s *Store) change(ctx context.Context, limit time.Duration, doing string, fn func(context.Context, *sql.Tx) error) error {
+	return s.bounded(ctx, limit, doing, func(ctx context.Context) error {
+		tx, err := s.begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback() // after a commit it does nothing
+		if err := fn(ctx, tx); err != nil {
+			return err
+		}
+		return tx.Commit()
+	})
+}
+
+// begin starts a transaction. On SQLite it is one that writes from the start, so that it waits here for
+// other processes and never fails for them later.
+func (s *Store) begin(ctx context.Context) (*sql.Tx, error) {
+	for {
+		tx, err := s.write.BeginTx(ctx, nil)
+		if err == nil || !isBusy(err) || ctx.Err() != nil {
+			return tx, err
+		}
+	}
+}
+
+// bounded runs fn within limit, and gives its error its kind.
+func (s *Store) bounded(ctx context.Context, limit time.Duration, doing string, fn func(context.Context) error) error {
+	if !s.ready.Load() {
+		return fmt.Errorf("%s: %w", doing, errNotMigrated)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errSlow)
+	defer cancel()
+	return classify(ctx, doing, fn(ctx))
+}

@@ -1,0 +1,212 @@
+package record
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/upload"
+)
+
+// fileColumns are those that Finish writes, in the order of fileValues.
+const fileColumns = `upload_id, position, name, debug_file, debug_id, file, state, size, stored_size, md5,
+	module_os, module_arch, module_debug_file, module_debug_id, code_file, code_id, generator`
+
+const fileColumnCount = 17
+
+// Begin records u, without its end, and assigns u.ID. The user is that of the token; a token that does not
+// exist is upload.ErrNotFound. Where u.CreatedAt is zero it is set to now.
+func (s *Store) Begin(ctx context.Context, u *upload.Upload) error {
+	if u.CreatedAt.IsZero() {
+		u.CreatedAt = s.now().UTC()
+	}
+	return s.change(ctx, queryTimeout, "begin an upload", func(ctx context.Context, tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `
+			INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at)
+			SELECT user_id, id, $2, $3, $4, $5, $6, $7, $8 FROM tokens WHERE id = $1
+			RETURNING id`,
+			u.TokenID, text(u.TokenLabel), text(u.Filename), text(u.Bucket), u.Try, text(u.Format), u.Size, micros(u.CreatedAt),
+		).Scan(&u.ID)
+	})
+}
+
+// Finish records u's end, all that was learned of u since Begin, and its files. It is durable once it
+// returns nil; for an upload that has ended already it changes nothing. Where u.EndedAt is zero it is set
+// to now. While the database is unavailable it keeps trying for 5 seconds, or until ctx ends.
+func (s *Store) Finish(ctx context.Context, u *upload.Upload) error {
+	if u.Outcome == "" {
+		return fmt.Errorf("finish upload %d: it has no outcome", u.ID)
+	}
+	if u.EndedAt.IsZero() {
+		u.EndedAt = s.now().UTC()
+	}
+	patience, cancel := context.WithTimeout(ctx, finishPatience)
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		err := s.change(ctx, finishTimeout, fmt.Sprintf("finish upload %d", u.ID), func(ctx context.Context, tx *sql.Tx) error {
+			return finish(ctx, tx, u)
+		})
+		if !errors.Is(err, upload.ErrUnavailable) || !s.ready.Load() {
+			return err
+		}
+		if sleep(patience, backoff(attempt, firstReconnect, lastReconnect)) != nil {
+			return err
+		}
+	}
+}
+
+func finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
+	count := make(map[upload.FileState]int)
+	for i := range u.Files {
+		count[u.Files[i].State]++
+	}
+	res, err := tx.ExecContext(ctx, `
+		UPDATE uploads SET filename = $2, bucket = $3, try = $4, format = $5, size = $6, ended_at = $7, outcome = $8, error = $9,
+			uploaded_count = $10, skipped_count = $11, ignored_count = $12, pending_count = $13
+		WHERE id = $1 AND ended_at IS NULL`,
+		u.ID, text(u.Filename), text(u.Bucket), u.Try, text(u.Format), u.Size, micros(u.EndedAt), text(string(u.Outcome)), optional(u.Error),
+		count[upload.FileUploaded], count[upload.FileSkipped], count[upload.FileIgnored], count[upload.FilePending],
+	)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil {
+		return err
+	} else if n == 0 {
+		// Either it has ended, or it never began.
+		return tx.QueryRowContext(ctx, `SELECT id FROM uploads WHERE id = $1`, u.ID).Scan(new(int64))
+	}
+	return insertFiles(ctx, tx, u)
+}
+
+// insertFiles writes u's files, many in a statement: a round trip for each of 10,000 would take seconds. Only
+// a few sizes of statements are used, each prepared once, since they take as long to parse as to run.
+func insertFiles(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
+	next := 0
+	for _, size := range []int{64, 8, 1} {
+		n := (len(u.Files) - next) / size
+		if err := insertFilesBy(ctx, tx, u, next, next+n*size, size); err != nil {
+			return fmt.Errorf("files from %d: %w", next, err)
+		}
+		next += n * size
+	}
+	return nil
+}
+
+// insertFilesBy writes the files from first to before end, size of them at a time.
+func insertFilesBy(ctx context.Context, tx *sql.Tx, u *upload.Upload, first, end, size int) error {
+	if first == end {
+		return nil
+	}
+	insert, err := tx.PrepareContext(ctx, insertFilesQuery(size))
+	if err != nil {
+		return err
+	}
+	defer insert.Close() // a statement goes with its transaction
+	args := make([]any, 0, size*fileColumnCount)
+	for next := first; next < end; next += size {
+		args = args[:0]
+		for i := next; i < next+size; i++ {
+			args = appendFileValues(args, u.ID, i, &u.Files[i])
+		}
+		if _, err := insert.ExecContext(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insertFilesQuery returns a statement that inserts n files.
+func insertFilesQuery(n int) string {
+	var b strings.Builder
+	b.WriteString("INSERT INTO files (" + fileColumns + ") VALUES ")
+	for i := range n * fileColumnCount {
+		switch {
+		case i == 0:
+			b.WriteString("($")
+		case i%fileColumnCount == 0:
+			b.WriteString("), ($")
+		default:
+			b.WriteString(", $")
+		}
+		b.WriteString(strconv.Itoa(i + 1))
+	}
+	b.WriteString(")")
+	return b.String()
+}
+
+func appendFileValues(args []any, uploadID int64, position int, f *upload.File) []any {
+	var md5 any
+	if f.MD5 != (upload.MD5{}) {
+		md5 = f.MD5[:]
+	}
+	return append(args,
+		uploadID, position, text(f.Name),
+		optional(f.Key.DebugFile()), optional(f.Key.DebugID()), optional(f.Key.File()),
+		text(string(f.State)), f.Size, f.StoredSize, md5,
+		optional(f.Header.OS), optional(f.Header.Arch), optional(f.Header.DebugFile), optional(f.Header.DebugID),
+		optional(f.Header.CodeFile), optional(f.Header.CodeID), optional(f.Header.Generator))
+}
+
+// Upload returns the upload with the given id and its files, or upload.ErrNotFound.
+func (s *Store) Upload(ctx context.Context, id int64) (upload.Upload, error) {
+	u := upload.Upload{ID: id}
+	err := s.query(ctx, fmt.Sprintf("read upload %d", id), func(ctx context.Context) error {
+		var created, ended sql.NullInt64
+		err := s.read.QueryRowContext(ctx, `
+			SELECT users.email, token_id, token_label, filename, bucket, try, format, size, uploads.created_at, ended_at,
+				COALESCE(outcome, ''), COALESCE(error, '')
+			FROM uploads JOIN users ON users.id = user_id WHERE uploads.id = $1`, id,
+		).Scan(&u.User, &u.TokenID, &u.TokenLabel, &u.Filename, &u.Bucket, &u.Try, &u.Format, &u.Size, &created, &ended,
+			&u.Outcome, &u.Error)
+		if err != nil {
+			return err
+		}
+		u.CreatedAt, u.EndedAt = fromMicros(created), fromMicros(ended)
+		if u.EndedAt.IsZero() {
+			// Its files come with its end, possibly right now: half of that is not to be seen.
+			return nil
+		}
+		u.Files, err = s.files(ctx, id)
+		return err
+	})
+	if err != nil {
+		return upload.Upload{}, err
+	}
+	return u, nil
+}
+
+// files reads the files of an upload in their order; nil where there are none.
+func (s *Store) files(ctx context.Context, uploadID int64) (files []upload.File, err error) {
+	rows, err := s.read.QueryContext(ctx, `
+		SELECT name, COALESCE(debug_file, ''), COALESCE(debug_id, ''), COALESCE(file, ''), state, size, stored_size, md5,
+			COALESCE(module_os, ''), COALESCE(module_arch, ''), COALESCE(module_debug_file, ''), COALESCE(module_debug_id, ''),
+			COALESCE(code_file, ''), COALESCE(code_id, ''), COALESCE(generator, '')
+		FROM files WHERE upload_id = $1 ORDER BY position`, uploadID)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var f upload.File
+		var debugFile, debugID, file string
+		var md5 []byte
+		if err := rows.Scan(&f.Name, &debugFile, &debugID, &file, &f.State, &f.Size, &f.StoredSize, &md5,
+			&f.Header.OS, &f.Header.Arch, &f.Header.DebugFile, &f.Header.DebugID,
+			&f.Header.CodeFile, &f.Header.CodeID, &f.Header.Generator); err != nil {
+			return nil, err
+		}
+		if debugFile != "" {
+			if f.Key, err = symbol.NewKey(debugFile, debugID, file); err != nil {
+				return nil, err
+			}
+		}
+		copy(f.MD5[:], md5)
+		files = append(files, f)
+	}
+	return files, rows.Err()
+}

@@ -1,0 +1,287 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	postgresUser = "tecken"
+	// postgresWait bounds the start and the stop of a cluster, generously: the machine may be busy.
+	postgresWait = 60 * time.Second
+	postgresPoll = 20 * time.Millisecond
+)
+
+// sharedPostgres is the cluster that Postgres hands out databases of, one for each test binary.
+var sharedPostgres = sync.OnceValues(newPostgres)
+
+// Postgres returns the URL of an empty database of the test's own, in a cluster that all tests of the binary
+// share. The test is skipped where PostgreSQL is not installed.
+func Postgres(t testing.TB) (url string) {
+	t.Helper()
+	p, err := sharedPostgres()
+	postgresFailed(t, err)
+	return p.Database(t)
+}
+
+// NewPostgres starts a cluster of the test's own, which the test may stop and start. It takes a second or
+// two. The test is skipped where PostgreSQL is not installed.
+func NewPostgres(t testing.TB) *PostgresCluster {
+	t.Helper()
+	p, err := newPostgres()
+	postgresFailed(t, err)
+	t.Cleanup(p.remove)
+	return p
+}
+
+func postgresFailed(t testing.TB, err error) {
+	t.Helper()
+	if errors.Is(err, exec.ErrNotFound) {
+		Missing(t, "PostgreSQL", "scripts/test installs Debian's package postgresql.")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A PostgresCluster is a PostgreSQL server that listens on a unix socket only, in a folder of its own. It ends
+// with the test process, however that ends, and its folder goes with it.
+type PostgresCluster struct {
+	dir       string
+	bin       string // the folder of its programs
+	sys       *syscall.SysProcAttr
+	databases atomic.Int64
+	release   func() error // lets the reaper go to work
+
+	server *exec.Cmd // nil while stopped
+}
+
+// reaper waits for its standard input to end, which it does with the test process if not before, then
+// stops the server and removes the folder.
+const reaper = `cat >/dev/null
+pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
+if [ -n "$pid" ]; then
+	kill -QUIT "$pid"
+	while kill -0 "$pid" 2>/dev/null && [ -e "$1/data/postmaster.pid" ]; do sleep 0.05; done
+fi
+rm -rf "$1"`
+
+func newPostgres() (*PostgresCluster, error) {
+	bin, err := postgresBin()
+	if err != nil {
+		return nil, err
+	}
+	// A socket's path is at most 107 bytes long, which the usual folders of tests exceed.
+	dir, err := os.MkdirTemp("/tmp", "tecken-postgres-")
+	if err != nil {
+		return nil, err
+	}
+	p := &PostgresCluster{dir: dir, bin: bin}
+	if err := p.startReaper(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	if err := p.init(); err != nil {
+		p.remove()
+		return nil, err
+	}
+	return p, nil
+}
+
+// init makes the cluster and starts it.
+func (p *PostgresCluster) init() error {
+	ctx, cancel := context.WithTimeout(context.Background(), postgresWait)
+	defer cancel()
+	// A group of its own, so that Ctrl-C reaches the test, and the server only through the reaper.
+	p.sys = &syscall.SysProcAttr{Setpgid: true}
+	if os.Geteuid() == 0 {
+		cred, err := postgresCredential()
+		if err != nil {
+			return err
+		}
+		p.sys.Credential = cred
+		if err := os.Chown(p.dir, int(cred.Uid), int(cred.Gid)); err != nil {
+			return err
+		}
+	}
+	initdb := exec.CommandContext(ctx, filepath.Join(p.bin, "initdb"), "--pgdata", filepath.Join(p.dir, "data"),
+		"--username", postgresUser, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+	initdb.SysProcAttr, initdb.Dir = p.sys, p.dir
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	return p.Start(ctx)
+}
+
+// Database makes an empty database, dropped at the end of the test if the server runs by then, and returns its URL.
+func (p *PostgresCluster) Database(t testing.TB) (url string) {
+	t.Helper()
+	name := fmt.Sprintf("test%d", p.databases.Add(1))
+	if err := p.exec(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if p.server == nil {
+			return
+		}
+		if err := p.exec(context.WithoutCancel(t.Context()), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
+	return p.url(name)
+}
+
+// Start starts the server and waits until it answers.
+func (p *PostgresCluster) Start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, postgresWait)
+	defer cancel()
+	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	// Not CommandContext: it outlives ctx.
+	server := exec.Command(filepath.Join(p.bin, "postgres"), "-D", filepath.Join(p.dir, "data"), "-k", p.dir,
+		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "shared_buffers=32MB")
+	server.SysProcAttr, server.Dir, server.Stdout, server.Stderr = p.sys, p.dir, log, log
+	if err := server.Start(); err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	p.server = server
+	tick := time.NewTicker(postgresPoll)
+	defer tick.Stop()
+	for {
+		err := p.exec(ctx, "SELECT 1")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			out, _ := os.ReadFile(log.Name())
+			return fmt.Errorf("wait for PostgreSQL: %w\n%s", err, out)
+		}
+	}
+}
+
+// Stop ends the server at once, its connections with it, as a crash would. It does nothing where it is stopped.
+func (p *PostgresCluster) Stop(ctx context.Context) error {
+	if p.server == nil {
+		return nil
+	}
+	if err := p.Signal(syscall.SIGQUIT); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	server := p.server
+	go func() { ended <- server.Wait() }()
+	ctx, cancel := context.WithTimeout(ctx, postgresWait)
+	defer cancel()
+	select {
+	case err := <-ended:
+		p.server = nil
+		if _, ok := errors.AsType[*exec.ExitError](err); ok {
+			return nil
+		}
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("stop PostgreSQL: %w", context.Cause(ctx))
+	}
+}
+
+// Signal sends a signal to the server: SIGTERM ends it once all clients are gone, SIGINT ends their sessions
+// with a word, SIGQUIT without.
+func (p *PostgresCluster) Signal(sig syscall.Signal) error { return p.server.Process.Signal(sig) }
+
+// remove ends the cluster and removes its folder.
+func (p *PostgresCluster) remove() {
+	// Stopped by us, the server is reaped; the reaper does what is left, and says nothing of use.
+	_ = p.Stop(context.Background())
+	_ = p.release()
+}
+
+func (p *PostgresCluster) url(database string) string {
+	u := url.URL{Scheme: "postgres", User: url.User(postgresUser), Path: "/" + database,
+		RawQuery: url.Values{"host": {p.dir}}.Encode()}
+	return u.String()
+}
+
+// exec runs one statement in the maintenance database.
+func (p *PostgresCluster) exec(ctx context.Context, statement string) (err error) {
+	conn, err := pgx.Connect(ctx, p.url("postgres"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	_, err = conn.Exec(ctx, statement)
+	return err
+}
+
+// startReaper starts what cleans up. It is a process of its own because nothing of this one runs when it is
+// killed; its session is its own too, so that no terminal ends it.
+func (p *PostgresCluster) startReaper() error {
+	cmd := exec.Command("/bin/sh", "-c", reaper, "reaper", p.dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p.release = func() error { return errors.Join(stdin.Close(), cmd.Wait()) }
+	return nil
+}
+
+// postgresBin returns the folder of initdb and postgres, the newest where there are several. The error wraps
+// exec.ErrNotFound where there is none.
+func postgresBin() (string, error) {
+	if path, err := exec.LookPath("initdb"); err == nil {
+		return filepath.Dir(path), nil
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil {
+		return "", err
+	}
+	if len(found) == 0 {
+		return "", fmt.Errorf("initdb: %w", exec.ErrNotFound)
+	}
+	version := func(path string) int {
+		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
+		return n
+	}
+	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) })), nil
+}
+
+// postgresCredential returns an unprivileged user: PostgreSQL refuses to run as root.
+func postgresCredential() (*syscall.Credential, error) {
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		if u, err = user.Lookup("nobody"); err != nil {
+			return nil, err
+		}
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
