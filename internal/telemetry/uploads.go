@@ -1,0 +1,163 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tecken-upload/internal/upload"
+)
+
+const (
+	mib = 1 << 20
+	gib = 1 << 30
+)
+
+// Uploads tells of uploads that ended; it implements [upload.Observer]. Of each it writes one log line, at
+// level info; warn where the server's shutdown cut it off, error where it failed or its deadline passed.
+// It counts all of them, and reports to Sentry those that panicked, were answered 5xx, failed, timed out
+// or were cut off: never one that was rejected or that its client gave up.
+type Uploads struct {
+	log      *slog.Logger
+	reporter *Reporter
+
+	uploads   *prometheus.CounterVec
+	bytes     prometheus.Counter
+	sizes     prometheus.Histogram
+	durations *prometheus.HistogramVec
+	files     *prometheus.CounterVec
+	fileBytes *prometheus.CounterVec
+	stored    prometheus.Counter
+}
+
+// NewUploads makes an Uploads and registers its metrics, which can be done once for each Metrics.
+func NewUploads(log *slog.Logger, reporter *Reporter, metrics *Metrics) *Uploads {
+	u := &Uploads{
+		log:      log,
+		reporter: reporter,
+		uploads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tecken_uploads_total", Help: "Uploads that ended, by outcome.",
+		}, []string{"outcome"}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tecken_upload_bytes_total", Help: "Bytes of archives received.",
+		}),
+		sizes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tecken_upload_size_bytes", Help: "Size of archives received.",
+			Buckets: []float64{mib, 16 * mib, 64 * mib, 128 * mib, 256 * mib, 512 * mib, 768 * mib, gib, 1.5 * gib, 2 * gib},
+		}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tecken_upload_duration_seconds", Help: "Time that uploads spent in each phase.",
+			Buckets: []float64{0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 90, 120, 180, 240, 300, 600, 1200, 1800},
+		}, []string{"phase"}),
+		files: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tecken_files_total", Help: "Members of archives, by what became of them.",
+		}, []string{"state", "extension"}),
+		fileBytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tecken_file_bytes_total", Help: "Uncompressed bytes of members, by what became of them.",
+		}, []string{"state", "extension"}),
+		stored: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tecken_stored_bytes_total", Help: "Bytes put into storage.",
+		}),
+	}
+	metrics.registry.MustRegister(u.uploads, u.bytes, u.sizes, u.durations, u.files, u.fileBytes, u.stored)
+	// A rate is only seen to rise from a zero that was there.
+	for _, o := range outcomes() {
+		u.uploads.WithLabelValues(string(o))
+	}
+	for _, p := range phases() {
+		u.durations.WithLabelValues(string(p))
+	}
+	return u
+}
+
+// Ended tells of one upload.
+func (u *Uploads) Ended(ctx context.Context, r *upload.Report) {
+	tallies := count(r.Upload.Files)
+	explained := facts(r, tallies)
+	u.measure(r, tallies)
+	u.report(r, explained)
+	if len(r.Stack) > 0 {
+		// Sentry gets it as frames; the log is where it can be read without.
+		explained = append(explained, slog.String("stack", string(r.Stack)))
+	}
+	u.log.LogAttrs(ctx, level(r), "upload ended", explained...)
+}
+
+func (u *Uploads) measure(r *upload.Report, t tallies) {
+	u.uploads.WithLabelValues(oneOf(r.Upload.Outcome, outcomes())).Inc()
+	size := float64(max(0, r.Upload.Size))
+	u.bytes.Add(size)
+	u.sizes.Observe(size)
+	u.stored.Add(float64(max(0, t.all.stored)))
+	for phase, d := range r.Phases {
+		u.durations.WithLabelValues(oneOf(phase, phases())).Observe(d.Seconds())
+	}
+	for key, n := range t.byBoth {
+		state, extension := oneOf(upload.FileState(key[0]), states()), key[1]
+		u.files.WithLabelValues(state, extension).Add(float64(n.files))
+		u.fileBytes.WithLabelValues(state, extension).Add(float64(max(0, n.bytes)))
+	}
+}
+
+func (u *Uploads) report(r *upload.Report, explained []slog.Attr) {
+	where := oneOf(r.Phase, phases())
+	switch {
+	case len(r.Stack) > 0:
+		u.reporter.Panic("upload panicked in "+where, cause(r), r.Stack, explained...)
+	case due(r):
+		u.reporter.Error("upload "+oneOf(r.Upload.Outcome, outcomes())+" in "+where+reason(r.Err), cause(r), explained...)
+	}
+}
+
+// due reports whether an upload that did not panic is our failure.
+func due(r *upload.Report) bool {
+	switch r.Upload.Outcome {
+	case upload.Rejected, upload.Cancelled:
+		return false
+	case upload.Completed:
+		return r.Status >= 500
+	}
+	return true
+}
+
+// reason tells apart what would hide behind each other as one issue.
+func reason(err error) string {
+	switch {
+	case errors.Is(err, upload.ErrUnavailable):
+		return ": " + upload.ErrUnavailable.Error()
+	case errors.Is(err, upload.ErrBusy):
+		return ": " + upload.ErrBusy.Error()
+	}
+	return ""
+}
+
+func level(r *upload.Report) slog.Level {
+	switch {
+	case len(r.Stack) > 0, r.Upload.Outcome == upload.Failed, r.Upload.Outcome == upload.TimedOut:
+		return slog.LevelError
+	case due(r):
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
+func outcomes() []upload.Outcome {
+	return []upload.Outcome{
+		upload.Completed, upload.Rejected, upload.Failed, upload.TimedOut, upload.Cancelled, upload.Interrupted,
+	}
+}
+
+func states() []upload.FileState {
+	return []upload.FileState{upload.FilePending, upload.FileUploaded, upload.FileSkipped, upload.FileIgnored}
+}
+
+// oneOf returns value as a label: itself where it is of the set, or "other".
+func oneOf[T ~string](value T, set []T) string {
+	if slices.Contains(set, value) {
+		return string(value)
+	}
+	return other
+}
