@@ -27,3 +27,6 @@ type Token struct {
 	ExpiresAt   time.Time // zero: never
 	RevokedAt   time.Time // zero: not revoked
 }
+
+// TryOnly reports whether every upload by this token is a try upload.
+func (t *Token) TryOnly() bool { return !t.Has(PermissionUpload) }

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"tecken-upload/internal/admission"
+	"tecken-upload/internal/archive"
+	"tecken-upload/internal/config"
+	"tecken-upload/internal/record"
+	"tecken-upload/internal/sched"
+	"tecken-upload/internal/server"
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/storage/dirstore"
+	"tecken-upload/internal/storage/s3store"
+	"tecken-upload/internal/telemetry"
+	"tecken-upload/internal/upload"
+)
+
+// publishParallel bounds the members of one upload that wait for a storage slot at once. One upload can
+// fill every slot by itself.
+const publishFactor = 2
+
+// checkedStorage is a storage with a probe.
+type checkedStorage interface {
+	upload.Storage
+	Check(ctx context.Context) error
+}
+
+// instance is one server with everything that belongs to it.
+type instance struct {
+	config   *config.Server
+	logger   *slog.Logger
+	metrics  *telemetry.Metrics
+	reporter *telemetry.Reporter
+	records  *record.Store
+	spool    *spool.Spool
+	storage  checkedStorage
+	verify   *sched.Slots
+	publish  *sched.Slots
+	server   *server.Server
+}
+
+// newInstance builds an instance. Nothing in it waits for a backing service: what is down may come up later.
+func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *instance, err error) {
+	in = &instance{config: c}
+	defer func() {
+		if err != nil {
+			in.close()
+			in = nil
+		}
+	}()
+	if err := in.observe(stderr); err != nil {
+		return in, err
+	}
+	if in.records, err = record.Open(ctx, c.DatabaseURL, record.Options{MaxConns: c.DatabaseMaxConns, Logger: in.logger}); err != nil {
+		return in, fmt.Errorf("TECKEN_DATABASE_URL: %w", err)
+	}
+	if in.storage, err = openStorage(ctx, c); err != nil {
+		return in, fmt.Errorf("TECKEN_STORAGE_URL: %w", err)
+	}
+	in.spool, err = spool.Open(c.SpoolDir, spool.Options{
+		Headroom: int64(c.SpoolHeadroom),
+		Wait:     c.AdmissionWait,
+		Largest:  int64(c.MaxUploadSize),
+		Logger:   in.logger,
+	})
+	if err != nil {
+		return in, fmt.Errorf("TECKEN_SPOOL_DIR: %w", err)
+	}
+	in.verify = sched.NewSlots(c.CPUSlots, time.Now)
+	in.publish = sched.NewSlots(c.StorageSlots, time.Now)
+	in.serve(ctx)
+	in.gauges()
+	return in, nil
+}
+
+// observe builds what tells of the instance: its log, its metrics, its reports to Sentry.
+func (in *instance) observe(stderr io.Writer) (err error) {
+	c := in.config
+	if in.logger, err = telemetry.NewLogger(stderr, c.LogLevel, c.Instance); err != nil {
+		return fmt.Errorf("TECKEN_LOG_LEVEL: %w", err)
+	}
+	release := c.SentryRelease
+	if release == "" {
+		release = version
+	}
+	in.reporter, err = telemetry.NewReporter(telemetry.ReporterOptions{
+		DSN: c.SentryDSN, Environment: c.SentryEnvironment, Release: release, Instance: c.Instance,
+	})
+	if err != nil {
+		return fmt.Errorf("SENTRY_DSN: %w", err)
+	}
+	in.metrics = telemetry.NewMetrics()
+	return nil
+}
+
+func openStorage(ctx context.Context, c *config.Server) (checkedStorage, error) {
+	place, err := storage.ParseURL(c.StorageURL)
+	if err != nil {
+		return nil, err
+	}
+	if place.Dir != "" {
+		return dirstore.Open(ctx, place.Dir)
+	}
+	return s3store.Open(ctx, place, s3store.Options{MaxConns: c.StorageSlots})
+}
+
+// serve wires the upload path together, from its end to its beginning.
+func (in *instance) serve(ctx context.Context) {
+	c := in.config
+	uploads := upload.NewService(upload.Config{
+		Storage:      in.storage,
+		Records:      in.records,
+		VerifySlots:  in.verify,
+		PublishSlots: in.publish,
+		Limits: archive.Limits{
+			MaxMembers:         c.MaxMembers,
+			MaxMemberSize:      int64(c.MaxMemberSize),
+			MaxExtractedSize:   int64(c.MaxExtractedSize),
+			DisallowedSnippets: c.DisallowedSnippets,
+		},
+		MaxSize:         int64(c.MaxUploadSize),
+		Timeout:         c.UploadTimeout,
+		Retention:       c.Retention,
+		TryRetention:    c.TryRetention,
+		PublishParallel: publishFactor * c.StorageSlots,
+		Now:             time.Now,
+	})
+	in.server = server.New(ctx, server.Config{
+		Tokens:              in.records,
+		Gate:                admission.NewGate(c.MaxReceiving, c.AdmissionWait),
+		Uploads:             uploads,
+		Spool:               in.spool,
+		Watcher:             in.watcher(),
+		Logger:              in.logger,
+		Version:             buildVersion(),
+		Checks:              in.checks(),
+		MaxUploadSize:       int64(c.MaxUploadSize),
+		ReceiveTimeout:      c.ReceiveTimeout,
+		ReceiveStallTimeout: c.ReceiveStallTimeout,
+		Now:                 time.Now,
+	})
+}
+
+// checks are what the heartbeat looks at.
+func (in *instance) checks() map[string]server.Check {
+	return map[string]server.Check{
+		"database": in.records.Check,
+		"storage":  in.storage.Check,
+		"spool":    in.checkSpool,
+		"disk":     in.checkDisk,
+		"queue":    in.checkQueue,
+	}
+}
+
+// checkSpool makes a workspace, and so all that an upload makes but its bytes.
+func (in *instance) checkSpool(ctx context.Context) error {
+	workspace, err := in.spool.Create(ctx, 0)
+	if errors.Is(err, spool.ErrFull) {
+		return nil // the disk's own check tells
+	}
+	if err != nil {
+		return err
+	}
+	return workspace.Close()
+}
+
+// checkDisk fails while the disk has less than its headroom free: no upload fits then.
+func (in *instance) checkDisk(ctx context.Context) error {
+	usage, err := in.spool.Usage(ctx)
+	if err != nil {
+		return err
+	}
+	// What live uploads hold comes back with their end: an instance full of those is merely busy.
+	if free := usage.Free + usage.Held; free < int64(in.config.SpoolHeadroom) {
+		return fmt.Errorf("%d bytes are free, less than the headroom of %d", free, int64(in.config.SpoolHeadroom))
+	}
+	return nil
+}
+
+// checkQueue fails when work has waited too long without any being started or finished.
+func (in *instance) checkQueue(context.Context) error {
+	for name, slots := range map[string]*sched.Slots{"verify": in.verify, "publish": in.publish} {
+		if stalled := slots.Stats().Stalled; stalled > in.config.StallAlarm {
+			return fmt.Errorf("no %s slot has come free for %v", name, stalled)
+		}
+	}
+	return nil
+}
+
+// close lets go of everything, in the reverse of the order it was built in.
+func (in *instance) close() {
+	if in.spool != nil {
+		in.note("close the spool", in.spool.Close())
+	}
+	if in.records != nil {
+		in.note("close the database", in.records.Close())
+	}
+	if in.reporter != nil && !in.reporter.Flush(flushTimeout) {
+		in.logger.Warn("not everything reached Sentry")
+	}
+}
+
+func (in *instance) note(what string, err error) {
+	if err != nil {
+		in.logger.Error(what, "err", err)
+	}
+}

@@ -1,0 +1,56 @@
+// Command tecken-upload is the symbol server: it takes archives of debug symbols from CI jobs and puts
+// the symbols into storage.
+//
+//	tecken-upload [serve]
+//	tecken-upload token create --user E-MAIL --permission upload_symbols
+//	tecken-upload token list
+//	tecken-upload token revoke ID
+//	tecken-upload version
+//
+// Settings come from the environment, or from flags of the same names; tecken-upload --help lists them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"tecken-upload/internal/config"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+}
+
+// cli is the command line.
+type cli struct {
+	Serve   serveCommand   `cmd:"" default:"withargs" help:"Run the server (the default)."`
+	Token   tokenCommand   `cmd:"" help:"Make, list and revoke API tokens."`
+	Version versionCommand `cmd:"" help:"Print what this program was built of."`
+}
+
+// process is what a command may use of the process it runs in.
+type process struct {
+	ctx            context.Context //nolint:containedctx // a command runs exactly once, inside of run
+	stdout, stderr io.Writer
+}
+
+// run is the whole program. It returns the exit status: 0, 1 when a command failed, 2 when it was not
+// understood.
+func run(ctx context.Context, args []string, lookup func(string) (string, bool), stdout, stderr io.Writer) int {
+	command, err := config.Parse(&cli{}, "tecken-upload", args, lookup, stdout, stderr)
+	if errors.Is(err, config.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "tecken-upload: %v\n", err)
+		return 2
+	}
+	if err := command.Run(&process{ctx: ctx, stdout: stdout, stderr: stderr}); err != nil {
+		fmt.Fprintf(stderr, "tecken-upload: %v\n", err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tecken-upload/internal/config"
+)
+
+// What we would rather lose.
+const (
+	// stopGrace is for how long cancelled uploads may still record their ends and write their answers.
+	stopGrace = 15 * time.Second
+	// flushTimeout bounds sending what is left to tell Sentry.
+	flushTimeout = 2 * time.Second
+	// metricsHeaderTimeout ends a connection to the metrics listener that sends no request.
+	metricsHeaderTimeout = 10 * time.Second
+)
+
+// errStoppedAtOnce is how the program ends at a second signal.
+var errStoppedAtOnce = errors.New("stopped at once by a second signal")
+
+// serveCommand runs the server until a signal ends it.
+type serveCommand struct {
+	config.Server
+}
+
+// Run is called by kong.
+func (c *serveCommand) Run(p *process) error {
+	// Caught from here on, so that no signal finds the program half-built.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	in, err := newInstance(ctx, &c.Server, p.stderr)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	return in.run(ctx, signals)
+}
+
+// run serves until ctx ends or a signal comes, then drains. A second signal ends it at once.
+func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
+	listener, err := in.listen(ctx)
+	if err != nil {
+		return err
+	}
+	httpServer, metricsServer := in.server.HTTPServer(), in.metricsServer()
+	background, stopBackground := context.WithCancel(ctx)
+	defer stopBackground()
+	var g errgroup.Group
+	g.Go(func() error { return in.records.KeepMigrated(background) })
+	g.Go(func() error { return serve(httpServer, listener.http) })
+	g.Go(func() error { return serve(metricsServer, listener.metrics) })
+	in.logger.Info("serving", "address", listener.http.Addr().String(), "metrics", listener.metrics.Addr().String())
+
+	select {
+	case s := <-signals:
+		in.logger.Info("draining", "signal", s.String())
+	case <-ctx.Done():
+		in.logger.Info("draining")
+	}
+	err = in.drain(httpServer, signals)
+	stopBackground()
+	_ = metricsServer.Close() // nothing is under way there that anybody waits for
+	if err != nil {
+		_ = httpServer.Close()
+		return err
+	}
+	return g.Wait()
+}
+
+// drain is the shutdown, from top to bottom: the heartbeat turns red, balancers get their time to see it,
+// the listener closes, uploads in flight finish, what is left is cancelled.
+func (in *instance) drain(s *http.Server, again <-chan os.Signal) error {
+	in.server.Drain()
+	select {
+	case <-time.After(in.config.ShutdownDelay):
+	case <-again:
+		return errStoppedAtOnce
+	}
+	in.server.Refuse()
+	stop := time.AfterFunc(in.config.ShutdownTimeout, func() {
+		in.logger.Warn("cancelling uploads in flight", "timeout", in.config.ShutdownTimeout)
+		in.server.Stop()
+	})
+	defer stop.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), in.config.ShutdownTimeout+stopGrace)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- s.Shutdown(ctx) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("shut down: %w", err)
+		}
+		in.logger.Info("drained")
+		return nil
+	case <-again:
+		return errStoppedAtOnce
+	}
+}
+
+// serve runs s until it is shut down, which is no error.
+func serve(s *http.Server, l net.Listener) error {
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// listeners are the two that a server has.
+type listeners struct {
+	http, metrics net.Listener
+}
+
+func (in *instance) listen(ctx context.Context) (l listeners, err error) {
+	var lc net.ListenConfig
+	if l.http, err = lc.Listen(ctx, "tcp", in.config.Listen); err != nil {
+		return l, fmt.Errorf("listen to clients: %w", err)
+	}
+	if l.metrics, err = lc.Listen(ctx, "tcp", in.config.MetricsListen); err != nil {
+		return l, errors.Join(fmt.Errorf("listen to metrics: %w", err), l.http.Close())
+	}
+	return l, nil
+}
+
+func (in *instance) metricsServer() *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", in.metrics.Handler())
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: metricsHeaderTimeout,
+		ErrorLog:          slog.NewLogLogger(in.logger.Handler(), slog.LevelDebug),
+	}
+}

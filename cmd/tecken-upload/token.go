@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"tecken-upload/internal/config"
+	"tecken-upload/internal/record"
+	"tecken-upload/internal/upload"
+)
+
+// commandTimeout bounds what a token command waits for the database.
+const commandTimeout = 30 * time.Second
+
+// tokenCommand is the family of token commands. They work on the database alone: no server needs to run.
+type tokenCommand struct {
+	Create tokenCreate `cmd:"" help:"Make a token and print it; it is never shown again."`
+	List   tokenList   `cmd:"" help:"List all tokens."`
+	Revoke tokenRevoke `cmd:"" help:"Make a token invalid at once."`
+}
+
+type tokenCreate struct {
+	config.Database
+	User       string          `required:"" placeholder:"E-MAIL" help:"Whom the token belongs to."`
+	Permission []string        `required:"" placeholder:"NAME" help:"upload_symbols or upload_try_symbols; view_all_uploads besides."`
+	Expires    config.Lifetime `default:"365d" help:"After how long it expires: a Go duration, or days as in 365d."`
+	Weight     int             `default:"1" help:"Its share of the server, relative to other tokens."`
+}
+
+// Run is called by kong.
+func (c *tokenCreate) Run(p *process) error {
+	return withRecords(p, c.Database, func(ctx context.Context, records *record.Store) error {
+		spec := record.TokenSpec{User: c.User, Weight: c.Weight, ExpiresAt: time.Now().Add(time.Duration(c.Expires))}
+		for _, name := range c.Permission {
+			spec.Permissions = append(spec.Permissions, upload.Permission(name))
+		}
+		text, token, err := records.CreateToken(ctx, spec)
+		if err != nil {
+			return fmt.Errorf("make a token: %w", err)
+		}
+		fmt.Fprintf(p.stderr, "Token %d of %s, valid until %s:\n", token.ID, token.User, timeText(token.ExpiresAt))
+		_, err = fmt.Fprintln(p.stdout, text)
+		return err
+	})
+}
+
+type tokenList struct {
+	config.Database
+	JSON bool `help:"Print one JSON object a line."`
+}
+
+// Run is called by kong.
+func (c *tokenList) Run(p *process) error {
+	return withRecords(p, c.Database, func(ctx context.Context, records *record.Store) error {
+		tokens, err := records.Tokens(ctx)
+		if err != nil {
+			return fmt.Errorf("list the tokens: %w", err)
+		}
+		if c.JSON {
+			return printJSON(p.stdout, tokens)
+		}
+		return printTable(p.stdout, tokens)
+	})
+}
+
+func printJSON(w io.Writer, tokens []upload.Token) error {
+	encoder := json.NewEncoder(w)
+	for i := range tokens {
+		if err := encoder.Encode(&tokens[i]); err != nil {
+			return fmt.Errorf("print token %d: %w", tokens[i].ID, err)
+		}
+	}
+	return nil
+}
+
+func printTable(w io.Writer, tokens []upload.Token) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tUSER\tPERMISSIONS\tWEIGHT\tCREATED\tEXPIRES\tREVOKED")
+	for i := range tokens {
+		t := &tokens[i]
+		permissions := make([]string, len(t.Permissions))
+		for j, p := range t.Permissions {
+			permissions[j] = string(p)
+		}
+		fmt.Fprintf(table, "%d\t%s\t%s\t%d\t%s\t%s\t%s\n", t.ID, t.User, strings.Join(permissions, ","), t.Weight,
+			timeText(t.CreatedAt), timeText(t.ExpiresAt), timeText(t.RevokedAt))
+	}
+	return table.Flush()
+}
+
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+type tokenRevoke struct {
+	config.Database
+	ID int64 `arg:"" help:"The token's number, as token list shows it."`
+}
+
+// Run is called by kong.
+func (c *tokenRevoke) Run(p *process) error {
+	return withRecords(p, c.Database, func(ctx context.Context, records *record.Store) error {
+		err := records.RevokeToken(ctx, c.ID)
+		if errors.Is(err, upload.ErrNotFound) {
+			return fmt.Errorf("there is no token %d", c.ID)
+		}
+		if err != nil {
+			return fmt.Errorf("revoke token %d: %w", c.ID, err)
+		}
+		fmt.Fprintf(p.stderr, "Token %d is revoked.\n", c.ID)
+		return nil
+	})
+}
+
+// withRecords calls f with the database, migrated.
+func withRecords(p *process, d config.Database, f func(context.Context, *record.Store) error) (err error) {
+	ctx, cancel := context.WithTimeout(p.ctx, commandTimeout)
+	defer cancel()
+	records, err := record.Open(ctx, d.DatabaseURL, record.Options{MaxConns: d.DatabaseMaxConns, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	defer func() { err = errors.Join(err, records.Close()) }()
+	if err := records.Migrate(ctx); err != nil {
+		return fmt.Errorf("migrate the database: %w", err)
+	}
+	return f(ctx, records)
+}

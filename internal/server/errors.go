@@ -1,0 +1,177 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"tecken-upload/internal/archive"
+	"tecken-upload/internal/intake"
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
+)
+
+// statusClientGone is never seen by a client; it keeps those that hung up apart in metrics. The number is
+// nginx's.
+const statusClientGone = 499
+
+// retryAfter is told with a 503 that knows no better.
+const retryAfter = 15 * time.Second
+
+// statuses is the one table from error to status; the first that matches counts, so that what ended an
+// upload stands before what that broke on its way.
+var statuses = []struct {
+	is     error
+	status int
+}{
+	{upload.ErrClientGone, statusClientGone},
+	{upload.ErrShutdown, http.StatusServiceUnavailable},
+	{upload.ErrDeadline, http.StatusGatewayTimeout},
+	{upload.ErrReceiveTimeout, http.StatusGatewayTimeout},
+	{errNoToken, http.StatusForbidden},
+	{errTokenUnknown, http.StatusForbidden},
+	{errTokenExpired, http.StatusForbidden},
+	{errForbidden, http.StatusForbidden},
+	{intake.ErrNoFile, http.StatusBadRequest},
+	{intake.ErrMalformed, http.StatusBadRequest},
+	{archive.ErrInvalid, http.StatusBadRequest},
+	{archive.ErrTooLarge, http.StatusRequestEntityTooLarge},
+	{upload.ErrTooLarge, http.StatusRequestEntityTooLarge},
+	{upload.ErrBusy, http.StatusServiceUnavailable},
+	{spool.ErrFull, http.StatusServiceUnavailable},
+	{upload.ErrUnavailable, http.StatusServiceUnavailable},
+}
+
+// statusOf returns the status that err is answered with. An error of no known kind is our fault: 500.
+func statusOf(err error) int {
+	for _, s := range statuses {
+		if errors.Is(err, s.is) {
+			return s.status
+		}
+	}
+	return http.StatusInternalServerError
+}
+
+// textOf returns what the client is told of err.
+func textOf(err error) string {
+	if statusOf(err) == http.StatusForbidden {
+		return err.Error()
+	}
+	return upload.Sentence(err)
+}
+
+// retryAfterOf returns the Retry-After of a 503, in whole seconds.
+func retryAfterOf(err error) string {
+	wait := retryAfter
+	if busy := (*upload.BusyError)(nil); errors.As(err, &busy) {
+		wait = busy.RetryAfter
+	}
+	return strconv.Itoa(max(1, int(math.Ceil(wait.Seconds()))))
+}
+
+// errorBody is the body of every error.
+type errorBody struct {
+	Error string `json:"error"`
+}
+
+// answerError writes the answer to err, and returns its status.
+func (s *Server) answerError(c echo.Context, err error) int {
+	status := statusOf(err)
+	if status == http.StatusServiceUnavailable {
+		c.Response().Header().Set("Retry-After", retryAfterOf(err))
+	}
+	s.write(c, status, errorBody{Error: textOf(err)})
+	return status
+}
+
+func (s *Server) write(c echo.Context, status int, body any) {
+	if err := http.NewResponseController(c.Response()).SetWriteDeadline(s.Now().Add(answerTimeout)); err != nil {
+		s.Logger.DebugContext(c.Request().Context(), "set the write deadline", "err", err)
+	}
+	var err error
+	if c.Request().Method == http.MethodHead {
+		err = c.NoContent(status)
+	} else {
+		err = c.JSON(status, body)
+	}
+	if err != nil {
+		s.Logger.DebugContext(c.Request().Context(), "write the answer", "status", status, "err", err)
+	}
+}
+
+// handleError answers the errors that handlers return, and the router's own.
+func (s *Server) handleError(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	var routed *echo.HTTPError
+	switch {
+	case errors.As(err, &routed) && routed.Code == http.StatusMethodNotAllowed:
+		r := c.Request()
+		s.write(c, routed.Code, errorBody{Error: fmt.Sprintf("Method Not Allowed (%s): %s", r.Method, r.URL.Path)})
+	case errors.As(err, &routed):
+		s.write(c, routed.Code, errorBody{Error: http.StatusText(routed.Code)})
+	default:
+		status := s.answerError(c, err)
+		s.note(c.Request(), status, err)
+	}
+}
+
+// note tells of an error what there is to tell: ours is a fault, the client's a debug line.
+func (s *Server) note(r *http.Request, status int, err error) {
+	if status < http.StatusInternalServerError || errors.Is(err, upload.ErrBusy) || errors.Is(err, upload.ErrShutdown) {
+		s.Logger.DebugContext(r.Context(), "refused", "status", status, "err", err)
+		return
+	}
+	var p *handlerPanic
+	var stack []byte
+	if errors.As(err, &p) {
+		stack = p.stack
+	}
+	s.Watcher.Fault(r.Context(), r, err, stack)
+}
+
+// handlerPanic is a panic that was stopped at the request it happened in.
+type handlerPanic struct {
+	value any
+	stack []byte
+}
+
+func (p *handlerPanic) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// recover turns a handler's panic into an error.
+func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				if v == http.ErrAbortHandler {
+					panic(v)
+				}
+				err = &handlerPanic{value: v, stack: debug.Stack()}
+			}
+		}()
+		return next(c)
+	}
+}
+
+// observe tells the watcher of each request.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		start := s.Now()
+		if err := next(c); err != nil {
+			c.Error(err)
+		}
+		route := c.Path()
+		if route == "" {
+			route = "none"
+		}
+		s.Watcher.Request(route, c.Request().Method, c.Response().Status, s.Now().Sub(start))
+		return nil
+	}
+}

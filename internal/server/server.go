@@ -1,0 +1,156 @@
+// Package server speaks HTTP: the upload protocol of Mozilla's Tecken, the heartbeats of Dockerflow.
+//
+// Every answer is JSON, and every error is {"error": "<one sentence>"}. The one table from error to status
+// stands in errors.go. An upload is refused before its body where that is possible; the answer is then
+// written at once, and the body is read and thrown away, because clients that see their connection break
+// never learn why.
+//
+// TLS, compression of answers and access logs are left to what stands in front of it.
+//
+// Protocols: https://tecken.readthedocs.io/en/latest/upload.html,
+// https://github.com/mozilla-services/Dockerflow
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
+)
+
+// What we would rather lose.
+const (
+	// headerTimeout ends a connection that does not get its request's header across.
+	headerTimeout = 20 * time.Second
+	// idleTimeout closes a kept-alive connection; above the idle time-out of common balancers, so that
+	// they, not we, close it.
+	idleTimeout = 90 * time.Second
+	// answerTimeout bounds writing an answer to a client that does not read.
+	answerTimeout = 30 * time.Second
+	// tokenTimeout bounds looking up a token, while the client waits with its body.
+	tokenTimeout = 5 * time.Second
+)
+
+// maxHeaderBytes bounds a request's header. It leaves room to answer an over-long token in the protocol's
+// own words.
+const maxHeaderBytes = 1<<20 + 64<<10
+
+// Tokens knows the API tokens.
+type Tokens interface {
+	// Token returns the token of that hash, expired or revoked ones too, or upload.ErrNotFound, or
+	// an error wrapping upload.ErrUnavailable.
+	Token(ctx context.Context, hash upload.TokenHash) (upload.Token, error)
+}
+
+// Gate decides whether this instance takes one more upload.
+type Gate interface {
+	// Enter takes a place, waiting for one in reason, and returns a function that gives it back. It
+	// fails with an *upload.BusyError or the cause of ctx.
+	Enter(ctx context.Context) (leave func(), err error)
+}
+
+// Uploads runs uploads.
+type Uploads interface {
+	// Run takes an upload from its first byte to its recorded end.
+	Run(ctx context.Context, req upload.Request) *upload.Report
+}
+
+// Watcher is told what went through the server. It is safe for concurrent use, and does not block.
+type Watcher interface {
+	upload.Observer
+	// Request is called for each request that was answered. route is the route's pattern, never a path.
+	Request(route, method string, status int, elapsed time.Duration)
+	// Fault is called for each request that failed by our fault, other than an upload that was begun.
+	// stack is that of a recovered panic, or nil.
+	Fault(ctx context.Context, r *http.Request, err error, stack []byte)
+}
+
+// Version says what is running; it is the answer of /__version__.
+type Version struct {
+	Source  string `json:"source"`  // URL of the source
+	Version string `json:"version"` // release
+	Commit  string `json:"commit"`
+	Build   string `json:"build"` // of the CI job that built it
+}
+
+// Config is what a Server works with and within.
+type Config struct {
+	Tokens  Tokens
+	Gate    Gate
+	Uploads Uploads
+	Spool   *spool.Spool
+	Watcher Watcher
+	Logger  *slog.Logger
+	Version Version
+	// Checks are what /__heartbeat__ looks at, by the name it answers with. Their details are logged, not answered.
+	Checks map[string]Check
+	// MaxUploadSize is the largest archive, in bytes. The body around it may have a MiB more.
+	MaxUploadSize int64
+	// ReceiveTimeout bounds the receiving of one body, ReceiveStallTimeout the time between two of its bytes.
+	ReceiveTimeout, ReceiveStallTimeout time.Duration
+	// Now is the clock; time.Now outside of tests.
+	Now func() time.Time
+}
+
+// Server answers HTTP requests.
+type Server struct {
+	Config
+	echo      *echo.Echo
+	heartbeat *heartbeat
+	draining  atomic.Bool
+	closing   atomic.Bool
+	// stopping ends when the server has waited for the uploads in flight long enough; stop ends it.
+	stopping context.Context
+	stop     context.CancelCauseFunc
+}
+
+// New makes a Server. The uploads in flight end with ctx.
+func New(ctx context.Context, c Config) *Server {
+	s := &Server{Config: c, echo: echo.New(), heartbeat: newHeartbeat(c.Checks, c.Logger, c.Now)}
+	s.stopping, s.stop = context.WithCancelCause(ctx)
+	s.routes()
+	return s
+}
+
+func (s *Server) routes() {
+	e := s.echo
+	e.HTTPErrorHandler = s.handleError
+	// Addresses are for logs alone: what a client claims of itself is not believed.
+	e.IPExtractor = echo.ExtractIPDirect()
+	e.Use(s.observe, s.recover)
+	e.POST("/upload/", s.postUpload)
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		e.Add(method, "/__lbheartbeat__", s.getLBHeartbeat)
+		e.Add(method, "/__heartbeat__", s.getHeartbeat)
+		e.Add(method, "/__version__", s.getVersion)
+	}
+}
+
+// HTTPServer returns a server for s, with all its time-outs. Those of bodies are set per request.
+func (s *Server) HTTPServer() *http.Server {
+	return &http.Server{
+		Handler:           s.echo,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// Drain turns the heartbeats red. Uploads are still taken: until the balancers have seen it, refusing one
+// would only lose it.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Refuse makes new uploads be answered 503.
+func (s *Server) Refuse() { s.closing.Store(true) }
+
+// Stop ends the uploads in flight. They answer 503 and are recorded as interrupted.
+func (s *Server) Stop() { s.stop(upload.ErrShutdown) }
+
+func (s *Server) getVersion(c echo.Context) error { return c.JSON(http.StatusOK, s.Version) }

@@ -1,0 +1,122 @@
+package upload
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"tecken-upload/internal/archive"
+	"tecken-upload/internal/intake"
+	"tecken-upload/internal/spool"
+)
+
+// ErrReceiveTimeout is wrapped by the errors of a body that arrives too slowly.
+var ErrReceiveTimeout = errors.New("the body arrived too slowly")
+
+// ErrTooLarge: the archive has more bytes than an upload may have.
+var ErrTooLarge = errors.New("the archive is too large")
+
+// A SizeError says which limit an archive is over. It wraps ErrTooLarge.
+type SizeError struct {
+	Limit int64 // bytes
+}
+
+// Error names the limit, in a sentence fit for the client.
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("The archive is larger than the %d bytes that one upload may have.", e.Limit)
+}
+
+// Unwrap returns ErrTooLarge.
+func (e *SizeError) Unwrap() error { return ErrTooLarge }
+
+// A DeadlineError says how far an upload came inside its deadline. It wraps ErrDeadline.
+type DeadlineError struct {
+	Timeout     time.Duration // the deadline, from the last byte received
+	Done, Total int           // members in storage by then, and members to be there
+
+	err error // what the deadline interrupted
+}
+
+// Error says what was interrupted, for logs; [Sentence] says it for clients.
+func (e *DeadlineError) Error() string {
+	return fmt.Sprintf("%v after %v, %d of %d files published: %v", ErrDeadline, e.Timeout, e.Done, e.Total, e.err)
+}
+
+// Unwrap returns ErrDeadline and what it interrupted.
+func (e *DeadlineError) Unwrap() []error { return []error{ErrDeadline, e.err} }
+
+// panicError is a panic that was stopped at the upload it happened in.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// outcomes tells from an error how an upload ended; the first that matches counts.
+var outcomes = []struct {
+	is      error
+	outcome Outcome
+}{
+	{ErrClientGone, Cancelled},
+	{ErrShutdown, Interrupted},
+	{ErrDeadline, TimedOut},
+	{ErrReceiveTimeout, TimedOut},
+	{archive.ErrInvalid, Rejected},
+	{archive.ErrTooLarge, Rejected},
+	{ErrTooLarge, Rejected},
+	{intake.ErrNoFile, Rejected},
+	{intake.ErrMalformed, Rejected},
+}
+
+// OutcomeOf tells how an upload ended that ended with err.
+func OutcomeOf(err error) Outcome {
+	if err == nil {
+		return Completed
+	}
+	for _, o := range outcomes {
+		if errors.Is(err, o.is) {
+			return o.outcome
+		}
+	}
+	return Failed
+}
+
+// Sentence is what may be told of err outside of the house: one sentence, without addresses, paths or
+// the words of a library. It is empty for nil.
+func Sentence(err error) string {
+	var (
+		deadline *DeadlineError
+		bad      *archive.Error
+		busy     *BusyError
+		size     *SizeError
+	)
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, ErrClientGone):
+		return "The client closed the connection."
+	case errors.Is(err, ErrShutdown):
+		return "The server is shutting down. Try again; what was published will be skipped."
+	case errors.As(err, &deadline):
+		return fmt.Sprintf("The deadline of %v passed: %d of %d files are published. Try again; these will be skipped.",
+			deadline.Timeout, deadline.Done, deadline.Total)
+	case errors.Is(err, ErrReceiveTimeout):
+		return "The body arrived too slowly."
+	case errors.As(err, &bad):
+		return bad.Reason
+	case errors.As(err, &size):
+		return size.Error()
+	case errors.Is(err, intake.ErrNoFile):
+		return intake.ErrNoFile.Error()
+	case errors.Is(err, intake.ErrMalformed):
+		return "The multipart form is malformed, or ends before its closing boundary."
+	case errors.As(err, &busy):
+		return busy.Reason
+	case errors.Is(err, spool.ErrFull):
+		return "This server has no room for the upload. Try again later."
+	case errors.Is(err, ErrUnavailable):
+		return "A service this server depends on is unavailable. Try again later."
+	}
+	return "Internal Server Error"
+}

@@ -1,0 +1,134 @@
+package upload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"runtime/debug"
+
+	"golang.org/x/sync/errgroup"
+
+	"tecken-upload/internal/archive"
+	"tecken-upload/internal/spool"
+)
+
+// maxManifestKinds bounds the kinds of members that a manifest lists.
+const maxManifestKinds = 16
+
+// describe fills a manifest with what is known by the start of phase p.
+func (r *run) describe(m *spool.Manifest, p Phase) {
+	m.Phase = string(p)
+	m.Upload, m.User, m.Tenant, m.TokenLabel = r.up.ID, r.up.User, r.up.TokenID, r.up.TokenLabel
+	m.Started, m.Declared = r.up.CreatedAt, r.req.Declared
+	if r.up.Size > 0 {
+		m.Received = r.up.Size
+	}
+	m.Members = len(r.up.Files)
+	m.Kinds = make(map[string]int)
+	for i := range r.up.Files {
+		if ext := path.Ext(r.up.Files[i].Name); len(m.Kinds) < maxManifestKinds || m.Kinds[ext] > 0 {
+			m.Kinds[ext]++
+		}
+	}
+}
+
+// publish brings every verified member to storage. Members of an archive that can only be read from its
+// front to its end go one after the other, those of another at once.
+func (r *run) publish(ctx context.Context, a *archive.Archive) error {
+	defer r.phase(PhasePublish)()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.PublishParallel)
+	i := -1
+	for m, err := range a.Walk(ctx) {
+		if err != nil {
+			g.Go(func() error { return fmt.Errorf("read the archive again: %w", err) })
+			break
+		}
+		i++
+		f := &r.up.Files[i]
+		if f.State == FileIgnored {
+			continue
+		}
+		if a.Sequential() {
+			if err := r.publishMember(ctx, m, f); err != nil {
+				g.Go(func() error { return err })
+				break
+			}
+			continue
+		}
+		g.Go(func() error { return r.publishMember(ctx, m, f) })
+	}
+	return g.Wait()
+}
+
+// publishMember brings one member to storage, or finds it there, and notes which in f.
+func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{value: v, stack: debug.Stack()}
+		}
+	}()
+	release, err := r.PublishSlots.Acquire(ctx, r.up.TokenID, m.Size)
+	if err != nil {
+		return err
+	}
+	defer release()
+	stored, err := r.stored(ctx, f)
+	if err != nil {
+		return err
+	}
+	if stored {
+		f.State = FileSkipped
+		return nil
+	}
+	body, err := m.Body(ctx, func() (archive.Scratch, error) { return r.req.Workspace.Scratch(ctx) })
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	loc := Location{Key: f.Key, Try: r.up.Try}
+	obj := Object{Size: f.Size, MD5: f.MD5, Gzip: body.Gzip}
+	if err := r.Storage.Put(ctx, loc, obj, Body{Reader: body, Size: body.Size, CRC32: body.CRC32}); err != nil {
+		return err
+	}
+	f.StoredSize, f.State = body.Size, FileUploaded
+	return nil
+}
+
+// stored reports whether storage has the file already, with the same content, and refreshes what is about
+// to expire there. A try upload is content with what regular storage has.
+func (r *run) stored(ctx context.Context, f *File) (bool, error) {
+	if r.up.Try {
+		if ok, err := r.storedAt(ctx, f, Location{Key: f.Key}); ok || err != nil {
+			return ok, err
+		}
+	}
+	return r.storedAt(ctx, f, Location{Key: f.Key, Try: r.up.Try})
+}
+
+func (r *run) storedAt(ctx context.Context, f *File, loc Location) (bool, error) {
+	obj, err := r.Storage.Stat(ctx, loc)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if obj.Size != f.Size || obj.MD5 != f.MD5 {
+		return false, nil
+	}
+	retention := r.Retention
+	if loc.Try {
+		retention = r.TryRetention
+	}
+	if r.Now().Sub(obj.Modified) <= retention/2 {
+		return true, nil
+	}
+	if err := r.Storage.Refresh(ctx, loc, obj); errors.Is(err, ErrNotFound) {
+		return false, nil // it expired in between
+	} else if err != nil {
+		return false, err
+	}
+	return true, nil
+}

@@ -1,0 +1,267 @@
+package upload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"tecken-upload/internal/archive"
+	"tecken-upload/internal/spool"
+)
+
+// What we would rather lose.
+const (
+	// beginTimeout bounds writing an upload's beginning: its body waits for that.
+	beginTimeout = 5 * time.Second
+	// finishTimeout bounds writing an upload's end, even when the upload's own time is over: rather an
+	// answer that is late by this much than a record without an end.
+	finishTimeout = 10 * time.Second
+)
+
+// Config is what a Service works with and within.
+type Config struct {
+	Storage Storage
+	Records Records
+	// VerifySlots bound inflating and hashing, PublishSlots calls to storage, of all uploads together.
+	VerifySlots, PublishSlots Slots
+	Limits                    archive.Limits
+	// MaxSize is the largest archive, in bytes.
+	MaxSize int64
+	// Timeout bounds the time from the last byte received to the end of publishing.
+	Timeout time.Duration
+	// Retention and TryRetention say for how long storage keeps regular and try symbols. An object older
+	// than half of that is refreshed when it is skipped.
+	Retention, TryRetention time.Duration
+	// PublishParallel bounds the members of one upload that are in publishing at once, waiting ones included.
+	PublishParallel int
+	// Now is the clock; time.Now outside of tests.
+	Now func() time.Time
+}
+
+// Service runs uploads. It is safe for concurrent use.
+type Service struct {
+	Config
+}
+
+// NewService makes a Service.
+func NewService(c Config) *Service { return &Service{Config: c} }
+
+// A Source delivers the archive of one upload.
+type Source interface {
+	// Deliver streams the archive into ws, which it must do at most once, with at most max bytes.
+	Deliver(ctx context.Context, ws *spool.Workspace, max int64) (Delivery, error)
+}
+
+// A Delivery is an archive that has arrived.
+type Delivery struct {
+	File     *os.File // the whole archive; owned by the workspace
+	Size     int64    // its bytes
+	Filename string   // as in Upload.Filename
+	Try      bool     // the client asks for a try upload
+}
+
+// A Request is an upload that was authenticated and has its room.
+type Request struct {
+	Token     Token
+	Label     string // as in Upload.TokenLabel
+	Declared  int64  // the size the client announced, in bytes; -1 when it did not
+	Workspace *spool.Workspace
+	Source    Source
+}
+
+// Run takes one upload from its first byte to its recorded end: receive, verify, publish, record. It
+// closes the request's workspace in any case. Errors that end an upload early because ctx has ended wrap
+// the context's cause ([ErrClientGone], [ErrShutdown], or a deadline of the caller's).
+//
+// The report is never nil; its Err is nil exactly when the upload is completed, and committed. Its
+// Upload.ID is 0 when the upload could not even be begun: then there is no record of it.
+func (s *Service) Run(ctx context.Context, req Request) *Report {
+	r := &run{
+		Service: s,
+		req:     req,
+		report: &Report{
+			Declared: req.Declared,
+			Phases:   make(map[Phase]time.Duration),
+			Upload: Upload{
+				User:       req.Token.User,
+				TokenID:    req.Token.ID,
+				TokenLabel: req.Label,
+				Bucket:     s.Storage.Name(),
+				Try:        req.Token.TryOnly(),
+				CreatedAt:  s.Now().UTC(),
+			},
+		},
+	}
+	r.up = &r.report.Upload
+	r.run(ctx)
+	return r.report
+}
+
+// run is one upload on its way. Its methods run one after the other; those that publish members run at
+// once, each on a File of its own.
+type run struct {
+	*Service
+	req    Request
+	report *Report
+	up     *Upload // report.Upload
+}
+
+func (r *run) run(ctx context.Context) {
+	err := r.begin(ctx)
+	if err == nil {
+		err = r.phases(ctx)
+	}
+	// The room is given back before anything else is waited for.
+	if closeErr := r.req.Workspace.Close(); err == nil && closeErr != nil {
+		err = fmt.Errorf("close the workspace: %w", closeErr)
+	}
+	if r.up.ID != 0 {
+		err = r.end(ctx, err)
+	}
+	r.report.Err = err
+}
+
+// phases receives, verifies and publishes. A panic in it is an error of this upload, and of no other.
+func (r *run) phases(ctx context.Context) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{value: v, stack: debug.Stack()}
+		}
+		if err != nil && ctx.Err() != nil {
+			err = because(context.Cause(ctx), err)
+		}
+	}()
+	delivery, err := r.receive(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, ErrDeadline)
+	defer cancel()
+	if err := r.process(ctx, delivery); err != nil {
+		if errors.Is(context.Cause(ctx), ErrDeadline) {
+			done, total := r.progress()
+			return &DeadlineError{Timeout: r.Timeout, Done: done, Total: total, err: err}
+		}
+		return err
+	}
+	return nil
+}
+
+// because makes cause the reason of err, unless it is already.
+func because(cause, err error) error {
+	if errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", cause, err)
+}
+
+func (r *run) begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, beginTimeout)
+	defer cancel()
+	if err := r.Records.Begin(ctx, r.up); err != nil {
+		return fmt.Errorf("begin the record: %w", err)
+	}
+	return nil
+}
+
+func (r *run) receive(ctx context.Context) (Delivery, error) {
+	defer r.phase(PhaseReceive)()
+	d, err := r.req.Source.Deliver(ctx, r.req.Workspace, r.MaxSize)
+	if errors.Is(err, spool.ErrTooLarge) {
+		return d, &SizeError{Limit: r.MaxSize}
+	}
+	if err != nil {
+		return d, err
+	}
+	r.up.Filename, r.up.Size = d.Filename, d.Size
+	r.up.Try = r.up.Try || d.Try
+	return d, nil
+}
+
+func (r *run) process(ctx context.Context, d Delivery) error {
+	a, err := r.verify(ctx, d)
+	if err != nil {
+		return err
+	}
+	return r.publish(ctx, a)
+}
+
+func (r *run) verify(ctx context.Context, d Delivery) (*archive.Archive, error) {
+	defer r.phase(PhaseVerify)()
+	a, err := archive.Open(ctx, d.File, d.Size, r.Limits)
+	if err != nil {
+		return nil, err
+	}
+	r.up.Format = a.Format()
+	members, err := a.Verify(ctx, func(ctx context.Context, cost int64) (func(), error) {
+		return r.VerifySlots.Acquire(ctx, r.up.TokenID, cost)
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.up.Files = make([]File, len(members))
+	for i, m := range members {
+		r.up.Files[i] = fileOf(m)
+	}
+	return a, nil
+}
+
+func fileOf(m *archive.Member) File {
+	f := File{Name: m.Name, Key: m.Key, State: FilePending, Size: m.Size, MD5: m.MD5, Header: m.Header}
+	if m.Ignored || m.Duplicate {
+		f.State = FileIgnored
+	}
+	return f
+}
+
+// progress counts the members that are done, and those that there are to publish.
+func (r *run) progress() (done, total int) {
+	for i := range r.up.Files {
+		switch r.up.Files[i].State {
+		case FileUploaded, FileSkipped:
+			done++
+			total++
+		case FilePending:
+			total++
+		case FileIgnored:
+		}
+	}
+	return done, total
+}
+
+// end settles the outcome and records it. The error it returns is the one the upload ended with.
+func (r *run) end(ctx context.Context, err error) error {
+	r.up.EndedAt = r.Now().UTC()
+	r.up.Outcome = OutcomeOf(err)
+	r.up.Error = Sentence(err)
+	var p *panicError
+	if errors.As(err, &p) {
+		r.report.Stack = p.stack
+	}
+	if err == nil {
+		defer r.phase(PhaseRecord)()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+	defer cancel()
+	if recErr := r.Records.Finish(ctx, r.up); recErr != nil {
+		recErr = fmt.Errorf("record the end: %w", recErr)
+		if err == nil {
+			r.up.Outcome, r.up.Error = Failed, Sentence(recErr)
+			return recErr
+		}
+		return fmt.Errorf("%w (and %w)", err, recErr)
+	}
+	return err
+}
+
+// phase enters a phase, and returns a function that leaves it.
+func (r *run) phase(p Phase) (leave func()) {
+	r.report.Phase = p
+	start := r.Now()
+	// The manifest is for autopsies alone: an upload does not fail for it.
+	_ = r.req.Workspace.Update(func(m *spool.Manifest) { r.describe(m, p) })
+	return func() { r.report.Phases[p] = r.Now().Sub(start) }
+}
