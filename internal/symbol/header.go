@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// maxHeader bounds the bytes a HeaderScanner keeps. Real headers are below 1 KiB.
+// maxHeader bounds the bytes a HeaderScanner looks at. Real headers are below 1 KiB.
 const maxHeader = 16 << 10
 
 // A Header holds what the first lines of a Breakpad symbol file say. A field is empty where its line is
@@ -20,9 +20,11 @@ type Header struct {
 }
 
 // A HeaderScanner is an io.Writer that reads the header out of a symbol file written to it from its
-// start. It keeps at most 16 KiB and never fails; the zero HeaderScanner is ready for use.
+// start. It looks at no more than the first 16 KiB, however they are cut into writes, and never fails;
+// the zero HeaderScanner is ready for use.
 type HeaderScanner struct {
-	buf    []byte
+	buf    []byte // the start of a line whose end is still to come
+	seen   int    // bytes
 	done   bool
 	header Header
 }
@@ -32,11 +34,13 @@ func (s *HeaderScanner) Write(p []byte) (int, error) {
 	if s.done {
 		return len(p), nil
 	}
-	s.buf = append(s.buf, p[:min(len(p), maxHeader-len(s.buf))]...)
+	head := p[:min(len(p), maxHeader-s.seen)]
+	s.seen += len(head)
+	s.buf = append(s.buf, head...)
 	for !s.done {
 		line, rest, whole := bytes.Cut(s.buf, []byte{'\n'})
 		if !whole {
-			s.done = len(s.buf) >= maxHeader
+			s.done = s.seen >= maxHeader
 			break
 		}
 		s.buf = rest

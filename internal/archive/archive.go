@@ -1,0 +1,183 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"errors"
+	"io"
+	"iter"
+	"sync"
+
+	"tecken-upload/internal/symbol"
+)
+
+// maxTarMember is the largest member of a tar, in bytes, whatever Limits say: one may have to be staged
+// in scratch.
+const maxTarMember = 2 << 30
+
+// Limits bounds what an archive may hold. All are in force at once.
+type Limits struct {
+	MaxMembers         int      // files and directories
+	MaxMemberSize      int64    // bytes of one member, inflated
+	MaxExtractedSize   int64    // bytes of all members together, inflated
+	DisallowedSnippets []string // no name may contain one of them; empty ones are passed over
+}
+
+// An Archive is a container that was opened. Its methods are not for concurrent use.
+type Archive struct {
+	f         io.ReaderAt
+	size      int64
+	limits    Limits
+	format    format
+	members   []*Member
+	verified  bool
+	inflaters sync.Pool // of *inflater
+}
+
+// A Member is one file in an archive, or a directory, which is always ignored.
+type Member struct {
+	Name      string         // as sent; valid UTF-8, directories of a zip end in "/"
+	Key       symbol.Key     // zero when Ignored
+	Ignored   bool           // harmless extra: not to be published
+	Duplicate bool           // an earlier member has the same key and the same content
+	Size      int64          // bytes of the content
+	MD5       [md5.Size]byte // of the content
+	Header    symbol.Header  // of a .sym
+
+	archive *Archive
+	crc     uint32    // of the content
+	zip     zipMember // where and how a zip holds it
+	content io.Reader // of a tar's member, while Walk yields it
+}
+
+// Acquire waits for a slot for work on cost bytes, and returns a function that gives it back, called
+// once. It fails only with the context's cause.
+type Acquire func(ctx context.Context, cost int64) (release func(), err error)
+
+// Open tells the format of the size bytes in f, and checks the whole listing of a zip. A fault of the
+// archive is an [*Error]. The Archive reads f until it is no longer used, and never closes it.
+func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits) (*Archive, error) {
+	format, err := sniff(ctx, f, size)
+	if err != nil {
+		return nil, err
+	}
+	a := &Archive{f: f, size: size, limits: l, format: format}
+	a.inflaters.New = func() any { return newInflater() }
+	if a.Sequential() {
+		return a, nil
+	}
+	if err := a.listZip(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Format returns "zip", "tar", "tar.gz", "tar.bz2", "tar.xz" or "tar.zst".
+func (a *Archive) Format() string { return a.format.name }
+
+// Sequential reports whether the members can only be read one after the other, as in every kind of tar.
+func (a *Archive) Sequential() bool { return a.format.name != "zip" }
+
+// Verify inflates every member once and checks all of it, and returns the members in the archive's
+// order. Each member is read while holding a slot; several of a zip are read at once. A fault of the
+// archive is an [*Error]; when the context ends, its cause is returned.
+func (a *Archive) Verify(ctx context.Context, acquire Acquire) ([]*Member, error) {
+	verify := a.verifyZip
+	if a.Sequential() {
+		verify = a.verifyTar
+	}
+	if err := verify(ctx, acquire); err != nil {
+		return nil, err
+	}
+	if err := findDuplicates(a.members); err != nil {
+		return nil, err
+	}
+	a.verified = true
+	return a.members, nil
+}
+
+// Walk goes through the verified members again, in order: the very members that Verify returned. The
+// body of a Sequential archive's member can be made and read only until the next one is yielded; of
+// another's, at any time and concurrently. After an error nothing more is yielded.
+func (a *Archive) Walk(ctx context.Context) iter.Seq2[*Member, error] {
+	return func(yield func(*Member, error) bool) {
+		if !a.verified {
+			yield(nil, errors.New("walk of an archive that was not verified"))
+			return
+		}
+		if a.Sequential() {
+			a.walkTar(ctx, yield)
+			return
+		}
+		for _, m := range a.members {
+			if ctx.Err() != nil {
+				yield(nil, context.Cause(ctx))
+				return
+			}
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
+}
+
+// A tally counts members against the limits, as they become known.
+type tally struct {
+	limits  Limits
+	members int
+	bytes   int64
+}
+
+func (t *tally) add(name string, size int64) error {
+	t.members++
+	switch {
+	case t.members > t.limits.MaxMembers:
+		return tooManyMembers(t.limits)
+	case size > t.limits.MaxMemberSize:
+		return tooLarge("The member %s has %d bytes; one member may have at most %d", quote(name), size, t.limits.MaxMemberSize)
+	case size > t.limits.MaxExtractedSize-t.bytes:
+		return tooLarge("The members have more than %d bytes together, which is the most allowed", t.limits.MaxExtractedSize)
+	}
+	t.bytes += size
+	return nil
+}
+
+func tooManyMembers(l Limits) error {
+	return tooLarge("The archive has more than %d members, which is the most allowed", l.MaxMembers)
+}
+
+// checkNotEmpty makes sure that there is anything to publish.
+func checkNotEmpty(members []*Member) error {
+	if len(members) == 0 {
+		return invalid("The archive is empty")
+	}
+	for _, m := range members {
+		if !m.Ignored {
+			return nil
+		}
+	}
+	return invalid("There is no symbol file in the archive")
+}
+
+// findDuplicates marks members that repeat an earlier one, and fails where one contradicts it.
+func findDuplicates(members []*Member) error {
+	first := make(map[symbol.Key]*Member, len(members))
+	for _, m := range members {
+		if m.Ignored {
+			continue
+		}
+		f := first[m.Key]
+		switch {
+		case f == nil:
+			first[m.Key] = m
+		case f.Size != m.Size:
+			return invalid("Two members are named %s and differ: one has %d bytes, the other %d", quote(m.Name), f.Size, m.Size)
+		case !bytes.Equal(f.MD5[:], m.MD5[:]):
+			return invalid("Two members are named %s and differ: both have %d bytes (%d and %d), but not the same", quote(m.Name), m.Size, f.Size, m.Size)
+		default:
+			m.Duplicate = true
+		}
+	}
+	return nil
+}

@@ -1,0 +1,250 @@
+package archive
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// gzipLevel is the level a .sym is compressed with that did not come deflated.
+const gzipLevel = 6
+
+// gzipHeader says: deflated, no name, no time, system unknown. RFC 1952, section 2.3.
+var gzipHeader = [10]byte{0x1f, 0x8b, 8, 9: 0xff}
+
+// gzipTrailer is what follows the deflate stream of n bytes with that CRC-32.
+func gzipTrailer(crc uint32, n int64) []byte {
+	return le.AppendUint32(le.AppendUint32(nil, crc), uint32(n))
+}
+
+// Scratch is a temporary file of the caller's, empty and at its start. Its bytes are gone once it is closed.
+type Scratch interface {
+	io.ReadWriteSeeker
+	io.Closer
+}
+
+// A Body is what is to be stored of a member: Size bytes whose IEEE CRC-32 is CRC32. It starts at its
+// start, and seeks anywhere. It is not for concurrent use.
+type Body struct {
+	io.ReadSeeker
+	Size  int64
+	CRC32 uint32
+	Gzip  bool // of a .sym, which is stored as gzip
+	close func() error
+}
+
+// Close gives back what the body holds: memory, or its scratch file.
+func (b *Body) Close() error {
+	if b.close == nil {
+		return nil
+	}
+	return b.close()
+}
+
+// Body makes the body of a verified member; the caller closes it. Reading it fails with the context's
+// cause once ctx ends. Members of a Sequential archive, and a .sym that a zip holds stored, are written
+// to a file that scratch is asked for; others need none. A .sym that came deflated, and a member that
+// came stored, are read straight from the archive.
+func (m *Member) Body(ctx context.Context, scratch func() (Scratch, error)) (*Body, error) {
+	switch {
+	case !m.archive.verified:
+		return nil, fmt.Errorf("body of %s before it was verified", m.Name)
+	case m.archive.Sequential() && m.content == nil:
+		return nil, fmt.Errorf("body of %s when it is not its turn", m.Name)
+	case m.archive.Sequential():
+		return m.stage(m.content, scratch)
+	}
+	src := newSource(ctx, m.archive.f, m.zip.data, m.zip.size)
+	switch {
+	case m.zip.method == methodStored && m.Key.IsSym():
+		return m.stage(src, scratch)
+	case m.zip.method == methodStored:
+		return &Body{ReadSeeker: src, Size: m.Size, CRC32: m.crc}, nil
+	case m.Key.IsSym():
+		return m.wrap(src), nil
+	}
+	r := &inflated{m: m, src: src}
+	return &Body{ReadSeeker: r, Size: m.Size, CRC32: m.crc, close: r.close}, nil
+}
+
+// wrap makes a gzip of m's own deflate stream.
+func (m *Member) wrap(data *source) *Body {
+	size := int64(len(gzipHeader)) + m.zip.size + 8
+	r := io.NewSectionReader(&gzipped{data: data, trailer: gzipTrailer(m.crc, m.Size)}, 0, size)
+	return &Body{ReadSeeker: r, Size: size, CRC32: m.zip.gzipCRC, Gzip: true}
+}
+
+// gzipped is the gzip of a deflate stream: header, stream and trailer one after the other.
+type gzipped struct {
+	data    *source
+	trailer []byte
+}
+
+// ReadAt implements io.ReaderAt, for one caller at a time.
+func (g *gzipped) ReadAt(p []byte, off int64) (n int, err error) {
+	head := int64(len(gzipHeader))
+	tail := head + g.data.end - g.data.base
+	for n < len(p) {
+		switch at := off + int64(n); {
+		case at < head:
+			n += copy(p[n:], gzipHeader[at:])
+		case at < tail:
+			if _, err := g.data.Seek(at-head, io.SeekStart); err != nil {
+				return n, err
+			}
+			k, err := g.data.Read(p[n:])
+			if n += k; err != nil {
+				return n, err
+			}
+		case at < tail+int64(len(g.trailer)):
+			n += copy(p[n:], g.trailer[at-tail:])
+		default:
+			return n, io.EOF
+		}
+	}
+	return n, nil
+}
+
+// stage writes m's content to a scratch file, as it is to be stored.
+func (m *Member) stage(content io.Reader, scratch func() (Scratch, error)) (_ *Body, err error) {
+	f, err := scratch()
+	if err != nil {
+		return nil, fmt.Errorf("scratch for %s: %w", m.Name, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("stage %s: %w", m.Name, err), f.Close())
+		}
+	}()
+	out := &tallied{w: f}
+	buffered := bufio.NewWriterSize(out, bufSize)
+	plain := &tallied{w: buffered}
+	finish := func() error { return nil }
+	if m.Key.IsSym() {
+		gz, err := gzip.NewWriterLevel(buffered, gzipLevel)
+		if err != nil {
+			return nil, err
+		}
+		gz.ModTime = time.Unix(0, 0) // none; the zero Time would be written as some other number
+		plain.w, finish = gz, gz.Close
+	}
+	if _, err := io.CopyBuffer(plain, content, make([]byte, bufSize)); err != nil {
+		return nil, err
+	}
+	if plain.n != m.Size || plain.crc != m.crc {
+		return nil, errors.New("the content is not what it was when it was verified")
+	}
+	if err := errors.Join(finish(), buffered.Flush()); err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return &Body{ReadSeeker: f, Size: out.n, CRC32: out.crc, Gzip: m.Key.IsSym(), close: f.Close}, nil
+}
+
+// A tallied writer counts what it writes, and computes its CRC-32.
+type tallied struct {
+	w   io.Writer
+	n   int64
+	crc uint32
+}
+
+func (t *tallied) Write(p []byte) (int, error) {
+	n, err := t.w.Write(p)
+	t.n += int64(n)
+	t.crc = crc32.Update(t.crc, crc32.IEEETable, p[:n])
+	return n, err
+}
+
+// inflated is the content of a deflated member. It starts again from the member's start to go back, and
+// reads on to go forward.
+type inflated struct {
+	m    *Member
+	src  *source
+	inf  *inflater // nil before the first Read
+	at   int64     // where inf is
+	want int64     // where the next Read reads
+}
+
+func (r *inflated) Read(p []byte) (n int, err error) {
+	if r.want >= r.m.Size {
+		return 0, io.EOF
+	}
+	if err := r.reach(); err != nil {
+		return 0, err
+	}
+	p = p[:min(int64(len(p)), r.m.Size-r.at)]
+	err = guard(func() error {
+		n, err = r.inf.dec.Read(p)
+		return err
+	})
+	r.at += int64(n)
+	r.want = r.at
+	if errors.Is(err, io.EOF) && r.at == r.m.Size {
+		err = nil
+	}
+	return n, r.fault(err)
+}
+
+// reach brings the decoder to where the next Read wants it.
+func (r *inflated) reach() error {
+	if r.inf == nil || r.at > r.want {
+		if err := r.close(); err != nil {
+			return err
+		}
+		if _, err := r.src.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		inf, err := r.m.archive.inflater(r.src)
+		if err != nil {
+			return err
+		}
+		r.inf, r.at = inf, 0
+	}
+	err := guard(func() error {
+		n, err := io.CopyN(io.Discard, r.inf.dec, r.want-r.at)
+		r.at += n
+		return err
+	})
+	return r.fault(err)
+}
+
+func (r *inflated) fault(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case r.src.err != nil:
+		return r.src.err
+	}
+	return fmt.Errorf("inflate %s again: %w", r.m.Name, err)
+}
+
+// Seek implements io.Seeker. It does no work: the next Read does.
+func (r *inflated) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += r.want
+	case io.SeekEnd:
+		offset += r.m.Size
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the start")
+	}
+	r.want = offset
+	return offset, nil
+}
+
+func (r *inflated) close() error {
+	if r.inf != nil {
+		r.m.archive.inflaters.Put(r.inf)
+		r.inf = nil
+	}
+	return nil
+}

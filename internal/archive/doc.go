@@ -1,0 +1,37 @@
+// Package archive reads the container that an upload arrives in: zip, or tar, alone or compressed with
+// gzip, bzip2, xz or zstd. What it reads is hostile until proven otherwise.
+//
+// An archive is read in two passes:
+//
+//	Open     tells the format by its magic bytes and checks the whole listing of a zip
+//	Verify   inflates every member once and checks everything there is to check
+//	Walk     goes through the verified members again, to publish them
+//
+// After Verify returned without an error, this holds: every member has exactly the bytes it declares,
+// with the CRC-32 it declares, inside every limit; every member that is not ignored has a valid
+// [symbol.Key]; and members of one key have one content.
+//
+// # Memory and disk
+//
+// Nothing is extracted. Memory is a few hundred KiB for each member being read, whatever its size, and
+// up to 64 MiB for the window of an xz or zstd decoder. Bytes are counted as they are read, never as
+// they are declared: no pass reads more of a member than it declared, nor declares more than the limits.
+//
+// # What a body is
+//
+// A .sym member is stored as gzip, every other as it is. The gzip of a .sym that a zip holds deflated is
+// made of the member's own deflate stream (RFC 1952 around RFC 1951), without inflating it again; that
+// works because Verify made sure that the stream ends exactly where the zip says it ends.
+//
+// # Formats
+//
+// Zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, with zip64 and data descriptors, methods 0 (stored)
+// and 8 (deflated). The file must start with a member and end with its end record: neither a prefix
+// (self-extracting archives) nor trailing bytes are accepted. Tar: v7, ustar, pax and GNU, without
+// sparse files, ended by two blocks of zeros, so that one cut short at a member's end is noticed.
+//
+// # Not promised
+//
+// That a symbol file parses; that a decoder that loops without reading or writing a byte is stopped
+// (none is known); that two members of equal content are told apart from each other by more than MD5.
+package archive

@@ -1,0 +1,106 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strconv"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/mholt/archiver/v4"
+)
+
+// maxWindow bounds a zstd decoder's memory. It is what the xz decoder allows too, and what "xz -9" needs;
+// zstd needs 8 MiB below its "ultra" levels.
+const maxWindow = 64 << 20
+
+const (
+	blockSize = 512 // of a tar
+	supported = "zip, tar, tar.gz, tar.bz2, tar.xz and tar.zst are supported"
+)
+
+// A decompressor opens the stream below a tar.
+type decompressor interface {
+	OpenReader(r io.Reader) (io.ReadCloser, error)
+}
+
+// A format is a kind of container.
+type format struct {
+	name         string
+	decompressor decompressor // nil for a zip and for a plain tar
+}
+
+// sniff tells the format of an archive by its first bytes. Names are not asked: they say nothing, and
+// libraries that guess by them or by weaker magic take executables for archives.
+func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
+	if size <= 0 {
+		return format{}, invalid("The file is empty; %s", supported)
+	}
+	head := make([]byte, min(size, blockSize))
+	if _, err := io.ReadFull(newSource(ctx, f, 0, int64(len(head))), head); err != nil {
+		return format{}, err
+	}
+	has := func(magic string) bool { return bytes.HasPrefix(head, []byte(magic)) }
+	switch {
+	case has("PK\x03\x04"), has("PK\x05\x06"):
+		return format{name: "zip"}, nil
+	case has("\x1f\x8b\x08"):
+		return format{"tar.gz", archiver.Gz{}}, nil
+	case has("BZh") && len(head) > 3 && '1' <= head[3] && head[3] <= '9':
+		return format{"tar.bz2", archiver.Bz2{}}, nil
+	case has("\xfd7zXZ\x00"):
+		return format{"tar.xz", archiver.Xz{}}, nil
+	case has("\x28\xb5\x2f\xfd"), len(head) > 3 && head[0]>>4 == 5 && string(head[1:4]) == "\x2a\x4d\x18":
+		// The second is a skippable frame, which parallel compressors start with.
+		return format{"tar.zst", archiver.Zstd{DecoderOptions: []zstd.DOption{
+			zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow),
+		}}}, nil
+	case isTar(head):
+		return format{name: "tar"}, nil
+	}
+	return format{}, foreign(head)
+}
+
+// isTar reports whether block is a tar header: by the magic of POSIX and GNU, or by the checksum, which
+// is all that a v7 header has.
+func isTar(block []byte) bool {
+	if len(block) < blockSize {
+		return false
+	}
+	if string(block[257:262]) == "ustar" {
+		return true
+	}
+	var sum int64
+	for i, b := range block[:blockSize] {
+		if 148 <= i && i < 156 {
+			b = ' ' // the checksum's own field counts as spaces
+		}
+		sum += int64(b)
+	}
+	want, err := strconv.ParseInt(string(bytes.Trim(block[148:156], " \x00")), 8, 64)
+	return err == nil && want == sum
+}
+
+// foreign says what a file is that is none of ours.
+func foreign(head []byte) error {
+	for _, k := range []struct{ magic, kind string }{
+		{"7z\xbc\xaf\x27\x1c", "7z"}, {"Rar!\x1a\x07", "rar"}, {"MSCF", "cab"}, {"LZIP", "lzip"},
+		{"\x04\x22\x4d\x18", "lz4"}, {"\x1f\x9d", "compress (.Z)"}, {"\x5d\x00\x00", "lzma"},
+		{"!<arch>\n", "ar"}, {"0707", "cpio"}, {"PK\x07\x08", "split zip"}, {"PK00PK\x03\x04", "split zip"},
+	} {
+		if bytes.HasPrefix(head, []byte(k.magic)) {
+			return invalid("%s archives are not supported; %s", k.kind, supported)
+		}
+	}
+	text := bytes.ToLower(bytes.TrimLeft(head, "\xef\xbb\xbf \t\r\n"))
+	for _, k := range []struct{ magic, kind string }{
+		{"MODULE ", "a single symbol file"}, {"Microsoft C/C++ MSF", "a PDB file"}, {"MZ", "a Windows executable"},
+		{"\x7fELF", "an ELF file"}, {"\xcf\xfa\xed\xfe", "a Mach-O file"}, {"\xca\xfe\xba\xbe", "a Mach-O file"},
+		{"<!doctype html", "an HTML page"}, {"<html", "an HTML page"}, {"<?xml", "an XML file"},
+	} {
+		if bytes.HasPrefix(head, []byte(k.magic)) || bytes.HasPrefix(text, []byte(k.magic)) {
+			return invalid("The file is not an archive but %s; %s", k.kind, supported)
+		}
+	}
+	return invalid("The file is not an archive; %s", supported)
+}

@@ -1,0 +1,146 @@
+package archive
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"hash/crc32"
+	"io"
+	"runtime"
+	"slices"
+
+	"github.com/klauspost/compress/flate"
+	"golang.org/x/sync/errgroup"
+)
+
+// An inflater is a flate decoder with its input buffer, for use again and again: together they are 80 KiB.
+type inflater struct {
+	in  *bufio.Reader
+	dec interface {
+		io.Reader
+		io.WriterTo
+		flate.Resetter
+	}
+}
+
+func newInflater() *inflater {
+	inf := &inflater{in: bufio.NewReaderSize(nil, bufSize)}
+	inf.dec = flate.NewReader(inf.in).(interface {
+		io.Reader
+		io.WriterTo
+		flate.Resetter
+	})
+	return inf
+}
+
+func (a *Archive) inflater(r io.Reader) (*inflater, error) {
+	inf := a.inflaters.Get().(*inflater)
+	inf.in.Reset(r)
+	return inf, inf.dec.Reset(inf.in, nil)
+}
+
+// verifyZip reads the members in parallel, the largest first: it alone decides how long that takes.
+func (a *Archive) verifyZip(ctx context.Context, acquire Acquire) error {
+	largest := slices.SortedStableFunc(slices.Values(a.members), func(x, y *Member) int { return cmp.Compare(y.Size, x.Size) })
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, m := range largest {
+		if gctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			release, err := acquire(gctx, m.Size)
+			if err != nil {
+				return err
+			}
+			defer release()
+			return m.verifyZip(gctx)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// verifyZip reads all of m and checks it.
+func (m *Member) verifyZip(ctx context.Context) error {
+	src := newSource(ctx, m.archive.f, m.zip.data, m.zip.size)
+	d := newDigest(ctx, m)
+	var err error
+	if m.zip.method == methodDeflated {
+		err = m.inflate(src, d)
+	} else {
+		_, err = io.CopyBuffer(d, src, make([]byte, bufSize))
+	}
+	if err := m.fault(ctx, src, err); err != nil {
+		return err
+	}
+	return m.check(d)
+}
+
+// inflate writes the content of m to d.
+func (m *Member) inflate(src *source, d *digest) error {
+	data := &summed{r: src, crc: crc32.ChecksumIEEE(gzipHeader[:])}
+	inf, err := m.archive.inflater(data)
+	if err != nil {
+		return err
+	}
+	if err := guard(func() error { _, err := inf.dec.WriteTo(d); return err }); err != nil {
+		return err // the decoder is in an unknown state: not used again
+	}
+	if left := m.zip.size - (src.pos - src.base) + int64(inf.in.Buffered()); left > 0 {
+		return invalid("The member %s has %d bytes after the end of its deflate stream", quote(m.Name), left)
+	}
+	m.archive.inflaters.Put(inf)
+	m.zip.gzipCRC = crc32.Update(data.crc, crc32.IEEETable, gzipTrailer(d.crc, d.n))
+	return nil
+}
+
+// fault tells whose fault it is that reading m ended with err: the archive's is an *Error.
+func (m *Member) fault(ctx context.Context, src *source, err error) error {
+	var fault *Error
+	switch {
+	case err == nil:
+		return nil
+	case src.err != nil:
+		return src.err
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &fault):
+		return err
+	case errors.Is(err, errMore):
+		return invalid("The member %s has more than the %d bytes it declares", quote(m.Name), m.Size)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return damaged(err, "The data of member %s ends too early", quote(m.Name))
+	}
+	return damaged(err, "The data of member %s is damaged", quote(m.Name))
+}
+
+// check compares what was read of m with what the archive declares, and keeps what was learned.
+func (m *Member) check(d *digest) error {
+	switch {
+	case d.n != m.Size:
+		return invalid("The member %s has %d bytes instead of the %d it declares", quote(m.Name), d.n, m.Size)
+	case d.crc != m.crc:
+		return invalid("The member %s is damaged: its CRC-32 is %08x instead of %08x", quote(m.Name), d.crc, m.crc)
+	}
+	d.into(m)
+	return nil
+}
+
+// A summed reader computes the CRC-32 of what it reads.
+type summed struct {
+	r   io.Reader
+	crc uint32
+}
+
+func (s *summed) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.crc = crc32.Update(s.crc, crc32.IEEETable, p[:n])
+	return n, err
+}
