@@ -58,9 +58,9 @@ func TestLoggerWritesPlainJSON(t *testing.T) {
 	delete(got[0], "time")
 	want := map[string]any{
 		"level": "WARN", "msg": "something happened", "instance": "i-1",
-		"elapsed": 1.5, "since": "2026-01-02T02:04:05Z", "err": "put k?X-Amz-Signature=[redacted]: EOF",
-		"nested": map[string]any{"url": "postgres://u:[redacted]@h/d", "n": 7.0},
-		"token":  "[redacted]", "ratio": "NaN", "ok": true,
+		"elapsed": 1.5, "since": "2026-01-02T02:04:05Z", "err": "put k?X-Amz-Signature=REDACTED: EOF",
+		"nested": map[string]any{"url": "postgres://u:REDACTED@h/d", "n": 7.0},
+		"token":  "REDACTED", "ratio": "NaN", "ok": true,
 	}
 	if diff := cmp.Diff(want, got[0]); diff != "" {
 		t.Error(diff)

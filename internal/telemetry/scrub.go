@@ -13,7 +13,7 @@ import (
 const (
 	// maxText is where a text is cut: what Sentry keeps of one, and more than a log line needs.
 	maxText  = 8 << 10
-	redacted = "[redacted]"
+	redacted = "REDACTED" // as a value, the patterns replace it by itself
 )
 
 // A secret is a pattern whose first group is kept and whose remainder is replaced.

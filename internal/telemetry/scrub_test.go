@@ -18,29 +18,32 @@ func TestScrub(t *testing.T) {
 		{"SignatureDoesNotMatch: the signature does not match", "SignatureDoesNotMatch: the signature does not match"},
 		{"zip: bad signature: 0x04034b51", "zip: bad signature: 0x04034b51"},
 		{"Get \"http://s3/b/k?X-Amz-Algorithm=A&X-Amz-Credential=AK%2F2026%2Fs3&X-Amz-Date=D&X-Amz-Signature=0a1b\": EOF",
-			"Get \"http://s3/b/k?X-Amz-Algorithm=A&X-Amz-Credential=[redacted]&X-Amz-Date=D&X-Amz-Signature=[redacted]\": EOF"},
-		{"?X-Amz-Security-Token=IQo%2FJb3%3D&x=y", "?X-Amz-Security-Token=[redacted]&x=y"},
-		{"?next=http%3A%2F%2Fs3%3FX-Amz-Signature%3D0a1b&x=y", "?next=http%3A%2F%2Fs3%3FX-Amz-Signature%3D[redacted]&x=y"},
-		{"x-amz-signature: 0a1b", "x-amz-signature: [redacted]"},
-		{`{"X-Amz-Signature":["0a1b"]}`, `{"X-Amz-Signature":["[redacted]"]}`},
+			"Get \"http://s3/b/k?X-Amz-Algorithm=A&X-Amz-Credential=REDACTED&X-Amz-Date=D&X-Amz-Signature=REDACTED\": EOF"},
+		{"?X-Amz-Security-Token=IQo%2FJb3%3D&x=y", "?X-Amz-Security-Token=REDACTED&x=y"},
+		{"?next=http%3A%2F%2Fs3%3FX-Amz-Signature%3D0a1b&x=y", "?next=http%3A%2F%2Fs3%3FX-Amz-Signature%3DREDACTED&x=y"},
+		{"x-amz-signature: 0a1b", "x-amz-signature: REDACTED"},
+		{`{"X-Amz-Signature":["0a1b"]}`, `{"X-Amz-Signature":["REDACTED"]}`},
 		{"Authorization: AWS4-HMAC-SHA256 Credential=AK/2026/s3, SignedHeaders=host, Signature=0a1b",
-			"Authorization: [redacted] Credential=[redacted], SignedHeaders=host, Signature=[redacted]"},
-		{"Authorization: Bearer 0a1b", "Authorization: [redacted]"},
-		{"Auth-Token: 0a1b-ci", "Auth-Token: [redacted]"},
-		{"auth-token:0a1b\nHost: h", "auth-token:[redacted]\nHost: h"},
-		{`{"Auth-Token":["0a1b"],"Host":"h"}`, `{"Auth-Token":["[redacted]"],"Host":"h"}`},
-		{"map[Auth-Token:[0a1b] Host:[h]]", "map[Auth-Token:[[redacted]] Host:[h]]"},
-		{"dial postgres://tecken:hunter2@db:5432/tecken: refused", "dial postgres://tecken:[redacted]@db:5432/tecken: refused"},
-		{"postgres://tecken:p@ss@db/tecken", "postgres://tecken:[redacted]@db/tecken"},
-		{"redis://:hunter2@cache:6379/0", "redis://:[redacted]@cache:6379/0"},
-		{"host=db password=hunter2 user=u", "host=db password=[redacted] user=u"},
-		{"password='hunter 2' user=u", "password=[redacted] user=u"},
+			"Authorization: REDACTED Credential=REDACTED, SignedHeaders=host, Signature=REDACTED"},
+		{"Authorization: Bearer 0a1b", "Authorization: REDACTED"},
+		{"Auth-Token: 0a1b-ci", "Auth-Token: REDACTED"},
+		{"auth-token:0a1b\nHost: h", "auth-token:REDACTED\nHost: h"},
+		{`{"Auth-Token":["0a1b"],"Host":"h"}`, `{"Auth-Token":["REDACTED"],"Host":"h"}`},
+		{"map[Auth-Token:[0a1b] Host:[h]]", "map[Auth-Token:[REDACTED] Host:[h]]"},
+		{"dial postgres://tecken:hunter2@db:5432/tecken: refused", "dial postgres://tecken:REDACTED@db:5432/tecken: refused"},
+		{"postgres://tecken:p@ss@db/tecken", "postgres://tecken:REDACTED@db/tecken"},
+		{"redis://:hunter2@cache:6379/0", "redis://:REDACTED@cache:6379/0"},
+		{"host=db password=hunter2 user=u", "host=db password=REDACTED user=u"},
+		{"password='hunter 2' user=u", "password=REDACTED user=u"},
 		{"http://127.0.0.1:7070/bucket?x=a@b", "http://127.0.0.1:7070/bucket?x=a@b"},
 		{"https://key@o1.ingest.sentry.io/42", "https://key@o1.ingest.sentry.io/42"},
 	}
 	for _, tt := range tests {
 		if diff := cmp.Diff(tt.want, scrub(tt.text)); diff != "" {
 			t.Error(diff)
+		}
+		if diff := cmp.Diff(tt.want, scrub(scrub(tt.text))); diff != "" {
+			t.Errorf("scrubbed twice: %s", diff)
 		}
 	}
 }

@@ -1,0 +1,200 @@
+package telemetry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tecken-upload/internal/telemetry"
+	"tecken-upload/internal/telemetry/sentrytest"
+	"tecken-upload/internal/upload"
+)
+
+var _ upload.Observer = (*telemetry.Uploads)(nil)
+
+// report returns what is told of an upload that came to an end in its publish phase.
+func report(outcome upload.Outcome, status int, err error) *upload.Report {
+	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	return &upload.Report{
+		Upload: upload.Upload{
+			ID: 7, User: "ci@example.com", TokenID: 3, TokenLabel: "linux", Filename: "symbols.zip", Try: true, Format: "zip",
+			Size: 3000, CreatedAt: began, EndedAt: began.Add(4 * time.Second), Outcome: outcome,
+			Files: []upload.File{
+				{Name: "a.pdb/1/a.sym", State: upload.FileUploaded, Size: 4500, StoredSize: 1000},
+				{Name: "b.pdb/1/b.SYM", State: upload.FileSkipped, Size: 500},
+				{Name: "a.pdb/1/a.pd_", State: upload.FileUploaded, Size: 1500, StoredSize: 1500},
+				{Name: "c/1/c.dbg.gz", State: upload.FilePending, Size: 300},
+				{Name: "d/1/d.weird", State: upload.FilePending, Size: 10},
+				{Name: "firefox-symbols.txt", State: upload.FileIgnored, Size: 20},
+			},
+		},
+		Declared: 3200,
+		Status:   status,
+		Phases: map[upload.Phase]time.Duration{
+			upload.PhaseReceive: 1500 * time.Millisecond, upload.PhaseVerify: time.Second, upload.PhasePublish: 500 * time.Millisecond,
+		},
+		Phase: upload.PhasePublish,
+		Err:   err,
+	}
+}
+
+// ended tells of one upload, and returns its log line and the events it made.
+func ended(t *testing.T, r *upload.Report) (line map[string]any, events []sentrytest.Event, metrics []string) {
+	t.Helper()
+	reporter, server := newReporter(t)
+	log, lines := newLog(t, "info")
+	m := telemetry.NewMetrics()
+	telemetry.NewUploads(log, reporter, m).Ended(t.Context(), r)
+	if !reporter.Close(flushTimeout) {
+		t.Error("not everything was sent")
+	}
+	events, err := server.Wait(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := lines()
+	if len(got) != 1 || got[0]["msg"] != "upload ended" {
+		t.Fatalf("not one line for one upload: %v", got)
+	}
+	return got[0], events, scrape(t, m)
+}
+
+// explained is what every report of this test is to say.
+func explained(outcome upload.Outcome, status int, err string) map[string]any {
+	facts := map[string]any{
+		"upload": 7.0, "tenant": 3.0, "label": "linux", "user": "ci@example.com", "filename": "symbols.zip", "try": true, "format": "zip",
+		"declared": 3200.0, "bytes": 3000.0, "members": 6.0, "member_bytes": 6830.0, "stored_bytes": 2500.0,
+		"uploaded": 2.0, "skipped": 1.0, "ignored": 1.0, "pending": 2.0,
+		"extensions": map[string]any{
+			".sym": map[string]any{"files": 2.0, "bytes": 5000.0}, ".pd_": map[string]any{"files": 1.0, "bytes": 1500.0},
+			".dbg.gz": map[string]any{"files": 1.0, "bytes": 300.0}, "other": map[string]any{"files": 2.0, "bytes": 30.0},
+		},
+		"phases": map[string]any{"receive": 1.5, "verify": 1.0, "publish": 0.5}, "elapsed": 4.0,
+		"outcome": string(outcome), "status": float64(status), "phase": "publish",
+	}
+	if err != "" {
+		facts["err"] = err
+	}
+	return facts
+}
+
+func TestUploadsTellTheSameEverywhere(t *testing.T) {
+	cut := fmt.Errorf("put a.sym: %w: Put \"http://s3/b/a?X-Amz-Signature=hunter2\": EOF", upload.ErrUnavailable)
+	const cutText = "put a.sym: backing service unavailable: Put \"http://s3/b/a?X-Amz-Signature=REDACTED\": EOF"
+	tests := []struct {
+		outcome upload.Outcome
+		status  int
+		err     error
+		text    string // of the fact err
+		level   string
+		kind    string // of the event; "": none is due
+	}{
+		{upload.Completed, 201, nil, "", "INFO", ""},
+		{upload.Rejected, 400, errors.New("a.sym: wrong CRC"), "a.sym: wrong CRC", "INFO", ""},
+		{upload.Cancelled, 499, upload.ErrClientGone, "the client hung up", "INFO", ""},
+		{upload.Interrupted, 503, upload.ErrShutdown, "the server is shutting down", "WARN", "upload interrupted in publish"},
+		{upload.TimedOut, 504, upload.ErrDeadline, "the upload's deadline passed", "ERROR", "upload timed_out in publish"},
+		{upload.Failed, 503, cut, cutText, "ERROR", "upload failed in publish: backing service unavailable"},
+		{upload.Failed, 503, &upload.BusyError{Reason: "the disk is full"}, "the disk is full", "ERROR", "upload failed in publish: no room"},
+		{upload.Failed, 500, nil, "answered 500, for no reason given", "ERROR", "upload failed in publish"},
+		{upload.Completed, 500, nil, "answered 500, for no reason given", "WARN", "upload completed in publish"},
+		{"", 500, errors.New("lost"), "lost", "WARN", "upload other in publish"},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprint(tt.outcome, tt.status), func(t *testing.T) {
+			line, events, _ := ended(t, report(tt.outcome, tt.status, tt.err))
+			if line["level"] != tt.level {
+				t.Errorf("level %v instead of %s", line["level"], tt.level)
+			}
+			for _, key := range []string{"time", "level", "msg", "instance"} {
+				delete(line, key)
+			}
+			want := explained(tt.outcome, tt.status, tt.text)
+			if diff := cmp.Diff(want, line); diff != "" {
+				t.Errorf("log: %s", diff)
+			}
+			if tt.kind == "" {
+				if len(events) > 0 {
+					t.Errorf("an event that is not due: %s", events[0].Raw)
+				}
+				return
+			}
+			if len(events) != 1 {
+				t.Fatalf("%d events", len(events))
+			}
+			event := events[0]
+			if diff := cmp.Diff(want, event.Contexts["facts"]); diff != "" {
+				t.Errorf("event: %s", diff)
+			}
+			if diff := cmp.Diff([]sentrytest.Exception{{Type: tt.kind, Value: tt.text}}, event.Exception); diff != "" {
+				t.Errorf("exception: %s", diff)
+			}
+			if event.Tags["upload"] != "7" || event.Tags["tenant"] != "3" || strings.Contains(string(event.Raw), "hunter2") {
+				t.Errorf("%s", event.Raw)
+			}
+		})
+	}
+}
+
+func TestUploadsReportPanics(t *testing.T) {
+	r := report(upload.Failed, 500, errors.New("panic: boom"))
+	func() {
+		defer func() { _, r.Stack = recover(), debug.Stack() }()
+		explode()
+	}()
+	line, events, _ := ended(t, r)
+	if len(events) != 1 {
+		t.Fatalf("%d events", len(events))
+	}
+	if diff := cmp.Diff(explained(upload.Failed, 500, "panic: boom"), events[0].Contexts["facts"]); diff != "" {
+		t.Error(diff)
+	}
+	exception := events[0].Exception[0]
+	frames := exception.Stacktrace.Frames
+	if exception.Type != "upload panicked in publish" || len(frames) == 0 || frames[len(frames)-1].Function != "explode" {
+		t.Errorf("%+v", exception)
+	}
+	if stack, _ := line["stack"].(string); line["level"] != "ERROR" || !strings.Contains(stack, "explode") {
+		t.Errorf("%v", line)
+	}
+}
+
+func TestUploadsCount(t *testing.T) {
+	_, _, lines := ended(t, report(upload.TimedOut, 504, context.DeadlineExceeded))
+	for series, want := range map[string]string{
+		`tecken_uploads_total{outcome="timed_out"}`:                       "1",
+		`tecken_uploads_total{outcome="completed"}`:                       "0",
+		`tecken_upload_bytes_total`:                                       "3000",
+		`tecken_upload_size_bytes_sum`:                                    "3000",
+		`tecken_stored_bytes_total`:                                       "2500",
+		`tecken_upload_duration_seconds_sum{phase="receive"}`:             "1.5",
+		`tecken_upload_duration_seconds_bucket{phase="record",le="+Inf"}`: "0",
+		`tecken_upload_duration_seconds_bucket{phase="verify",le="300"}`:  "1",
+		`tecken_files_total{extension=".sym",state="uploaded"}`:           "1",
+		`tecken_file_bytes_total{extension=".sym",state="skipped"}`:       "500",
+		`tecken_file_bytes_total{extension=".dbg.gz",state="pending"}`:    "300",
+		`tecken_files_total{extension="other",state="ignored"}`:           "1",
+	} {
+		if got := sample(lines, series); got != want {
+			t.Errorf("%s is %q, not %s", series, got, want)
+		}
+	}
+}
+
+func TestExtension(t *testing.T) {
+	for name, want := range map[string]string{
+		"a/1/a.sym": ".sym", "a/1/A.SYM": ".sym", "x.pdb": ".pdb", "x.dll": ".dll", "x.exe": ".exe", "x.pd_": ".pd_",
+		"x.dl_": ".dl_", "x.ex_": ".ex_", "x.dbg.gz": ".dbg.gz", "x.gz": "other", "x.tar.bz2": ".tar.bz2",
+		"": "other", "sym": "other", "a.sym/1/a": "other", "\x00": "other", "a.sym\n": "other",
+	} {
+		if got := telemetry.Extension(name); got != want {
+			t.Errorf("%q is %s, not %s", name, got, want)
+		}
+	}
+}
