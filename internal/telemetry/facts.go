@@ -88,8 +88,8 @@ func facts(r *upload.Report, t tallies) []slog.Attr {
 		slog.Int("skipped", t.byState[upload.FileSkipped].files),
 		slog.Int("ignored", t.byState[upload.FileIgnored].files),
 		slog.Int("pending", t.byState[upload.FilePending].files),
-		slog.Attr{Key: "extensions", Value: byExtension(t)},
-		slog.Attr{Key: "phases", Value: byPhase(r)},
+		{Key: "extensions", Value: byExtension(t)},
+		{Key: "phases", Value: byPhase(r)},
 	}
 	if !u.EndedAt.IsZero() && !u.CreatedAt.IsZero() {
 		out = append(out, slog.Duration("elapsed", u.EndedAt.Sub(u.CreatedAt)))

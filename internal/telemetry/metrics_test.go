@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"strings"
@@ -19,7 +20,7 @@ import (
 func scrape(t *testing.T, m *telemetry.Metrics) []string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if w.Code != 200 {
 		t.Fatalf("status %d: %s", w.Code, w.Body)
 	}
@@ -37,14 +38,14 @@ func sample(lines []string, series string) string {
 }
 
 // hostile feeds a program's metrics with whatever a client could choose.
-func hostile() *telemetry.Metrics {
+func hostile(t *testing.T) *telemetry.Metrics {
 	m := telemetry.NewMetrics()
 	m.Gauge("tecken_spool_live_bytes", "Held by live uploads.", func() float64 { return 1 })
 	m.Counter("tecken_spool_refusals_total", "No room.", func() float64 { return 2 })
 	u := telemetry.NewUploads(slog.New(slog.DiscardHandler), &telemetry.Reporter{}, m)
 	for i := range 500 {
 		m.ObserveRequest(fmt.Sprintf("/route/%d", i), fmt.Sprintf("METHOD%d", i), i*7, time.Second)
-		u.Ended(nil, &upload.Report{ //nolint:staticcheck // the discarding logger does not use it
+		u.Ended(t.Context(), &upload.Report{
 			Upload: upload.Upload{
 				Outcome: upload.Outcome(fmt.Sprint("outcome", i)), Filename: fmt.Sprint("f", i), TokenID: int64(i), Size: -1,
 				Files: []upload.File{
@@ -67,7 +68,7 @@ func TestMetricsAreBoundedAndNamedByUnit(t *testing.T) {
 	values := make(map[string]map[string]bool) // by family and label
 	helped, series := make(map[string]bool), 0
 	family, kind := "", ""
-	for _, line := range scrape(t, hostile()) {
+	for _, line := range scrape(t, hostile(t)) {
 		if m := help.FindStringSubmatch(line); m != nil {
 			helped[m[1]] = true
 		}
@@ -121,7 +122,7 @@ func checkName(t *testing.T, name, kind string) {
 }
 
 func TestMetricsOfTheProcess(t *testing.T) {
-	lines := scrape(t, hostile())
+	lines := scrape(t, hostile(t))
 	for _, want := range []string{"go_goroutines", "process_open_fds", "tecken_spool_live_bytes", "tecken_spool_refusals_total"} {
 		if sample(lines, want) == "" {
 			t.Errorf("%s is missing", want)
