@@ -22,9 +22,13 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// publishParallel bounds the members of one upload that wait for a storage slot at once. One upload can
-// fill every slot by itself.
-const publishFactor = 2
+const (
+	// publishFactor times the storage slots is how many members of one upload may be in publishing at once,
+	// waiting ones included: one upload can fill every slot by itself, and always has the next one ready.
+	publishFactor = 2
+	// spareConns are the connections to storage besides those of the storage slots: for health checks.
+	spareConns = 4
+)
 
 // checkedStorage is a storage with a probe.
 type checkedStorage interface {
@@ -108,7 +112,7 @@ func openStorage(ctx context.Context, c *config.Server) (checkedStorage, error) 
 	if place.Dir != "" {
 		return dirstore.Open(ctx, place.Dir)
 	}
-	return s3store.Open(ctx, place, s3store.Options{MaxConns: c.StorageSlots})
+	return s3store.Open(ctx, place, s3store.Options{Conns: c.StorageSlots + spareConns})
 }
 
 // serve wires the upload path together, from its end to its beginning.
@@ -202,7 +206,7 @@ func (in *instance) close() {
 	if in.records != nil {
 		in.note("close the database", in.records.Close())
 	}
-	if in.reporter != nil && !in.reporter.Flush(flushTimeout) {
+	if in.reporter != nil && !in.reporter.Close(flushTimeout) {
 		in.logger.Warn("not everything reached Sentry")
 	}
 }

@@ -60,8 +60,8 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	httpServer, metricsServer := in.server.HTTPServer(), in.metricsServer()
 	background, stopBackground := context.WithCancel(ctx)
 	defer stopBackground()
-	var g errgroup.Group
-	g.Go(func() error { return in.records.KeepMigrated(background) })
+	g, failed := errgroup.WithContext(background)
+	g.Go(func() error { return in.migrate(background) })
 	g.Go(func() error { return serve(httpServer, listener.http) })
 	g.Go(func() error { return serve(metricsServer, listener.metrics) })
 	in.logger.Info("serving", "address", listener.http.Addr().String(), "metrics", listener.metrics.Addr().String())
@@ -71,6 +71,8 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 		in.logger.Info("draining", "signal", s.String())
 	case <-ctx.Done():
 		in.logger.Info("draining")
+	case <-failed.Done():
+		in.logger.Error("draining", "err", context.Cause(failed))
 	}
 	err = in.drain(httpServer, signals)
 	stopBackground()
@@ -80,6 +82,14 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 		return err
 	}
 	return g.Wait()
+}
+
+// migrate brings the database's schema up to date, however long that takes. Until then uploads are refused.
+func (in *instance) migrate(ctx context.Context) error {
+	if err := in.records.Run(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // drain is the shutdown, from top to bottom: the heartbeat turns red, balancers get their time to see it,

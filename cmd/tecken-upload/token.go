@@ -37,7 +37,7 @@ type tokenCreate struct {
 // Run is called by kong.
 func (c *tokenCreate) Run(p *process) error {
 	return withRecords(p, c.Database, func(ctx context.Context, records *record.Store) error {
-		spec := record.TokenSpec{User: c.User, Weight: c.Weight, ExpiresAt: time.Now().Add(time.Duration(c.Expires))}
+		spec := record.TokenSpec{User: c.User, Weight: c.Weight, Expires: time.Now().Add(time.Duration(c.Expires))}
 		for _, name := range c.Permission {
 			spec.Permissions = append(spec.Permissions, upload.Permission(name))
 		}

@@ -3,6 +3,7 @@ package server
 import (
 	"time"
 
+	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
 
@@ -45,13 +46,16 @@ func newUploadBody(u *upload.Upload) uploadBody {
 		a.CompletedAt = &u.EndedAt
 	}
 	for i := range u.Files {
-		name := u.Files[i].Name
+		name, second := u.Files[i].Name, u.Files[i].Key != symbol.Key{}
 		switch u.Files[i].State {
 		case upload.FileUploaded:
 			a.UploadedKeys = append(a.UploadedKeys, name)
 		case upload.FileSkipped:
 			a.SkippedKeys = append(a.SkippedKeys, name)
 		case upload.FileIgnored:
+			if second {
+				continue // the same file twice counts once
+			}
 			a.IgnoredKeys = append(a.IgnoredKeys, name)
 		case upload.FilePending:
 		}

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -90,19 +92,33 @@ func (s *Server) answerError(c echo.Context, err error) int {
 	return status
 }
 
+// write writes an answer within answerTimeout.
 func (s *Server) write(c echo.Context, status int, body any) {
 	if err := http.NewResponseController(c.Response()).SetWriteDeadline(s.Now().Add(answerTimeout)); err != nil {
 		s.Logger.DebugContext(c.Request().Context(), "set the write deadline", "err", err)
 	}
-	var err error
-	if c.Request().Method == http.MethodHead {
-		err = c.NoContent(status)
-	} else {
-		err = c.JSON(status, body)
-	}
-	if err != nil {
+	if err := writeJSON(c.Response(), status, body, c.Request().Method != http.MethodHead); err != nil {
 		s.Logger.DebugContext(c.Request().Context(), "write the answer", "status", status, "err", err)
 	}
+}
+
+// writeJSON writes an answer with its length, so that a client knows a cut one. It leaves "<" and ">" as they
+// are: no browser renders them.
+func writeJSON(w http.ResponseWriter, status int, body any, withBody bool) error {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(text.Len()))
+	w.WriteHeader(status)
+	if !withBody {
+		return nil
+	}
+	_, err := w.Write(text.Bytes())
+	return err
 }
 
 // handleError answers the errors that handlers return, and the router's own.

@@ -91,7 +91,7 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 				TokenLabel: req.Label,
 				Bucket:     s.Storage.Name(),
 				Try:        req.Token.TryOnly(),
-				CreatedAt:  s.Now().UTC(),
+				CreatedAt:  s.timestamp(),
 			},
 		},
 	}
@@ -99,6 +99,9 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 	r.run(ctx)
 	return r.report
 }
+
+// timestamp is now, as exactly as every database keeps it.
+func (s *Service) timestamp() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
 
 // run is one upload on its way. Its methods run one after the other; those that publish members run at
 // once, each on a File of its own.
@@ -138,16 +141,19 @@ func (r *run) phases(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	return r.processInTime(ctx, delivery)
+}
+
+// processInTime processes the delivery inside the upload's deadline.
+func (r *run) processInTime(ctx context.Context, d Delivery) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, ErrDeadline)
 	defer cancel()
-	if err := r.process(ctx, delivery); err != nil {
-		if errors.Is(context.Cause(ctx), ErrDeadline) {
-			done, total := r.progress()
-			return &DeadlineError{Timeout: r.Timeout, Done: done, Total: total, err: err}
-		}
-		return err
+	err := r.process(ctx, d)
+	if err != nil && errors.Is(context.Cause(ctx), ErrDeadline) {
+		done, total := r.progress()
+		return &DeadlineError{Timeout: r.Timeout, Done: done, Total: total, err: err}
 	}
-	return nil
+	return err
 }
 
 // because makes cause the reason of err, unless it is already.
@@ -234,7 +240,7 @@ func (r *run) progress() (done, total int) {
 
 // end settles the outcome and records it. The error it returns is the one the upload ended with.
 func (r *run) end(ctx context.Context, err error) error {
-	r.up.EndedAt = r.Now().UTC()
+	r.up.EndedAt = r.timestamp()
 	r.up.Outcome = OutcomeOf(err)
 	r.up.Error = Sentence(err)
 	var p *panicError
