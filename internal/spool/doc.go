@@ -27,7 +27,8 @@
 //
 // # Not promised
 //
-// Promises are counted per process: two servers on one spool see each other's allocations only.
+// Promises are counted per process: two servers on one spool see each other's allocations only. They are as good as
+// statfs(2), which lags by seconds on btrfs and ZFS: there the kernel may still say ENOSPC.
 // Directory entries and manifests are not counted; the headroom is for them and for other programs.
 // Nothing is synced: a spool does not survive a power failure, and need not. A lock shows a dead process, not a
 // stuck goroutine. Network file systems are refused, because they neither lock nor unlink as needed.
@@ -83,8 +84,8 @@ func (e *FullError) Unwrap() []error {
 
 const (
 	// pollInterval is how often those who wait for room look at the disk themselves: room also comes
-	// from other processes, which wake nobody.
-	pollInterval = time.Second
+	// from other processes, and from allocations that turn out to be done, which wake nobody.
+	pollInterval = 200 * time.Millisecond
 	// manifestInterval and manifestBytes pace the manifest during Receive: how stale may the autopsy
 	// of a killed upload be? Whichever comes first.
 	manifestInterval = 5 * time.Second

@@ -76,6 +76,7 @@ func (f *file) allocate(ctx context.Context, from, n int64) error {
 			return context.Cause(ctx)
 		}
 		step := min(end-from, allocateStep)
+		f.room.pending.Store(step)
 		_, err := retry(func() (int, error) {
 			return 0, unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, from, step)
 		})
@@ -88,6 +89,7 @@ func (f *file) allocate(ctx context.Context, from, n int64) error {
 		default:
 			from += step
 			f.room.held.Store(from)
+			f.room.pending.Store(0)
 		}
 	}
 	return nil
@@ -106,10 +108,14 @@ func (f *file) append(ctx context.Context, p []byte) error {
 			return err
 		}
 	}
+	if f.spool.noFallocate.Load() {
+		f.room.pending.Store(int64(len(p)))
+	}
 	n, err := f.WriteAt(p, f.size)
 	f.size += int64(n)
 	if f.spool.noFallocate.Load() {
 		f.room.held.Store(max(f.room.held.Load(), f.size))
+		f.room.pending.Store(0)
 	}
 	return full(err)
 }
@@ -130,14 +136,13 @@ func (f *file) trim() error {
 
 // close gives the room back, disk first. Only its first call does anything.
 func (f *file) close() error {
-	var err error
+	var errs []error
 	if f.File != nil {
-		if err = f.File.Close(); errors.Is(err, os.ErrClosed) {
-			err = nil
-		}
+		// XFS empties a file without a name some time after it is closed; this it does at once.
+		errs = append(errs, f.Truncate(0), f.Close())
 	}
 	f.spool.release(&f.room)
-	return err
+	return errors.Join(errs...)
 }
 
 // full makes the kernel's word for a full disk a *FullError.

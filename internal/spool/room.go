@@ -16,9 +16,10 @@ type room struct {
 	owner    *Workspace
 	reserved int64 // bytes promised; guarded by Spool.mu
 	gone     bool  // given back for good; guarded by Spool.mu
-	// held is how many of them the file system counts as used. It is raised only after the file system
-	// knows, and read before the disk is measured: bytes on their way count twice, never not at all.
-	held atomic.Int64
+	// held is how many of them the file system counts as used, pending how many more it is being asked
+	// for. For what is free, bytes on their way count twice, never not at all; for what could be,
+	// the other way round.
+	held, pending atomic.Int64
 }
 
 // A waiter is a request for room.
@@ -163,18 +164,19 @@ func (w *waiter) answer(granted int64, err error) {
 // other workspaces gone. Called with mu held.
 func (s *Spool) measure(owner *Workspace) (free, alone int64, err error) {
 	held, reserved := s.sums()
-	var own int64
-	for r := range s.rooms {
-		if r.owner == owner {
-			own += r.reserved
-		}
-	}
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(s.fdnum(), &st); err != nil {
 		return 0, 0, fmt.Errorf("measure spool %s: %w", s.dir, err)
 	}
 	available := int64(st.Bavail)*st.Frsize - s.opts.Headroom
-	return available - (reserved - held), available + held - own, nil
+	alone = available
+	for r := range s.rooms {
+		alone += r.pending.Load() + r.held.Load()
+		if r.owner == owner {
+			alone -= r.reserved
+		}
+	}
+	return available - (reserved - held), alone, nil
 }
 
 // sums adds up what live workspaces hold, and what they were promised in all. Called with mu held.
@@ -192,6 +194,7 @@ func (s *Spool) shrink(r *room, to int64) {
 	defer s.mu.Unlock()
 	r.reserved = min(r.reserved, to)
 	r.held.Store(r.reserved)
+	r.pending.Store(0)
 	s.grant()
 }
 

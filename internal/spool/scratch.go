@@ -58,12 +58,12 @@ func (s *Scratch) Read(p []byte) (int, error) {
 	if err := s.finish(); err != nil {
 		return 0, err
 	}
-	return s.file.File.Read(p)
+	return s.file.Read(p)
 }
 
 // ReadAt reads as io.ReaderAt says, once the writing has ended with a Seek.
 func (s *Scratch) ReadAt(p []byte, off int64) (int, error) {
-	return s.file.File.ReadAt(p, off)
+	return s.file.ReadAt(p, off)
 }
 
 func (s *Scratch) finish() error {

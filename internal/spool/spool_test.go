@@ -1,38 +1,111 @@
-package spool
+package spool_test
 
 import (
 	"bytes"
-	"io"
+	"errors"
+	"io/fs"
+	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/spool/spooltest"
 )
 
-func TestReceive(t *testing.T) {
-	s, err := Open(t.TempDir()+"/spool", Options{})
+func TestOpenMakesAndMarks(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data", "spool")
+	if _, err := spool.Attach(dir, spool.Options{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Attach before there is a directory: %v", err)
+	}
+	open(t, dir, spool.Options{})
+	open(t, dir, spool.Options{}) // a second server, or the next
+	s, err := spool.Attach(dir, spool.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
-	body := bytes.Repeat([]byte("symbols "), 1<<20)
-	w, err := s.Create(t.Context(), int64(len(body)))
-	if err != nil {
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAttachChangesNothing(t *testing.T) {
+	for _, mark := range []string{"", "directory", "symlink"} {
+		t.Run("mark="+mark, func(t *testing.T) {
+			dir := t.TempDir()
+			var err error
+			switch path := filepath.Join(dir, ".tecken-spool"); mark {
+			case "directory":
+				err = os.Mkdir(path, 0o755)
+			case "symlink":
+				err = os.Symlink("/etc/hostname", path)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := spool.Attach(dir, spool.Options{}); !errors.Is(err, spool.ErrNotSpool) {
+				t.Errorf("Attach: %v", err)
+			}
+			if found := names(t, dir); len(found) > 0 {
+				t.Errorf("made %q", found)
+			}
+		})
+	}
+}
+
+func TestOpenRefusesHome(t *testing.T) {
+	home := t.TempDir()
+	write(t, filepath.Join(home, "letters"), nil, 0)
+	_, err := spool.Open(home, spool.Options{})
+	if !errors.Is(err, spool.ErrNotSpool) || !strings.Contains(err.Error(), "letters") {
+		t.Errorf("Open: %v", err)
+	}
+	// The way out that the message names.
+	write(t, filepath.Join(home, ".tecken-spool"), nil, 0)
+	open(t, home, spool.Options{})
+}
+
+func TestOpenTakesFreshDisk(t *testing.T) {
+	dir := spooltest.Image(t, 16*MiB, "mkfs.ext4", "-q")
+	s := open(t, dir, spool.Options{})
+	if found := orphans(t, s); len(found) > 0 {
+		t.Errorf("orphans on a fresh disk: %v", found)
+	}
+}
+
+func TestOpenWarnsOfSmallDisk(t *testing.T) {
+	dir := spooltest.Tmpfs(t, "size=1m")
+	var log bytes.Buffer
+	s := open(t, dir, spool.Options{Largest: 2 * MiB, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if !strings.Contains(log.String(), "spool too small") {
+		t.Errorf("log: %s", &log)
+	}
+	create(t, s, 512*KiB)
+}
+
+func TestUsage(t *testing.T) {
+	dir := spooltest.Tmpfs(t, "size=64m,nr_inodes=100")
+	s := open(t, dir, spool.Options{Headroom: MiB})
+	before := usage(t, s)
+	if before.Total != 64*MiB || before.Inodes != 100 || before.Headroom != MiB {
+		t.Errorf("idle: %+v", before)
+	}
+	create(t, s, 10*MiB)
+	after := usage(t, s)
+	if after.Held != 10*MiB || after.Reserved != 0 || after.Live != 1 {
+		t.Errorf("with one upload of 10 MiB: %+v", after)
+	}
+	if taken := before.Free - after.Free; taken < 10*MiB || taken > 10*MiB+64*KiB {
+		t.Errorf("%d bytes of the disk are taken", taken)
+	}
+	if before.FreeInodes-after.FreeInodes > 4 {
+		t.Errorf("%d inodes are taken", before.FreeInodes-after.FreeInodes)
+	}
+	if err := os.Remove(filepath.Join(dir, ".tecken-spool")); err != nil {
 		t.Fatal(err)
 	}
-	f, err := w.Receive(t.Context(), bytes.NewReader(body), int64(len(body)))
-	if err != nil {
-		t.Fatal(err)
+	if _, err := s.Usage(t.Context()); !errors.Is(err, spool.ErrNotSpool) {
+		t.Errorf("Usage of what is no spool any more: %v", err)
 	}
-	got, err := io.ReadAll(f)
-	if err != nil || !bytes.Equal(got, body) {
-		t.Fatalf("read back %d bytes, %v", len(got), err)
-	}
-	out, _ := os.ReadFile(s.dir + "/" + w.ID() + "/" + manifestName)
-	t.Logf("%s", out)
-	u, err := s.Usage(t.Context())
-	t.Logf("%+v %v", u, err)
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	u, err = s.Usage(t.Context())
-	t.Logf("%+v %v", u, err)
 }

@@ -130,18 +130,6 @@ func eachName(ctx context.Context, dir *os.File, f func(name string) bool) error
 	}
 }
 
-// remove removes the directory dir, which stands in the spool as name, and all that is in it.
-func (s *Spool) remove(ctx context.Context, dir *os.File, name string) error {
-	_, err := s.removeInside(ctx, dir)
-	if err != nil {
-		return err
-	}
-	if err := unix.Unlinkat(s.fdnum(), name, unix.AT_REMOVEDIR); err != nil && !errors.Is(err, unix.ENOENT) {
-		return &fs.PathError{Op: "remove", Path: name, Err: err}
-	}
-	return nil
-}
-
 // removeInside empties dir, and returns how many bytes that freed.
 func (s *Spool) removeInside(ctx context.Context, dir *os.File) (freed int64, err error) {
 	for {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"regexp"
@@ -125,81 +124,6 @@ func (w *Workspace) makeDir() error {
 // ID names the workspace: its directory in the spool.
 func (w *Workspace) ID() string { return w.id }
 
-// Receive streams body into the archive, whose room is reserved ahead of it, and returns the archive, positioned at its
-// start. A body of more than limit bytes ends it with ErrTooLarge. Other errors are those of body, the
-// context's cause (looked at between reads: what ends a read that hangs is the body's own affair), or an
-// ErrFull as Create's. After an error the archive is gone, and its room given back.
-//
-// The archive has no name, and is closed by Close. Receive may be called once.
-func (w *Workspace) Receive(ctx context.Context, body io.Reader, limit int64) (*os.File, error) {
-	w.mu.Lock()
-	f := w.archive
-	w.archive = nil
-	w.mu.Unlock()
-	if f == nil {
-		return nil, fmt.Errorf("receive: %w", errWritten)
-	}
-	err := w.copyBody(ctx, f, body, limit)
-	if err == nil {
-		err = f.trim()
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("receive: %w", err), w.drop(f))
-	}
-	w.noteReceived(f.size)
-	return f.File, nil
-}
-
-// copyBody appends body to f.
-func (w *Workspace) copyBody(ctx context.Context, f *file, body io.Reader, limit int64) error {
-	buf := w.spool.buffers.Get().(*[]byte)
-	defer w.spool.buffers.Put(buf)
-	var noted int64
-	next := w.spool.now().Add(manifestInterval)
-	for {
-		n, err := fill(ctx, body, *buf)
-		if f.size+int64(n) > limit {
-			return fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
-		}
-		if n > 0 {
-			if err := f.append(ctx, (*buf)[:n]); err != nil {
-				return err
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if now := w.spool.now(); f.size-noted >= manifestBytes || now.After(next) {
-			w.noteReceived(f.size)
-			noted, next = f.size, now.Add(manifestInterval)
-		}
-	}
-}
-
-// fill reads until buf is full or body ends: bodies come in small pieces, and each write costs.
-// An error of body's is returned as it is, with what was read before it.
-func fill(ctx context.Context, body io.Reader, buf []byte) (n int, err error) {
-	for n < len(buf) && err == nil {
-		if ctx.Err() != nil {
-			return n, context.Cause(ctx)
-		}
-		var more int
-		more, err = body.Read(buf[n:])
-		n += more
-	}
-	return n, err
-}
-
-// noteReceived keeps the manifest true. An upload does not fail for want of an autopsy.
-func (w *Workspace) noteReceived(n int64) {
-	if err := w.Update(func(m *Manifest) { m.Received = n }); err != nil {
-		w.spool.log.Warn("manifest not updated", "workspace", w.id, "err", err)
-	}
-}
-
 // Update changes the manifest, and replaces the file as a whole. It costs a small file and a rename, so it is
 // for the steps of an upload, not for its blocks. Nothing is synced.
 func (w *Workspace) Update(change func(*Manifest)) error {
@@ -251,10 +175,7 @@ func (w *Workspace) Close() error {
 		return nil
 	}
 	w.closed = true
-	var errs []error
-	if w.dir != nil {
-		errs = append(errs, w.spool.remove(context.Background(), w.dir, w.id), w.dir.Close())
-	}
+	errs := []error{w.removeDir()}
 	for f := range w.files {
 		errs = append(errs, f.close())
 	}
@@ -266,6 +187,23 @@ func (w *Workspace) Close() error {
 		return fmt.Errorf("close workspace %s: %w", w.id, err)
 	}
 	return nil
+}
+
+// removeDir removes the directory and what we put into it, and only then unlocks it.
+func (w *Workspace) removeDir() error {
+	if w.dir == nil {
+		return nil
+	}
+	var errs []error
+	for _, name := range []string{manifestName, manifestTemp} {
+		if err := unix.Unlinkat(int(w.dir.Fd()), name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, &fs.PathError{Op: "remove", Path: name, Err: err})
+		}
+	}
+	if err := w.spool.root.Remove(w.id); !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, w.dir.Close())...)
 }
 
 // lock takes a lock on an open directory without waiting: unix.LOCK_EX as its owner, LOCK_SH to see whether
