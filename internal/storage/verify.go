@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -17,18 +18,22 @@ var ErrBody = errors.New("unusable body")
 // Verify returns a reader of body that ends with an error wrapping [ErrBody] unless the body has exactly
 // its declared length and CRC-32, and with the context's cause once ctx is done.
 //
-// It gives its last bytes away only after it has checked all of them: what was written from it is
-// shorter than declared whenever it fails. Its Seek supports offset 0, from the start or from the end.
+// It gives the last byte away only after it has checked all of them: whenever it fails, what was read from
+// it is shorter than the body, and shorter than declared. Its Seek supports offset 0 with each whence.
 func Verify(ctx context.Context, body upload.Body) io.ReadSeeker {
-	return &verifier{ctx: ctx, body: body}
+	return &verifier{ctx: ctx, body: body, buf: bufio.NewReaderSize(body.Reader, verifyBuffer)}
 }
+
+// verifyBuffer is what is read of a body at a time, in bytes.
+const verifyBuffer = 64 << 10
 
 type verifier struct {
 	ctx  context.Context
 	body upload.Body
+	buf  *bufio.Reader // of body.Reader
+	used bool          // body.Reader is no longer at its start
 	read int64
 	sum  uint32
-	used bool  // body's reader is no longer at its start
 	err  error // what every further Read returns; io.EOF after the last byte
 }
 
@@ -37,51 +42,45 @@ func (v *verifier) Read(p []byte) (int, error) {
 	if v.ctx.Err() != nil {
 		return 0, context.Cause(v.ctx)
 	}
-	if v.err != nil {
+	if v.err != nil || len(p) == 0 {
 		return 0, v.err
 	}
-	p = p[:min(int64(len(p)), v.body.Size-v.read)]
-	n, err := 0, error(nil)
-	if len(p) > 0 {
-		v.used = true
-		n, err = v.body.Reader.Read(p)
+	v.used = true
+	head, err := v.buf.Peek(2)
+	switch have := v.read + int64(v.buf.Buffered()); {
+	case have > v.body.Size:
+		return v.fault(fmt.Errorf("more than %d bytes", v.body.Size))
+	case err == io.EOF && have < v.body.Size:
+		return v.fault(fmt.Errorf("%d bytes instead of %d", have, v.body.Size))
+	case err == io.EOF:
+		return v.end(p, head)
+	case err != nil:
+		return v.fault(err)
 	}
+	// One byte stays behind, until it is known whether more come or it is the last.
+	n, _ := v.buf.Read(p[:min(len(p), v.buf.Buffered()-1)]) // from memory: it cannot fail
 	v.sum = crc32.Update(v.sum, crc32.IEEETable, p[:n])
 	v.read += int64(n)
-	switch {
-	case err != nil && err != io.EOF:
-		v.err = fmt.Errorf("%w: %w", ErrBody, err)
-		return 0, v.err
-	case v.read == v.body.Size:
-		return v.end(n)
-	case err == io.EOF:
-		v.err = fmt.Errorf("%w: %d bytes instead of %d", ErrBody, v.read, v.body.Size)
-		return 0, v.err
-	}
 	return n, nil
 }
 
-// end checks a body that has been read to its declared length, and gives away its last n bytes.
-func (v *verifier) end(n int) (int, error) {
-	v.used = true
-	var extra [1]byte
-	switch _, err := io.ReadFull(v.body.Reader, extra[:]); {
-	case err == nil:
-		v.err = fmt.Errorf("%w: more than %d bytes", ErrBody, v.body.Size)
-	case err != io.EOF:
-		v.err = fmt.Errorf("%w: %w", ErrBody, err)
-	case v.sum != v.body.CRC32:
-		v.err = fmt.Errorf("%w: CRC-32 %08x instead of %08x", ErrBody, v.sum, v.body.CRC32)
-	default:
-		v.err = io.EOF
-		if n > 0 {
-			return n, nil
-		}
+// end gives away the last byte, or none of an empty body.
+func (v *verifier) end(p, last []byte) (int, error) {
+	if sum := crc32.Update(v.sum, crc32.IEEETable, last); sum != v.body.CRC32 {
+		return v.fault(fmt.Errorf("CRC-32 %08x instead of %08x", sum, v.body.CRC32))
 	}
+	n := copy(p, last)
+	v.read += int64(n)
+	v.err = io.EOF
+	return n, io.EOF
+}
+
+func (v *verifier) fault(err error) (int, error) {
+	v.err = fmt.Errorf("%w: %w", ErrBody, err)
 	return 0, v.err
 }
 
-// Seek implements io.Seeker for offset 0. From the current position it tells that position.
+// Seek implements io.Seeker for offset 0.
 func (v *verifier) Seek(offset int64, whence int) (int64, error) {
 	switch {
 	case offset != 0:
@@ -93,6 +92,7 @@ func (v *verifier) Seek(offset int64, whence int) (int64, error) {
 		return v.read, nil
 	}
 	if v.used {
+		v.buf.Reset(v.body.Reader)
 		if _, err := v.body.Reader.Seek(0, io.SeekStart); err != nil {
 			return 0, fmt.Errorf("%w: %w", ErrBody, err)
 		}

@@ -1,0 +1,198 @@
+package s3store
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/upload"
+)
+
+// Put stores body at loc, replacing what is there.
+func (s *Store) Put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
+	r := storage.Verify(ctx, body)
+	var err error
+	if body.Size > s.opts.maxWhole {
+		err = s.putParts(ctx, loc, obj, r)
+	} else {
+		err = s.putWhole(ctx, loc, obj, body, r)
+	}
+	return s.fail(ctx, "put", loc, err)
+}
+
+func (s *Store) putWhole(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body, r io.ReadSeeker) error {
+	if body.Size == 0 {
+		// Of an empty body nobody reads a byte, and its faults would not be found.
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			return err
+		}
+		r = bytes.NewReader(nil)
+	}
+	in := &s3.PutObjectInput{
+		Bucket: &s.bucket, Key: key(loc),
+		Body: r, ContentLength: &body.Size, ChecksumCRC32: checksum(body.CRC32),
+		Metadata: storage.Metadata(obj), ContentType: aws.String(storage.ContentType(loc.Key)),
+		ContentEncoding: encoding(obj),
+	}
+	_, err := s.client.PutObject(ctx, in, unsignedPayload)
+	return err
+}
+
+// putParts stores what r reads in several requests. A part is read into memory first, so that r is read
+// only once, however often a part has to be sent.
+func (s *Store) putParts(ctx context.Context, loc upload.Location, obj upload.Object, r io.Reader) error {
+	create := &s3.CreateMultipartUploadInput{
+		Metadata: storage.Metadata(obj), ContentType: aws.String(storage.ContentType(loc.Key)),
+		ContentEncoding: encoding(obj), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
+	}
+	buf := make([]byte, s.opts.partSize)
+	return s.multipart(ctx, loc, create, func(id *string, part int32) (*types.CompletedPart, error) {
+		n, err := io.ReadFull(r, buf)
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, err
+		}
+		sum := checksum(crc32.ChecksumIEEE(buf[:n]))
+		out, err := s.client.UploadPart(ctx, &s3.UploadPartInput{
+			Bucket: &s.bucket, Key: key(loc), UploadId: id, PartNumber: &part,
+			Body: bytes.NewReader(buf[:n]), ContentLength: aws.Int64(int64(n)), ChecksumCRC32: sum,
+		}, unsignedPayload)
+		if err != nil {
+			return nil, fmt.Errorf("part %d: %w", part, err)
+		}
+		return &types.CompletedPart{PartNumber: &part, ETag: out.ETag, ChecksumCRC32: sum}, nil
+	})
+}
+
+// Refresh makes the object at loc as new by copying it onto itself, or returns upload.ErrNotFound.
+func (s *Store) Refresh(ctx context.Context, loc upload.Location, _ upload.Object) error {
+	head, err := s.head(ctx, loc)
+	if err == nil {
+		if aws.ToInt64(head.ContentLength) > s.opts.maxWhole {
+			err = s.copyParts(ctx, loc, head)
+		} else {
+			err = s.copyWhole(ctx, loc, head)
+		}
+	}
+	if status(err) == http.StatusPreconditionFailed {
+		return nil // it was replaced a moment ago: it is as new as can be
+	}
+	return s.fail(ctx, "refresh", loc, missing(err))
+}
+
+func (s *Store) copyWhole(ctx context.Context, loc upload.Location, head *s3.HeadObjectOutput) error {
+	out, err := s.client.CopyObject(ctx, &s3.CopyObjectInput{
+		Bucket: &s.bucket, Key: key(loc),
+		CopySource: s.copySource(loc), CopySourceIfMatch: head.ETag,
+		MetadataDirective: types.MetadataDirectiveReplace,
+		Metadata:          head.Metadata, ContentType: head.ContentType, ContentEncoding: head.ContentEncoding,
+	})
+	if err != nil {
+		return err
+	}
+	// versitygw only writes the metadata of an object that is copied onto itself, and leaves its age.
+	// Out of parts it is made anew; an empty one has none, and stays old.
+	renewed := out.CopyObjectResult == nil || aws.ToTime(out.CopyObjectResult.LastModified).After(aws.ToTime(head.LastModified))
+	if !renewed && aws.ToInt64(head.ContentLength) > 0 {
+		return s.copyParts(ctx, loc, head)
+	}
+	return nil
+}
+
+func (s *Store) copyParts(ctx context.Context, loc upload.Location, head *s3.HeadObjectOutput) error {
+	create := &s3.CreateMultipartUploadInput{
+		Metadata: head.Metadata, ContentType: head.ContentType, ContentEncoding: head.ContentEncoding,
+	}
+	size := aws.ToInt64(head.ContentLength)
+	return s.multipart(ctx, loc, create, func(id *string, part int32) (*types.CompletedPart, error) {
+		first := int64(part-1) * s.opts.slice
+		if first >= size {
+			return nil, io.EOF
+		}
+		last := min(first+s.opts.slice, size) - 1
+		out, err := s.client.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
+			Bucket: &s.bucket, Key: key(loc), UploadId: id, PartNumber: &part,
+			CopySource: s.copySource(loc), CopySourceIfMatch: head.ETag,
+			CopySourceRange: aws.String(fmt.Sprintf("bytes=%d-%d", first, last)),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("part %d: %w", part, err)
+		}
+		return &types.CompletedPart{PartNumber: &part, ETag: out.CopyPartResult.ETag}, nil
+	})
+}
+
+// multipart stores an object in parts, counted from 1, which next sends one by one until it returns io.EOF.
+// After any other error of it the upload is aborted.
+func (s *Store) multipart(ctx context.Context, loc upload.Location, create *s3.CreateMultipartUploadInput,
+	next func(id *string, part int32) (*types.CompletedPart, error)) (err error) {
+	create.Bucket, create.Key = &s.bucket, key(loc)
+	created, err := s.client.CreateMultipartUpload(ctx, create)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.abort(ctx, loc, created.UploadId))
+		}
+	}()
+	var parts []types.CompletedPart
+	for {
+		part, err := next(created.UploadId, int32(len(parts)+1))
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		parts = append(parts, *part)
+	}
+	_, err = s.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+		Bucket: &s.bucket, Key: key(loc), UploadId: created.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+	})
+	return err
+}
+
+// abort gives up a multipart upload, so that its parts are not kept, and paid for, for ever.
+func (s *Store) abort(ctx context.Context, loc upload.Location, id *string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
+		Bucket: &s.bucket, Key: key(loc), UploadId: id,
+	})
+	if err != nil {
+		return fmt.Errorf("abort the multipart upload: %w", err)
+	}
+	return nil
+}
+
+// unsignedPayload leaves the check of a body to its CRC-32, instead of reading it once more beforehand to
+// sign its SHA-256.
+func unsignedPayload(o *s3.Options) {
+	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
+}
+
+// checksum returns a CRC-32 as S3 writes it.
+func checksum(crc uint32) *string {
+	return aws.String(base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc)))
+}
+
+// encoding returns the Content-Encoding of obj.
+func encoding(obj upload.Object) *string {
+	if obj.Gzip {
+		return aws.String("gzip")
+	}
+	return nil
+}

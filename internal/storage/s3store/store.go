@@ -1,0 +1,171 @@
+package s3store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/upload"
+)
+
+// Options bound what a Store uses.
+type Options struct {
+	// Conns is the most connections to storage at a time; 0 means 24. It should exceed the number of
+	// concurrent Puts by a few, or lookups and health checks wait for bodies to be sent.
+	Conns int
+
+	// What tests make smaller.
+	stall, maxBackoff         time.Duration
+	maxWhole, partSize, slice int64
+}
+
+// Sizes of a multipart upload, in bytes. S3's own limits are 5 GiB for one PUT or one copied part, and
+// 10,000 parts of 5 MiB at least.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+const (
+	maxWhole = 5 << 30  // a larger body, or object to be copied, goes in parts
+	partSize = 16 << 20 // of a body; it is held in memory
+	slice    = 1 << 30  // of a copied object
+)
+
+// A Store is a bucket of symbol files. It implements upload.Storage.
+type Store struct {
+	bucket    string
+	opts      Options
+	client    *s3.Client
+	transport *http.Transport
+}
+
+// Open makes a Store of the bucket that c names, with credentials from the SDK's own chain (environment,
+// shared files, container or instance role). It connects to nothing yet.
+func Open(ctx context.Context, c storage.Config, opts Options) (*Store, error) {
+	setDefault(&opts.Conns, defaultConns)
+	setDefault(&opts.stall, stallTimeout)
+	setDefault(&opts.maxBackoff, maxBackoff)
+	setDefault(&opts.maxWhole, maxWhole)
+	setDefault(&opts.partSize, partSize)
+	setDefault(&opts.slice, slice)
+	client, transport, err := newClient(ctx, c, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", c.Bucket, err)
+	}
+	return &Store{bucket: c.Bucket, opts: opts, client: client, transport: transport}, nil
+}
+
+func setDefault[T comparable](value *T, def T) {
+	var zero T
+	if *value == zero {
+		*value = def
+	}
+}
+
+// Close closes the connections that are not in use.
+func (s *Store) Close() { s.transport.CloseIdleConnections() }
+
+// Name returns the bucket's name.
+func (s *Store) Name() string { return s.bucket }
+
+// Stat describes the object at loc, or returns upload.ErrNotFound.
+func (s *Store) Stat(ctx context.Context, loc upload.Location) (upload.Object, error) {
+	head, err := s.head(ctx, loc)
+	if err != nil {
+		return upload.Object{}, s.fail(ctx, "stat", loc, missing(err))
+	}
+	return describe(head.Metadata, head.ContentEncoding, head.LastModified), nil
+}
+
+// Open returns the object at loc as it is stored, still compressed where obj.Gzip says so, to be closed by
+// the caller; or upload.ErrNotFound. Reading fails once ctx ends, and where storage stops sending.
+func (s *Store) Open(ctx context.Context, loc upload.Location) (io.ReadCloser, upload.Object, error) {
+	got, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: key(loc)})
+	if err != nil {
+		return nil, upload.Object{}, s.fail(ctx, "open", loc, missing(err))
+	}
+	return got.Body, describe(got.Metadata, got.ContentEncoding, got.LastModified), nil
+}
+
+// Check reports whether the bucket can be reached, as an error wrapping upload.ErrUnavailable where it
+// cannot, or not before ctx ends.
+func (s *Store) Check(ctx context.Context) error {
+	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket}, func(o *s3.Options) {
+		o.RetryMaxAttempts = checkAttempts
+	})
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("check bucket %s: %w: %w", s.bucket, upload.ErrUnavailable, err)
+	}
+	return nil
+}
+
+func (s *Store) head(ctx context.Context, loc upload.Location) (*s3.HeadObjectOutput, error) {
+	return s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: key(loc)})
+}
+
+func key(loc upload.Location) *string { return aws.String(storage.ObjectKey(loc)) }
+
+// describe makes an Object of what storage tells about it.
+func describe(meta map[string]string, encoding *string, modified *time.Time) upload.Object {
+	obj := upload.Object{Modified: aws.ToTime(modified)}
+	obj.Size, obj.MD5 = storage.ParseMetadata(meta)
+	// Some servers leave the transfer's own encoding in the list: "gzip,aws-chunked".
+	obj.Gzip = slices.ContainsFunc(strings.Split(aws.ToString(encoding), ","), func(e string) bool {
+		return strings.TrimSpace(e) == "gzip"
+	})
+	return obj
+}
+
+// copySource names the object at loc as the source of a copy. Everything but letters, digits, "-._~" and
+// slashes is escaped: servers differ in what else they take for itself.
+func (s *Store) copySource(loc upload.Location) *string {
+	escaped := url.QueryEscape(s.bucket + "/" + storage.ObjectKey(loc))
+	return aws.String(strings.NewReplacer("+", "%20", "%2F", "/").Replace(escaped))
+}
+
+// status returns the HTTP status of the answer that err tells of; 0 where there was none.
+func status(err error) int {
+	var answer interface{ HTTPStatusCode() int }
+	if errors.As(err, &answer) {
+		return answer.HTTPStatusCode()
+	}
+	return 0
+}
+
+// missing turns the error about an object that does not exist into upload.ErrNotFound. Of a bucket that
+// does not exist S3 says the same, except where it says so in words.
+func missing(err error) error {
+	var api smithy.APIError
+	var noBucket *types.NoSuchBucket
+	if status(err) == http.StatusNotFound && errors.As(err, &api) &&
+		!errors.As(err, &noBucket) && api.ErrorCode() != "NoSuchBucket" {
+		return upload.ErrNotFound
+	}
+	return err
+}
+
+// fail says what was being done, and gives err its kind: unless the context ended, the body is at fault or
+// the object does not exist, it is storage that is at fault.
+func (s *Store) fail(ctx context.Context, doing string, loc upload.Location, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, storage.ErrBody), errors.Is(err, upload.ErrNotFound):
+		return fmt.Errorf("%s %s: %w", doing, loc.Key, err)
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s %s: %w", doing, loc.Key, context.Cause(ctx))
+	}
+	return fmt.Errorf("%s %s: %w: %w", doing, loc.Key, upload.ErrUnavailable, err)
+}

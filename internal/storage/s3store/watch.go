@@ -1,0 +1,135 @@
+package s3store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"time"
+)
+
+// errStalled ends an attempt on which no byte moves. It calls itself a timeout, which the SDK tries again.
+var errStalled error = stalledError{}
+
+type stalledError struct{}
+
+func (stalledError) Error() string { return "no progress for too long" }
+func (stalledError) Timeout() bool { return true }
+
+// A watchedClient ends requests on which nothing moves for a time. Watched are a request from when it has
+// its connection until it is sent, apart from reading its body, which is not the server's matter; and the
+// reading of the answer's body, apart from the pauses its reader makes. Between the two it is the
+// transport that waits for the answer.
+//
+// It follows no redirects: the SDK can make nothing of one but an error.
+type watchedClient struct {
+	next  http.RoundTripper
+	stall time.Duration
+}
+
+// Do sends one request.
+func (c *watchedClient) Do(req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(req.Context())
+	stalled := func() { cancel(errStalled) }
+
+	sending := newWatch(c.stall, stalled)
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { sending.arm() },
+		WroteRequest: func(httptrace.WroteRequestInfo) { sending.end() },
+	})
+	req = req.WithContext(traced)
+	if req.Body != nil {
+		req.Body = &watchedBody{ReadCloser: req.Body, before: sending.disarm, after: sending.arm}
+	}
+	resp, err := c.next.RoundTrip(req)
+	sending.end()
+	if err != nil {
+		if context.Cause(ctx) == errStalled {
+			err = errStalled
+		}
+		cancel(nil)
+		return nil, err
+	}
+	receiving := newWatch(c.stall, stalled)
+	resp.Body = &watchedBody{
+		ReadCloser: resp.Body, before: receiving.arm, after: receiving.disarm,
+		failed: func(err error) error {
+			if context.Cause(ctx) == errStalled {
+				return errStalled
+			}
+			return err
+		},
+		closed: func() {
+			receiving.end()
+			cancel(nil)
+		},
+	}
+	return resp, nil
+}
+
+// A watch calls a function once it has been armed for a time without a break.
+type watch struct {
+	limit time.Duration
+
+	mu    sync.Mutex
+	timer *time.Timer
+	ended bool // arming has no effect any more
+}
+
+func newWatch(limit time.Duration, stalled func()) *watch {
+	w := &watch{limit: limit, timer: time.AfterFunc(limit, stalled)}
+	w.timer.Stop()
+	return w
+}
+
+func (w *watch) arm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.ended {
+		w.timer.Reset(w.limit)
+	}
+}
+
+func (w *watch) disarm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer.Stop()
+}
+
+// end disarms it for good. The transport may read a body and call its trace even after it has returned.
+func (w *watch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	w.timer.Stop()
+}
+
+// A watchedBody calls functions around its reads and after it was closed.
+type watchedBody struct {
+	io.ReadCloser
+	before, after func()
+	failed        func(error) error // may be nil
+	closed        func()            // may be nil
+}
+
+// Read implements io.Reader.
+func (b *watchedBody) Read(p []byte) (int, error) {
+	b.before()
+	n, err := b.ReadCloser.Read(p)
+	b.after()
+	if err != nil && !errors.Is(err, io.EOF) && b.failed != nil {
+		err = b.failed(err)
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *watchedBody) Close() error {
+	err := b.ReadCloser.Close()
+	if b.closed != nil {
+		b.closed()
+	}
+	return err
+}

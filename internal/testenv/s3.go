@@ -1,0 +1,191 @@
+package testenv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startTimeout is how long a server may take until it answers. They take 20 to 45 ms on an idle machine.
+const startTimeout = 30 * time.Second
+
+// startPoll is how often a server that is starting is asked.
+const startPoll = 5 * time.Millisecond
+
+// An S3Server is a running S3 server with one empty bucket.
+type S3Server struct {
+	Endpoint       string // http://127.0.0.1:<port>
+	Addr           string // 127.0.0.1:<port>
+	Bucket         string
+	Region         string
+	Access, Secret string
+	Dir            string // the bucket's directory: every object is a file below it
+}
+
+// S3 starts a versitygw of the test's own, which ends with it.
+func S3(t testing.TB) S3Server {
+	t.Helper()
+	program := filepath.Join(Root(t), ".tools", "versitygw")
+	if _, err := os.Stat(program); err != nil {
+		if program, err = exec.LookPath("versitygw"); err != nil {
+			Missing(t, "versitygw, an S3 server,", "scripts/test installs it")
+		}
+	}
+	top := t.TempDir()
+	s := S3Server{
+		Bucket: "symbols",
+		Region: "us-east-1",
+		Access: "test-access",
+		Secret: "test-secret",
+		Dir:    filepath.Join(top, "symbols"),
+	}
+	if err := os.Mkdir(s.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// Someone else may take the port between our finding it free and the server's binding it.
+	for range 3 {
+		s.Addr = freeAddr(t)
+		s.Endpoint = "http://" + s.Addr
+		err := start(t, s.Endpoint, exec.Command(program, "--access", s.Access, "--secret", s.Secret,
+			"--region", s.Region, "--port", s.Addr, "--keep-alive", "--quiet", "posix", top))
+		if err == nil {
+			return s
+		}
+		t.Logf("start versitygw: %v", err)
+	}
+	t.Fatal("versitygw does not start")
+	return s
+}
+
+// URL returns the TECKEN_STORAGE_URL of the bucket.
+func (s S3Server) URL() string { return s.Through(s.Endpoint) }
+
+// Through returns the TECKEN_STORAGE_URL of the bucket behind another endpoint, a proxy's.
+func (s S3Server) Through(endpoint string) string {
+	query := url.Values{"region": {s.Region}, "endpoint": {endpoint}, "path_style": {"true"}}
+	return "s3://" + s.Bucket + "?" + query.Encode()
+}
+
+// Environ returns the environment, as "name=value", in which the SDK finds the server's credentials and
+// nothing of the machine's own configuration.
+func (s S3Server) Environ() []string {
+	var list []string
+	for name, value := range s.environ() {
+		list = append(list, name+"="+value)
+	}
+	return list
+}
+
+// Setenv sets this environment for the rest of the test.
+func (s S3Server) Setenv(t testing.TB) {
+	t.Helper()
+	for name, value := range s.environ() {
+		t.Setenv(name, value)
+	}
+}
+
+func (s S3Server) environ() map[string]string {
+	return map[string]string{
+		"AWS_ACCESS_KEY_ID":           s.Access,
+		"AWS_SECRET_ACCESS_KEY":       s.Secret,
+		"AWS_SESSION_TOKEN":           "",
+		"AWS_PROFILE":                 "",
+		"AWS_CONFIG_FILE":             os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
+		"AWS_EC2_METADATA_DISABLED":   "true",
+	}
+}
+
+// freeAddr returns an address of this machine that nobody listens on.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// start runs a server until the end of the test, and returns once it answers HTTP at url.
+func start(t testing.TB, url string, cmd *exec.Cmd) error {
+	t.Helper()
+	var output syncBuffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	// The kernel kills it when the thread that started it ends: also when a test is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started, exited := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(exited)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-exited
+		if t.Failed() {
+			t.Logf("output of %s:\n%s", cmd.Path, output.String())
+		}
+	})
+	ctx, cancel := context.WithTimeoutCause(t.Context(), startTimeout, errors.New("it does not answer"))
+	defer cancel()
+	tick := time.NewTicker(startPoll)
+	defer tick.Stop()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		if resp, err := client.Do(req); err == nil {
+			return resp.Body.Close()
+		}
+		select {
+		case <-tick.C:
+		case <-exited:
+			return fmt.Errorf("it exited:\n%s", output.String())
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// A syncBuffer is a bytes.Buffer that is read while it is written.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+// String returns all that was written so far.
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}

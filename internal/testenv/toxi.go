@@ -1,0 +1,112 @@
+package testenv
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync/atomic"
+	"testing"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+)
+
+// A Proxy is a toxiproxy in front of a TCP server.
+type Proxy struct {
+	Addr string // 127.0.0.1:<port>
+
+	t     testing.TB
+	proxy *toxiproxy.Proxy
+}
+
+// Toxiproxy starts a proxy in front of the TCP server at upstream ("host:port"), in this process. It ends
+// with the test, and every connection through it.
+func Toxiproxy(t testing.TB, upstream string) *Proxy {
+	t.Helper()
+	metrics := toxiproxy.NewMetricsContainer(prometheus.NewRegistry())
+	server := toxiproxy.NewServer(metrics, zerolog.Nop())
+	p := toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", upstream)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	return &Proxy{Addr: p.Listen, t: t, proxy: p}
+}
+
+// Add makes a connection ill: kind is one of toxiproxy's (latency, bandwidth, timeout, reset_peer,
+// slicer, slow_close, limit_data), stream either "upstream" (what the client sends) or "downstream".
+// It returns a function that takes the toxic away again, to be called at most once.
+// https://github.com/Shopify/toxiproxy#toxics
+func (p *Proxy) Add(kind, stream string, attributes map[string]any) (remove func()) {
+	p.t.Helper()
+	name := kind + "_" + stream
+	text, err := json.Marshal(map[string]any{
+		"name": name, "type": kind, "stream": stream, "toxicity": 1, "attributes": attributes,
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := p.proxy.Toxics.AddToxicJson(bytes.NewReader(text)); err != nil {
+		p.t.Fatalf("add toxic %s: %v", text, err)
+	}
+	return func() {
+		if err := p.proxy.Toxics.RemoveToxic(p.t.Context(), name); err != nil {
+			p.t.Errorf("remove toxic %s: %v", name, err)
+		}
+	}
+}
+
+// Cut ends the proxy and every connection through it; new ones are refused.
+func (p *Proxy) Cut() { p.proxy.Stop() }
+
+// A Refuser is an HTTP proxy in front of an S3 server that answers some requests itself.
+type Refuser struct {
+	Endpoint string // http://127.0.0.1:<port>
+
+	left     atomic.Int64
+	requests atomic.Int64
+}
+
+// RefuseS3 starts a proxy in front of the S3 server at endpoint, for what a healthy server cannot be made
+// to answer: the next times requests get this status and S3 error code, all others pass through.
+func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Refuser {
+	t.Helper()
+	upstream, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Refuser{}
+	r.left.Store(int64(times))
+	transport := &http.Transport{}
+	pass := &httputil.ReverseProxy{
+		Transport: transport,
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.SetURL(upstream)
+			p.Out.Host = p.In.Host // it is signed
+		},
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.requests.Add(1)
+		if r.left.Add(-1) < 0 {
+			pass.ServeHTTP(w, req)
+			return
+		}
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>on purpose</Message></Error>`, code)
+	}))
+	t.Cleanup(func() {
+		server.Close()
+		transport.CloseIdleConnections()
+	})
+	r.Endpoint = server.URL
+	return r
+}
+
+// Requests returns how many requests have come so far.
+func (r *Refuser) Requests() int { return int(r.requests.Load()) }
