@@ -72,6 +72,7 @@ type database struct {
 	migrations  fs.FS
 	locker      lock.SessionLocker                          // taken by goose while migrating; may be nil
 	exclusive   func(context.Context) (func() error, error) // taken around goose; may be nil
+	tickets     *tickets                                    // for calls, where connecting may be refused; may be nil
 	closers     []func() error
 }
 
@@ -168,5 +169,8 @@ func (s *Store) bounded(ctx context.Context, limit time.Duration, doing string, 
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errSlow)
 	defer cancel()
-	return classify(ctx, doing, fn(ctx))
+	if s.tickets == nil {
+		return classify(ctx, doing, fn(ctx))
+	}
+	return classify(ctx, doing, s.tickets.use(ctx, fn))
 }

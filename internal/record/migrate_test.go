@@ -1,0 +1,210 @@
+package record_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tecken-upload/internal/record"
+	"tecken-upload/internal/testenv"
+	"tecken-upload/internal/upload"
+)
+
+func TestNothingWorksBeforeMigration(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		s := open(t, url, record.Options{})
+		start := time.Now()
+		wantUnavailable(t, s)
+		if elapsed := time.Since(start); elapsed > time.Second {
+			t.Errorf("it took %v to say so", elapsed)
+		}
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestMigrateAgain(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url, record.Options{MaxConns: 1})
+		u := begun(t, s, newToken(t, s))
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantUpload(t, s, u)
+		wantUpload(t, openMigrated(t, url, record.Options{MaxConns: 1}), u)
+	})
+}
+
+func TestMigrateByManyAtOnce(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		stores := make([]*record.Store, 6)
+		for i := range stores {
+			stores[i] = open(t, url, record.Options{})
+		}
+		var wg sync.WaitGroup
+		for _, s := range stores {
+			wg.Go(func() {
+				if err := s.Migrate(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		tok := newToken(t, stores[0])
+		for _, s := range stores {
+			begun(t, s, tok)
+		}
+		versions := column(t, stores[0], `SELECT version_id FROM goose_db_version ORDER BY id`)
+		if want := []string{"0", "1"}; !slices.Equal(versions, want) {
+			t.Errorf("migrations applied: %v, want %v", versions, want)
+		}
+	})
+}
+
+// In a fleet that is upgraded one by one, the old ones meet the new ones' schema.
+func TestNewerSchemaIsToleratedAndKept(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		newer := openMigrated(t, url, record.Options{})
+		tok := newToken(t, newer)
+		exec(t, newer, `ALTER TABLE uploads ADD COLUMN colour TEXT`)
+		exec(t, newer, `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, $2)`, 9999, true)
+
+		s := openMigrated(t, url, record.Options{})
+		u := begun(t, s, tok)
+		u.Outcome, u.EndedAt = upload.Completed, u.CreatedAt
+		if err := s.Finish(t.Context(), &u); err != nil {
+			t.Fatal(err)
+		}
+		wantUpload(t, s, u)
+		versions := column(t, s, `SELECT version_id FROM goose_db_version ORDER BY id`)
+		if want := []string{"0", "1", "9999"}; !slices.Equal(versions, want) {
+			t.Errorf("migrations applied: %v, want %v", versions, want)
+		}
+	})
+}
+
+// What a migration waits for must not keep a program from ending.
+func TestMigrateWaitsForAnotherWithinItsContext(t *testing.T) {
+	hold := map[string]func(t *testing.T, url string) (release func()){
+		"SQLite": func(t *testing.T, url string) func() {
+			unlock, err := record.LockFile(t.Context(), strings.TrimPrefix(url, "sqlite:")+"-migrate")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				if err := unlock(); err != nil {
+					t.Error(err)
+				}
+			}
+		},
+		"PostgreSQL": func(t *testing.T, url string) func() {
+			s := open(t, url, record.Options{})
+			conn, err := s.DB().Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.ExecContext(t.Context(), `SELECT pg_advisory_lock(4097083626)`); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				_, err := conn.ExecContext(t.Context(), `SELECT pg_advisory_unlock(4097083626)`)
+				if err := errors.Join(err, conn.Close()); err != nil {
+					t.Error(err)
+				}
+			}
+		},
+	}
+	eachDatabase(t, func(t *testing.T, url string) {
+		s := open(t, url, record.Options{})
+		release := hold[path.Base(t.Name())](t, url)
+
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, upload.ErrShutdown)
+		defer cancel()
+		start := time.Now()
+		wantErr(t, "Migrate", s.Migrate(ctx), upload.ErrShutdown)
+		wantErr(t, "Run", s.Run(ctx), upload.ErrShutdown)
+		if elapsed := time.Since(start); elapsed > 5*time.Second {
+			t.Errorf("it took %v to give up", elapsed)
+		}
+		wantErr(t, "Check", s.Check(t.Context()), upload.ErrUnavailable)
+
+		release()
+		if err := s.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Both databases have the same tables, columns and indexes.
+func TestSchemasAgree(t *testing.T) {
+	lite := openMigrated(t, sqliteURL(t), record.Options{})
+	post := openMigrated(t, testenv.Postgres(t), record.Options{})
+	liteColumns := column(t, lite, `
+		SELECT m.name || '.' || c.name || CASE WHEN c."notnull" OR c.pk THEN ' NOT NULL' ELSE '' END
+		FROM sqlite_master m JOIN pragma_table_info(m.name) c
+		WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' AND m.name NOT LIKE 'goose%' ORDER BY 1`)
+	postColumns := column(t, post, `
+		SELECT table_name || '.' || column_name || CASE is_nullable WHEN 'NO' THEN ' NOT NULL' ELSE '' END
+		FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE 'goose%' ORDER BY 1`)
+	if diff := cmp.Diff(liteColumns, postColumns); diff != "" || len(liteColumns) < 30 {
+		t.Errorf("columns (-SQLite +PostgreSQL)\n%s", diff)
+	}
+	liteIndexes := column(t, lite, `SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY 1`)
+	postIndexes := column(t, post, `
+		SELECT indexname FROM pg_indexes
+		WHERE schemaname = 'public' AND indexname NOT LIKE '%\_pkey' AND indexname NOT LIKE '%\_key' OR indexname = 'files_key' ORDER BY 1`)
+	if diff := cmp.Diff(liteIndexes, postIndexes); diff != "" || len(liteIndexes) == 0 {
+		t.Errorf("indexes (-SQLite +PostgreSQL)\n%s", diff)
+	}
+	// A migration exists for both, or for none.
+	names := func(dir string) []string {
+		found, err := filepath.Glob("migrations/" + dir + "/*.sql")
+		if err != nil || len(found) == 0 {
+			t.Fatalf("migrations of %s: %v (%v)", dir, found, err)
+		}
+		for i := range found {
+			found[i] = filepath.Base(found[i])
+		}
+		return found
+	}
+	if diff := cmp.Diff(names("sqlite"), names("postgres")); diff != "" {
+		t.Errorf("migrations (-SQLite +PostgreSQL)\n%s", diff)
+	}
+}
+
+// column reads the one column that a query has.
+func column(t *testing.T, s *record.Store, query string) (values []string) {
+	t.Helper()
+	rows, err := s.DB().QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var v sql.NullString
+		if err := rows.Scan(&v); err != nil {
+			t.Fatal(err)
+		}
+		values = append(values, v.String)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return values
+}

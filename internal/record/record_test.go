@@ -1,0 +1,186 @@
+package record_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tecken-upload/internal/record"
+	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/testenv"
+	"tecken-upload/internal/upload"
+)
+
+var _ upload.Records = (*record.Store)(nil)
+
+// eachDatabase runs a test against a new database of both kinds.
+func eachDatabase(t *testing.T, test func(t *testing.T, url string)) {
+	t.Run("SQLite", func(t *testing.T) { test(t, sqliteURL(t)) })
+	t.Run("PostgreSQL", func(t *testing.T) { test(t, testenv.Postgres(t)) })
+}
+
+func sqliteURL(t *testing.T) string {
+	return "sqlite:" + filepath.Join(t.TempDir(), "a folder", "tecken.db")
+}
+
+// open returns a Store that is not migrated.
+func open(t *testing.T, url string, opts record.Options) *record.Store {
+	t.Helper()
+	s, err := record.Open(t.Context(), url, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func openMigrated(t *testing.T, url string, opts record.Options) *record.Store {
+	t.Helper()
+	s := open(t, url, opts)
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// exec runs SQL behind the Store's back.
+func exec(t *testing.T, s *record.Store, statement string, args ...any) {
+	t.Helper()
+	if _, err := s.DB().ExecContext(t.Context(), statement, args...); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// newToken makes a token that may upload.
+func newToken(t *testing.T, s *record.Store) upload.Token {
+	t.Helper()
+	_, tok, err := s.CreateToken(t.Context(), record.TokenSpec{
+		User: "ci@example.com", Permissions: []upload.Permission{upload.PermissionUpload}, Weight: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
+// begun begins an upload.
+func begun(t *testing.T, s *record.Store, tok upload.Token) upload.Upload {
+	t.Helper()
+	u := upload.Upload{User: tok.User, TokenID: tok.ID, Bucket: "symbols", CreatedAt: time.UnixMicro(1_700_000_000_123_456).UTC()}
+	if err := s.Begin(t.Context(), &u); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func mustKey(t *testing.T, name string) symbol.Key {
+	t.Helper()
+	key, err := symbol.ParseKey(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// wantUpload compares what s has of an upload.
+func wantUpload(t *testing.T, s *record.Store, want upload.Upload) {
+	t.Helper()
+	got, err := s.Upload(t.Context(), want.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(symbol.Key{})); diff != "" {
+		t.Errorf("upload %d (-want +got)\n%s", want.ID, diff)
+	}
+}
+
+// eventually waits until cond returns nil, and fails with its last error.
+func eventually(t *testing.T, limit time.Duration, cond func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := cond()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("still after %v: %v", limit, err)
+		}
+	}
+}
+
+func TestOpenRefusesMalformedURLs(t *testing.T) {
+	for _, url := range []string{
+		"", "data/tecken.db", "mysql://localhost/tecken", "sqlite:", "sqlite::memory:",
+		"postgres://localhost:notaport/tecken", "postgres://localhost/tecken?sslmode=perhaps",
+		"sqlite:" + filepath.Join("/dev/null", "tecken.db"),
+	} {
+		s, err := record.Open(t.Context(), url, record.Options{})
+		if err == nil {
+			t.Errorf("Open(%q) succeeded", url)
+			_ = s.Close()
+		}
+	}
+}
+
+func TestCloseLeavesNothingBehind(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		before := runtime.NumGoroutine()
+		s, err := record.Open(t.Context(), url, record.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		begun(t, s, newToken(t, s))
+		if err := s.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 10*time.Second, func() error {
+			if n := runtime.NumGoroutine(); n > before {
+				stacks := make([]byte, 1<<20)
+				return fmt.Errorf("%d goroutines, %d before\n%s", n, before, stacks[:runtime.Stack(stacks, true)])
+			}
+			return nil
+		})
+		wantUnavailable(t, s)
+	})
+}
+
+// wantUnavailable asserts that every method fails as unavailable.
+func wantUnavailable(t *testing.T, s *record.Store) {
+	t.Helper()
+	_, _, createErr := s.CreateToken(t.Context(), record.TokenSpec{
+		User: "a@example.com", Permissions: []upload.Permission{upload.PermissionUpload}, Weight: 1,
+	})
+	_, tokenErr := s.Token(t.Context(), upload.TokenHash{})
+	_, tokensErr := s.Tokens(t.Context())
+	_, uploadErr := s.Upload(t.Context(), 1)
+	for name, err := range map[string]error{
+		"Begin":       s.Begin(t.Context(), &upload.Upload{TokenID: 1}),
+		"Finish":      s.Finish(t.Context(), &upload.Upload{ID: 1, Outcome: upload.Failed}),
+		"Check":       s.Check(t.Context()),
+		"RevokeToken": s.RevokeToken(t.Context(), 1),
+		"CreateToken": createErr, "Token": tokenErr, "Tokens": tokensErr, "Upload": uploadErr,
+	} {
+		wantErr(t, name, err, upload.ErrUnavailable)
+	}
+}

@@ -1,0 +1,140 @@
+package record_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tecken-upload/internal/record"
+	"tecken-upload/internal/upload"
+)
+
+func TestSQLitePragmas(t *testing.T) {
+	s := openMigrated(t, sqliteURL(t), record.Options{})
+	for pragma, want := range map[string]string{
+		"journal_mode": "wal",
+		"synchronous":  "2", // FULL
+		"foreign_keys": "1",
+		"busy_timeout": "250",
+	} {
+		if got := column(t, s, "PRAGMA "+pragma); len(got) != 1 || got[0] != want {
+			t.Errorf("%s is %v, want %s", pragma, got, want)
+		}
+	}
+}
+
+func TestSQLitePathsAreTakenAsTheyAre(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, path := range []string{"plain.db", "./a/../b/c.db", "what?mode=memory", "100%25 #1.db", "file:x.db", filepath.Join(dir, "absolute.db"), "//" + dir + "/slashes.db"} {
+		s := openMigrated(t, "sqlite:"+path, record.Options{})
+		newToken(t, s)
+		if _, err := os.Stat(filepath.Clean(path)); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// A command makes a token while the server runs, and the other way round.
+func TestSQLiteIsSharedByTwoStores(t *testing.T) {
+	url := sqliteURL(t)
+	server, command := openMigrated(t, url, record.Options{}), openMigrated(t, url, record.Options{})
+	for _, s := range []*record.Store{server, command, server} {
+		plaintext, tok, err := s.CreateToken(t.Context(), record.TokenSpec{
+			User: "a@example.com", Permissions: []upload.Permission{upload.PermissionUpload}, Weight: 1,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash, _, _ := upload.ParseToken(plaintext)
+		wantToken(t, server, hash, tok)
+		wantToken(t, command, hash, tok)
+	}
+}
+
+// While another process writes, reading goes on and writing waits: for as long as its context allows.
+func TestSQLiteWaitsForAnotherWriter(t *testing.T) {
+	url := sqliteURL(t)
+	s, other := openMigrated(t, url, record.Options{}), openMigrated(t, url, record.Options{})
+	tok := newToken(t, s)
+	tx, err := other.DB().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+
+	if tokens, err := s.Tokens(t.Context()); err != nil || len(tokens) != 1 {
+		t.Errorf("reading: %v, %v", tokens, err)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 600*time.Millisecond, upload.ErrDeadline)
+	defer cancel()
+	start := time.Now()
+	err = s.Begin(ctx, &upload.Upload{TokenID: tok.ID})
+	wantErr(t, "Begin", err, upload.ErrUnavailable)
+	wantErr(t, "Begin", err, upload.ErrDeadline)
+	if elapsed := time.Since(start); elapsed < 500*time.Millisecond || elapsed > 3*time.Second {
+		t.Errorf("Begin waited for %v", elapsed)
+	}
+
+	begin := make(chan error, 1)
+	go func() { begin <- s.Begin(t.Context(), &upload.Upload{TokenID: tok.ID}) }()
+	select {
+	case err := <-begin:
+		t.Errorf("Begin did not wait: %v", err)
+	case <-time.After(400 * time.Millisecond): // longer than SQLite's own patience
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-begin; err != nil {
+		t.Error(err)
+	}
+}
+
+// A full disk is not the client's fault, and nothing is half written.
+func TestSQLiteFull(t *testing.T) {
+	s := openMigrated(t, sqliteURL(t), record.Options{})
+	u := begun(t, s, newToken(t, s))
+	exec(t, s, `PRAGMA max_page_count = 1`) // it becomes what is used now
+	ended := u
+	ended.Outcome, ended.EndedAt = upload.Completed, u.CreatedAt
+	for range 1000 {
+		ended.Files = append(ended.Files, upload.File{Name: strings.Repeat("x", 200), State: upload.FileIgnored})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	wantErr(t, "Finish", s.Finish(ctx, &ended), upload.ErrUnavailable)
+	wantUpload(t, s, u)
+
+	exec(t, s, `PRAGMA max_page_count = 100000`)
+	if err := s.Finish(t.Context(), &ended); err != nil {
+		t.Fatal(err)
+	}
+	wantUpload(t, s, ended)
+}
+
+// A file that can't be opened now may be opened later: Run waits for it.
+func TestSQLiteBecomesReadyLater(t *testing.T) {
+	url := sqliteURL(t)
+	path := strings.TrimPrefix(url, "sqlite:")
+	s := open(t, url, record.Options{})
+	if err := os.Mkdir(path, 0o700); err != nil { // in its place
+		t.Fatal(err)
+	}
+	wantErr(t, "Migrate", s.Migrate(t.Context()), upload.ErrUnavailable)
+
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(t.Context()) }()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ran; err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

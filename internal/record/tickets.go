@@ -1,0 +1,118 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// The time that a refused ticket is set aside: the first, doubled after each failure up to the last.
+const (
+	firstReconnect = 50 * time.Millisecond
+	lastReconnect  = 2 * time.Second
+)
+
+// tickets let as many calls at the database as there may be connections; the others queue, in order.
+//
+// Where the server refuses a new connection, the call's ticket is set aside for a while, and the call queues
+// again. So a server that allows fewer connections than we may make is soon asked by only as many calls as it
+// serves, and one that is down is asked rarely: by no more calls than there are tickets in a lastReconnect or
+// so. A set-aside ticket that returns finds out whether things are better.
+type tickets struct {
+	free chan struct{}
+
+	mu       sync.Mutex
+	aside    int
+	failures int   // since a connection was last made
+	refusal  error // the latest of them
+}
+
+func newTickets(n int) *tickets {
+	t := &tickets{free: make(chan struct{}, n)}
+	for range n {
+		t.free <- struct{}{}
+	}
+	return t
+}
+
+// use calls fn with a ticket, again if the server refused to connect, for as long as connectPatience.
+func (t *tickets) use(ctx context.Context, fn func(context.Context) error) error {
+	began := time.Now()
+	for {
+		refused, err := t.try(ctx, fn)
+		if !refused || time.Since(began) >= connectPatience {
+			return err
+		}
+	}
+}
+
+// try calls fn with a ticket, and reports whether the server refused to connect: then fn did nothing.
+func (t *tickets) try(ctx context.Context, fn func(context.Context) error) (refused bool, err error) {
+	if err := t.take(ctx); err != nil {
+		return false, err
+	}
+	defer func() {
+		if refused {
+			t.setAside(err)
+		} else {
+			t.free <- struct{}{}
+		}
+	}()
+	err = fn(ctx)
+	_, refused = errors.AsType[*pgconn.ConnectError](err)
+	return refused, err
+}
+
+// take waits for a ticket. It gives up early when all are set aside, which is to say that nothing works.
+func (t *tickets) take(ctx context.Context) error {
+	patience := time.NewTicker(connectPatience)
+	defer patience.Stop()
+	for {
+		select {
+		case <-t.free:
+			return nil
+		case <-patience.C:
+			if aside, refusal := t.state(); aside == cap(t.free) {
+				return refusal
+			}
+		case <-ctx.Done():
+			if _, refusal := t.state(); refusal != nil {
+				return refusal
+			}
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// setAside keeps a ticket back for a while.
+func (t *tickets) setAside(refusal error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	pause := backoff(t.failures, firstReconnect, lastReconnect)
+	t.aside++
+	t.failures++
+	t.refusal = refusal
+	time.AfterFunc(pause, func() {
+		t.mu.Lock()
+		t.aside--
+		t.mu.Unlock()
+		t.free <- struct{}{}
+	})
+}
+
+// connected is told of each new connection.
+func (t *tickets) connected() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failures, t.refusal = 0, nil
+}
+
+// state returns how many tickets are set aside, and the latest refusal since a connection was made.
+func (t *tickets) state() (aside int, refusal error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.aside, t.refusal
+}
