@@ -19,9 +19,11 @@ const (
 	publicEnd = 850
 )
 
-// originsEnd is where the INLINE_ORIGIN records end, in thousandths. The longer the numbers in a file, the
-// better it deflates; fewer of these, which deflate best of all, keep the ratio where it is.
-func originsEnd(size int64) int64 { return max(334-13*int64(bits.Len64(uint64(size)>>17)), 0) }
+// originsEnd is where the INLINE_ORIGIN records end, in thousandths. The longer the numbers of files are, the
+// better line records deflate; fewer of these, which deflate best of all, keep the ratio where it is.
+func originsEnd(size int64) int64 {
+	return 334 - 13*int64(min(bits.Len64(uint64(size/bytesPerFile>>3)), 10))
+}
 
 // Bounds of what a file is made of.
 const (
