@@ -94,7 +94,7 @@ func (s *Server) answerError(c echo.Context, err error) int {
 
 // write writes an answer within answerTimeout.
 func (s *Server) write(c echo.Context, status int, body any) {
-	if err := http.NewResponseController(c.Response()).SetWriteDeadline(s.Now().Add(answerTimeout)); err != nil {
+	if err := http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(answerTimeout)); err != nil {
 		s.Logger.DebugContext(c.Request().Context(), "set the write deadline", "err", err)
 	}
 	if err := writeJSON(c.Response(), status, body, c.Request().Method != http.MethodHead); err != nil {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -134,10 +135,10 @@ func (s *Server) answerRefusal(c echo.Context, err error) int {
 // drain reads what is left of the body and throws it away.
 func (s *Server) drain(c echo.Context, limit drainLimit) {
 	rc := http.NewResponseController(c.Response())
-	if err := rc.SetReadDeadline(s.Now().Add(limit.time)); err != nil {
+	if err := rc.SetReadDeadline(time.Now().Add(limit.time)); err != nil {
 		return
 	}
-	hurry := context.AfterFunc(s.stopping, func() { _ = rc.SetReadDeadline(s.Now().Add(drainStopping)) })
+	hurry := context.AfterFunc(s.stopping, func() { _ = rc.SetReadDeadline(time.Now().Add(drainStopping)) })
 	defer hurry()
 	// Whatever ends it, the connection is closed afterwards.
 	_, _ = io.CopyN(io.Discard, c.Request().Body, limit.bytes)
@@ -175,7 +176,6 @@ type body struct {
 	r     io.Reader
 	rc    *http.ResponseController
 	ctx   context.Context
-	now   func() time.Time
 	left  int64 // bytes that may still come
 	limit int64 // of the archive; told when none are left
 	stall time.Duration
@@ -188,11 +188,10 @@ func (s *Server) newBody(ctx context.Context, c echo.Context) *body {
 		r:     c.Request().Body,
 		rc:    http.NewResponseController(c.Response()),
 		ctx:   ctx,
-		now:   s.Now,
 		left:  s.MaxUploadSize + formSlack,
 		limit: s.MaxUploadSize,
 		stall: s.ReceiveStallTimeout,
-		until: s.Now().Add(s.ReceiveTimeout),
+		until: time.Now().Add(s.ReceiveTimeout),
 	}
 	// A Read that waits for bytes would not notice that the upload has been cancelled.
 	b.stop = context.AfterFunc(ctx, func() { _ = b.rc.SetReadDeadline(time.Unix(1, 0)) })
@@ -204,7 +203,7 @@ func (b *body) release() { b.stop() }
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
-	deadline := b.now().Add(b.stall)
+	deadline := time.Now().Add(b.stall)
 	if b.until.Before(deadline) {
 		deadline = b.until
 	}
@@ -222,16 +221,17 @@ func (b *body) Read(p []byte) (int, error) {
 	if err == nil || err == io.EOF {
 		return n, err
 	}
-	return n, b.reason(err)
+	return n, b.reason(err, deadline)
 }
 
-// reason tells why the body could not be read.
-func (b *body) reason(err error) error {
+// reason tells why the body could not be read. A deadline of ours comes first: net/http ends the request's
+// context for every failed read.
+func (b *body) reason(err error, deadline time.Time) error {
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(deadline):
+		return upload.ErrReceiveTimeout
 	case b.ctx.Err() != nil:
 		return context.Cause(b.ctx)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return upload.ErrReceiveTimeout
 	}
-	return errors.Join(upload.ErrClientGone, err)
+	return fmt.Errorf("%w: %w", upload.ErrClientGone, err)
 }

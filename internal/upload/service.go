@@ -133,7 +133,8 @@ func (r *run) phases(ctx context.Context) (err error) {
 		if v := recover(); v != nil {
 			err = &panicError{value: v, stack: debug.Stack()}
 		}
-		if err != nil && ctx.Err() != nil {
+		// What the end of a context breaks on its way comes in many words.
+		if OutcomeOf(err) == Failed && ctx.Err() != nil {
 			err = because(context.Cause(ctx), err)
 		}
 	}()
@@ -149,7 +150,7 @@ func (r *run) processInTime(ctx context.Context, d Delivery) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, ErrDeadline)
 	defer cancel()
 	err := r.process(ctx, d)
-	if err != nil && errors.Is(context.Cause(ctx), ErrDeadline) {
+	if err != nil && OutcomeOf(err) != Rejected && errors.Is(context.Cause(ctx), ErrDeadline) {
 		done, total := r.progress()
 		return &DeadlineError{Timeout: r.Timeout, Done: done, Total: total, err: err}
 	}

@@ -1,0 +1,111 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tecken-upload/internal/archive"
+	"tecken-upload/internal/intake"
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
+)
+
+// sentinels are all that the packages of the upload path export, and the server's own, with the status
+// each means.
+var sentinels = map[string]struct {
+	err    error
+	status int
+}{
+	"upload.ErrNotFound":       {upload.ErrNotFound, 500}, // never leaves the domain
+	"upload.ErrUnavailable":    {upload.ErrUnavailable, 503},
+	"upload.ErrBusy":           {upload.ErrBusy, 503},
+	"upload.ErrDeadline":       {upload.ErrDeadline, 504},
+	"upload.ErrShutdown":       {upload.ErrShutdown, 503},
+	"upload.ErrClientGone":     {upload.ErrClientGone, 499},
+	"upload.ErrReceiveTimeout": {upload.ErrReceiveTimeout, 504},
+	"upload.ErrTooLarge":       {upload.ErrTooLarge, 413},
+	"archive.ErrInvalid":       {archive.ErrInvalid, 400},
+	"archive.ErrTooLarge":      {archive.ErrTooLarge, 413},
+	"intake.ErrNoFile":         {intake.ErrNoFile, 400},
+	"intake.ErrMalformed":      {intake.ErrMalformed, 400},
+	"spool.ErrFull":            {spool.ErrFull, 503},
+	"spool.ErrTooLarge":        {spool.ErrTooLarge, 500}, // the domain makes a SizeError of it
+	"spool.ErrInUse":           {spool.ErrInUse, 500},    // the janitor's
+	"spool.ErrNotSpool":        {spool.ErrNotSpool, 500}, // the janitor's
+	"server.errNoToken":        {errNoToken, 403},
+	"server.errTokenUnknown":   {errTokenUnknown, 403},
+	"server.errTokenExpired":   {errTokenExpired, 403},
+	"server.errForbidden":      {errForbidden, 403},
+}
+
+func TestEverySentinelHasAStatus(t *testing.T) {
+	for _, pkg := range []string{"upload", "archive", "intake", "spool", "server"} {
+		for _, name := range sentinelsOf(t, pkg) {
+			if _, ok := sentinels[pkg+"."+name]; !ok {
+				t.Errorf("%s.%s is in no row of this test", pkg, name)
+			}
+		}
+	}
+	for name, s := range sentinels {
+		for _, err := range []error{s.err, fmt.Errorf("put x: %w", s.err), errors.Join(errors.New("secret"), s.err)} {
+			if got := statusOf(err); got != s.status {
+				t.Errorf("%s: status %d, want %d", name, got, s.status)
+			}
+		}
+		if text := textOf(fmt.Errorf("put secret: %w", s.err)); s.status != 403 && strings.Contains(text, "secret") || text == "" {
+			t.Errorf("%s is told as %q", name, text)
+		}
+	}
+}
+
+// sentinelsOf finds the package-level errors of a package in its source.
+func sentinelsOf(t *testing.T, pkg string) []string {
+	t.Helper()
+	set := token.NewFileSet()
+	packages, err := parser.ParseDir(set, "../"+pkg, nil, 0) //nolint:staticcheck // one directory, no build tags
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, file := range packages[pkg].Files {
+		if strings.HasSuffix(set.Position(file.Pos()).Filename, "_test.go") {
+			continue
+		}
+		for _, decl := range file.Decls {
+			gen, ok := decl.(*ast.GenDecl)
+			if !ok || gen.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range gen.Specs {
+				for _, name := range spec.(*ast.ValueSpec).Names {
+					if strings.HasPrefix(name.Name, "Err") || pkg == "server" && strings.HasPrefix(name.Name, "err") {
+						names = append(names, name.Name)
+					}
+				}
+			}
+		}
+	}
+	if len(names) == 0 {
+		t.Errorf("no errors found in %s", pkg)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestRetryAfterIsAWholeSecondAtLeast(t *testing.T) {
+	for wait, want := range map[time.Duration]string{0: "1", time.Millisecond: "1", 1001 * time.Millisecond: "2", time.Minute: "60"} {
+		if got := retryAfterOf(fmt.Errorf("enter: %w", &upload.BusyError{RetryAfter: wait})); got != want {
+			t.Errorf("%v is told as %s, want %s", wait, got, want)
+		}
+	}
+	if got := retryAfterOf(upload.ErrUnavailable); got != "15" {
+		t.Errorf("without a word on it: %s", got)
+	}
+}

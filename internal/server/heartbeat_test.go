@@ -1,0 +1,137 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tecken-upload/internal/server"
+	"tecken-upload/internal/upload"
+)
+
+func (s *site) get(method, path string) answer {
+	s.Helper()
+	r, err := http.NewRequestWithContext(s.Context(), method, s.url+path, nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return s.do(r)
+}
+
+func TestRoutes(t *testing.T) {
+	s := newSite(t)
+	ok := map[string]any{"status": "ok"}
+	for _, tc := range []struct {
+		method, path string
+		status       int
+		body         map[string]any
+		allow        string
+	}{
+		{"GET", "/__version__", 200, map[string]any{"source": "https://example.com/src", "version": "1.2.3", "commit": "abc", "build": "7"}, ""},
+		{"HEAD", "/__version__", 200, nil, ""},
+		{"GET", "/__lbheartbeat__", 200, ok, ""},
+		{"HEAD", "/__lbheartbeat__", 200, nil, ""},
+		{"GET", "/__heartbeat__", 200, map[string]any{"status": "ok", "checks": map[string]any{"database": "ok", "storage": "ok"}}, ""},
+		{"HEAD", "/__heartbeat__", 200, nil, ""},
+		{"GET", "/upload/", 405, map[string]any{"error": "Method Not Allowed (GET): /upload/"}, "OPTIONS, POST"},
+		{"POST", "/__version__", 405, map[string]any{"error": "Method Not Allowed (POST): /__version__"}, "OPTIONS, GET, HEAD"},
+		{"GET", "/nowhere", 404, map[string]any{"error": "Not Found"}, ""},
+	} {
+		t.Run(tc.method+" "+tc.path, func(t *testing.T) {
+			a := s.get(tc.method, tc.path)
+			if diff := cmp.Diff(tc.body, a.body); a.status != tc.status || diff != "" {
+				t.Errorf("status %d (-want +got):\n%s", a.status, diff)
+			}
+			if got := a.header.Get("Allow"); got != tc.allow {
+				t.Errorf("Allow: %q, want %q", got, tc.allow)
+			}
+		})
+	}
+}
+
+func TestDrainingTurnsTheHeartbeatsRedFirst(t *testing.T) {
+	s := newSite(t)
+	content := zipped(t, []byte("x"), 0, "a/AA/a.bin")
+	s.server.Drain()
+	for _, path := range []string{"/__lbheartbeat__", "/__heartbeat__"} {
+		if a := s.get("GET", path); a.status != 503 || a.body["status"] != "error" {
+			t.Errorf("%s: %d %v", path, a.status, a.body)
+		}
+	}
+	if a := s.post(s.token, content); a.status != 201 {
+		t.Errorf("before the balancers had their time: %d %v", a.status, a.body)
+	}
+	s.server.Refuse()
+	if a := s.post(s.token, content); a.status != 503 || a.header.Get("Retry-After") == "" {
+		t.Errorf("closing: %d %v", a.status, a.body)
+	}
+}
+
+func TestHeartbeatNamesTheCulpritAndRecovers(t *testing.T) {
+	var failing atomic.Bool
+	var now atomic.Int64
+	s := newSite(t, func(c *server.Config, _ *upload.Config) {
+		c.Checks = map[string]server.Check{
+			"storage": func(context.Context) error {
+				if failing.Load() {
+					return errors.New("secret detail")
+				}
+				return nil
+			},
+			"spool": func(context.Context) error { return nil },
+		}
+		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
+	})
+	want := func(status int, storage string) {
+		t.Helper()
+		a := s.get("GET", "/__heartbeat__")
+		if diff := cmp.Diff(map[string]any{"storage": storage, "spool": "ok"}, a.body["checks"]); a.status != status || diff != "" {
+			t.Errorf("status %d (-want +got):\n%s", a.status, diff)
+		}
+		if a := s.get("GET", "/__lbheartbeat__"); a.status != 200 {
+			t.Errorf("the balancer's heartbeat is %d", a.status)
+		}
+	}
+	want(200, "ok")
+	failing.Store(true)
+	want(200, "ok") // shared for two seconds
+	now.Add(2)
+	want(503, "error")
+	failing.Store(false)
+	now.Add(2)
+	want(200, "ok")
+}
+
+func TestACheckThatHangsOrPanicsIsAnError(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	var calls atomic.Int32
+	var now atomic.Int64
+	s := newSite(t, func(c *server.Config, _ *upload.Config) {
+		c.Checks = map[string]server.Check{
+			"storage":  func(context.Context) error { calls.Add(1); <-release; return nil },
+			"database": func(context.Context) error { panic("boom") },
+		}
+		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
+	})
+	for range 2 {
+		start := time.Now()
+		a := s.get("GET", "/__heartbeat__")
+		if diff := cmp.Diff(map[string]any{"storage": "error", "database": "error"}, a.body["checks"]); a.status != 503 || diff != "" {
+			t.Errorf("status %d (-want +got):\n%s", a.status, diff)
+		}
+		// 2 s by contract; the rest is slack for a busy machine.
+		if took := time.Since(start); took > 8*time.Second {
+			t.Errorf("took %v", took)
+		}
+		now.Add(10)
+	}
+	if n := calls.Load(); n != 1 {
+		t.Errorf("a check that hangs was called %d times", n)
+	}
+}
