@@ -40,7 +40,7 @@ func own(dir string) {
 	if err := w.Update(func(m *spool.Manifest) { m.Upload, m.Tenant, m.Phase = 4711, 12, "publish" }); err != nil {
 		panic(err)
 	}
-	fmt.Println(w.ID())
+	fmt.Fprintln(os.Stdout, w.ID())
 	// Its standard input stays open as long as the test lives.
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	os.Exit(1)

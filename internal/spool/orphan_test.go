@@ -184,11 +184,11 @@ func TestMountsAreKept(t *testing.T) {
 		if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
 			t.Fatal(err)
 		}
-		defer func() {
+		t.Cleanup(func() {
 			if err := unix.Unmount(target, 0); err != nil {
 				t.Errorf("unmount %s: %v", target, err)
 			}
-		}()
+		})
 	}
 	write(t, filepath.Join(dir, "tree/file"), nil, 0)
 	var failed []string

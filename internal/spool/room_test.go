@@ -258,9 +258,9 @@ func TestNeverOverbooked(t *testing.T) {
 	}
 }
 
-// competingUpload takes up to 20 MiB and checks the disk while it has them.
+// competingUpload takes up to 12 MiB and checks the disk while it has them.
 func competingUpload(ctx context.Context, s *spool.Spool, seed int) error {
-	size := rand.New(rand.NewPCG(1, uint64(seed))).IntN(20 * MiB)
+	size := rand.New(rand.NewPCG(1, uint64(seed))).IntN(12 * MiB)
 	declared := int64(size)
 	if seed%7 == 0 {
 		size, declared = size/4, -1
