@@ -87,7 +87,11 @@ func TestFlippedBits(t *testing.T) {
 	for _, format := range []string{"zip", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"} {
 		t.Run(format, func(t *testing.T) {
 			data := build(t, format, files)
-			for i := range data {
+			step := 1
+			if format == "tar.bz2" {
+				step = 5 // it is slow
+			}
+			for i := 0; i < len(data); i += step {
 				data[i] ^= 1 << (i % 8)
 				a, _, err := verify(t.Context(), data, roomy)
 				var fault *Error

@@ -23,8 +23,10 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
+const roomyMembers = 100
+
 var roomy = Limits{
-	MaxMembers: 100, MaxMemberSize: 1 << 20, MaxExtractedSize: 4 << 20,
+	MaxMembers: roomyMembers, MaxMemberSize: 1 << 20, MaxExtractedSize: 4 << 20,
 	DisallowedSnippets: []string{"qcom/proprietary", ""},
 }
 

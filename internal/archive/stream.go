@@ -81,7 +81,8 @@ func (s *source) Seek(offset int64, whence int) (int64, error) {
 type stream struct {
 	ctx  context.Context
 	r    io.Reader
-	left int64 // bytes that it may still give
+	left int64  // bytes that it may still give
+	head []byte // the first block
 	idle int
 	eof  bool  // the end was seen by a reader
 	err  error // the first failure
@@ -97,6 +98,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	// One byte more than allowed, or a stream that just fits could not be told from one that does not.
 	n, err := s.decode(p[:min(int64(len(p)), s.left+1)])
 	s.left -= int64(n)
+	s.head = append(s.head, p[:min(n, blockSize-len(s.head))]...)
 	s.idle++
 	if n > 0 {
 		s.idle = 0

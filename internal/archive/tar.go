@@ -162,8 +162,8 @@ func (p *tarPass) fault(err error) error {
 	}
 	name := p.a.format.name
 	switch {
-	case p.tar.err == nil && p.last == "" && p.a.format.decompressor != nil && errors.Is(err, tar.ErrHeader):
-		return damaged(err, "The file is compressed, but not a %s archive: there is no tar in it", name)
+	case p.tar.err == nil && len(p.tar.head) > 0 && !isTar(p.tar.head):
+		return invalid("The file is compressed, but not a %s archive: there is no tar in it", name)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return damaged(err, "The %s archive ends too early, %s", name, where)
 	}

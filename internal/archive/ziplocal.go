@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"slices"
@@ -83,8 +84,7 @@ func (m *Member) matches(rec []byte, name string, extra []byte) bool {
 // descriptorLen returns the length of the data descriptor that desc starts with, or 0 where none of the
 // four forms (with or without signature, sizes in 32 or 64 bits) agrees with the central directory.
 func (m *Member) descriptorLen(desc []byte) int64 {
-	form := func(wide bool) []byte {
-		b := le.AppendUint32(nil, m.crc)
+	sizes := func(b []byte, wide bool) []byte {
 		for _, n := range []int64{m.zip.size, m.Size} {
 			if wide {
 				b = le.AppendUint64(b, uint64(n))
@@ -94,10 +94,13 @@ func (m *Member) descriptorLen(desc []byte) int64 {
 		}
 		return b
 	}
-	sig := le.AppendUint32(nil, descriptorSig)
-	for _, f := range [][]byte{append(sig, form(true)...), append(sig, form(false)...), form(true), form(false)} {
-		if len(f) <= len(desc) && string(f) == string(desc[:len(f)]) {
-			return int64(len(f))
+	for _, wide := range []bool{true, false} {
+		bare := sizes(le.AppendUint32(nil, m.crc), wide)
+		signed := append(le.AppendUint32(nil, descriptorSig), bare...)
+		for _, form := range [][]byte{signed, bare} {
+			if bytes.HasPrefix(desc, form) {
+				return int64(len(form))
+			}
 		}
 	}
 	return 0

@@ -1,0 +1,290 @@
+package archive
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+// block writes one tar header by hand, checksum and all.
+func block(name string, kind byte, size string) []byte {
+	b := make([]byte, blockSize)
+	copy(b, name)
+	copy(b[100:], "0000644\x000000000\x000000000\x00"+size)
+	copy(b[136:], "00000000000\x00")
+	b[156] = kind
+	copy(b[257:], "ustar\x0000")
+	return seal(b)
+}
+
+func seal(b []byte) []byte {
+	copy(b[148:], "        ")
+	sum := 0
+	for _, c := range b[:blockSize] {
+		sum += int(c)
+	}
+	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return b
+}
+
+// oldSparse is the header of a GNU sparse file of 4 KiB that are one hole.
+func oldSparse(name string) []byte {
+	b := block(name, 'S', octal(0))
+	copy(b[257:], "ustar  \x00")
+	copy(b[386:], octal(4096)+octal(0))
+	copy(b[483:], octal(4096))
+	return seal(b)
+}
+
+func octal(n int) string { return fmt.Sprintf("%011o\x00", n) }
+
+// padded fills s up to a whole number of blocks.
+func padded(s string) []byte { return append([]byte(s), make([]byte, -len(s)&(blockSize-1))...) }
+
+func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+
+var tarEnd = make([]byte, 2*blockSize)
+
+// hostileTars are tars that must be refused, and what the refusal must say. They seed the fuzzer too.
+func hostileTars() map[string]struct {
+	data []byte
+	want string
+} {
+	type hostile = struct {
+		data []byte
+		want string
+	}
+	const name = "a/A/a.sym"
+	sym := join(block(name, '0', octal(len(symText))), padded(symText))
+	kind := func(k byte) []byte { return join(sym, block("b/B/b.sym", k, octal(0)), tarEnd) }
+	pax := func(records string) []byte { return join(block("pax", 'x', octal(len(records))), padded(records)) }
+	huge := append([]byte{0x80, 0, 0, 0}, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+	negative := bytes.Repeat([]byte{0xff}, 12)
+	return map[string]hostile{
+		"hard link":     {kind('1'), "'b/B/b.sym' is a hard link"},
+		"symbolic link": {kind('2'), "'b/B/b.sym' is a symbolic link"},
+		"char device":   {kind('3'), "is a device"},
+		"block device":  {kind('4'), "is a device"},
+		"named pipe":    {kind('6'), "is a named pipe"},
+		"contiguous":    {kind('7'), "is a special file of type '7'"},
+		"vendor's own":  {kind('Z'), "is a special file of type 'Z'"},
+		"old sparse":    {join(oldSparse(name), tarEnd), "is a sparse file"},
+		"pax sparse": {join(pax("22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"),
+			block(name, '0', octal(512)), padded("1\n0\n1\n"), tarEnd), "is a sparse file"},
+		"pax sparse, unknown version": {join(pax("22 GNU.sparse.major=9\n"), sym, tarEnd), "is a sparse file"},
+		"negative size":               {join(block(name, '0', string(negative)), tarEnd), "is damaged"},
+		"negative pax size":           {join(pax("11 size=-1\n"), sym, tarEnd), "is damaged"},
+		"octal garbage":               {join(block(name, '0', "zzzzzzzzzzz\x00"), tarEnd), "is damaged"},
+		"no end":                      {sym, "does not end with two blocks of zeros"},
+		"half an end":                 {join(sym, tarEnd[:blockSize]), "does not end with two blocks of zeros"},
+		"zeros, then more":            {join(sym, tarEnd[:blockSize], sym, tarEnd), "is damaged"},
+		"a tar after the tar":         {join(sym, tarEnd, sym, tarEnd), "Something follows the end"},
+		"garbage after the tar":       {join(sym, tarEnd, []byte("x")), "Something follows the end"},
+		"second header damaged": {
+			join(sym, bytes.Repeat([]byte("x"), blockSize), tarEnd), "in or after the member 'a/A/a.sym'"},
+		"wrong checksum":     {join(append(block(name, '0', octal(0))[:blockSize-1], 'x'), tarEnd), "is damaged"},
+		"no members":         {join(pax("11 path=ab\n"), tarEnd), "archive is empty"},
+		"only directories":   {join(block("a/", '5', octal(0)), tarEnd), "no symbol file"},
+		"only global header": {join(block("g", 'g', octal(0)), tarEnd), "archive is empty"},
+		"pax name climbs": {
+			join(pax("18 path=../../etc\n"), sym, tarEnd), "First unrecognized pattern was '../../etc'"},
+		"GNU name climbs": {
+			join(block("x", 'L', octal(9)), padded("../../etc"), sym, tarEnd), "First unrecognized pattern was '../../etc'"},
+		"GNU name of a megabyte": {
+			join(block("x", 'L', octal(1<<20)), padded(strings.Repeat("n", 1<<20)), sym, tarEnd), "nnn…'"},
+		"GNU name of more": {
+			join(block("x", 'L', octal(1<<20+1)), padded(strings.Repeat("n", 1<<20+1)), sym, tarEnd), "is damaged"},
+		"declares more than there is": {join(block(name, '0', octal(9999)), padded(symText)), "ends too early"},
+		"declares all there can be":   {join(block(name, '0', string(huge)), tarEnd), "may have at most"},
+	}
+}
+
+func TestHostileTar(t *testing.T) {
+	noLeak(t)
+	for name, c := range hostileTars() {
+		t.Run(name, func(t *testing.T) {
+			for _, format := range formats[1:] {
+				kind := ErrInvalid
+				if strings.Contains(c.want, "at most") {
+					kind = ErrTooLarge
+				}
+				if got := rejected(t, compress(t, format, c.data), roomy, kind); !strings.Contains(got, c.want) {
+					t.Errorf("%s: %q does not say %q", format, got, c.want)
+				}
+			}
+		})
+	}
+}
+
+// Tars that are unusual, but well-formed.
+func TestUnusualTars(t *testing.T) {
+	const name = "a/A/a.sym"
+	v7 := block(name, 0, octal(len(symText)))
+	clear(v7[257:])
+	v7 = join(seal(v7), padded(symText), tarEnd)
+	long := strings.Repeat("l", 150) + "/A/" + strings.Repeat("s", 190) + ".sym"
+	content := func(int) string { return symText }
+	header := func(format tar.Format, name string) *tar.Header {
+		return &tar.Header{Name: name, Typeflag: tar.TypeReg, Size: int64(len(symText)), Mode: 0o600, Format: format}
+	}
+	for what, c := range map[string]struct {
+		data []byte
+		name string
+	}{
+		"v7":         {v7, name},
+		"GNU":        {tarWith(t, []*tar.Header{header(tar.FormatGNU, name)}, content), name},
+		"GNU, long":  {tarWith(t, []*tar.Header{header(tar.FormatGNU, long)}, content), long},
+		"pax, long":  {tarWith(t, []*tar.Header{header(tar.FormatPAX, long)}, content), long},
+		"big record": {join(v7, make([]byte, 1<<20)), name},
+		"global header": {tarWith(t, []*tar.Header{
+			{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "made by git"}}, header(tar.FormatUSTAR, name),
+		}, content), name},
+	} {
+		for _, format := range formats[1:] {
+			a, ms, err := verify(t.Context(), compress(t, format, c.data), roomy)
+			if err != nil {
+				t.Errorf("%s: %s: %v", format, what, err)
+				continue
+			}
+			if got := contents(t, a)[c.name]; len(ms) != 1 || got != symText {
+				t.Errorf("%s: %s: %d members, content %q", format, what, len(ms), got)
+			}
+		}
+	}
+}
+
+// What is compressed, but no tar, says so; so does a stream that goes on after its end.
+func TestCompressedButNoTar(t *testing.T) {
+	good := tarOf(t, someFiles())
+	for _, format := range formats[2:] {
+		for name, content := range map[string]string{"symbols": strings.Repeat(symText, 20), "page": "<html>" + strings.Repeat(" ", 600)} {
+			got := rejected(t, compress(t, format, []byte(content)), roomy, ErrInvalid)
+			if !strings.Contains(got, "there is no tar in it") {
+				t.Errorf("%s of %s: %q", format, name, got)
+			}
+		}
+		rejected(t, compress(t, format, nil), roomy, ErrInvalid)
+		rejected(t, append(compress(t, format, good), "trailing garbage"...), roomy, ErrInvalid)
+		if _, _, err := verify(t.Context(), append(compress(t, format, good[:1024]), compress(t, format, good[1024:])...), roomy); err != nil {
+			t.Errorf("%s in two streams: %v", format, err)
+		}
+	}
+}
+
+// A window too large is refused before it is allocated.
+func TestWindowsAreBounded(t *testing.T) {
+	data := tarOf(t, someFiles())
+	var zst, xzs bytes.Buffer
+	zw, err := zstd.NewWriter(&zst, zstd.WithWindowSize(128<<20), zstd.WithSingleSegment(false), zstd.WithEncoderConcurrency(1))
+	must(t, err)
+	_, err = zw.Write(data)
+	must(t, err)
+	must(t, zw.Flush())
+	must(t, zw.Close())
+	xw, err := xz.WriterConfig{DictCap: 128 << 20}.NewWriter(&xzs)
+	must(t, err)
+	_, err = xw.Write(data)
+	must(t, err)
+	must(t, xw.Close())
+	for name, data := range map[string][]byte{"window size": zst.Bytes(), "dictionary size": xzs.Bytes()} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		got := rejected(t, data, roomy, ErrInvalid)
+		runtime.ReadMemStats(&after)
+		if !strings.Contains(got, name) {
+			t.Errorf("%q does not say %q", got, name)
+		}
+		if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+			t.Errorf("%s: %d bytes allocated", name, n)
+		}
+	}
+}
+
+// A decoder of the test's own, with the manners of the worst.
+type badDecoder struct {
+	open error
+	read func(r io.Reader, p []byte) (int, error)
+}
+
+func (d badDecoder) OpenReader(r io.Reader) (io.ReadCloser, error) {
+	if d.open != nil {
+		panic(d.open)
+	}
+	return io.NopCloser(readerFunc(func(p []byte) (int, error) { return d.read(r, p) })), nil
+}
+
+// Decoders that panic or never end cost the archive, not the process.
+func TestBadDecoders(t *testing.T) {
+	noLeak(t)
+	header := block("a/A/a.sym", '0', octal(9000))
+	for name, c := range map[string]struct {
+		decoder badDecoder
+		kind    error
+	}{
+		"panics when opened": {badDecoder{open: errors.New("index out of range")}, ErrInvalid},
+		"panics":             {badDecoder{read: func(io.Reader, []byte) (int, error) { panic("index out of range") }}, ErrInvalid},
+		"panics in a member": {badDecoder{read: func() func(io.Reader, []byte) (int, error) {
+			n := 0
+			return func(_ io.Reader, p []byte) (int, error) {
+				if n++; n > 1 {
+					panic("index out of range")
+				}
+				return copy(p, header), nil
+			}
+		}()}, ErrInvalid},
+		"gives nothing for ever": {badDecoder{read: func(io.Reader, []byte) (int, error) { return 0, nil }}, ErrInvalid},
+		"gives zeros for ever":   {badDecoder{read: func(_ io.Reader, p []byte) (int, error) { clear(p); return len(p), nil }}, ErrTooLarge},
+		"gives headers for ever": {badDecoder{read: func() func(io.Reader, []byte) (int, error) {
+			global := block("g", 'g', octal(0))
+			return func(_ io.Reader, p []byte) (int, error) { return copy(p, global), nil }
+		}()}, ErrTooLarge},
+	} {
+		a, err := Open(t.Context(), bytes.NewReader(header), blockSize, roomy)
+		must(t, err)
+		a.format = format{"tar.bad", c.decoder}
+		_, err = a.Verify(t.Context(), free)
+		var fault *Error
+		if !errors.As(err, &fault) || !errors.Is(err, c.kind) {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if strings.Contains(fault.Reason, "index out of range") || strings.Contains(fault.Reason, "goroutine") {
+			t.Errorf("%s: the client is told of our inside: %s", name, fault.Reason)
+		}
+		if strings.HasPrefix(name, "panics") && !strings.Contains(fmt.Sprint(fault.Cause), "index out of range") {
+			t.Errorf("%s: the log is not told: %v", name, fault.Cause)
+		}
+	}
+}
+
+// A decoder that works for ever without giving anything stops with its context.
+func TestEndlessDecoder(t *testing.T) {
+	noLeak(t)
+	cause := errors.New("deadline of the test")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	a, err := Open(ctx, bytes.NewReader(tarOf(t, someFiles())), 4096, roomy)
+	must(t, err)
+	rounds := 0
+	a.format = format{"tar.bad", badDecoder{read: func(r io.Reader, p []byte) (int, error) {
+		for {
+			if rounds++; rounds == 1000 {
+				cancel(cause)
+			}
+			if _, err := r.Read(p[:1]); err != nil && !errors.Is(err, io.EOF) {
+				return 0, err
+			}
+		}
+	}}}
+	if _, err := a.Verify(ctx, free); !errors.Is(err, cause) {
+		t.Errorf("got %v", err)
+	}
+}

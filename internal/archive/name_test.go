@@ -1,0 +1,135 @@
+package archive
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+)
+
+// Each file in testdata is an archive to be made in every format. What stands above its members says how
+// it fares: "ok", or the error.
+func TestNames(t *testing.T) {
+	names, err := filepath.Glob("testdata/*.txtar")
+	must(t, err)
+	if len(names) == 0 {
+		t.Fatal("no fixtures")
+	}
+	for _, name := range names {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			fixture, err := txtar.ParseFile(name)
+			must(t, err)
+			var files []file
+			for _, f := range fixture.Files {
+				files = append(files, file{f.Name, string(f.Data)})
+			}
+			want := strings.TrimSpace(string(fixture.Comment))
+			for _, format := range formats {
+				data := build(t, format, files)
+				if want == "ok" {
+					if _, _, err := verify(t.Context(), data, roomy); err != nil {
+						t.Errorf("%s: %v", format, err)
+					}
+				} else if got := rejected(t, data, roomy, ErrInvalid); got != want {
+					t.Errorf("%s:\ngot  %s\nwant %s", format, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestBadNames(t *testing.T) {
+	for _, name := range []string{
+		"", "/", "a", "a/b", "a.sym", "a/A/b/c", "/a/A/a.sym", "//a/A", "a//a.sym", "a/A/", "../A/a.sym", "a/../a.sym", "a/A/..", "a/A/.",
+		"./a/A/a.sym", "./A/a.sym", ".a/A/a.sym", "a/A/.a.sym", `a\A\a.sym`, `a/A/a\b.sym`, "a/A/a\x00.sym", "a/A/a\n.sym", "a/A/a\x7f.sym",
+		"a/A/\xff.sym", "a/A/ä.sym", "a/0x12/a.sym", "a/G/a.sym", "a/A/a%2f.sym", "a/A/a:b|.sym", "C:/A/a\".sym", "__MACOSX/._a", "__MACOSX/A/._a",
+		"-symbols.txt", "x/y-symbols.txt", "x-SYMBOLS.txt", "\x00-symbols.txt", `\-symbols.txt`, "\xff-symbols.txt", "../.DS_Store", "/.DS_Store", "a//.DS_Store",
+		"a\x00/.DS_Store", "a/.DS_Store2", "a/.DS_Store/b", strings.Repeat("n", 201) + "/A/a.sym", strings.Repeat("n", 70000),
+		strings.Repeat("d/", 600) + ".DS_Store", strings.Repeat("n", 1100) + "-symbols.txt",
+	} {
+		_, err := locate(name, false, nil)
+		if err == nil {
+			t.Errorf("%q is accepted", name)
+			continue
+		}
+		if !strings.HasPrefix(err.Error(), "Unrecognized file pattern. Should only be <module>/<hex>/<file> or <name>-symbols.txt and nothing else. (First unrecognized pattern was '") ||
+			!strings.HasSuffix(err.Error(), "')") || len(err.Error()) > 1000 {
+			t.Errorf("%q: %v", name, err)
+		}
+		if len(name) < 60000 && !strings.HasSuffix(name, "/") {
+			data := makeZip([]*entry{stored("a/A/a.sym", "a"), stored(name, "")}, nil)
+			rejected(t, data, roomy, ErrInvalid)
+		}
+	}
+	for _, dir := range []string{"..", "../", "/", "a/../", "a\x00/", "a\\/", "a//", "\xff/", "", strings.Repeat("d/", 600)} {
+		if _, err := locate(dir, true, nil); err == nil {
+			t.Errorf("directory %q is accepted", dir)
+		}
+	}
+}
+
+func TestIgnoredNames(t *testing.T) {
+	for name, dir := range map[string]bool{
+		".DS_Store": false, "a/.DS_Store": false, "a/b/c/d/.DS_Store": false, "a/A/.DS_Store": false,
+		"firefox-60.0a1-symbols.txt": false, "a b (1)-symbols.txt": false, "ä-symbols.txt": false,
+		"a/": true, "a/A": true, "a/b/c/d/e/": true, "./": true, ".": true, ".hidden/": true,
+	} {
+		if p, err := locate(name, dir, nil); err != nil || !p.ignored {
+			t.Errorf("%q: ignored %v, %v", name, p.ignored, err)
+		}
+	}
+}
+
+func TestSnippets(t *testing.T) {
+	for _, name := range []string{"qcom/proprietary/x", "a/A/qcom/proprietary", "qcom/proprietary/.DS_Store", "x/qcom/proprietary/"} {
+		_, err := locate(name, strings.HasSuffix(name, "/"), roomy.DisallowedSnippets)
+		if err == nil || !strings.Contains(err.Error(), "contains the snippet 'qcom/proprietary' which is not allowed") {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestSniff(t *testing.T) {
+	pad := strings.Repeat("\x01", 600)
+	for head, want := range map[string]string{
+		"":                              "The file is empty",
+		"x":                             "The file is not an archive; zip, tar",
+		pad:                             "The file is not an archive; zip, tar",
+		"7z\xbc\xaf\x27\x1c\x00\x04":    "7z archives are not supported",
+		"Rar!\x1a\x07\x00":              "rar archives are not supported",
+		"Rar!\x1a\x07\x01\x00":          "rar archives are not supported",
+		"MSCF\x00\x00\x00\x00":          "cab archives are not supported",
+		"LZIP\x01\x0c":                  "lzip archives",
+		"\x04\x22\x4d\x18":              "lz4 archives",
+		"\x1f\x9d\x90":                  "compress (.Z) archives",
+		"\x5d\x00\x00\x80":              "lzma archives",
+		"!<arch>\ndebian-binary":        "ar archives",
+		"070701":                        "cpio archives",
+		"PK\x07\x08PK\x03\x04":          "split zip archives",
+		"MODULE Linux x86_64 ABC a.out": "a single symbol file",
+		"Microsoft C/C++ MSF 7.00\r\n":  "a PDB file",
+		"MZ\x90\x00":                    "a Windows executable",
+		"\x7fELF\x02":                   "an ELF file",
+		"\xcf\xfa\xed\xfe":              "a Mach-O file",
+		"\xef\xbb\xbf\n<!DOCTYPE html>": "an HTML page",
+		"<HTML>":                        "an HTML page",
+		"BZh":                           "not an archive",
+		"\x1f\x8b\x00":                  "not an archive",
+		strings.Repeat("\x00", 1024):    "not an archive",
+	} {
+		if got := rejected(t, []byte(head), roomy, ErrInvalid); !strings.Contains(got, want) {
+			t.Errorf("%.20q: %q does not say %q", head, got, want)
+		}
+	}
+	name := writeFile(t, "misleading.zip", tarOf(t, someFiles()))
+	f, err := os.Open(name)
+	must(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	must(t, err)
+	if a, err := Open(t.Context(), f, info.Size(), roomy); err != nil || a.Format() != "tar" {
+		t.Errorf("a tar in a .zip: %v", err)
+	}
+}
