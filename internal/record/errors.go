@@ -65,7 +65,7 @@ func isUnavailable(err error) bool {
 func isUnavailableState(code string) bool {
 	switch code {
 	case "25006", // read_only_sql_transaction: a standby, or about to be one
-		"40001", "40P01", // serialization_failure, deadlock_detected
+		"40001", "40P01", // transactions that got into each other's way
 		"55P03",                            // lock_not_available
 		"57014",                            // query_canceled, by a statement_timeout of the server's
 		"57P01", "57P02", "57P03", "57P05": // shutting down, crashed, starting up, idle too long

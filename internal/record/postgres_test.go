@@ -33,6 +33,7 @@ func start(t *testing.T, p *testenv.PostgresCluster) {
 }
 
 func TestPostgresDownAtStart(t *testing.T) {
+	t.Parallel()
 	p := testenv.NewPostgres(t)
 	url := p.Database(t)
 	stop(t, p)
@@ -56,6 +57,7 @@ func TestPostgresDownAtStart(t *testing.T) {
 }
 
 func TestPostgresStopsAndReturns(t *testing.T) {
+	t.Parallel()
 	p := testenv.NewPostgres(t)
 	s := openMigrated(t, p.Database(t), record.Options{MaxConns: 3})
 	tok := newToken(t, s)
@@ -95,6 +97,7 @@ func TestPostgresStopsAndReturns(t *testing.T) {
 
 // An upload that reached its end does not fail because the database is restarted just then.
 func TestFinishOutlastsARestart(t *testing.T) {
+	t.Parallel()
 	p := testenv.NewPostgres(t)
 	s := openMigrated(t, p.Database(t), record.Options{})
 	u := begun(t, s, newToken(t, s))
@@ -112,6 +115,7 @@ func TestFinishOutlastsARestart(t *testing.T) {
 
 // A server that accepts connections and answers nothing is the worst of outages.
 func TestPostgresHangs(t *testing.T) {
+	t.Parallel()
 	p := testenv.NewPostgres(t)
 	s := openMigrated(t, p.Database(t), record.Options{MaxConns: 2})
 	tok := newToken(t, s)

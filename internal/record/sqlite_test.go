@@ -57,6 +57,7 @@ func TestSQLiteIsSharedByTwoStores(t *testing.T) {
 
 // While another process writes, reading goes on and writing waits: for as long as its context allows.
 func TestSQLiteWaitsForAnotherWriter(t *testing.T) {
+	t.Parallel()
 	url := sqliteURL(t)
 	s, other := openMigrated(t, url, record.Options{}), openMigrated(t, url, record.Options{})
 	tok := newToken(t, s)
@@ -64,7 +65,7 @@ func TestSQLiteWaitsForAnotherWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }()
 
 	if tokens, err := s.Tokens(t.Context()); err != nil || len(tokens) != 1 {
 		t.Errorf("reading: %v, %v", tokens, err)
@@ -96,6 +97,7 @@ func TestSQLiteWaitsForAnotherWriter(t *testing.T) {
 
 // A full disk is not the client's fault, and nothing is half written.
 func TestSQLiteFull(t *testing.T) {
+	t.Parallel()
 	s := openMigrated(t, sqliteURL(t), record.Options{})
 	u := begun(t, s, newToken(t, s))
 	exec(t, s, `PRAGMA max_page_count = 1`) // it becomes what is used now
@@ -118,6 +120,7 @@ func TestSQLiteFull(t *testing.T) {
 
 // A file that can't be opened now may be opened later: Run waits for it.
 func TestSQLiteBecomesReadyLater(t *testing.T) {
+	t.Parallel()
 	url := sqliteURL(t)
 	path := strings.TrimPrefix(url, "sqlite:")
 	s := open(t, url, record.Options{})

@@ -99,7 +99,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 		db, err = openPostgres(ctx, url, opts.MaxConns)
 	default:
 		// The URL itself may hold a password.
-		err = errors.New("its URL starts neither with sqlite: nor with postgres:")
+		err = errors.New("its URL is of neither scheme, sqlite or postgres")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
@@ -143,7 +143,7 @@ func (s *Store) change(ctx context.Context, limit time.Duration, doing string, f
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback() // after a commit it does nothing
+		defer func() { _ = tx.Rollback() }() // after a commit it does nothing
 		if err := fn(ctx, tx); err != nil {
 			return err
 		}

@@ -121,6 +121,7 @@ func insertToken(ctx context.Context, tx *sql.Tx, hash upload.TokenHash, tok *up
 	).Scan(&tok.ID)
 }
 
+//nolint:gosec // it selects credentials, and is none
 const selectTokens = `
 	SELECT tokens.id, email, users.id, permissions, weight, tokens.created_at, expires_at, revoked_at
 	FROM tokens JOIN users ON users.id = user_id `

@@ -24,7 +24,7 @@ func (s *Store) Begin(ctx context.Context, u *upload.Upload) error {
 	if u.CreatedAt.IsZero() {
 		u.CreatedAt = s.now().UTC()
 	}
-	return s.change(ctx, queryTimeout, "begin an upload", func(ctx context.Context, tx *sql.Tx) error {
+	err := s.change(ctx, queryTimeout, "begin an upload", func(ctx context.Context, tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, `
 			INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at)
 			SELECT user_id, id, $2, $3, $4, $5, $6, $7, $8 FROM tokens WHERE id = $1
@@ -32,6 +32,10 @@ func (s *Store) Begin(ctx context.Context, u *upload.Upload) error {
 			u.TokenID, text(u.TokenLabel), text(u.Filename), text(u.Bucket), u.Try, text(u.Format), u.Size, micros(u.CreatedAt),
 		).Scan(&u.ID)
 	})
+	if err != nil {
+		u.ID = 0 // it may have been assigned before the commit failed
+	}
+	return err
 }
 
 // Finish records u's end, all that was learned of u since Begin, and its files. It is durable once it

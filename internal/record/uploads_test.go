@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -288,7 +289,7 @@ func TestUploadIDsEndBelow32Bits(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, record.Options{})
 		tok := newToken(t, s)
-		exec(t, s, restart[t.Name()[strings.LastIndex(t.Name(), "/")+1:]])
+		exec(t, s, restart[path.Base(t.Name())])
 		if u := begun(t, s, tok); u.ID != 1<<32-1 {
 			t.Errorf("id %d", u.ID)
 		}

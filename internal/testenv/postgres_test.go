@@ -64,7 +64,7 @@ func TestPostgresDatabasesAreApart(t *testing.T) {
 func TestPostgresEndsWithItsProcess(t *testing.T) {
 	p := NewPostgres(t)
 	if os.Getenv(childEnv) != "" {
-		fmt.Println(p.dir, p.server.Process.Pid)
+		fmt.Fprintln(os.Stdout, p.dir, p.server.Process.Pid)
 		<-t.Context().Done()
 		return
 	}
