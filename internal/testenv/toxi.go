@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -28,6 +29,7 @@ type Proxy struct {
 // with the test, and every connection through it.
 func Toxiproxy(t testing.TB, upstream string) *Proxy {
 	t.Helper()
+	zerolog.SetGlobalLevel(zerolog.Disabled) // its toxics use the global logger
 	metrics := toxiproxy.NewMetricsContainer(prometheus.NewRegistry())
 	server := toxiproxy.NewServer(metrics, zerolog.Nop())
 	p := toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", upstream)
@@ -68,8 +70,7 @@ func (p *Proxy) Cut() { p.proxy.Stop() }
 type Refuser struct {
 	Endpoint string // http://127.0.0.1:<port>
 
-	left     atomic.Int64
-	requests atomic.Int64
+	left, requests, conns atomic.Int64
 }
 
 // RefuseS3 starts a proxy in front of the S3 server at endpoint, for what a healthy server cannot be made
@@ -90,7 +91,7 @@ func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Re
 			p.Out.Host = p.In.Host // it is signed
 		},
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.requests.Add(1)
 		if r.left.Add(-1) < 0 {
 			pass.ServeHTTP(w, req)
@@ -100,6 +101,12 @@ func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Re
 		w.WriteHeader(status)
 		fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>on purpose</Message></Error>`, code)
 	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			r.conns.Add(1)
+		}
+	}
+	server.Start()
 	t.Cleanup(func() {
 		server.Close()
 		transport.CloseIdleConnections()
@@ -110,3 +117,6 @@ func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Re
 
 // Requests returns how many requests have come so far.
 func (r *Refuser) Requests() int { return int(r.requests.Load()) }
+
+// Connections returns how many connections have been made to it so far.
+func (r *Refuser) Connections() int { return int(r.conns.Load()) }

@@ -98,8 +98,12 @@ func (s *Store) lock(ctx context.Context, loc upload.Location, how int16) (unloc
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	mode := os.O_RDWR
+	if how == unix.F_RDLCK {
+		mode = os.O_RDONLY // a file system may be mounted read-only
+	}
 	// The lock belongs to this opening of the file, and goes when it is closed.
-	f, err := os.OpenFile(filepath.Join(s.dir, lockFile), os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(filepath.Join(s.dir, lockFile), mode|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}

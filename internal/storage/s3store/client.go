@@ -47,7 +47,7 @@ const defaultConns = 24
 // newClient returns the client, and the transport that holds its connections.
 func newClient(ctx context.Context, c storage.Config, opts Options) (*s3.Client, *http.Transport, error) {
 	load := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(newHTTPClient(opts.Conns)),
+		config.WithHTTPClient(newHTTPClient(opts)),
 		config.WithLogger(logging.Nop{}),
 		config.WithLogConfigurationWarnings(false),
 	}
@@ -82,20 +82,20 @@ func newClient(ctx context.Context, c storage.Config, opts Options) (*s3.Client,
 	return client, transport, nil
 }
 
-// newHTTPClient returns the SDK's client with a pool of at most conns connections.
-func newHTTPClient(conns int) *awshttp.BuildableClient {
+// newHTTPClient returns the SDK's client with a bounded pool of connections.
+func newHTTPClient(opts Options) *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().
 		WithDialerOptions(func(d *net.Dialer) {
 			d.Timeout = dialTimeout
 			d.KeepAlive = keepAlive
 		}).
 		WithTransportOptions(func(t *http.Transport) {
-			t.MaxConnsPerHost = conns
-			t.MaxIdleConnsPerHost = conns
-			t.MaxIdleConns = conns
+			t.MaxConnsPerHost = opts.Conns
+			t.MaxIdleConnsPerHost = opts.Conns
+			t.MaxIdleConns = opts.Conns
 			t.IdleConnTimeout = idleTimeout
 			t.TLSHandshakeTimeout = tlsTimeout
-			t.ResponseHeaderTimeout = answerTimeout
+			t.ResponseHeaderTimeout = opts.answer
 			t.ExpectContinueTimeout = continueTimeout
 			// With HTTP/2 all bodies would share one connection, and its fate.
 			t.Protocols = new(http.Protocols)

@@ -27,7 +27,7 @@ type Options struct {
 	Conns int
 
 	// What tests make smaller.
-	stall, maxBackoff         time.Duration
+	stall, answer, maxBackoff time.Duration
 	maxWhole, partSize, slice int64
 }
 
@@ -53,6 +53,7 @@ type Store struct {
 func Open(ctx context.Context, c storage.Config, opts Options) (*Store, error) {
 	setDefault(&opts.Conns, defaultConns)
 	setDefault(&opts.stall, stallTimeout)
+	setDefault(&opts.answer, answerTimeout)
 	setDefault(&opts.maxBackoff, maxBackoff)
 	setDefault(&opts.maxWhole, maxWhole)
 	setDefault(&opts.partSize, partSize)
