@@ -1,0 +1,37 @@
+# Both programs in one image; which one runs is the command:
+#
+#   docker build --build-arg VERSION=1.2.3 --build-arg COMMIT="$(git rev-parse HEAD)" -t tecken-upload .
+#   docker run -p 8000:8000 -v tecken:/app/data tecken-upload
+#   docker run              -v tecken:/app/data tecken-upload disk-manager run
+FROM golang:1.26-bookworm AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY cmd cmd
+COPY internal internal
+ARG SOURCE=
+ARG VERSION=dev
+ARG COMMIT=
+ARG BUILD=
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -o /out/ \
+    -ldflags "-s -w -X 'main.source=$SOURCE' -X 'main.version=$VERSION' -X 'main.commit=$COMMIT' -X 'main.build=$BUILD'" \
+    ./cmd/tecken-upload ./cmd/disk-manager
+# Of the program itself, so that the file agrees with what /__version__ answers.
+RUN /out/tecken-upload version >/out/version.json
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 10001 tecken \
+    && useradd --uid 10001 --gid tecken --home-dir /app --no-create-home --shell /usr/sbin/nologin tecken \
+    && install -d -o tecken -g tecken /app/data
+COPY --from=build /out/tecken-upload /out/disk-manager /usr/local/bin/
+COPY --from=build /out/version.json /app/version.json
+WORKDIR /app
+ENV TECKEN_LISTEN=0.0.0.0:8000
+USER 10001:10001
+VOLUME /app/data
+# Clients; metrics of the server; metrics of the disk manager. The latter two are for the inside only.
+EXPOSE 8000 8001 8002
+CMD ["tecken-upload", "serve"]
