@@ -20,14 +20,15 @@ type file struct {
 	size  int64 // bytes written
 }
 
-// newFile reserves room for a file of w and makes it.
-func (w *Workspace) newFile(ctx context.Context, least, want int64) (*file, error) {
-	f := &file{spool: w.spool, room: room{owner: w}}
-	granted, err := w.spool.reserve(ctx, &f.room, least, want)
-	if err != nil {
+// newFile reserves room for a file of w, to be made by create.
+func (w *Workspace) newFile(ctx context.Context, least, want int64) (f *file, err error) {
+	f = &file{spool: w.spool, room: room{owner: w}}
+	if want == 0 {
+		return f, context.Cause(ctx)
+	}
+	if f.limit, err = w.spool.reserve(ctx, &f.room, least, want); err != nil {
 		return nil, err
 	}
-	f.limit = granted
 	return f, nil
 }
 

@@ -124,7 +124,8 @@ func TestWaitersInOrder(t *testing.T) {
 		}
 		join("a", 20*MiB)
 		join("b", 50*MiB)
-		join("c", MiB) // would fit at once
+		join("c", MiB)               // would fit at once
+		closeAll(t, create(t, s, 0)) // as a health check does
 		if u := usage(t, s); u.Waiting != 3 {
 			t.Errorf("waiting: %+v", u)
 		}
@@ -234,12 +235,12 @@ func TestOthersMakeRoom(t *testing.T) {
 // TestNeverOverbooked has many uploads at once compete for a small disk, with and without fallocate.
 func TestNeverOverbooked(t *testing.T) {
 	const headroom = 4 * MiB
-	for name, disk := range map[string]func() string{
-		"tmpfs": func() string { return spooltest.Tmpfs(t, "size=64m") },
-		"ext2":  func() string { return spooltest.Image(t, 64*MiB, "mkfs.ext2", "-q", "-m0") },
+	for name, disk := range map[string]func(*testing.T) string{
+		"tmpfs": func(t *testing.T) string { return spooltest.Tmpfs(t, "size=64m") },
+		"ext2":  func(t *testing.T) string { return spooltest.Image(t, 64*MiB, "mkfs.ext2", "-q", "-m0") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := disk()
+			dir := disk(t)
 			s := open(t, dir, spool.Options{Headroom: headroom, Wait: time.Minute})
 			var uploads sync.WaitGroup
 			errs := make(chan error, 100)

@@ -27,7 +27,7 @@ type Options struct {
 	Headroom int64            // bytes to leave free on the file system
 	Wait     time.Duration    // how long to wait for room that live workspaces hold; 0: not at all
 	Largest  int64            // bytes of the largest upload to expect: Open warns where it would never fit
-	ReadOnly bool             // Reclaim only says what it would free
+	ReadOnly bool             // Orphans and Reclaim change nothing: they say what is there, and what would go
 	Logger   *slog.Logger     // nil: silent
 	Now      func() time.Time // nil: time.Now
 }

@@ -42,7 +42,7 @@ type Workspace struct {
 // Create makes a workspace with room for an archive of size bytes; -1 says that its size is not known: then room is
 // reserved in steps of 16 MiB as bytes arrive. Where it does not fit, but would without the
 // other live workspaces, Create waits in line for up to Options.Wait. The error is a *FullError, or the
-// context's cause, or what the file system says.
+// context's cause, or what the file system says. A size of 0 needs no room, and so never waits for it.
 func (s *Spool) Create(ctx context.Context, size int64) (*Workspace, error) {
 	w := &Workspace{spool: s, files: make(map[*file]struct{})}
 	f, err := w.firstRoom(ctx, size)
