@@ -12,7 +12,7 @@ import (
 func TestForeignFS(t *testing.T) {
 	for magic, want := range map[int64]bool{
 		unix.NFS_SUPER_MAGIC: true, unix.SMB2_SUPER_MAGIC: true, unix.CEPH_SUPER_MAGIC: true,
-		unix.FUSE_SUPER_MAGIC: false, unix.V9FS_MAGIC: false,
+		unix.FUSE_SUPER_MAGIC: false, unix.V9FS_MAGIC: false, unix.BTRFS_SUPER_MAGIC: false,
 	} {
 		if name, refuse := foreignFS(magic); refuse != want || name == "" {
 			t.Errorf("%#x: %q, refused %v", magic, name, refuse)

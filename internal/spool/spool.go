@@ -132,7 +132,7 @@ func (s *Spool) prepare() error {
 	case refuse:
 		return fmt.Errorf("%s is a network file system: a spool needs a local disk", name)
 	case name != "":
-		s.log.Warn("spool on an unusual file system: it must lock and unlink as a local disk does",
+		s.log.Warn("spool on a file system that may lock, unlink or count in its own way; ext4 and XFS are safe",
 			"dir", s.dir, "type", name)
 	}
 	if err := s.mark(); err != nil {
@@ -214,8 +214,9 @@ func (s *Spool) Usage(ctx context.Context) (Usage, error) {
 	}, nil
 }
 
-// foreignFS names file systems whose locks and unlinked files are not the kernel's own, and says whether to refuse them.
-// FUSE and 9p are also what some containers have for a local disk; there one kernel does the locking.
+// foreignFS names file systems that are no good place for a spool, and says whether to refuse them: those whose locks and
+// unlinked files are not this kernel's own. FUSE and 9p are also what some containers have for a
+// local disk; btrfs counts what was freed only when it commits, after up to 30 s.
 func foreignFS(magic int64) (name string, refuse bool) {
 	switch uint32(magic) {
 	case unix.NFS_SUPER_MAGIC:
@@ -232,6 +233,8 @@ func foreignFS(magic int64) (name string, refuse bool) {
 		return "FUSE", false
 	case unix.V9FS_MAGIC:
 		return "9p", false
+	case unix.BTRFS_SUPER_MAGIC:
+		return "btrfs", false
 	}
 	return "", false
 }
