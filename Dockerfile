@@ -32,6 +32,6 @@ WORKDIR /app
 ENV TECKEN_LISTEN=0.0.0.0:8000
 USER 10001:10001
 VOLUME /app/data
-# Clients; metrics of the server; metrics of the disk manager. The latter two are for the inside only.
+# Clients; and, for the inside only, the metrics of both programs.
 EXPOSE 8000 8001 8002
 CMD ["tecken-upload", "serve"]
