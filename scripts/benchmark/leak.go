@@ -1,0 +1,5 @@
+package main
+
+import "context"
+
+func measureLeak(context.Context, *lab) ([]result, error) { return nil, nil }
