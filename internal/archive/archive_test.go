@@ -300,7 +300,7 @@ func TestOutOfTurn(t *testing.T) {
 		}
 		ms, err := a.Verify(t.Context(), free)
 		must(t, err)
-		scratch := &scratchFiles{t: t}
+		scratch := &scratchFiles{}
 		b, err := ms[1].Body(t.Context(), scratch.new)
 		if (err == nil) == a.Sequential() {
 			t.Errorf("%s: body outside Walk: %v", format, err)
@@ -326,7 +326,7 @@ func TestWalkPartly(t *testing.T) {
 					t.Errorf("%s: member %d is %s", format, i, m.Name)
 				}
 				if i == stop {
-					scratch := &scratchFiles{t: t}
+					scratch := &scratchFiles{}
 					b, err := m.Body(t.Context(), scratch.new)
 					must(t, err)
 					if got := bodyContent(t, m, b); got != files[i].content {

@@ -27,7 +27,7 @@
 //
 // Zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, with zip64 and data descriptors, methods 0 (stored)
 // and 8 (deflated). The file must start with a member and end with its end record: neither a prefix
-// (self-extracting archives) nor trailing bytes are accepted. Tar: v7, ustar, pax and GNU, without
+// (self-extracting archives) nor trailing bytes other than zeros are accepted. Tar: v7, ustar, pax and GNU, without
 // sparse files, ended by two blocks of zeros, so that one cut short at a member's end is noticed.
 //
 // # Not promised

@@ -18,9 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dsnet/compress/bzip2"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/mholt/archiver/v4"
 )
 
 const roomyMembers = 100
@@ -211,9 +210,9 @@ func compress(t testing.TB, format string, data []byte) []byte {
 	case "tar.gz":
 		w = gzip.NewWriter(&b)
 	case "tar.bz2":
-		w, err = bzip2.NewWriter(&b, nil)
+		w, err = archiver.Bz2{}.OpenWriter(&b)
 	case "tar.xz":
-		w, err = xz.NewWriter(&b)
+		w, err = archiver.Xz{}.OpenWriter(&b)
 	case "tar.zst":
 		w, err = zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
 	}
@@ -262,36 +261,43 @@ func rejected(t *testing.T, data []byte, l Limits, kind error) string {
 	return fault.Reason
 }
 
-// scratchFiles gives out scratch files, and knows how many are still open.
-type scratchFiles struct {
-	t    testing.TB
-	open int
-}
+var _ Scratch = (*os.File)(nil)
+
+// scratchFiles gives out scratch files in memory, and knows how many are still open.
+type scratchFiles struct{ open int }
 
 type scratchFile struct {
-	*os.File
+	bytes.Buffer // what is written
+	*bytes.Reader
 	owner *scratchFiles
 }
 
 func (s *scratchFiles) new() (Scratch, error) {
-	f, err := os.CreateTemp(s.t.TempDir(), "scratch")
-	if err != nil {
-		return nil, err
-	}
 	s.open++
-	return &scratchFile{f, s}, os.Remove(f.Name())
+	return &scratchFile{owner: s}, nil
+}
+
+func (f *scratchFile) Read(p []byte) (int, error)  { return f.Reader.Read(p) }
+func (f *scratchFile) Write(p []byte) (int, error) { return f.Buffer.Write(p) }
+
+// Seek ends the writing: a body's scratch is written once, then read.
+func (f *scratchFile) Seek(offset int64, whence int) (int64, error) {
+	if f.Reader == nil {
+		f.Reader = bytes.NewReader(f.Bytes())
+	}
+	return f.Reader.Seek(offset, whence)
 }
 
 func (f *scratchFile) Close() error {
 	f.owner.open--
-	return f.File.Close()
+	return nil
 }
 
 // contents reads the plain content of every member's body, by name, checking all that a Body promises.
 func contents(t testing.TB, a *Archive) map[string]string {
 	t.Helper()
 	got := map[string]string{}
-	scratch := &scratchFiles{t: t}
+	scratch := &scratchFiles{}
 	for m, err := range a.Walk(t.Context()) {
 		must(t, err)
 		if strings.HasSuffix(m.Name, "/") {

@@ -6,13 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 )
 
 // block writes one tar header by hand, checksum and all.
@@ -81,17 +81,17 @@ func hostileTars() map[string]struct {
 		"pax sparse": {join(pax("22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"),
 			block(name, '0', octal(512)), padded("1\n0\n1\n"), tarEnd), "is a sparse file"},
 		"pax sparse, unknown version": {join(pax("22 GNU.sparse.major=9\n"), sym, tarEnd), "is a sparse file"},
-		"negative size":               {join(block(name, '0', string(negative)), tarEnd), "is damaged"},
-		"negative pax size":           {join(pax("11 size=-1\n"), sym, tarEnd), "is damaged"},
-		"octal garbage":               {join(block(name, '0', "zzzzzzzzzzz\x00"), tarEnd), "is damaged"},
+		"negative size":               {join(block(name, '0', string(negative)), tarEnd), "can't be decoded"},
+		"negative pax size":           {join(pax("11 size=-1\n"), sym, tarEnd), "can't be decoded"},
+		"octal garbage":               {join(block(name, '0', "zzzzzzzzzzz\x00"), tarEnd), "can't be decoded"},
 		"no end":                      {sym, "does not end with two blocks of zeros"},
 		"half an end":                 {join(sym, tarEnd[:blockSize]), "does not end with two blocks of zeros"},
-		"zeros, then more":            {join(sym, tarEnd[:blockSize], sym, tarEnd), "is damaged"},
+		"zeros, then more":            {join(sym, tarEnd[:blockSize], sym, tarEnd), "can't be decoded"},
 		"a tar after the tar":         {join(sym, tarEnd, sym, tarEnd), "Something follows the end"},
 		"garbage after the tar":       {join(sym, tarEnd, []byte("x")), "Something follows the end"},
 		"second header damaged": {
 			join(sym, bytes.Repeat([]byte("x"), blockSize), tarEnd), "in or after the member 'a/A/a.sym'"},
-		"wrong checksum":     {join(append(block(name, '0', octal(0))[:blockSize-1], 'x'), tarEnd), "is damaged"},
+		"wrong checksum":     {join(append(block(name, '0', octal(0))[:blockSize-1], 'x'), tarEnd), "can't be decoded"},
 		"no members":         {join(pax("11 path=ab\n"), tarEnd), "archive is empty"},
 		"only directories":   {join(block("a/", '5', octal(0)), tarEnd), "no symbol file"},
 		"only global header": {join(block("g", 'g', octal(0)), tarEnd), "archive is empty"},
@@ -102,7 +102,7 @@ func hostileTars() map[string]struct {
 		"GNU name of a megabyte": {
 			join(block("x", 'L', octal(1<<20)), padded(strings.Repeat("n", 1<<20)), sym, tarEnd), "nnn…'"},
 		"GNU name of more": {
-			join(block("x", 'L', octal(1<<20+1)), padded(strings.Repeat("n", 1<<20+1)), sym, tarEnd), "is damaged"},
+			join(block("x", 'L', octal(1<<20+1)), padded(strings.Repeat("n", 1<<20+1)), sym, tarEnd), "can't be decoded"},
 		"declares more than there is": {join(block(name, '0', octal(9999)), padded(symText)), "ends too early"},
 		"declares all there can be":   {join(block(name, '0', string(huge)), tarEnd), "may have at most"},
 	}
@@ -183,19 +183,23 @@ func TestCompressedButNoTar(t *testing.T) {
 // A window too large is refused before it is allocated.
 func TestWindowsAreBounded(t *testing.T) {
 	data := tarOf(t, someFiles())
-	var zst, xzs bytes.Buffer
+	var zst bytes.Buffer
 	zw, err := zstd.NewWriter(&zst, zstd.WithWindowSize(128<<20), zstd.WithSingleSegment(false), zstd.WithEncoderConcurrency(1))
 	must(t, err)
 	_, err = zw.Write(data)
 	must(t, err)
 	must(t, zw.Flush())
 	must(t, zw.Close())
-	xw, err := xz.WriterConfig{DictCap: 128 << 20}.NewWriter(&xzs)
-	must(t, err)
-	_, err = xw.Write(data)
-	must(t, err)
-	must(t, xw.Close())
-	for name, data := range map[string][]byte{"window size": zst.Bytes(), "dictionary size": xzs.Bytes()} {
+	// After the stream header of 12 bytes: the block header's size and flags, the filter LZMA2 with one byte
+	// of properties, which is the dictionary's size (28: 64 MiB, 30: 128 MiB), padding, CRC-32.
+	xz := compress(t, "tar.xz", data)
+	header := xz[12 : 12+4+4*int(xz[12])]
+	if header[2] != 0x21 || header[3] != 1 {
+		t.Fatalf("no LZMA2 in the block header % x", header)
+	}
+	header[4] = 30
+	le.PutUint32(header[len(header)-4:], crc32.ChecksumIEEE(header[:len(header)-4]))
+	for name, data := range map[string][]byte{"window size": zst.Bytes(), "dictionary size": xz} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		got := rejected(t, data, roomy, ErrInvalid)

@@ -167,7 +167,7 @@ func (p *tarPass) fault(err error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return damaged(err, "The %s archive ends too early, %s", name, where)
 	}
-	return damaged(err, "The %s archive is damaged %s", name, where)
+	return damaged(err, "The %s archive can't be decoded %s", name, where)
 }
 
 // verifyTar reads all members, one after the other.

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
@@ -74,12 +75,7 @@ func (a *Archive) findDirectory(ctx context.Context) (directory, error) {
 	if err := a.read(ctx, tail, start); err != nil {
 		return directory{}, err
 	}
-	i := len(tail) - endSize
-	for ; i >= 0; i-- {
-		if le.Uint32(tail[i:]) == endSig && i+endSize+int(le.Uint16(tail[i+20:])) == len(tail) {
-			break
-		}
-	}
+	i := findEnd(tail)
 	if i < 0 {
 		return directory{}, invalid("The zip does not end with its end record: it was cut short, or something follows it")
 	}
@@ -103,6 +99,24 @@ func (a *Archive) findDirectory(ctx context.Context) (directory, error) {
 		return directory{}, invalid("The zip's central directory is not where its end record says")
 	}
 	return d, nil
+}
+
+// findEnd returns where in tail the end record is, or -1. Its comment must reach to the file's end. Only
+// where there is no such record may zeros follow one, as bsdtar writes them to a pipe.
+func findEnd(tail []byte) int {
+	for _, padded := range []bool{false, true} {
+		for i := len(tail) - endSize; i >= 0; i-- {
+			if le.Uint32(tail[i:]) != endSig {
+				continue
+			}
+			rest := tail[i+endSize:]
+			comment := int(le.Uint16(tail[i+20:]))
+			if comment == len(rest) || padded && comment < len(rest) && len(bytes.Trim(rest[comment:], "\x00")) == 0 {
+				return i
+			}
+		}
+	}
+	return -1
 }
 
 // continues reports whether a value of an end record agrees with its zip64 counterpart: it is equal, or

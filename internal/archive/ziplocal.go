@@ -68,17 +68,20 @@ func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 }
 
 // matches reports whether a local header agrees with the central directory. With a data descriptor to
-// follow it may leave out what it does not know yet.
+// follow, any value may be left out, as 0 or as all ones, that the writer did not know yet.
 func (m *Member) matches(rec []byte, name string, extra []byte) bool {
 	flags, method := le.Uint16(rec[6:]), le.Uint16(rec[8:])
 	if name != m.Name || method != m.zip.method || (flags^m.zip.flags)&flagDescriptor != 0 || flags&(flagEncrypted|flagPatch) != 0 {
 		return false
 	}
 	crc, data, size := le.Uint32(rec[14:]), uint64(le.Uint32(rec[18:])), uint64(le.Uint32(rec[22:]))
-	if flags&flagDescriptor != 0 && crc == 0 && (data == 0 && size == 0 || data == max32 && size == max32) {
-		return true
+	if !widen(extra, &size, &data) {
+		return false
 	}
-	return widen(extra, &size, &data) && crc == m.crc && int64(data) == m.zip.size && int64(size) == m.Size
+	known := func(got, want uint64) bool {
+		return got == want || flags&flagDescriptor != 0 && (got == 0 || got == max32)
+	}
+	return known(uint64(crc), uint64(m.crc)) && known(data, uint64(m.zip.size)) && known(size, uint64(m.Size))
 }
 
 // descriptorLen returns the length of the data descriptor that desc starts with, or 0 where none of the

@@ -1,0 +1,65 @@
+package symbol
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseKey(t *testing.T) {
+	for name, want := range map[string][]string{
+		"firefox.pdb/44e4ec8c2F41492B9369D6B9A059577C2/firefox.sym": {"firefox.pdb", "44E4EC8C2F41492B9369D6B9A059577C2", "firefox.sym"},
+		"lib stdc++ (1).so/0/a~!$&()*+,-.:;=?@_.sym":                {"lib stdc++ (1).so", "0", "a~!$&()*+,-.:;=?@_.sym"},
+		"a./F/a..b": {"a.", "F", "a..b"},
+		strings.Repeat("a", 200) + "/" + strings.Repeat("A", 110) + "/" + strings.Repeat("c", 200): {
+			strings.Repeat("a", 200), strings.Repeat("A", 110), strings.Repeat("c", 200)},
+	} {
+		k, err := ParseKey(name)
+		if err != nil {
+			t.Errorf("%q: %v", name, err)
+			continue
+		}
+		if diff := cmp.Diff(want, []string{k.DebugFile(), k.DebugID(), k.File()}); diff != "" {
+			t.Error(diff)
+		}
+		if again, err := ParseKey(k.String()); err != nil || again != k {
+			t.Errorf("%q is not its own key: %v", k, err)
+		}
+		if path, err := url.PathUnescape(k.URLPath()); err != nil || path != k.String() {
+			t.Errorf("%q as a URL path is %q", k, k.URLPath())
+		}
+	}
+}
+
+func TestBadKeys(t *testing.T) {
+	bad := []string{
+		"", "a", "a/A", "a/A/a/", "/a/A/a", "a//a", "/A/a", "a/A/", "a/A/b/c", "../A/a", "a/../a", "a/A/..", "a/A/.", ".a/A/a", "a/.A/a", "a/A/.a",
+		"a/G/a", "a/0x1/a", "a/A-B/a", "a/A\x00/a", "a/A/a\n", "a/A/\x7f", "a/A/ä", "a/A/\xff",
+		strings.Repeat("a", 201) + "/A/a", "a/" + strings.Repeat("A", 201) + "/a", "a/A/" + strings.Repeat("a", 201),
+		strings.Repeat("a", 200) + "/" + strings.Repeat("A", 111) + "/" + strings.Repeat("c", 200), strings.Repeat("a/", 1<<20),
+	}
+	for _, c := range "\\^`><{}[]#%\"'|" {
+		bad = append(bad, "a/A/a"+string(c))
+	}
+	for _, name := range bad {
+		k, err := ParseKey(name)
+		if !errors.Is(err, ErrInvalidKey) || k != (Key{}) {
+			t.Errorf("%.60q: key %q, %v", name, k, err)
+		}
+		if err != nil && len(err.Error()) > 400 {
+			t.Errorf("%.60q: an error of %d bytes", name, len(err.Error()))
+		}
+	}
+}
+
+func TestIsSym(t *testing.T) {
+	for name, want := range map[string]bool{"a.sym": true, "a.SYM": true, "a.sYm": true, "a.sym.gz": false, "sym": false, "a.pdb": false, "asym": false} {
+		k, err := NewKey("a", "A", name)
+		if err != nil || k.IsSym() != want {
+			t.Errorf("%s: %v, %v", name, k.IsSym(), err)
+		}
+	}
+}
