@@ -38,7 +38,7 @@ func TestVerifyGivesWhatItReads(t *testing.T) {
 			if err != nil || !bytes.Equal(got, data) {
 				t.Errorf("%s, %d bytes: read %d bytes, %v", name, size, len(got), err)
 			}
-			if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			if n, err := r.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 				t.Errorf("%s, %d bytes: read after the end: %d, %v", name, size, n, err)
 			}
 		}
@@ -70,7 +70,7 @@ func TestVerifyKeepsTheLastByteOfAWrongBody(t *testing.T) {
 			if len(got) > 0 && (len(got) >= size || int64(len(got)) >= body.Size) {
 				t.Errorf("%s, %d bytes: %d were given away", name, size, len(got))
 			}
-			if _, again := r.Read(make([]byte, 1)); again != err {
+			if _, again := r.Read(make([]byte, 1)); !errors.Is(again, err) {
 				t.Errorf("%s, %d bytes: then %v; want the same error", name, size, again)
 			}
 		}

@@ -134,14 +134,14 @@ func start(t testing.TB, url string, cmd *exec.Cmd) error {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			cmd.Wait()
+			_ = cmd.Wait() // it is killed in the end
 		}
 	}()
 	if err := <-started; err != nil {
 		return err
 	}
 	t.Cleanup(func() {
-		cmd.Process.Kill()
+		_ = cmd.Process.Kill() // it may have ended before
 		<-exited
 		if t.Failed() {
 			t.Logf("output of %s:\n%s", cmd.Path, output.String())

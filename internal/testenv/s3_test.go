@@ -77,6 +77,8 @@ func get(t *testing.T, url string) int {
 		return 0
 	}
 	defer resp.Body.Close()
-	io.Copy(io.Discard, resp.Body)
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return 0
+	}
 	return resp.StatusCode
 }

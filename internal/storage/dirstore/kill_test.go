@@ -3,6 +3,7 @@ package dirstore_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -18,12 +19,13 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// victimDir names the variable that makes this binary a writer to be killed.
-const victimDir = "DIRSTORE_TEST_VICTIM"
+// victimDir makes this binary a writer to be killed.
+var victimDir = flag.String("victim", "", "begin to store an object in this directory")
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(victimDir); dir != "" {
-		fmt.Fprintln(os.Stderr, victim(dir))
+	flag.Parse()
+	if *victimDir != "" {
+		fmt.Fprintln(os.Stderr, victim(*victimDir))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -55,7 +57,7 @@ type endless struct{ io.Reader }
 func (r *endless) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	if err == io.EOF {
-		fmt.Println("amid")
+		fmt.Fprintln(os.Stdout, "amid")
 		select {}
 	}
 	return n, err
@@ -70,8 +72,7 @@ func TestKilledWriter(t *testing.T) {
 	loc, former := storagetest.Location(t, "a.pdb/1/a.pdb"), storagetest.Random(1, 1000)
 	former.Put(t, s, loc)
 
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), victimDir+"="+dir)
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-victim", dir)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
@@ -92,7 +93,9 @@ func TestKilledWriter(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Wait() // its error is that it was killed
+	if err := cmd.Wait(); cmd.ProcessState.Exited() {
+		t.Errorf("the writer ended by itself: %v", err)
+	}
 	if names := staged(t, dir); len(names) != 1 {
 		t.Errorf("staged are %q; want the file of the dead writer", names)
 	}

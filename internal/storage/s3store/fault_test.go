@@ -199,7 +199,7 @@ func TestRefusedThenStored(t *testing.T) {
 			server := testenv.S3(t)
 			refuser := testenv.RefuseS3(t, server.Endpoint, 2, c.status, c.code)
 			s := open(t, server, refuser.Endpoint, quick)
-			loc, content := storagetest.Location(t, "a.pdb/1/a.pdb"), storagetest.Random(1, large)
+			loc, content := storagetest.Location(t, "a.pdb/1/a.pdb"), storagetest.Random(1, 3<<20)
 			if err := put(t.Context(), t, s, loc, content, nil); err != nil {
 				t.Fatalf("put: %v", err)
 			}
@@ -313,9 +313,8 @@ func TestWaitingInLineIsNoStall(t *testing.T) {
 	server := testenv.S3(t)
 	proxy := testenv.Toxiproxy(t, server.Addr)
 	proxy.Add("latency", "downstream", map[string]any{"latency": 200})
-	opts := quick
-	opts.Conns = 1
-	s := open(t, server, "http://"+proxy.Addr, opts)
+	// The tenth waits for 1.8 s.
+	s := open(t, server, "http://"+proxy.Addr, Options{Conns: 1, stall: 1500 * time.Millisecond})
 	var puts sync.WaitGroup
 	for i := range 10 {
 		loc := storagetest.Location(t, fmt.Sprintf("a.pdb/%X/a.pdb", i))
@@ -333,7 +332,7 @@ func TestNothingLeaks(t *testing.T) {
 	server := testenv.S3(t)
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 
-	s := open(t, server, server.Endpoint, quick)
+	s := open(t, server, server.Endpoint, Options{Conns: 8})
 	var puts sync.WaitGroup
 	for i := range 60 {
 		loc := storagetest.Location(t, fmt.Sprintf("a.pdb/%X/a.pdb", i))

@@ -60,8 +60,12 @@ func (s *Store) putParts(ctx context.Context, loc upload.Location, obj upload.Ob
 	buf := make([]byte, s.opts.partSize)
 	return s.multipart(ctx, loc, create, func(id *string, part int32) (*types.CompletedPart, error) {
 		n, err := io.ReadFull(r, buf)
-		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		atEnd := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		switch {
+		case errors.Is(err, storage.ErrBody), err != nil && !atEnd:
 			return nil, err
+		case n == 0:
+			return nil, nil
 		}
 		sum := checksum(crc32.ChecksumIEEE(buf[:n]))
 		out, err := s.client.UploadPart(ctx, &s3.UploadPartInput{
@@ -118,7 +122,7 @@ func (s *Store) copyParts(ctx context.Context, loc upload.Location, head *s3.Hea
 	return s.multipart(ctx, loc, create, func(id *string, part int32) (*types.CompletedPart, error) {
 		first := int64(part-1) * s.opts.slice
 		if first >= size {
-			return nil, io.EOF
+			return nil, nil
 		}
 		last := min(first+s.opts.slice, size) - 1
 		out, err := s.client.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
@@ -133,8 +137,8 @@ func (s *Store) copyParts(ctx context.Context, loc upload.Location, head *s3.Hea
 	})
 }
 
-// multipart stores an object in parts, counted from 1, which next sends one by one until it returns io.EOF.
-// After any other error of it the upload is aborted.
+// multipart stores an object in parts, counted from 1, which next sends one by one until it returns nil for
+// there being no more. After an error of it the upload is aborted.
 func (s *Store) multipart(ctx context.Context, loc upload.Location, create *s3.CreateMultipartUploadInput,
 	next func(id *string, part int32) (*types.CompletedPart, error)) (err error) {
 	create.Bucket, create.Key = &s.bucket, key(loc)
@@ -150,11 +154,11 @@ func (s *Store) multipart(ctx context.Context, loc upload.Location, create *s3.C
 	var parts []types.CompletedPart
 	for {
 		part, err := next(created.UploadId, int32(len(parts)+1))
-		if err == io.EOF {
-			break
-		}
 		if err != nil {
 			return err
+		}
+		if part == nil {
+			break
 		}
 		parts = append(parts, *part)
 	}

@@ -46,7 +46,7 @@ func (c *watchedClient) Do(req *http.Request) (*http.Response, error) {
 	resp, err := c.next.RoundTrip(req)
 	sending.end()
 	if err != nil {
-		if context.Cause(ctx) == errStalled {
+		if errors.Is(context.Cause(ctx), errStalled) {
 			err = errStalled
 		}
 		cancel(nil)
@@ -56,7 +56,7 @@ func (c *watchedClient) Do(req *http.Request) (*http.Response, error) {
 	resp.Body = &watchedBody{
 		ReadCloser: resp.Body, before: receiving.arm, after: receiving.disarm,
 		failed: func(err error) error {
-			if context.Cause(ctx) == errStalled {
+			if errors.Is(context.Cause(ctx), errStalled) {
 				return errStalled
 			}
 			return err

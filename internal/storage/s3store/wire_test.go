@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -58,6 +59,18 @@ func TestPartsAreAborted(t *testing.T) {
 
 	body, done := c.Body(t)
 	body.CRC32++
+	if err := s.Put(t.Context(), loc, c.Object, body); !errors.Is(err, storage.ErrBody) {
+		t.Errorf("put: %v; want ErrBody", err)
+	}
+	done()
+	checkNoParts(t, server)
+
+	// What a decompressor says of an input that ends early is not the end of the body.
+	body, done = c.Body(t)
+	body.Reader = struct {
+		io.Reader
+		io.Seeker
+	}{io.MultiReader(io.LimitReader(body.Reader, 7<<20), iotest.ErrReader(io.ErrUnexpectedEOF)), body.Reader}
 	if err := s.Put(t.Context(), loc, c.Object, body); !errors.Is(err, storage.ErrBody) {
 		t.Errorf("put: %v; want ErrBody", err)
 	}

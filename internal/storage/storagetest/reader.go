@@ -29,13 +29,15 @@ func (r *strictReader) use(how string) (done func()) {
 
 // Read implements io.Reader.
 func (r *strictReader) Read(p []byte) (int, error) {
-	defer r.use("read")()
+	done := r.use("read")
+	defer done()
 	return r.r.Read(p)
 }
 
 // Seek implements io.Seeker for offset 0.
 func (r *strictReader) Seek(offset int64, whence int) (int64, error) {
-	defer r.use("seek")()
+	done := r.use("seek")
+	defer done()
 	if offset != 0 {
 		r.t.Errorf("seek to %d, whence %d", offset, whence)
 		return 0, errors.New("only offset 0 is supported")

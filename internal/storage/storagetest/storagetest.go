@@ -25,7 +25,9 @@ const settleTimeout = 10 * time.Second
 // A Store is what the suite runs against.
 type Store interface {
 	upload.Storage
+	// Open returns the object at loc as it is stored, or ErrNotFound.
 	Open(ctx context.Context, loc upload.Location) (io.ReadCloser, upload.Object, error)
+	// Check returns an error wrapping ErrUnavailable where nothing can be stored.
 	Check(ctx context.Context) error
 }
 
@@ -88,7 +90,7 @@ func Random(seed uint64, size int) Content {
 	data := make([]byte, size)
 	var key [32]byte
 	key[0], key[1] = byte(seed), byte(seed>>8)
-	rand.NewChaCha8(key).Read(data)
+	_, _ = rand.NewChaCha8(key).Read(data) // it never fails
 	return Content{Data: data, Object: upload.Object{Size: int64(size), MD5: md5.Sum(data)}}
 }
 

@@ -26,8 +26,12 @@ func testRoundTrip(t *testing.T, b Backend) {
 	const text = "MODULE windows x86_64 44E4EC8C2F41492B9369D6B9A059577C2 firefox.pdb\nPUBLIC 1000 0 main\n"
 	var packed bytes.Buffer
 	zw := gzip.NewWriter(&packed)
-	io.WriteString(zw, text)
-	zw.Close()
+	if _, err := io.WriteString(zw, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := zw.Close(); err != nil {
+		t.Fatal(err)
+	}
 	sym := Content{
 		Data:   packed.Bytes(),
 		Object: upload.Object{Size: int64(len(text)), MD5: md5.Sum([]byte(text)), Gzip: true},
