@@ -77,8 +77,8 @@ func deflated(name, content string) *entry {
 func deflate(content string) string {
 	var b bytes.Buffer
 	w, _ := flate.NewWriter(&b, 6)
-	io.WriteString(w, content)
-	w.Close()
+	_, _ = io.WriteString(w, content)
+	_ = w.Close()
 	return b.String()
 }
 

@@ -54,15 +54,8 @@ func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
 var tarEnd = make([]byte, 2*blockSize)
 
-// hostileTars are tars that must be refused, and what the refusal must say. They seed the fuzzer too.
-func hostileTars() map[string]struct {
-	data []byte
-	want string
-} {
-	type hostile = struct {
-		data []byte
-		want string
-	}
+// hostileTars are tars with one thing wrong.
+func hostileTars() map[string]hostile {
 	const name = "a/A/a.sym"
 	sym := join(block(name, '0', octal(len(symText))), padded(symText))
 	kind := func(k byte) []byte { return join(sym, block("b/B/b.sym", k, octal(0)), tarEnd) }

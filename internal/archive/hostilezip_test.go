@@ -3,28 +3,35 @@ package archive
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
 )
 
-// hostileZips are zips that must be refused, and what the refusal must say. They seed the fuzzer too.
-func hostileZips() map[string]struct {
+// A hostile archive must be refused, and want is what the refusal must say. They seed the fuzzer too.
+type hostile struct {
 	data []byte
 	want string
-} {
-	type hostile = struct {
-		data []byte
-		want string
-	}
-	one := func(e *entry) []byte { return makeZip([]*entry{stored("b/B/b.sym", "b"), e}, nil) }
+}
+
+// hostileZips are zips with one thing wrong.
+func hostileZips() map[string]hostile {
+	all := hostileMembers()
+	maps.Copy(all, hostileDirectories())
+	return all
+}
+
+// between puts e behind a member that is well.
+func between(e *entry) []byte { return makeZip([]*entry{stored("b/B/b.sym", "b"), e}, nil) }
+
+func goodSym() *entry   { return deflated("a/A/a.sym", symText) }
+func goodPlain() *entry { return stored("a/A/a.sym", symText) }
+
+func hostileMembers() map[string]hostile {
+	one, sym, plain := between, goodSym, goodPlain
 	changed := func(e *entry, change func(e *entry)) []byte { change(e); return one(e) }
-	sym := func() *entry { return deflated("a/A/a.sym", symText) }
-	plain := func() *entry { return stored("a/A/a.sym", symText) }
-	end := func(change func(end []byte)) []byte {
-		return makeZip([]*entry{sym()}, func(dir, end []byte) ([]byte, []byte) { change(end); return dir, end })
-	}
 	central := func(e *entry, change func(rec []byte)) []byte { e.central = change; return one(e) }
 	local := func(e *entry, change func(rec []byte)) []byte {
 		e.local = func(rec []byte) []byte { change(rec); return rec }
@@ -72,7 +79,17 @@ func hostileZips() map[string]struct {
 			changed(sym(), func(e *entry) { e.flags, e.descriptor = flagDescriptor, []byte{} }), "data descriptor"},
 		"descriptor only in the central directory": {
 			central(sym(), func(r []byte) { r[8] |= flagDescriptor }), "contradicts"},
+	}
+}
 
+func hostileDirectories() map[string]hostile {
+	one, sym, plain := between, goodSym, goodPlain
+	changed := func(e *entry, change func(e *entry)) []byte { change(e); return one(e) }
+	end := func(change func(end []byte)) []byte {
+		return makeZip([]*entry{sym()}, func(dir, end []byte) ([]byte, []byte) { change(end); return dir, end })
+	}
+	central := func(e *entry, change func(rec []byte)) []byte { e.central = change; return one(e) }
+	return map[string]hostile{
 		"data outside": {central(sym(), func(r []byte) { le.PutUint32(r[20:], 1<<30) }), "is not where"},
 		"header outside": {
 			central(sym(), func(r []byte) { le.PutUint32(r[42:], 1<<30) }), "is not where"},
@@ -202,7 +219,7 @@ func TestZipEndRecordLimits(t *testing.T) {
 // A member that goes on and on costs no more than what it declared, nor a tar more than the limits.
 func TestBombIsBounded(t *testing.T) {
 	noise := make([]byte, 2<<20)
-	rand.NewChaCha8([32]byte{}).Read(noise)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
 	bomb := deflated("a/A/a.pdb", string(noise))
 	bomb.size = 1 << 10
 	if got := readBy(t, makeZip([]*entry{bomb}, nil), ErrInvalid); got > 4*bufSize {

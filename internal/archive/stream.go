@@ -155,7 +155,7 @@ func (d *digest) Write(p []byte) (int, error) {
 	d.md5.Write(p)
 	d.crc = crc32.Update(d.crc, crc32.IEEETable, p)
 	if d.scan != nil {
-		d.scan.Write(p)
+		_, _ = d.scan.Write(p)
 	}
 	return len(p), nil
 }

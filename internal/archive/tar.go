@@ -156,6 +156,9 @@ func (p *tarPass) fault(err error) error {
 	case errors.As(err, &fault):
 		return fault
 	}
+	if p.read != nil {
+		err = p.read // what archiver wrapped with the member's name as it is
+	}
 	where := "before its first member"
 	if p.last != "" {
 		where = "in or after the member " + quote(p.last)

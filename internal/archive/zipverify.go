@@ -71,19 +71,28 @@ func (a *Archive) verifyZip(ctx context.Context, acquire Acquire) error {
 func (m *Member) verifyZip(ctx context.Context) error {
 	src := newSource(ctx, m.archive.f, m.zip.data, m.zip.size)
 	d := newDigest(ctx, m)
-	var err error
+	read := m.copy
 	if m.zip.method == methodDeflated {
-		err = m.inflate(src, d)
-	} else {
-		_, err = io.CopyBuffer(d, src, make([]byte, bufSize))
+		read = m.inflate
 	}
-	if err := m.fault(ctx, src, err); err != nil {
+	if err := m.fault(ctx, src, read(src, d)); err != nil {
 		return err
 	}
 	return m.check(d)
 }
 
-// inflate writes the content of m to d.
+// copy writes the content of m, which is stored, to d.
+func (m *Member) copy(src *source, d *digest) error {
+	inf, err := m.archive.inflater(src)
+	if err != nil {
+		return err
+	}
+	defer m.archive.inflaters.Put(inf)
+	_, err = inf.in.WriteTo(d)
+	return err
+}
+
+// inflate writes the content of m, which is deflated, to d.
 func (m *Member) inflate(src *source, d *digest) error {
 	data := &summed{r: src, crc: crc32.ChecksumIEEE(gzipHeader[:])}
 	inf, err := m.archive.inflater(data)

@@ -11,7 +11,7 @@ func scan(text string, cut int) Header {
 	var s HeaderScanner
 	for len(text) > 0 {
 		n := min(cut, len(text))
-		s.Write([]byte(text[:n]))
+		_, _ = s.Write([]byte(text[:n]))
 		text = text[n:]
 	}
 	return s.Header()
