@@ -96,11 +96,11 @@ func TestTarReadsBack(t *testing.T) {
 
 func TestBytesAreAsWanted(t *testing.T) {
 	for _, spec := range []Spec{
-		{Bytes: 8 << 20},
-		{Bytes: 8 << 20, Store: true},
-		{Bytes: 8 << 20, Mix: OnlySym, Members: 5},
-		{Bytes: 8 << 20, Mix: PlainMix, Format: TarGzip},
-		{Bytes: 8 << 20, Format: Tar},
+		{Bytes: 2 << 20},
+		{Bytes: 2 << 20, Store: true},
+		{Bytes: 2 << 20, Mix: OnlySym, Members: 5},
+		{Bytes: 2 << 20, Mix: PlainMix, Format: TarGzip},
+		{Bytes: 2 << 20, Format: Tar},
 	} {
 		manifest, err := Write(io.Discard, spec)
 		if err != nil {
