@@ -12,11 +12,10 @@ import (
 	"time"
 )
 
-// A lab is what all rows of a run share. Nothing of it remains after close.
+// A lab is what all rows of a run share: the options, completed, the programs, a directory. Nothing of it remains after close.
 type lab struct {
 	options
 	dir       string // where everything is
-	archives  string // directory of samples
 	reference string // the program that inflates once
 	gateway   string // versitygw
 	progress  io.Writer
@@ -42,7 +41,7 @@ func newLab(ctx context.Context, o options, progress io.Writer) (_ *lab, err err
 			err = errors.Join(err, l.close())
 		}
 	}()
-	if l.archives = o.archives; l.archives == "" {
+	if l.archives == "" {
 		l.archives = filepath.Join(l.dir, "archives")
 	}
 	if err := os.MkdirAll(l.archives, 0o755); err != nil {
@@ -51,8 +50,8 @@ func newLab(ctx context.Context, o options, progress io.Writer) (_ *lab, err err
 	if l.reference, err = l.build(ctx, root, "scripts/inflate"); err != nil {
 		return nil, err
 	}
-	if l.options.server == "" {
-		if l.options.server, err = l.build(ctx, root, "cmd/tecken-upload"); err != nil {
+	if l.server == "" {
+		if l.server, err = l.build(ctx, root, "cmd/tecken-upload"); err != nil {
 			return nil, err
 		}
 	}

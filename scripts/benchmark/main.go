@@ -61,8 +61,8 @@ type options struct {
 	size     config.Size
 	pairs    int
 	uploads  int
-	server   string
-	archives string
+	server   string // program; "" until it is built
+	archives string // directory; "" until one is made
 	rows     []string
 }
 
@@ -107,21 +107,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 	var table []result
+	var failures []error // what is measured is worth printing all the same
 	for _, r := range rows {
 		if len(o.rows) > 0 && !slices.Contains(o.rows, r.name) {
 			continue
 		}
 		l.say("%s", r.name)
 		lines, err := r.measure(ctx, l)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
-		}
 		table = append(table, lines...)
+		if err != nil {
+			failures = append(failures, fmt.Errorf("%s: %w", r.name, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
 	}
 	if !slices.ContainsFunc(table, func(r result) bool { return strings.HasPrefix(r.measure, readbackName) }) {
 		table = append(table, l.comparedResult())
 	}
-	return printTable(stdout, table)
+	return errors.Join(printTable(stdout, table), errors.Join(failures...))
 }
 
 // printTable prints the results, and fails where one missed its target.

@@ -55,10 +55,10 @@ func (l *lab) open(ctx context.Context, spoolDir string) (s *site, err error) {
 	if err := s.startGateway(ctx, l.gateway); err != nil {
 		return nil, err
 	}
-	if err := s.makeToken(ctx, l.options.server); err != nil {
+	if err := s.makeToken(ctx, l.server); err != nil {
 		return nil, err
 	}
-	return s, s.startServer(ctx, l.options.server)
+	return s, s.startServer(ctx, l.server)
 }
 
 // close ends the site and deletes all of it.
@@ -101,6 +101,9 @@ func (s *site) startGateway(ctx context.Context, program string) (err error) {
 	})
 }
 
+// records is the database's file.
+func (s *site) records() string { return filepath.Join(s.dir, "records.db") }
+
 func (s *site) environ() []string {
 	query := url.Values{"region": {region}, "endpoint": {s.endpoint}, "path_style": {"true"}}
 	return []string{
@@ -108,7 +111,7 @@ func (s *site) environ() []string {
 		"AWS_SECRET_ACCESS_KEY=" + secret,
 		"AWS_EC2_METADATA_DISABLED=true",
 		"TECKEN_STORAGE_URL=s3://" + bucket + "?" + query.Encode(),
-		"TECKEN_DATABASE_URL=sqlite:" + filepath.Join(s.dir, "records.db"),
+		"TECKEN_DATABASE_URL=sqlite:" + s.records(),
 		"TECKEN_SPOOL_DIR=" + s.spool,
 		"TECKEN_LISTEN=127.0.0.1:0",
 		"TECKEN_METRICS_LISTEN=127.0.0.1:0",
