@@ -1,0 +1,441 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/storage/s3store"
+	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/telemetry/sentrytest"
+	"tecken-upload/internal/testarchive"
+	"tecken-upload/internal/testenv"
+	"tecken-upload/internal/upload"
+)
+
+// makeArchive makes an archive, and the manifest of what must be found in storage.
+func makeArchive(t *testing.T, spec testarchive.Spec) ([]byte, testarchive.Manifest) {
+	t.Helper()
+	var b bytes.Buffer
+	m, err := testarchive.Write(&b, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes(), m
+}
+
+func writing(content []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	}
+}
+
+// bucket opens the S3 server's bucket, past whatever proxy the server under test goes through.
+func bucket(t *testing.T, s3 testenv.S3Server) *s3store.Store {
+	t.Helper()
+	s3.Setenv(t)
+	place, err := storage.ParseURL(s3.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := s3store.Open(t.Context(), place, s3store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	return store
+}
+
+// checkStored reads every member of the manifest back and compares it.
+func checkStored(t *testing.T, store *s3store.Store, m testarchive.Manifest) {
+	t.Helper()
+	for _, member := range m.Members {
+		if member.Ignored {
+			continue
+		}
+		sum, size, err := readBack(t.Context(), store, member.Name)
+		if err != nil || sum != member.MD5 || size != member.Size {
+			t.Errorf("%s: %d bytes, MD5 %s, want %d and %s (%v)", member.Name, size, sum, member.Size, member.MD5, err)
+		}
+	}
+}
+
+func readBack(ctx context.Context, store *s3store.Store, name string) (sum string, size int64, err error) {
+	key, err := symbol.ParseKey(name)
+	if err != nil {
+		return "", 0, err
+	}
+	body, obj, err := store.Open(ctx, upload.Location{Key: key})
+	if err != nil {
+		return "", 0, err
+	}
+	defer body.Close()
+	var r io.Reader = body
+	if obj.Gzip {
+		if r, err = gzip.NewReader(body); err != nil {
+			return "", 0, err
+		}
+	}
+	digest := md5.New()
+	size, err = io.Copy(digest, r)
+	return hex.EncodeToString(digest.Sum(nil)), size, err
+}
+
+// The main job, with everything real: PostgreSQL, S3, every kind of archive.
+func TestEveryArchiveArrivesInS3(t *testing.T) {
+	s3 := testenv.S3(t)
+	database := testenv.Postgres(t)
+	settings := withS3(s3, s3.Endpoint, map[string]string{"TECKEN_DATABASE_URL": database})
+	d := startDaemon(t, settings)
+	d.waitDatabase()
+	d.token = d.makeToken(settings)
+	store := bucket(t, s3)
+	for i, spec := range []testarchive.Spec{
+		{Format: testarchive.Zip, Bytes: 8 << 20, Listing: true},
+		{Format: testarchive.Zip, Bytes: 4 << 20, Mix: testarchive.PlainMix, Members: 20},
+		{Format: testarchive.Zip, Bytes: 2 << 20, Store: true, Members: 20},
+		{Format: testarchive.Tar, Bytes: 2 << 20, Members: 20},
+		{Format: testarchive.TarGzip, Bytes: 2 << 20, Members: 20},
+		{Format: testarchive.TarZstd, Bytes: 1 << 20, Members: 20},
+	} {
+		t.Run(fmt.Sprintf("%s, stored %t", spec.Format, spec.Store), func(t *testing.T) {
+			spec.Seed = uint64(i + 1)
+			content, manifest := makeArchive(t, spec)
+			first := d.mustPost(writing(content))
+			if first.status != http.StatusCreated || len(first.upload.SkippedKeys) != 0 {
+				t.Fatalf("status %d: %s, skipped %q", first.status, first.err, first.upload.SkippedKeys)
+			}
+			checkStored(t, store, manifest)
+			again := d.mustPost(writing(content))
+			if again.status != http.StatusCreated || len(again.upload.UploadedKeys) != 0 ||
+				len(again.upload.SkippedKeys) != len(first.upload.UploadedKeys) {
+				t.Errorf("the second time: status %d, %d uploaded, %d skipped of %d", again.status,
+					len(again.upload.UploadedKeys), len(again.upload.SkippedKeys), len(first.upload.UploadedKeys))
+			}
+		})
+	}
+}
+
+// gated writes the first half of content, tells that it has, and waits for leave to write the rest.
+type gated struct {
+	content    []byte
+	half, rest chan struct{}
+}
+
+func newGated(content []byte) *gated {
+	return &gated{content: content, half: make(chan struct{}), rest: make(chan struct{})}
+}
+
+func (g *gated) write(w io.Writer) error {
+	_, err := w.Write(g.content[:len(g.content)/2])
+	close(g.half)
+	if err != nil {
+		return err
+	}
+	<-g.rest
+	_, err = w.Write(g.content[len(g.content)/2:])
+	return err
+}
+
+// posting posts in the background.
+func (d *daemon) posting(write func(io.Writer) error) chan reply {
+	answers := make(chan reply, 1)
+	go func() {
+		r, err := d.post(d.Context(), write)
+		if err != nil {
+			r.err = err.Error()
+		}
+		answers <- r
+	}()
+	return answers
+}
+
+func TestShutdownLetsUploadsFinish(t *testing.T) {
+	d := startDaemon(t, map[string]string{"TECKEN_SHUTDOWN_DELAY": "2s"})
+	content, _ := makeArchive(t, testarchive.Spec{Seed: 1})
+	g := newGated(content)
+	answer := d.posting(g.write)
+	<-g.half
+	d.signal(syscall.SIGTERM)
+	d.eventually("the balancer's heartbeat is red", func() bool {
+		status, _ := d.heartbeat("/__lbheartbeat__")
+		if status == 0 {
+			t.Fatal("the listener closed before the heartbeat was red")
+		}
+		return status == http.StatusServiceUnavailable
+	})
+	d.eventually("the listener is closed", func() bool { status, _ := d.heartbeat("/__lbheartbeat__"); return status == 0 })
+	close(g.rest)
+	if r := <-answer; r.status != http.StatusCreated {
+		t.Errorf("the upload in flight: status %d, %s", r.status, r.err)
+	}
+	if code := d.exit(); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+	if left := d.spoolEntries(); len(left) != 0 {
+		t.Errorf("left in the spool: %q", left)
+	}
+}
+
+func TestShutdownCancelsWhatDoesNotFinish(t *testing.T) {
+	d := startDaemon(t, map[string]string{"TECKEN_SHUTDOWN_TIMEOUT": "200ms"})
+	g := newGated(make([]byte, 1<<20))
+	answer := d.posting(g.write)
+	<-g.half
+	d.signal(syscall.SIGTERM)
+	line := d.waitLog("upload ended")
+	close(g.rest)
+	if r := <-answer; r.status != http.StatusServiceUnavailable || r.retryAfter == "" {
+		t.Errorf("status %d, Retry-After %q: %s", r.status, r.retryAfter, r.err)
+	}
+	if code := d.exit(); code != 0 || line["outcome"] != "interrupted" {
+		t.Errorf("exit status %d, outcome %v", code, line["outcome"])
+	}
+	if left := d.spoolEntries(); len(left) != 0 {
+		t.Errorf("left in the spool: %q", left)
+	}
+}
+
+func TestASecondSignalStopsAtOnce(t *testing.T) {
+	d := startDaemon(t, nil)
+	g := newGated(make([]byte, 1<<20))
+	answer := d.posting(g.write)
+	<-g.half
+	d.signal(syscall.SIGTERM)
+	d.waitLog("draining")
+	d.signal(syscall.SIGTERM)
+	if code := d.exit(); code != 1 {
+		t.Errorf("exit status %d, want 1", code)
+	}
+	close(g.rest)
+	if r := <-answer; r.status == http.StatusCreated {
+		t.Error("the upload was completed by a server that had stopped")
+	}
+}
+
+// Incident: the database is down when the server starts. It serves, says so, and needs no restart.
+func TestTheDatabaseComesUpLater(t *testing.T) {
+	cluster := testenv.NewPostgres(t)
+	database := cluster.Database(t)
+	if err := cluster.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	settings := map[string]string{"TECKEN_DATABASE_URL": database}
+	d := startDaemon(t, settings)
+	d.token = strings.Repeat("0", 64)
+	status, body := d.heartbeat("/__heartbeat__")
+	if status != http.StatusServiceUnavailable || body.Checks["database"] != "error" || body.Checks["spool"] != "ok" {
+		t.Errorf("heartbeat %d %v", status, body)
+	}
+	if status, _ := d.heartbeat("/__lbheartbeat__"); status != http.StatusOK {
+		t.Errorf("the balancer's heartbeat is %d", status)
+	}
+	content, _ := makeArchive(t, testarchive.Spec{Seed: 1})
+	if r := d.mustPost(writing(content)); r.status != http.StatusServiceUnavailable || r.retryAfter == "" {
+		t.Errorf("status %d, Retry-After %q: %s", r.status, r.retryAfter, r.err)
+	}
+	if err := cluster.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("the heartbeat is green", func() bool { status, _ := d.heartbeat("/__heartbeat__"); return status == http.StatusOK })
+	d.token = d.makeToken(settings)
+	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
+		t.Errorf("status %d: %s", r.status, r.err)
+	}
+}
+
+// Incident A1: the deadline passes while storage does not move. The request ends, not the process; its
+// workspace goes with it, Sentry learns what it was, and a retry skips what was pushed.
+func TestTheDeadlineEndsTheRequestOnly(t *testing.T) {
+	const deadline = 3 * time.Second
+	s3 := testenv.S3(t)
+	proxy := testenv.Toxiproxy(t, s3.Addr)
+	sentry := sentrytest.NewServer()
+	t.Cleanup(sentry.Close)
+	d := startDaemon(t, withS3(s3, "http://"+proxy.Addr, map[string]string{
+		"TECKEN_UPLOAD_TIMEOUT": deadline.String(), "SENTRY_DSN": sentry.DSN(), "TECKEN_STORAGE_SLOTS": "2",
+	}))
+	content, manifest := makeArchive(t, testarchive.Spec{Seed: 3, Bytes: 4 << 20, Members: 20})
+	// The bytes of a few members pass, then nothing moves any more, in neither direction.
+	remove := proxy.Add("limit_data", "upstream", map[string]any{"bytes": 40_000})
+	stall := proxy.Add("bandwidth", "upstream", map[string]any{"rate": 0})
+	sent := make(chan time.Time, 1)
+	r := d.mustPost(func(w io.Writer) error {
+		defer func() { sent <- time.Now() }()
+		return writing(content)(w)
+	})
+	took := time.Since(<-sent)
+	if r.status != http.StatusGatewayTimeout || !strings.Contains(r.err, "of 20 files") {
+		t.Errorf("status %d: %s", r.status, r.err)
+	}
+	if took < deadline || took > deadline+time.Second {
+		t.Errorf("answered after %v, with a deadline of %v and a second's slack", took, deadline)
+	}
+	if left := d.spoolEntries(); len(left) != 0 {
+		t.Errorf("left in the spool: %q", left)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	events, err := sentry.Wait(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(events[0].Raw)
+	if !strings.Contains(text, "timed_out") || !strings.Contains(text, `"members":20`) || strings.Contains(text, d.token) {
+		t.Errorf("the event: %s", text)
+	}
+	stall()
+	remove()
+	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
+		t.Errorf("the retry: status %d, %s", r.status, r.err)
+	}
+	checkStored(t, bucket(t, s3), manifest)
+}
+
+// Storage down: uploads are refused for now, the heartbeat names the culprit, and nobody restarts anything.
+func TestStorageGoesAndComesBack(t *testing.T) {
+	s3 := testenv.S3(t)
+	proxy := testenv.Toxiproxy(t, s3.Addr)
+	d := startDaemon(t, withS3(s3, "http://"+proxy.Addr, map[string]string{"TECKEN_UPLOAD_TIMEOUT": "30s"}))
+	heal := proxy.Add("reset_peer", "downstream", map[string]any{"timeout": 0})
+	d.eventually("the heartbeat names storage", func() bool {
+		status, body := d.heartbeat("/__heartbeat__")
+		return status == http.StatusServiceUnavailable && body.Checks["storage"] == "error" && body.Checks["database"] == "ok"
+	})
+	content, manifest := makeArchive(t, testarchive.Spec{Seed: 4, Members: 5})
+	if r := d.mustPost(writing(content)); r.status != http.StatusServiceUnavailable || r.retryAfter == "" {
+		t.Errorf("status %d, Retry-After %q: %s", r.status, r.retryAfter, r.err)
+	}
+	heal()
+	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
+		t.Errorf("status %d: %s", r.status, r.err)
+	}
+	checkStored(t, bucket(t, s3), manifest)
+}
+
+// After many uploads, a third of them cut off, nothing has stayed behind.
+func TestNothingStaysBehind(t *testing.T) {
+	const uploads, clients = 60, 6
+	d := startDaemon(t, nil)
+	content, _ := makeArchive(t, testarchive.Spec{Seed: 5, Bytes: 1 << 20, Members: 30})
+	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
+		t.Fatalf("status %d: %s", r.status, r.err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	idle := d.settle(0)
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			for i := range uploads / clients {
+				if (i+c)%3 != 0 {
+					if r, err := d.post(t.Context(), writing(content)); err != nil || r.status != http.StatusCreated {
+						t.Errorf("status %d: %s (%v)", r.status, r.err, err)
+					}
+					continue
+				}
+				cut := (i*clients + c) * len(content) / uploads
+				_, err := d.post(t.Context(), func(w io.Writer) error {
+					return errors.Join(writing(content[:cut])(w), errors.New("cut off"))
+				})
+				if err == nil {
+					t.Error("an upload that was cut off got an answer")
+				}
+			}
+		})
+	}
+	wg.Wait()
+	http.DefaultClient.CloseIdleConnections()
+	// Two descriptors and goroutines are slack for the scrape itself and the database's pool.
+	after := d.settle(idle + 2)
+	t.Logf("descriptors and goroutines, idle: %v, after: %v", idle, after)
+	if held := d.metric("tecken_spool_held_bytes"); held != 0 {
+		t.Errorf("%v bytes are held", held)
+	}
+	if left := d.spoolEntries(); len(left) != 0 {
+		t.Errorf("left in the spool: %q", left)
+	}
+}
+
+// settle waits until no more than limit descriptors and goroutines are in use, or with 0 until their
+// number rests, and returns it.
+func (d *daemon) settle(limit float64) (n float64) {
+	d.Helper()
+	last, same := -1.0, 0
+	d.eventually("the number of descriptors and goroutines rests", func() bool {
+		http.DefaultClient.CloseIdleConnections()
+		n = d.metric("process_open_fds") + d.metric("go_goroutines")
+		if n == last {
+			same++
+		} else {
+			last, same = n, 0
+		}
+		return same >= 20 && (limit == 0 || n <= limit)
+	})
+	return n
+}
+
+// A killed server's upload has no end in the records, its bytes are back at once, and the disk manager
+// removes what is left.
+func TestKilledInMidUpload(t *testing.T) {
+	d := startDaemon(t, nil)
+	g := newGated(make([]byte, 4<<20))
+	answer := d.posting(g.write)
+	<-g.half
+	d.eventually("the upload has a workspace", func() bool {
+		manifests, err := filepath.Glob(filepath.Join(d.dir, "data", "spool", "*", "manifest.json"))
+		return err == nil && len(manifests) == 1
+	})
+	d.signal(syscall.SIGKILL)
+	d.exit()
+	close(g.rest)
+	<-answer
+	orphan := d.spoolEntries()
+	if len(orphan) != 1 {
+		t.Fatalf("in the spool: %q", orphan)
+	}
+	entries, err := os.ReadDir(filepath.Join(d.dir, "data", "spool", orphan[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := slices.Collect(func(yield func(string) bool) {
+		for _, e := range entries {
+			if !yield(e.Name()) {
+				return
+			}
+		}
+	})
+	if !slices.Equal(names, []string{"manifest.json"}) {
+		t.Errorf("the orphan holds %q", names)
+	}
+	sweep := d.command("disk-manager", "sweep")
+	sweep.Env = append(sweep.Env, "TECKEN_ORPHAN_AGE=0s")
+	if out, err := sweep.CombinedOutput(); err != nil {
+		t.Fatalf("sweep: %v\n%s", err, out)
+	}
+	if left := d.spoolEntries(); len(left) != 0 {
+		t.Errorf("left in the spool: %q", left)
+	}
+}
+
+func (d *daemon) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(d.Context(), program(d, name), args...)
+	cmd.Dir, cmd.Env = d.dir, environ(nil)
+	return cmd
+}
