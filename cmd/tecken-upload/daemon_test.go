@@ -208,8 +208,8 @@ func (d *daemon) kill() {
 	over := d.over
 	d.mu.Unlock()
 	if !over {
-		_ = d.cmd.Process.Kill()
-		<-d.exited
+		err := errors.Join(d.cmd.Process.Kill(), <-d.exited)
+		d.Logf("killed: %v", err)
 	}
 	if d.Failed() {
 		d.mu.Lock()

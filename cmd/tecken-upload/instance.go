@@ -80,7 +80,7 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 	in.verify = sched.NewSlots(c.CPUSlots, time.Now)
 	in.publish = sched.NewSlots(c.StorageSlots, time.Now)
 	in.serve(ctx)
-	in.gauges()
+	in.gauges(context.WithoutCancel(ctx))
 	return in, nil
 }
 

@@ -74,7 +74,7 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	case <-failed.Done():
 		in.logger.Error("draining", "err", context.Cause(failed))
 	}
-	err = in.drain(httpServer, signals)
+	err = in.drain(context.WithoutCancel(ctx), httpServer, signals)
 	stopBackground()
 	_ = metricsServer.Close() // nothing is under way there that anybody waits for
 	if err != nil {
@@ -94,7 +94,7 @@ func (in *instance) migrate(ctx context.Context) error {
 
 // drain is the shutdown, from top to bottom: the heartbeat turns red, balancers get their time to see it,
 // the listener closes, uploads in flight finish, what is left is cancelled.
-func (in *instance) drain(s *http.Server, again <-chan os.Signal) error {
+func (in *instance) drain(ctx context.Context, s *http.Server, again <-chan os.Signal) error {
 	in.server.Drain()
 	select {
 	case <-time.After(in.config.ShutdownDelay):
@@ -107,7 +107,7 @@ func (in *instance) drain(s *http.Server, again <-chan os.Signal) error {
 		in.server.Stop()
 	})
 	defer stop.Stop()
-	ctx, cancel := context.WithTimeout(context.Background(), in.config.ShutdownTimeout+stopGrace)
+	ctx, cancel := context.WithTimeout(ctx, in.config.ShutdownTimeout+stopGrace)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- s.Shutdown(ctx) }()

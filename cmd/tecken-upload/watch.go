@@ -49,7 +49,7 @@ func (w *watcher) Fault(ctx context.Context, r *http.Request, err error, stack [
 }
 
 // gauges registers what is measured anew at each scrape.
-func (in *instance) gauges() {
+func (in *instance) gauges(ctx context.Context) {
 	for name, slots := range map[string]*sched.Slots{"verify": in.verify, "publish": in.publish} {
 		in.metrics.Gauge("tecken_"+name+"_slots", "Slots there are to "+name+" members.",
 			func() float64 { return float64(slots.Stats().Capacity) })
@@ -69,13 +69,13 @@ func (in *instance) gauges() {
 		"tecken_spool_workspaces":     {"Uploads that have a workspace.", func(u spool.Usage) int64 { return int64(u.Live) }},
 		"tecken_spool_waiting":        {"Requests that wait for room in the spool.", func(u spool.Usage) int64 { return int64(u.Waiting) }},
 	} {
-		in.metrics.Gauge(name, g.help, func() float64 { return in.measure(g.value) })
+		in.metrics.Gauge(name, g.help, func() float64 { return in.measure(ctx, g.value) })
 	}
 }
 
 // measure returns a figure of the spool, or -1 where the spool can't be measured.
-func (in *instance) measure(value func(spool.Usage) int64) float64 {
-	ctx, cancel := context.WithTimeout(context.Background(), gaugeTimeout)
+func (in *instance) measure(ctx context.Context, value func(spool.Usage) int64) float64 {
+	ctx, cancel := context.WithTimeout(ctx, gaugeTimeout)
 	defer cancel()
 	usage, err := in.spool.Usage(ctx)
 	if err != nil {

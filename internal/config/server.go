@@ -55,15 +55,6 @@ type Server struct {
 	// Credentials for S3 are found by the SDK's own chain.
 	StorageURL string `name:"tecken-storage-url" default:"file:data/symbols" help:"Symbols: file:<directory> or s3://bucket?region=…&endpoint=…&path_style=true"`
 
-	// StoragePublicURL is the base of download redirects. Without it they are presigned.
-	StoragePublicURL string `name:"tecken-storage-public-url" placeholder:"URL" help:"Base of download redirects. Without it they are presigned."`
-
-	// PresignExpiry is how long a presigned redirect is good for, at most 7 days (S3's own limit).
-	PresignExpiry time.Duration `name:"tecken-presign-expiry" default:"15m" help:"How long a presigned redirect is good for."`
-
-	// RedisURL is where several instances share their tenants' leases. Without it they are this process's own.
-	RedisURL string `name:"tecken-redis-url" placeholder:"URL" help:"Where instances share tenants' leases."`
-
 	// UploadTimeout is how long an upload may take from its last byte to its answer.
 	UploadTimeout time.Duration `name:"tecken-upload-timeout" default:"5m" help:"From the last byte received to the answer."`
 
@@ -72,10 +63,6 @@ type Server struct {
 
 	// ReceiveStallTimeout is how long a client may send nothing.
 	ReceiveStallTimeout time.Duration `name:"tecken-receive-stall-timeout" default:"30s" help:"How long a client may send nothing."`
-
-	// ReceiveMinRate is the slowest that a body may arrive, over 60 s. It is enforced only while another
-	// upload is refused for room; 0/s never is.
-	ReceiveMinRate Rate `name:"tecken-receive-min-rate" default:"32KiB/s" help:"Slowest a body may arrive while others are refused for room."`
 
 	// MaxUploadSize bounds an archive. The request's body may be 1 MiB more.
 	MaxUploadSize Size `name:"tecken-max-upload-size" default:"2GiB" help:"Largest archive."`
@@ -101,23 +88,11 @@ type Server struct {
 	// MaxReceiving bounds the bodies that arrive at once.
 	MaxReceiving int `name:"tecken-max-receiving" default:"64" help:"Bodies received at once."`
 
-	// TenantUploads bounds the uploads of one tenant at once, multiplied by its weight.
-	TenantUploads int `name:"tecken-tenant-uploads" default:"8" help:"Uploads of one tenant at once, times its weight."`
-
-	// TenantStale is how long a tenant's lease outlives its last renewal.
-	TenantStale time.Duration `name:"tecken-tenant-stale" default:"60s" help:"How long a tenant's lease outlives its last renewal."`
-
 	// AdmissionWait is how long a request waits for a place before it is refused; 0s means not at all.
 	AdmissionWait time.Duration `name:"tecken-admission-wait" default:"10s" help:"How long a request waits for a place."`
 
 	// StallAlarm is how long work may wait with no progress anywhere before that is an alarm.
 	StallAlarm time.Duration `name:"tecken-stall-alarm" default:"60s" help:"How long work may wait without progress."`
-
-	// DiskFullThreshold is how many disk-full errors inside DiskFullWindow turn the heartbeats red.
-	DiskFullThreshold int `name:"tecken-disk-full-threshold" default:"3" help:"Disk-full errors that turn the heartbeats red."`
-
-	// DiskFullWindow is how long a disk-full error counts.
-	DiskFullWindow time.Duration `name:"tecken-disk-full-window" default:"5m" help:"How long a disk-full error counts."`
 
 	// ShutdownDelay is how long the load balancer's heartbeat is red before the listener closes.
 	ShutdownDelay time.Duration `name:"tecken-shutdown-delay" default:"5s" help:"How long the heartbeat is red before closing."`
@@ -130,13 +105,4 @@ type Server struct {
 
 	// TryRetention is the same for try uploads.
 	TryRetention time.Duration `name:"tecken-try-retention" default:"720h" help:"How long storage keeps try symbols."`
-
-	// UploadByURLDomains are the exact hosts that uploads may be fetched from; empty: upload by URL is off.
-	UploadByURLDomains List `name:"tecken-upload-by-url-domains" placeholder:"HOST,..." help:"Hosts to fetch uploads from, comma separated. Default: none."`
-
-	// DownloadExtensions are the ends of names that are looked up; others are a 404 without a look.
-	DownloadExtensions List `name:"tecken-download-extensions" default:".sym,.pdb,.dll,.exe,.pd_,.dl_,.ex_,.dbg.gz,.tar.bz2" help:"Ends of names that are looked up."`
-
-	// LegacyKeys lets a lookup that misses look once more, with the id as it was sent.
-	LegacyKeys bool `name:"tecken-legacy-keys" default:"false" help:"On a miss, look once more with the id as sent."`
 }

@@ -13,10 +13,6 @@ import (
 	"time"
 )
 
-// maxPresignExpiry is the longest that Signature Version 4 allows.
-// https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
-const maxPresignExpiry = 7 * day
-
 // Validate reports every fault of the settings, each named by its variable.
 func (p *Process) Validate() error {
 	var f faults
@@ -52,20 +48,11 @@ func (s *Server) Validate() error {
 	s.validateStorage(&f)
 	s.validateTimes(&f)
 	s.validateLimits(&f)
-	f.check("TECKEN_UPLOAD_BY_URL_DOMAINS", hosts(s.UploadByURLDomains))
-	f.check("TECKEN_DOWNLOAD_EXTENSIONS", extensions(s.DownloadExtensions))
 	return f.join()
 }
 
 func (s *Server) validateStorage(f *faults) {
 	f.check("TECKEN_STORAGE_URL", oneScheme(s.StorageURL, "file:", "s3://"))
-	if s.StoragePublicURL != "" {
-		f.check("TECKEN_STORAGE_PUBLIC_URL", oneScheme(s.StoragePublicURL, "https://", "http://"))
-	}
-	if s.RedisURL != "" {
-		f.check("TECKEN_REDIS_URL", oneScheme(s.RedisURL, "redis://", "rediss://", "unix://"))
-	}
-	f.check("TECKEN_PRESIGN_EXPIRY", atLeast(s.PresignExpiry, time.Second), atMost(s.PresignExpiry, maxPresignExpiry))
 }
 
 func (s *Server) validateTimes(f *faults) {
@@ -73,9 +60,7 @@ func (s *Server) validateTimes(f *faults) {
 		"TECKEN_UPLOAD_TIMEOUT":        s.UploadTimeout,
 		"TECKEN_RECEIVE_TIMEOUT":       s.ReceiveTimeout,
 		"TECKEN_RECEIVE_STALL_TIMEOUT": s.ReceiveStallTimeout,
-		"TECKEN_TENANT_STALE":          s.TenantStale,
 		"TECKEN_STALL_ALARM":           s.StallAlarm,
-		"TECKEN_DISK_FULL_WINDOW":      s.DiskFullWindow,
 		"TECKEN_RETENTION":             s.Retention,
 		"TECKEN_TRY_RETENTION":         s.TryRetention,
 	} {
@@ -88,19 +73,16 @@ func (s *Server) validateTimes(f *faults) {
 
 func (s *Server) validateLimits(f *faults) {
 	for name, n := range map[string]int{
-		"TECKEN_MAX_MEMBERS":         s.MaxMembers,
-		"TECKEN_CPU_SLOTS":           s.CPUSlots,
-		"TECKEN_STORAGE_SLOTS":       s.StorageSlots,
-		"TECKEN_MAX_RECEIVING":       s.MaxReceiving,
-		"TECKEN_TENANT_UPLOADS":      s.TenantUploads,
-		"TECKEN_DISK_FULL_THRESHOLD": s.DiskFullThreshold,
+		"TECKEN_MAX_MEMBERS":   s.MaxMembers,
+		"TECKEN_CPU_SLOTS":     s.CPUSlots,
+		"TECKEN_STORAGE_SLOTS": s.StorageSlots,
+		"TECKEN_MAX_RECEIVING": s.MaxReceiving,
 	} {
 		f.check(name, atLeast(n, 1))
 	}
 	f.check("TECKEN_MAX_UPLOAD_SIZE", moreThan(s.MaxUploadSize, 0))
 	f.check("TECKEN_MAX_MEMBER_SIZE", moreThan(s.MaxMemberSize, 0))
 	f.check("TECKEN_MAX_EXTRACTED_SIZE", moreThan(s.MaxExtractedSize, 0))
-	f.check("TECKEN_RECEIVE_MIN_RATE", atLeast(s.ReceiveMinRate, 0))
 }
 
 // faults collects what is wrong.
@@ -131,13 +113,6 @@ func atLeast[T cmp.Ordered](value, least T) error {
 func moreThan[T cmp.Ordered](value, bound T) error {
 	if value <= bound {
 		return fmt.Errorf("is %v, must be more than %v", value, bound)
-	}
-	return nil
-}
-
-func atMost[T cmp.Ordered](value, most T) error {
-	if value > most {
-		return fmt.Errorf("is %v, must be %v or less", value, most)
 	}
 	return nil
 }
@@ -204,24 +179,6 @@ func sentryDSN(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User.Username() == "" || len(u.Path) < 2 {
 		return errors.New("must be https://<key>@<host>/<project>")
-	}
-	return nil
-}
-
-func hosts(list List) error {
-	for _, host := range list {
-		if strings.ContainsAny(host, "/:*@ ") {
-			return fmt.Errorf("%q is not a host name", host)
-		}
-	}
-	return nil
-}
-
-func extensions(list List) error {
-	for _, extension := range list {
-		if !strings.HasPrefix(extension, ".") || len(extension) < 2 || strings.Contains(extension, "/") {
-			return fmt.Errorf("%q does not begin with a dot", extension)
-		}
 	}
 	return nil
 }

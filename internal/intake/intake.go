@@ -129,11 +129,11 @@ func (r *reader) take(part *multipart.Part) error {
 			return err
 		}
 	case part.FileName() == "" && part.FormName() == "try":
-		if n, err := io.CopyN(io.Discard, content, 1); n > 0 {
-			r.form.Try = true
-		} else if err != io.EOF {
+		n, err := io.CopyN(io.Discard, content, 1)
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
+		r.form.Try = r.form.Try || n > 0
 	}
 	_, err := io.Copy(io.Discard, content)
 	return err

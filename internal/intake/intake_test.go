@@ -126,11 +126,11 @@ func TestErrorsOfTheBodyAndTheFileComeAsTheyAre(t *testing.T) {
 		_, err := io.Copy(io.Discard, r)
 		return fmt.Errorf("receive: %w", err)
 	}
-	if _, err := Read(body, contentType, drain); err != broken {
+	if _, err := Read(body, contentType, drain); !errors.Is(err, broken) {
 		t.Errorf("the body's error came as %v", err)
 	}
 	full := errors.New("disk full")
-	if _, err := Read(strings.NewReader(form(t, "a@a=x")), contentType, func(io.Reader) error { return full }); err != full {
+	if _, err := Read(strings.NewReader(form(t, "a@a=x")), contentType, func(io.Reader) error { return full }); !errors.Is(err, full) {
 		t.Errorf("the file's error came as %v", err)
 	}
 }

@@ -36,7 +36,8 @@ func (r *run) describe(m *spool.Manifest, p Phase) {
 // publish brings every verified member to storage. Members of an archive that can only be read from its
 // front to its end go one after the other, those of another at once.
 func (r *run) publish(ctx context.Context, a *archive.Archive) error {
-	defer r.phase(PhasePublish)()
+	leave := r.phase(PhasePublish)
+	defer leave()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.PublishParallel)
 	i := -1

@@ -51,8 +51,8 @@ func NewService(c Config) *Service { return &Service{Config: c} }
 
 // A Source delivers the archive of one upload.
 type Source interface {
-	// Deliver streams the archive into ws, which it must do at most once, with at most max bytes.
-	Deliver(ctx context.Context, ws *spool.Workspace, max int64) (Delivery, error)
+	// Deliver streams the archive into ws, which it must do at most once, with at most limit bytes.
+	Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (Delivery, error)
 }
 
 // A Delivery is an archive that has arrived.
@@ -175,7 +175,8 @@ func (r *run) begin(ctx context.Context) error {
 }
 
 func (r *run) receive(ctx context.Context) (Delivery, error) {
-	defer r.phase(PhaseReceive)()
+	leave := r.phase(PhaseReceive)
+	defer leave()
 	d, err := r.req.Source.Deliver(ctx, r.req.Workspace, r.MaxSize)
 	if errors.Is(err, spool.ErrTooLarge) {
 		return d, &SizeError{Limit: r.MaxSize}
@@ -197,7 +198,8 @@ func (r *run) process(ctx context.Context, d Delivery) error {
 }
 
 func (r *run) verify(ctx context.Context, d Delivery) (*archive.Archive, error) {
-	defer r.phase(PhaseVerify)()
+	leave := r.phase(PhaseVerify)
+	defer leave()
 	a, err := archive.Open(ctx, d.File, d.Size, r.Limits)
 	if err != nil {
 		return nil, err
@@ -249,7 +251,8 @@ func (r *run) end(ctx context.Context, err error) error {
 		r.report.Stack = p.stack
 	}
 	if err == nil {
-		defer r.phase(PhaseRecord)()
+		leave := r.phase(PhaseRecord)
+		defer leave()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()

@@ -13,7 +13,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -444,85 +443,4 @@ func TestWithoutRecordsNothingIsAccepted(t *testing.T) {
 	if r := h.post(t.Context(), regular, source{content: zipOf(t, files, zip.Deflate)}); !errors.Is(r.Err, upload.ErrUnavailable) || r.Upload.Outcome != upload.Failed {
 		t.Errorf("outcome %q though its end was not committed: %v", r.Upload.Outcome, r.Err)
 	}
-}
-
-// storage is a directory with faults.
-type storage struct {
-	*dirstore.Store
-	mu         sync.Mutex
-	puts       int
-	refreshed  int
-	writeFirst bool                                   // a faulty Put stores the object and loses the answer
-	fault      func(ctx context.Context, n int) error // of the n-th Put, from 1
-}
-
-func (s *storage) Put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
-	s.mu.Lock()
-	s.puts++
-	n := s.puts
-	s.mu.Unlock()
-	if s.fault != nil {
-		if s.writeFirst {
-			if err := s.Store.Put(ctx, loc, obj, body); err != nil {
-				return err
-			}
-		}
-		if err := s.fault(ctx, n); err != nil {
-			return err
-		}
-	}
-	return s.Store.Put(ctx, loc, obj, body)
-}
-
-func (s *storage) Refresh(ctx context.Context, loc upload.Location, obj upload.Object) error {
-	s.refreshed++
-	return s.Store.Refresh(ctx, loc, obj)
-}
-
-// records keeps records in memory, and fails the test when it is not used as it must be.
-type records struct {
-	t             *testing.T
-	mu            sync.Mutex
-	last          int64
-	ended         map[int64]upload.Upload
-	failing       bool
-	begin, finish func() error
-}
-
-func (r *records) Begin(ctx context.Context, u *upload.Upload) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, bounded := ctx.Deadline(); !bounded {
-		r.t.Error("Begin without a deadline")
-	}
-	if u.ID != 0 || u.CreatedAt.IsZero() || u.Outcome != "" {
-		r.t.Errorf("Begin of %+v", u)
-	}
-	if r.begin != nil {
-		return r.begin()
-	}
-	r.last++
-	u.ID = r.last
-	return nil
-}
-
-func (r *records) Finish(ctx context.Context, u *upload.Upload) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, bounded := ctx.Deadline(); !bounded || ctx.Err() != nil {
-		r.t.Errorf("Finish with a context that is unbounded, or has ended: %v", ctx.Err())
-	}
-	if _, again := r.ended[u.ID]; again || u.ID == 0 || u.ID > r.last {
-		r.t.Errorf("Finish of %d, which was not begun or has ended", u.ID)
-	}
-	if u.Outcome == "" || u.EndedAt.IsZero() || (u.Outcome == upload.Completed) != (u.Error == "") {
-		r.t.Errorf("Finish of %+v", u)
-	}
-	if r.finish != nil {
-		return r.finish()
-	}
-	kept := *u
-	kept.Files = slices.Clone(u.Files)
-	r.ended[u.ID] = kept
-	return nil
 }
