@@ -29,6 +29,9 @@ func newLab(ctx context.Context, o options, progress io.Writer) (_ *lab, err err
 	if err != nil {
 		return nil, err
 	}
+	if root == "" {
+		return nil, errors.New("run it inside the repository")
+	}
 	l := &lab{options: o, progress: progress, begin: time.Now(), gateway: filepath.Join(root, ".tools", "versitygw")}
 	if _, err := os.Stat(l.gateway); err != nil {
 		return nil, fmt.Errorf("%w: scripts/test builds it", err)

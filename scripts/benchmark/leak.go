@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -190,12 +191,30 @@ func (l *lab) comeToRest(ctx context.Context, s *site, v *volume, before figures
 	}
 	then, took := now, time.Since(begin)
 	l.say("idle after %.1f s: %v", took.Seconds(), now)
+	if err := l.sayOutcomes(ctx, s); err != nil {
+		return nil, err
+	}
 	err := wait(poolTimeout, "close the pool", func() bool { return now.storage == 0 && now.within(before) })
 	if err != nil {
 		return nil, err
 	}
 	l.say("without connections to storage: %v", now)
 	return compareFigures(before, then, now, took, uploads), nil
+}
+
+// sayOutcomes tells how the uploads ended by the server's account: some that were cut off had no record yet,
+// and some were through already.
+func (l *lab) sayOutcomes(ctx context.Context, s *site) error {
+	text, err := get(ctx, "http://"+s.metrics+"/metrics")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(text) {
+		if counted, ok := strings.CutPrefix(line, "tecken_uploads_total"); ok {
+			l.say("%s", strings.TrimSpace(counted))
+		}
+	}
+	return nil
 }
 
 // compareFigures makes lines of what was in use before, then, soon after the last upload, and later, without

@@ -88,6 +88,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 			return o, fmt.Errorf("there is no row %q, only %s", name, strings.Join(known, ", "))
 		}
 	}
+	if o.size < config.MiB || o.pairs < 1 || o.uploads < 1 {
+		return o, errors.New("at least 1MiB, one pair and one upload")
+	}
 	o.rows = flags.Args()
 	return o, nil
 }
