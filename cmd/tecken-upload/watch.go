@@ -9,6 +9,7 @@ import (
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/telemetry"
+	"tecken-upload/internal/telemetry/uploadwatch"
 )
 
 // gaugeTimeout bounds measuring the spool for one scrape of the metrics.
@@ -16,7 +17,7 @@ const gaugeTimeout = 2 * time.Second
 
 // watcher tells the log, the metrics and Sentry what goes through the server.
 type watcher struct {
-	*telemetry.Uploads
+	*uploadwatch.Uploads
 	logger   *slog.Logger
 	metrics  *telemetry.Metrics
 	reporter *telemetry.Reporter
@@ -24,7 +25,7 @@ type watcher struct {
 
 func (in *instance) watcher() *watcher {
 	return &watcher{
-		Uploads:  telemetry.NewUploads(in.logger, in.reporter, in.metrics),
+		Uploads:  uploadwatch.NewUploads(in.logger, in.reporter, in.metrics),
 		logger:   in.logger,
 		metrics:  in.metrics,
 		reporter: in.reporter,

@@ -8,21 +8,12 @@
 //
 // Log lines are JSON objects with the keys time, level, msg and instance, then the facts.
 //
-// An upload leaves exactly one line, msg "upload ended", with the keys
-//
-//	upload tenant label user filename try format    who sent what
-//	declared bytes                                  the request's Content-Length (-1: none); the archive, as received
-//	members member_bytes stored_bytes               how many; inflated; as stored now
-//	uploaded skipped ignored pending                members by what became of them
-//	extensions                                      for each class of [Extension]: files, bytes
-//	phases elapsed                                  seconds in each phase; from first byte to end
-//	outcome status phase err                        how it ended, where, and why
-//
 // Labels of metrics come from fixed sets: never a file name, a key, a tenant or a text that a client chose.
 //
 // Reporting to Sentry never blocks: an event is put into a queue of 100, in memory; one goroutine sends
 // it. What finds the queue full is dropped, and Sentry is told of how many. Nothing is promised about events
 // that were not sent when the process ends, save by [Reporter.Close].
 //
-// The package links neither the web framework nor S3 nor SQL: the disk manager uses it too.
+// The package links neither the web framework nor S3 nor SQL nor anything that reads archives: the disk manager uses
+// it too.
 package telemetry

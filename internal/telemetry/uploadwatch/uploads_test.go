@@ -1,9 +1,12 @@
-package telemetry_test
+package uploadwatch_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -11,12 +14,54 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/telemetry"
+	"tecken-upload/internal/telemetry/metricstest"
 	"tecken-upload/internal/telemetry/sentrytest"
+	"tecken-upload/internal/telemetry/uploadwatch"
 	"tecken-upload/internal/upload"
 )
 
-var _ upload.Observer = (*telemetry.Uploads)(nil)
+// flushTimeout is longer than any test's events take.
+const flushTimeout = 20 * time.Second
+
+var _ upload.Observer = (*uploadwatch.Uploads)(nil)
+
+// newLog returns a logger and what reads its lines so far.
+func newLog(t *testing.T) (*slog.Logger, func() []map[string]any) {
+	t.Helper()
+	var out bytes.Buffer
+	log, err := telemetry.NewLogger(&out, "info", "i-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log, func() []map[string]any {
+		var lines []map[string]any
+		for line := range strings.Lines(out.String()) {
+			var fields map[string]any
+			if err := json.Unmarshal([]byte(line), &fields); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			lines = append(lines, fields)
+		}
+		return lines
+	}
+}
+
+// newReporter returns a Reporter and the endpoint that it reports to.
+func newReporter(t *testing.T) (*telemetry.Reporter, *sentrytest.Server) {
+	t.Helper()
+	server := sentrytest.NewServer()
+	t.Cleanup(server.Close)
+	reporter, err := telemetry.NewReporter(telemetry.ReporterOptions{DSN: server.DSN(), Instance: "i-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { reporter.Close(0) })
+	return reporter, server
+}
+
+func explode() { panic("boom") }
 
 // report returns what is told of an upload that came to an end in its publish phase.
 func report(outcome upload.Outcome, status int, err error) *upload.Report {
@@ -48,9 +93,9 @@ func report(outcome upload.Outcome, status int, err error) *upload.Report {
 func ended(t *testing.T, r *upload.Report) (line map[string]any, events []sentrytest.Event, metrics []string) {
 	t.Helper()
 	reporter, server := newReporter(t)
-	log, lines := newLog(t, "info")
+	log, lines := newLog(t)
 	m := telemetry.NewMetrics()
-	telemetry.NewUploads(log, reporter, m).Ended(t.Context(), r)
+	uploadwatch.NewUploads(log, reporter, m).Ended(t.Context(), r)
 	if !reporter.Close(flushTimeout) {
 		t.Error("not everything was sent")
 	}
@@ -62,7 +107,7 @@ func ended(t *testing.T, r *upload.Report) (line map[string]any, events []sentry
 	if len(got) != 1 || got[0]["msg"] != "upload ended" {
 		t.Fatalf("not one line for one upload: %v", got)
 	}
-	return got[0], events, scrape(t, m)
+	return got[0], events, metricstest.Scrape(t, m.Handler())
 }
 
 // explained is what every report of this test is to say.
@@ -181,9 +226,36 @@ func TestUploadsCount(t *testing.T) {
 		`tecken_file_bytes_total{extension=".dbg.gz",state="pending"}`:    "300",
 		`tecken_files_total{extension="other",state="ignored"}`:           "1",
 	} {
-		if got := sample(lines, series); got != want {
+		if got := metricstest.Sample(lines, series); got != want {
 			t.Errorf("%s is %q, not %s", series, got, want)
 		}
+	}
+}
+
+// TestMetricsAreBounded feeds the metrics with whatever a client could choose.
+func TestMetricsAreBounded(t *testing.T) {
+	m := telemetry.NewMetrics()
+	u := uploadwatch.NewUploads(slog.New(slog.DiscardHandler), &telemetry.Reporter{}, m)
+	if got := metricstest.Sample(metricstest.Scrape(t, m.Handler()), `tecken_uploads_total{outcome="failed"}`); got != "0" {
+		t.Error("an outcome that has not happened is missing: no rate can rise from it")
+	}
+	for i := range 500 {
+		u.Ended(t.Context(), &upload.Report{
+			Upload: upload.Upload{
+				Outcome: upload.Outcome(fmt.Sprint("outcome", i)), Filename: fmt.Sprint("f", i), TokenID: int64(i), Size: -1,
+				Files: []upload.File{
+					{Name: fmt.Sprintf("a/b/c.ext%d", i), State: upload.FileState(fmt.Sprint("state", i)), Size: -1, StoredSize: -1},
+					{Name: fmt.Sprintf("a/b/%d.SYM", i), Key: symbol.Key{}, State: upload.FileUploaded, Size: 1},
+				},
+			},
+			Phases: map[upload.Phase]time.Duration{upload.Phase(fmt.Sprint("phase", i)): time.Second},
+			Phase:  upload.Phase(fmt.Sprint("phase", i)),
+			Status: 200,
+		})
+	}
+	labels := map[string]int{"outcome": 7, "phase": 5, "state": 5, "extension": 10, "le": 20}
+	if n := metricstest.Check(t, metricstest.Scrape(t, m.Handler()), labels); n < 20 {
+		t.Errorf("only %d series", n)
 	}
 }
 
@@ -193,7 +265,7 @@ func TestExtension(t *testing.T) {
 		"x.dl_": ".dl_", "x.ex_": ".ex_", "x.dbg.gz": ".dbg.gz", "x.gz": "other", "x.tar.bz2": ".tar.bz2",
 		"": "other", "sym": "other", "a.sym/1/a": "other", "\x00": "other", "a.sym\n": "other",
 	} {
-		if got := telemetry.Extension(name); got != want {
+		if got := uploadwatch.Extension(name); got != want {
 			t.Errorf("%q is %s, not %s", name, got, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package telemetry
+package uploadwatch
 
 import (
 	"context"
@@ -8,12 +8,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tecken-upload/internal/telemetry"
 	"tecken-upload/internal/upload"
 )
 
 const (
 	mib = 1 << 20
 	gib = 1 << 30
+
+	// other is the label of what is in no fixed set.
+	other = "other"
 )
 
 // Uploads tells of uploads that ended; it implements [upload.Observer]. Of each it writes one log line, at
@@ -22,7 +26,7 @@ const (
 // or were cut off: never one that was rejected or that its client gave up.
 type Uploads struct {
 	log      *slog.Logger
-	reporter *Reporter
+	reporter *telemetry.Reporter
 
 	uploads   *prometheus.CounterVec
 	bytes     prometheus.Counter
@@ -33,8 +37,8 @@ type Uploads struct {
 	stored    prometheus.Counter
 }
 
-// NewUploads makes an Uploads and registers its metrics, which can be done once for each Metrics.
-func NewUploads(log *slog.Logger, reporter *Reporter, metrics *Metrics) *Uploads {
+// NewUploads makes an Uploads and registers its metrics, which can be done once for each [telemetry.Metrics].
+func NewUploads(log *slog.Logger, reporter *telemetry.Reporter, metrics *telemetry.Metrics) *Uploads {
 	u := &Uploads{
 		log:      log,
 		reporter: reporter,
@@ -62,7 +66,7 @@ func NewUploads(log *slog.Logger, reporter *Reporter, metrics *Metrics) *Uploads
 			Name: "tecken_stored_bytes_total", Help: "Bytes put into storage.",
 		}),
 	}
-	metrics.registry.MustRegister(u.uploads, u.bytes, u.sizes, u.durations, u.files, u.fileBytes, u.stored)
+	metrics.Register(u.uploads, u.bytes, u.sizes, u.durations, u.files, u.fileBytes, u.stored)
 	// A rate is only seen to rise from a zero that was there.
 	for _, o := range outcomes() {
 		u.uploads.WithLabelValues(string(o))

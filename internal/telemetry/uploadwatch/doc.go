@@ -1,0 +1,12 @@
+// Package uploadwatch tells of uploads: to a log, to Prometheus and to Sentry, by means of package telemetry.
+//
+// An upload leaves exactly one line, msg "upload ended", with the keys
+//
+//	upload tenant label user filename try format    who sent what
+//	declared bytes                                  the request's Content-Length (-1: none); the archive, as received
+//	members member_bytes stored_bytes               how many; inflated; as stored now
+//	uploaded skipped ignored pending                members by what became of them
+//	extensions                                      for each class of [Extension]: files, bytes
+//	phases elapsed                                  seconds in each phase; from first byte to end
+//	outcome status phase err                        how it ended, where, and why
+package uploadwatch
