@@ -138,7 +138,7 @@ func TestMixIsThatOfRealUploads(t *testing.T) {
 
 func TestNamesAreKeys(t *testing.T) {
 	for _, mix := range []Mix{RealMix, PlainMix, OnlySym} {
-		manifest, err := Write(io.Discard, Spec{Mix: mix, Listing: true})
+		manifest, err := Write(io.Discard, Spec{Mix: mix, Listing: true, Store: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,13 +29,14 @@ func TestSymDeflatesLikeRealFiles(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := Sym(w, uint64(size), size, debugFile, testID); err != nil {
+				sample := &sampler{w: w, all: size <= 10<<20}
+				if err := Sym(sample, uint64(size), size, debugFile, testID); err != nil {
 					t.Fatal(err)
 				}
 				if err := w.Close(); err != nil {
 					t.Fatal(err)
 				}
-				if ratio := float64(size) / float64(deflated.n); ratio < 4.3 || ratio > 4.7 {
+				if ratio := float64(sample.passed) / float64(deflated.n); ratio < 4.3 || ratio > 4.7 {
 					t.Errorf("deflates %.2f : 1", ratio)
 				}
 			})
@@ -109,6 +110,22 @@ func BenchmarkSym(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// sampler passes on one stretch of 256 KiB in eight, or all.
+type sampler struct {
+	w               io.Writer
+	all             bool
+	written, passed int64
+}
+
+func (s *sampler) Write(p []byte) (int, error) {
+	s.written += int64(len(p))
+	if !s.all && s.written>>18&7 != 0 {
+		return len(p), nil
+	}
+	s.passed += int64(len(p))
+	return s.w.Write(p)
 }
 
 // failing fails every write.
