@@ -53,6 +53,39 @@ func (s *Spool) Orphans(ctx context.Context) iter.Seq2[Orphan, error] {
 	}
 }
 
+// Live counts the workspaces that have an owner, whichever process that is, and says how long ago the oldest of them was
+// made. One that can't be looked at is not counted.
+func (s *Spool) Live(ctx context.Context) (n int, oldest time.Duration, err error) {
+	dir, err := s.root.Open(".")
+	if err != nil {
+		return 0, 0, fmt.Errorf("list spool: %w", err)
+	}
+	defer dir.Close()
+	now := s.now()
+	err = eachName(ctx, dir, func(name string) bool {
+		if isWorkspace(name) && s.owned(name) {
+			n++
+			made, _ := time.Parse(idTime, name[:len(idTime)])
+			oldest = max(oldest, now.Sub(made))
+		}
+		return true
+	})
+	if err != nil {
+		return n, oldest, fmt.Errorf("list spool: %w", err)
+	}
+	return n, oldest, nil
+}
+
+// owned reports whether the workspace name has an owner.
+func (s *Spool) owned(name string) bool {
+	dir, err := s.openDir(s.fdnum(), name)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	return errors.Is(lock(dir, unix.LOCK_SH), ErrInUse)
+}
+
 // errKept says that an entry is no orphan.
 var errKept = errors.New("kept")
 

@@ -74,6 +74,30 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
+func TestLive(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	now := time.Now()
+	s := open(t, dir, spool.Options{Now: func() time.Time { return now }})
+	for _, name := range []string{deadID, "stray", ".new-" + deadID} {
+		write(t, filepath.Join(dir, name, "file"), nil, time.Hour)
+	}
+	live := func(want int, least, most time.Duration) {
+		t.Helper()
+		if n, oldest, err := s.Live(t.Context()); n != want || oldest < least || oldest > most || err != nil {
+			t.Errorf("%d live, the oldest made %s ago, %v", n, oldest, err)
+		}
+	}
+	live(0, 0, 0)
+	first := create(t, s, 0)
+	now = now.Add(time.Hour)
+	second := create(t, s, 0)
+	live(2, time.Hour, time.Hour+time.Second)
+	closeAll(t, first)
+	live(1, 0, time.Second)
+	closeAll(t, second)
+	live(0, 0, 0)
+}
+
 func TestReadOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	open(t, dir, spool.Options{})

@@ -18,6 +18,8 @@ const (
 	newPrefix = ".new-"
 	// createTries bounds how often Create makes a directory anew because a janitor had it first.
 	createTries = 100
+	// idTime is how an id tells when it was made.
+	idTime = "20060102T150405Z"
 )
 
 var (
@@ -97,7 +99,7 @@ func (w *Workspace) build(ctx context.Context, archive *file) error {
 // makeDir makes a directory, locks it, and only then gives it its name.
 func (w *Workspace) makeDir() error {
 	root := w.spool.root
-	id := w.spool.now().UTC().Format("20060102T150405Z") + "-" + strings.ToLower(rand.Text()[:12])
+	id := w.spool.now().UTC().Format(idTime) + "-" + strings.ToLower(rand.Text()[:12])
 	if err := root.Mkdir(newPrefix+id, 0o700); err != nil {
 		return err
 	}
