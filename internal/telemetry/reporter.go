@@ -85,10 +85,19 @@ func NewReporter(o ReporterOptions) (*Reporter, error) {
 
 // Error reports a failure. It has no stack: err says what was being done.
 func (r *Reporter) Error(kind string, err error, facts ...slog.Attr) {
+	r.event(sentry.LevelError, kind, err, facts)
+}
+
+// Warning reports what is no failure of this program, and still somebody wants to know.
+func (r *Reporter) Warning(kind string, err error, facts ...slog.Attr) {
+	r.event(sentry.LevelWarning, kind, err, facts)
+}
+
+func (r *Reporter) event(level sentry.Level, kind string, err error, facts []slog.Attr) {
 	if !r.client.IsEnabled() {
 		return
 	}
-	event := newEvent(sentry.LevelError, facts)
+	event := newEvent(level, facts)
 	event.Exception = []sentry.Exception{{Type: kind, Value: err.Error()}}
 	event.Fingerprint = []string{kind}
 	r.client.CaptureEvent(event, nil, nil)

@@ -113,6 +113,15 @@ func TestReporterPanic(t *testing.T) {
 	}
 }
 
+func TestReporterWarning(t *testing.T) {
+	reporter, server := newReporter(t)
+	reporter.Warning("orphan reclaimed", errors.New("a server died"), slog.String("phase", "publish"))
+	event := received(t, reporter, server, 1)[0]
+	if event.Level != "warning" || event.Exception[0].Type != "orphan reclaimed" || event.Tags["phase"] != "publish" {
+		t.Errorf("%s", event.Raw)
+	}
+}
+
 func explode() { panic("boom") }
 
 func TestReporterCheckIn(t *testing.T) {
