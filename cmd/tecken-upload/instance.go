@@ -11,6 +11,7 @@ import (
 	"tecken-upload/internal/admission"
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/config"
+	"tecken-upload/internal/health"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/server"
@@ -45,6 +46,8 @@ type instance struct {
 	records  *record.Store
 	spool    *spool.Spool
 	storage  checkedStorage
+	disk     *health.Window
+	uploads  *upload.Service
 	verify   *sched.Slots
 	publish  *sched.Slots
 	server   *server.Server
@@ -77,10 +80,12 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 	if err != nil {
 		return in, fmt.Errorf("TECKEN_SPOOL_DIR: %w", err)
 	}
+	background := context.WithoutCancel(ctx)
+	in.disk = health.NewWindow(c.DiskFullThreshold, c.DiskFullWindow, func() bool { return in.roomy(background) }, time.Now)
 	in.verify = sched.NewSlots(c.CPUSlots, time.Now)
 	in.publish = sched.NewSlots(c.StorageSlots, time.Now)
 	in.serve(ctx)
-	in.gauges(context.WithoutCancel(ctx))
+	in.gauges(background)
 	return in, nil
 }
 
@@ -118,7 +123,7 @@ func openStorage(ctx context.Context, c *config.Server) (checkedStorage, error) 
 // serve wires the upload path together, from its end to its beginning.
 func (in *instance) serve(ctx context.Context) {
 	c := in.config
-	uploads := upload.NewService(upload.Config{
+	in.uploads = upload.NewService(upload.Config{
 		Storage:      in.storage,
 		Records:      in.records,
 		VerifySlots:  in.verify,
@@ -139,8 +144,9 @@ func (in *instance) serve(ctx context.Context) {
 	in.server = server.New(ctx, server.Config{
 		Tokens:              in.records,
 		Gate:                admission.NewGate(c.MaxReceiving, c.AdmissionWait),
-		Uploads:             uploads,
+		Uploads:             in.uploads,
 		Spool:               in.spool,
+		Disk:                in.disk,
 		Watcher:             in.watcher(),
 		Logger:              in.logger,
 		Version:             buildVersion(),
@@ -148,6 +154,7 @@ func (in *instance) serve(ctx context.Context) {
 		MaxUploadSize:       int64(c.MaxUploadSize),
 		ReceiveTimeout:      c.ReceiveTimeout,
 		ReceiveStallTimeout: c.ReceiveStallTimeout,
+		ReceiveMinRate:      int64(c.ReceiveMinRate),
 		Now:                 time.Now,
 	})
 }
@@ -158,7 +165,6 @@ func (in *instance) checks() map[string]server.Check {
 		"database": in.records.Check,
 		"storage":  in.storage.Check,
 		"spool":    in.checkSpool,
-		"disk":     in.checkDisk,
 		"queue":    in.checkQueue,
 	}
 }
@@ -167,7 +173,7 @@ func (in *instance) checks() map[string]server.Check {
 func (in *instance) checkSpool(ctx context.Context) error {
 	workspace, err := in.spool.Create(ctx, 0)
 	if errors.Is(err, spool.ErrFull) {
-		return nil // the disk's own check tells
+		return nil // the window of disk-full errors tells
 	}
 	if err != nil {
 		return err
@@ -175,17 +181,10 @@ func (in *instance) checkSpool(ctx context.Context) error {
 	return workspace.Close()
 }
 
-// checkDisk fails while the disk has less than its headroom free: no upload fits then.
-func (in *instance) checkDisk(ctx context.Context) error {
+// roomy reports whether the disk has its headroom free.
+func (in *instance) roomy(ctx context.Context) bool {
 	usage, err := in.spool.Usage(ctx)
-	if err != nil {
-		return err
-	}
-	// What live uploads hold comes back with their end: an instance full of those is merely busy.
-	if free := usage.Free + usage.Held; free < int64(in.config.SpoolHeadroom) {
-		return fmt.Errorf("%d bytes are free, less than the headroom of %d", free, int64(in.config.SpoolHeadroom))
-	}
-	return nil
+	return err == nil && usage.Free >= usage.Headroom
 }
 
 // checkQueue fails when work has waited too long without any being started or finished.

@@ -64,6 +64,10 @@ type Server struct {
 	// ReceiveStallTimeout is how long a client may send nothing.
 	ReceiveStallTimeout time.Duration `name:"tecken-receive-stall-timeout" default:"30s" help:"How long a client may send nothing."`
 
+	// ReceiveMinRate is the slowest that a body may arrive, over 60 s. It is enforced only while another
+	// upload is refused for room; 0/s never is.
+	ReceiveMinRate Rate `name:"tecken-receive-min-rate" default:"32KiB/s" help:"Slowest a body may arrive while others are refused for room."`
+
 	// MaxUploadSize bounds an archive. The request's body may be 1 MiB more.
 	MaxUploadSize Size `name:"tecken-max-upload-size" default:"2GiB" help:"Largest archive."`
 
@@ -93,6 +97,12 @@ type Server struct {
 
 	// StallAlarm is how long work may wait with no progress anywhere before that is an alarm.
 	StallAlarm time.Duration `name:"tecken-stall-alarm" default:"60s" help:"How long work may wait without progress."`
+
+	// DiskFullThreshold is how many disk-full errors inside DiskFullWindow turn the heartbeats red.
+	DiskFullThreshold int `name:"tecken-disk-full-threshold" default:"3" help:"Disk-full errors that turn the heartbeats red."`
+
+	// DiskFullWindow is how long a disk-full error counts.
+	DiskFullWindow time.Duration `name:"tecken-disk-full-window" default:"5m" help:"How long a disk-full error counts."`
 
 	// ShutdownDelay is how long the load balancer's heartbeat is red before the listener closes.
 	ShutdownDelay time.Duration `name:"tecken-shutdown-delay" default:"5s" help:"How long the heartbeat is red before closing."`

@@ -61,6 +61,7 @@ func (s *Server) validateTimes(f *faults) {
 		"TECKEN_RECEIVE_TIMEOUT":       s.ReceiveTimeout,
 		"TECKEN_RECEIVE_STALL_TIMEOUT": s.ReceiveStallTimeout,
 		"TECKEN_STALL_ALARM":           s.StallAlarm,
+		"TECKEN_DISK_FULL_WINDOW":      s.DiskFullWindow,
 		"TECKEN_RETENTION":             s.Retention,
 		"TECKEN_TRY_RETENTION":         s.TryRetention,
 	} {
@@ -73,16 +74,18 @@ func (s *Server) validateTimes(f *faults) {
 
 func (s *Server) validateLimits(f *faults) {
 	for name, n := range map[string]int{
-		"TECKEN_MAX_MEMBERS":   s.MaxMembers,
-		"TECKEN_CPU_SLOTS":     s.CPUSlots,
-		"TECKEN_STORAGE_SLOTS": s.StorageSlots,
-		"TECKEN_MAX_RECEIVING": s.MaxReceiving,
+		"TECKEN_MAX_MEMBERS":         s.MaxMembers,
+		"TECKEN_CPU_SLOTS":           s.CPUSlots,
+		"TECKEN_STORAGE_SLOTS":       s.StorageSlots,
+		"TECKEN_MAX_RECEIVING":       s.MaxReceiving,
+		"TECKEN_DISK_FULL_THRESHOLD": s.DiskFullThreshold,
 	} {
 		f.check(name, atLeast(n, 1))
 	}
 	f.check("TECKEN_MAX_UPLOAD_SIZE", moreThan(s.MaxUploadSize, 0))
 	f.check("TECKEN_MAX_MEMBER_SIZE", moreThan(s.MaxMemberSize, 0))
 	f.check("TECKEN_MAX_EXTRACTED_SIZE", moreThan(s.MaxExtractedSize, 0))
+	f.check("TECKEN_RECEIVE_MIN_RATE", atLeast(s.ReceiveMinRate, 0))
 }
 
 // faults collects what is wrong.

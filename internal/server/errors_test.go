@@ -43,6 +43,7 @@ var sentinels = map[string]struct {
 	"server.errTokenUnknown":   {errTokenUnknown, 403},
 	"server.errTokenExpired":   {errTokenExpired, 403},
 	"server.errForbidden":      {errForbidden, 403},
+	"server.errDiskFull":       {errDiskFull, 500}, // a heartbeat's, never an answer
 }
 
 func TestEverySentinelHasAStatus(t *testing.T) {

@@ -117,23 +117,34 @@ func word(err error) string {
 	return "ok"
 }
 
+// errDiskFull turns the heartbeats red.
+var errDiskFull = errors.New("the disk keeps filling up")
+
+// unwanted tells why no traffic should come here, or nil.
+func (s *Server) unwanted() error {
+	switch {
+	case s.draining.Load():
+		return upload.ErrShutdown
+	case s.Disk.Full():
+		return errDiskFull
+	}
+	return nil
+}
+
 // getLBHeartbeat says whether to send traffic here. It touches no backing service.
 func (s *Server) getLBHeartbeat(c echo.Context) error {
-	var err error
-	if s.draining.Load() {
-		err = upload.ErrShutdown
-	}
+	err := s.unwanted()
 	s.write(c, heartbeatCode(err), status{Status: word(err)})
 	return nil
 }
 
 // getHeartbeat says whether everything that uploads depend on works.
 func (s *Server) getHeartbeat(c echo.Context) error {
-	var failed error
-	if s.draining.Load() {
-		failed = upload.ErrShutdown
+	failed := s.unwanted()
+	checks := map[string]string{"disk": word(nil)}
+	if s.Disk.Full() {
+		checks["disk"] = word(errDiskFull)
 	}
-	checks := make(map[string]string)
 	for name, err := range s.heartbeat.results(c.Request().Context()) {
 		checks[name] = word(err)
 		if err != nil {

@@ -10,7 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tecken-upload/internal/health"
 	"tecken-upload/internal/server"
+	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 )
 
@@ -36,7 +38,7 @@ func TestRoutes(t *testing.T) {
 		{"HEAD", "/__version__", 200, nil, ""},
 		{"GET", "/__lbheartbeat__", 200, ok, ""},
 		{"HEAD", "/__lbheartbeat__", 200, nil, ""},
-		{"GET", "/__heartbeat__", 200, map[string]any{"status": "ok", "checks": map[string]any{"database": "ok", "storage": "ok"}}, ""},
+		{"GET", "/__heartbeat__", 200, map[string]any{"status": "ok", "checks": map[string]any{"database": "ok", "storage": "ok", "disk": "ok"}}, ""},
 		{"HEAD", "/__heartbeat__", 200, nil, ""},
 		{"GET", "/upload/", 405, map[string]any{"error": "Method Not Allowed (GET): /upload/"}, "OPTIONS, POST"},
 		{"POST", "/__version__", 405, map[string]any{"error": "Method Not Allowed (POST): /__version__"}, "OPTIONS, GET, HEAD"},
@@ -90,7 +92,7 @@ func TestHeartbeatNamesTheCulpritAndRecovers(t *testing.T) {
 	want := func(status int, storage string) {
 		t.Helper()
 		a := s.get("GET", "/__heartbeat__")
-		if diff := cmp.Diff(map[string]any{"storage": storage, "spool": "ok"}, a.body["checks"]); a.status != status || diff != "" {
+		if diff := cmp.Diff(map[string]any{"storage": storage, "spool": "ok", "disk": "ok"}, a.body["checks"]); a.status != status || diff != "" {
 			t.Errorf("status %d (-want +got):\n%s", a.status, diff)
 		}
 		if a := s.get("GET", "/__lbheartbeat__"); a.status != 200 {
@@ -122,7 +124,7 @@ func TestACheckThatHangsOrPanicsIsAnError(t *testing.T) {
 	for range 2 {
 		start := time.Now()
 		a := s.get("GET", "/__heartbeat__")
-		if diff := cmp.Diff(map[string]any{"storage": "error", "database": "error"}, a.body["checks"]); a.status != 503 || diff != "" {
+		if diff := cmp.Diff(map[string]any{"storage": "error", "database": "error", "disk": "ok"}, a.body["checks"]); a.status != 503 || diff != "" {
 			t.Errorf("status %d (-want +got):\n%s", a.status, diff)
 		}
 		// 2 s by contract; the rest is slack for a busy machine.
@@ -134,4 +136,34 @@ func TestACheckThatHangsOrPanicsIsAnError(t *testing.T) {
 	if n := calls.Load(); n != 1 {
 		t.Errorf("a check that hangs was called %d times", n)
 	}
+}
+
+func TestAFullDiskTurnsBothHeartbeatsRed(t *testing.T) {
+	at := time.Unix(1000, 0)
+	window := health.NewWindow(2, time.Minute, func() bool { return true }, func() time.Time { return at })
+	s := newSite(t, func(c *server.Config, _ *upload.Config) {
+		c.Disk = window
+		c.Gate = gate{&spool.FullError{Need: 1}}
+	})
+	want := func(status int, disk string) {
+		t.Helper()
+		if a := s.get("GET", "/__lbheartbeat__"); a.status != status {
+			t.Errorf("the balancer's heartbeat is %d, want %d", a.status, status)
+		}
+		a := s.get("GET", "/__heartbeat__")
+		if checks, _ := a.body["checks"].(map[string]any); a.status != status || checks["disk"] != disk {
+			t.Errorf("the heartbeat is %d %v, want %d", a.status, a.body, status)
+		}
+	}
+	for _, next := range []struct {
+		status int
+		disk   string
+	}{{200, "ok"}, {503, "error"}} {
+		if a := s.post(s.token, []byte("x")); a.status != 503 || a.header.Get("Retry-After") == "" {
+			t.Errorf("status %d: %v", a.status, a.body)
+		}
+		want(next.status, next.disk)
+	}
+	at = at.Add(time.Minute)
+	want(200, "ok")
 }

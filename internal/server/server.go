@@ -55,6 +55,14 @@ type Gate interface {
 	Enter(ctx context.Context) (leave func(), err error)
 }
 
+// Disk knows whether the disk keeps filling up. It is safe for concurrent use.
+type Disk interface {
+	// Note takes the error of an upload, or nil; it counts those that mean a full disk.
+	Note(err error)
+	// Full reports whether to send traffic elsewhere. It touches no backing service.
+	Full() bool
+}
+
 // Uploads runs uploads.
 type Uploads interface {
 	// Run takes an upload from its first byte to its recorded end.
@@ -85,6 +93,7 @@ type Config struct {
 	Gate    Gate
 	Uploads Uploads
 	Spool   *spool.Spool
+	Disk    Disk
 	Watcher Watcher
 	Logger  *slog.Logger
 	Version Version
@@ -94,6 +103,9 @@ type Config struct {
 	MaxUploadSize int64
 	// ReceiveTimeout bounds the receiving of one body, ReceiveStallTimeout the time between two of its bytes.
 	ReceiveTimeout, ReceiveStallTimeout time.Duration
+	// ReceiveMinRate is the slowest that a body may arrive, in bytes a second over a minute, while others are
+	// refused for room. 0: however slow.
+	ReceiveMinRate int64
 	// Now is the clock; time.Now outside of tests.
 	Now func() time.Time
 }

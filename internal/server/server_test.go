@@ -22,6 +22,7 @@ import (
 
 	"tecken-upload/internal/admission"
 	"tecken-upload/internal/archive"
+	"tecken-upload/internal/health"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/server"
@@ -73,7 +74,7 @@ func newSite(t *testing.T, change ...func(*server.Config, *upload.Config)) *site
 		MaxSize: maxUpload, Timeout: time.Minute, Retention: time.Hour, TryRetention: time.Hour, PublishParallel: 4, Now: time.Now,
 	}
 	sc := server.Config{
-		Tokens: s.records, Gate: admission.NewGate(4, time.Second), Spool: s.spool, Watcher: s.watcher,
+		Tokens: s.records, Gate: admission.NewGate(4, time.Second), Spool: s.spool, Watcher: s.watcher, Disk: health.NewWindow(3, time.Minute, func() bool { return true }, time.Now),
 		Logger:        slog.New(slog.DiscardHandler),
 		Version:       server.Version{Source: "https://example.com/src", Version: "1.2.3", Commit: "abc", Build: "7"},
 		Checks:        map[string]server.Check{"database": s.records.Check, "storage": store.Check},

@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -43,6 +41,7 @@ func (s *Server) postUpload(c echo.Context) error {
 	}
 	report, err := s.upload(r, c, token, label)
 	if err != nil {
+		s.Disk.Note(err)
 		return s.refuse(c, err, drainAuthenticated)
 	}
 	if report.Err == nil {
@@ -52,6 +51,7 @@ func (s *Server) postUpload(c echo.Context) error {
 		// Answered before it is drained; told of before that, too, since draining takes its time.
 		report.Status = s.answerRefusal(c, report.Err)
 	}
+	s.Disk.Note(report.Err)
 	s.Watcher.Ended(context.WithoutCancel(r.Context()), report)
 	if report.Err != nil {
 		s.drain(c, drainAuthenticated)
@@ -169,69 +169,4 @@ func (m *multipartSource) Deliver(ctx context.Context, ws *spool.Workspace, limi
 		return upload.Delivery{}, err
 	}
 	return upload.Delivery{File: file, Size: info.Size(), Filename: form.Filename, Try: form.Try}, nil
-}
-
-// body reads a request's body within its bounds, and tells in the words of the domain what ended it.
-type body struct {
-	r     io.Reader
-	rc    *http.ResponseController
-	ctx   context.Context
-	left  int64 // bytes that may still come
-	limit int64 // of the archive; told when none are left
-	stall time.Duration
-	until time.Time // when all of it must be here
-	stop  func() bool
-}
-
-func (s *Server) newBody(ctx context.Context, c echo.Context) *body {
-	b := &body{
-		r:     c.Request().Body,
-		rc:    http.NewResponseController(c.Response()),
-		ctx:   ctx,
-		left:  s.MaxUploadSize + formSlack,
-		limit: s.MaxUploadSize,
-		stall: s.ReceiveStallTimeout,
-		until: time.Now().Add(s.ReceiveTimeout),
-	}
-	// A Read that waits for bytes would not notice that the upload has been cancelled.
-	b.stop = context.AfterFunc(ctx, func() { _ = b.rc.SetReadDeadline(time.Unix(1, 0)) })
-	return b
-}
-
-// release ends the body's hold on the connection.
-func (b *body) release() { b.stop() }
-
-// Read implements io.Reader.
-func (b *body) Read(p []byte) (int, error) {
-	deadline := time.Now().Add(b.stall)
-	if b.until.Before(deadline) {
-		deadline = b.until
-	}
-	if err := b.rc.SetReadDeadline(deadline); err != nil {
-		return 0, err
-	}
-	// After the deadline is set: the other order could miss a cancellation.
-	if b.ctx.Err() != nil {
-		return 0, context.Cause(b.ctx)
-	}
-	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1)])
-	if b.left -= int64(n); b.left < 0 {
-		return 0, &upload.SizeError{Limit: b.limit}
-	}
-	if err == nil || err == io.EOF {
-		return n, err
-	}
-	return n, b.reason(err, deadline)
-}
-
-// reason tells why the body could not be read. A deadline of ours comes first: net/http ends the request's
-// context for every failed read.
-func (b *body) reason(err error, deadline time.Time) error {
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(deadline):
-		return upload.ErrReceiveTimeout
-	case b.ctx.Err() != nil:
-		return context.Cause(b.ctx)
-	}
-	return fmt.Errorf("%w: %w", upload.ErrClientGone, err)
 }

@@ -86,6 +86,8 @@ const (
 	// pollInterval is how often those who wait for room look at the disk themselves: room also comes
 	// from other processes, and from allocations that turn out to be done, which wake nobody.
 	pollInterval = 200 * time.Millisecond
+	// refusalMemory is for how long a refusal keeps the spool contended: clients come back after seconds.
+	refusalMemory = 10 * time.Second
 	// manifestInterval and manifestBytes pace the manifest during Receive: how stale may the autopsy
 	// of a killed upload be? Whichever comes first.
 	manifestInterval = 5 * time.Second

@@ -61,7 +61,7 @@ func (s *Spool) request(w *waiter) {
 	case first && w.least <= free:
 		s.give(w, free)
 	case w.least > alone, s.opts.Wait <= 0:
-		w.answer(0, &FullError{Need: w.least, Free: free, Busy: w.least <= alone})
+		w.answer(0, s.refusal(w, free, alone))
 	default:
 		*queue = append(*queue, w)
 	}
@@ -120,7 +120,24 @@ func (s *Spool) leave(w *waiter, cause error) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, &FullError{Need: w.least, Free: free, Busy: w.least <= alone}
+	return 0, s.refusal(w, free, alone)
+}
+
+// refusal says no to w. Called with mu held.
+func (s *Spool) refusal(w *waiter, free, alone int64) error {
+	busy := w.least <= alone
+	if busy {
+		s.refused = s.now()
+	}
+	return &FullError{Need: w.least, Free: free, Busy: busy}
+}
+
+// Contended reports whether uploads wait for room that live workspaces hold, or one was refused for want
+// of it a moment ago: whoever holds room then without using it is in the way.
+func (s *Spool) Contended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.growing)+len(s.waiting) > 0 || s.now().Sub(s.refused) < refusalMemory
 }
 
 // grant serves those in line, in order, as far as the room goes. Called with mu held.

@@ -279,3 +279,33 @@ func competingUpload(ctx context.Context, s *spool.Spool, seed int) error {
 	}
 	return errors.Join(err, measured, w.Close())
 }
+
+func TestContended(t *testing.T) {
+	dir := spooltest.Tmpfs(t, "size=64m")
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, dir, spool.Options{Headroom: 4 * MiB, Wait: 10 * time.Second})
+		want := func(contended bool, when string) {
+			t.Helper()
+			if got := s.Contended(); got != contended {
+				t.Errorf("%s: contended is %v", when, got)
+			}
+		}
+		w := create(t, s, 50*MiB)
+		_, err := s.Create(t.Context(), 61*MiB)
+		isFull(t, err, false)
+		want(false, "what nobody's going would make room for was refused")
+		go func() {
+			_, err := s.Create(t.Context(), 20*MiB)
+			isFull(t, err, true)
+		}()
+		synctest.Wait()
+		want(true, "an upload waits")
+		<-time.After(10 * time.Second)
+		synctest.Wait()
+		want(true, "it was refused just now")
+		<-time.After(10 * time.Second)
+		want(false, "a while later")
+		closeAll(t, w)
+		noTrace(t, s, dir)
+	})
+}

@@ -51,6 +51,7 @@ type Spool struct {
 	live    int                // workspaces
 	growing []*waiter          // live workspaces that wait for more room, served first
 	waiting []*waiter          // workspaces to be, in order of arrival
+	refused time.Time          // when room was last refused that live workspaces hold
 }
 
 // Open opens the spool at dir for a server, making it if there is none. It refuses network file systems,

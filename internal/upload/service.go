@@ -44,6 +44,7 @@ type Config struct {
 // Service runs uploads. It is safe for concurrent use.
 type Service struct {
 	Config
+	progress progress
 }
 
 // NewService makes a Service.
@@ -97,6 +98,7 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 	}
 	r.up = &r.report.Upload
 	r.run(ctx)
+	s.progress.end(r.report.Phase)
 	return r.report
 }
 
@@ -149,9 +151,11 @@ func (r *run) phases(ctx context.Context) (err error) {
 func (r *run) processInTime(ctx context.Context, d Delivery) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, ErrDeadline)
 	defer cancel()
+	stop := r.progress.watch(r.Timeout)
+	defer stop()
 	err := r.process(ctx, d)
 	if err != nil && OutcomeOf(err) != Rejected && errors.Is(context.Cause(ctx), ErrDeadline) {
-		done, total := r.progress()
+		done, total := r.done()
 		return &DeadlineError{Timeout: r.Timeout, Done: done, Total: total, err: err}
 	}
 	return err
@@ -226,8 +230,8 @@ func fileOf(m *archive.Member) File {
 	return f
 }
 
-// progress counts the members that are done, and those that there are to publish.
-func (r *run) progress() (done, total int) {
+// done counts the members that are in storage, and those that are to be.
+func (r *run) done() (done, total int) {
 	for i := range r.up.Files {
 		switch r.up.Files[i].State {
 		case FileUploaded, FileSkipped:
@@ -269,6 +273,7 @@ func (r *run) end(ctx context.Context, err error) error {
 
 // phase enters a phase, and returns a function that leaves it.
 func (r *run) phase(p Phase) (leave func()) {
+	r.progress.enter(r.report.Phase, p)
 	r.report.Phase = p
 	start := r.Now()
 	// The manifest is for autopsies alone: an upload does not fail for it.

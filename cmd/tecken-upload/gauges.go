@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"tecken-upload/internal/health"
+	"tecken-upload/internal/sched"
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
+)
+
+// gaugeTimeout bounds measuring the spool for one scrape of the metrics.
+const gaugeTimeout = 2 * time.Second
+
+// gauges registers what is measured anew at each scrape.
+func (in *instance) gauges(ctx context.Context) {
+	for name, slots := range map[string]*sched.Slots{"verify": in.verify, "publish": in.publish} {
+		in.metrics.Gauge("tecken_"+name+"_slots", "Slots there are to "+name+" members.",
+			func() float64 { return float64(slots.Stats().Capacity) })
+		in.metrics.Gauge("tecken_"+name+"_slots_busy", "Slots in use to "+name+" members.",
+			func() float64 { return float64(slots.Stats().Busy) })
+		in.metrics.Gauge("tecken_"+name+"_waiting", "Members that wait for a slot to "+name+" them.",
+			func() float64 { return float64(slots.Stats().Waiting) })
+	}
+	in.spoolGauges(ctx)
+	in.uploadGauges()
+	in.diskGauges()
+}
+
+// spoolGauges tell what the spool's file system has, and what live uploads have of it.
+func (in *instance) spoolGauges(ctx context.Context) {
+	for name, g := range map[string]struct {
+		help  string
+		value func(spool.Usage) int64
+	}{
+		"tecken_spool_free_bytes":     {"Bytes free on the spool's file system.", func(u spool.Usage) int64 { return u.Free }},
+		"tecken_spool_used_bytes":     {"Bytes used on the spool's file system, by whatever.", func(u spool.Usage) int64 { return u.Total - u.Free }},
+		"tecken_spool_inodes":         {"Files that the spool's file system can hold; 0 where there is no such bound.", func(u spool.Usage) int64 { return u.Inodes }},
+		"tecken_spool_free_inodes":    {"Files that it can still take.", func(u spool.Usage) int64 { return u.FreeInodes }},
+		"tecken_spool_total_bytes":    {"Bytes of the spool's file system.", func(u spool.Usage) int64 { return u.Total }},
+		"tecken_spool_held_bytes":     {"Bytes that live uploads hold; du does not see them.", func(u spool.Usage) int64 { return u.Held }},
+		"tecken_spool_reserved_bytes": {"Bytes promised to live uploads beyond those they hold.", func(u spool.Usage) int64 { return u.Reserved }},
+		"tecken_spool_workspaces":     {"Uploads that have a workspace.", func(u spool.Usage) int64 { return int64(u.Live) }},
+		"tecken_spool_waiting":        {"Requests that wait for room in the spool.", func(u spool.Usage) int64 { return int64(u.Waiting) }},
+	} {
+		in.metrics.Gauge(name, g.help, func() float64 { return in.measure(ctx, g.value) })
+	}
+}
+
+// measure returns a figure of the spool, or -1 where the spool can't be measured.
+func (in *instance) measure(ctx context.Context, value func(spool.Usage) int64) float64 {
+	ctx, cancel := context.WithTimeout(ctx, gaugeTimeout)
+	defer cancel()
+	usage, err := in.spool.Usage(ctx)
+	if err != nil {
+		return -1
+	}
+	return float64(value(usage))
+}
+
+// uploadGauges tell where uploads are, and how late.
+func (in *instance) uploadGauges() {
+	for _, phase := range []upload.Phase{upload.PhaseReceive, upload.PhaseVerify, upload.PhasePublish, upload.PhaseRecord} {
+		in.metrics.Gauge("tecken_uploads_in_"+string(phase), "Uploads in the phase "+string(phase)+".",
+			func() float64 { return float64(in.uploads.Phases()[phase]) })
+	}
+	in.metrics.Counter("tecken_uploads_past_half_deadline_total", "Uploads that passed 50 % of their deadline.",
+		func() float64 { half, _ := in.uploads.Late(); return float64(half) })
+	in.metrics.Counter("tecken_uploads_past_most_deadline_total", "Uploads that passed 90 % of their deadline.",
+		func() float64 { _, most := in.uploads.Late(); return float64(most) })
+}
+
+// diskGauges tell how the disk is doing, as far as this kernel says.
+func (in *instance) diskGauges() {
+	in.metrics.Counter("tecken_disk_full_errors_total", "Disk-full errors.",
+		func() float64 { return float64(in.disk.Total()) })
+	in.metrics.Gauge("tecken_disk_full", "1 while disk-full errors turn the heartbeats red.", func() float64 {
+		if in.disk.Full() {
+			return 1
+		}
+		return 0
+	})
+	if device, err := health.DeviceOf(in.config.SpoolDir); err == nil {
+		in.metrics.Counter("tecken_disk_read_bytes_total", "Bytes read from the spool's device.",
+			func() float64 { read, _ := device.Traffic(); return float64(read) })
+		in.metrics.Counter("tecken_disk_written_bytes_total", "Bytes written to the spool's device.",
+			func() float64 { _, written := device.Traffic(); return float64(written) })
+	}
+	if _, err := health.IOPressure(); err == nil {
+		in.metrics.Counter("tecken_io_pressure_some_seconds_total", "Time in which some task of this machine waited for a disk.",
+			func() float64 { p, _ := health.IOPressure(); return p.Some.Seconds() })
+		in.metrics.Counter("tecken_io_pressure_full_seconds_total", "Time in which all of them did.",
+			func() float64 { p, _ := health.IOPressure(); return p.Full.Seconds() })
+	}
+}
