@@ -46,6 +46,8 @@ func (in *instance) spoolGauges(ctx context.Context) {
 	} {
 		in.metrics.Gauge(name, g.help, func() float64 { return in.measure(ctx, g.value) })
 	}
+	in.metrics.Gauge("tecken_spool_oldest_orphan_seconds", "Age of the oldest workspace that a dead server left; 0 where there is none.",
+		func() float64 { return in.oldestOrphan(ctx) })
 }
 
 // measure returns a figure of the spool, or -1 where the spool can't be measured.
@@ -57,6 +59,20 @@ func (in *instance) measure(ctx context.Context, value func(spool.Usage) int64) 
 		return -1
 	}
 	return float64(value(usage))
+}
+
+// oldestOrphan returns the age of the oldest workspace that a dead server left behind, in seconds; 0 where
+// there is none. A janitor that works keeps it below TECKEN_ORPHAN_AGE and a few sweeps.
+func (in *instance) oldestOrphan(ctx context.Context) float64 {
+	ctx, cancel := context.WithTimeout(ctx, gaugeTimeout)
+	defer cancel()
+	var oldest time.Duration
+	for o, err := range in.spool.Orphans(ctx) {
+		if err == nil && o.Workspace {
+			oldest = max(oldest, o.Age)
+		}
+	}
+	return oldest.Seconds()
 }
 
 // uploadGauges tell where uploads are, and how late.

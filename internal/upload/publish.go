@@ -81,6 +81,7 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 	}
 	if stored {
 		f.State = FileSkipped
+		r.noteDone()
 		return nil
 	}
 	body, err := m.Body(ctx, func() (archive.Scratch, error) { return r.req.Workspace.Scratch(ctx) })
@@ -94,7 +95,19 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 		return err
 	}
 	f.StoredSize, f.State = body.Size, FileUploaded
+	r.noteDone()
 	return nil
+}
+
+// noteDone tells the manifest, now and then, how many members are in storage.
+func (r *run) noteDone() {
+	r.noting.Lock()
+	defer r.noting.Unlock()
+	r.count++
+	if now := r.Now(); now.Sub(r.noted) >= noteInterval {
+		r.noted = now
+		_ = r.req.Workspace.Update(func(m *spool.Manifest) { m.Published = r.count })
+	}
 }
 
 // stored reports whether storage has the file already, with the same content, and refreshes what is about

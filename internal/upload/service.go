@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"tecken-upload/internal/archive"
@@ -19,6 +20,8 @@ const (
 	// finishTimeout bounds writing an upload's end, even when the upload's own time is over: rather an
 	// answer that is late by this much than a record without an end.
 	finishTimeout = 10 * time.Second
+	// noteInterval paces what a manifest says of publishing: how stale may the autopsy of a killed upload be?
+	noteInterval = time.Second
 )
 
 // Config is what a Service works with and within.
@@ -112,6 +115,10 @@ type run struct {
 	req    Request
 	report *Report
 	up     *Upload // report.Upload
+
+	noting sync.Mutex // guards what follows
+	count  int        // members that are in storage
+	noted  time.Time  // when the manifest was last told of them
 }
 
 func (r *run) run(ctx context.Context) {
