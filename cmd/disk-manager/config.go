@@ -3,8 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
+	"net"
 	"time"
 
 	"tecken-upload/internal/config"
@@ -16,7 +15,8 @@ type cli struct {
 
 	Run   struct{} `cmd:"" default:"1" help:"Sweep again and again, until a signal. The default."`
 	Sweep struct {
-		DryRun bool `name:"dry-run" help:"Remove nothing, only say what would go."`
+		DryRun bool `name:"dry-run" xor:"how" help:"Remove nothing, only say what would go."`
+		JSON   bool `name:"json" xor:"how" hidden:"" help:"Tell the loop, on standard output."`
 	} `cmd:"" help:"Sweep once."`
 }
 
@@ -33,6 +33,10 @@ type settings struct {
 
 	// SweepTimeout is how long a sweep may take; what it did not reach is left to the next.
 	SweepTimeout time.Duration `name:"tecken-sweep-timeout" default:"4m" help:"How long a sweep may take."`
+
+	// MetricsListen is where Prometheus finds /metrics of "disk-manager run". Where it can't be bound, that is tried
+	// again; nothing else waits for it.
+	MetricsListen string `name:"tecken-janitor-metrics-listen" default:"127.0.0.1:8002" help:"Address to serve /metrics at."`
 }
 
 // Validate reports every fault of the settings, each named by its variable.
@@ -47,21 +51,8 @@ func (s *settings) Validate() error {
 	if s.SweepTimeout <= 0 {
 		faults = append(faults, fmt.Errorf("TECKEN_SWEEP_TIMEOUT: is %s, must be more than 0s", s.SweepTimeout))
 	}
+	if _, port, err := net.SplitHostPort(s.MetricsListen); err != nil || port == "" {
+		faults = append(faults, fmt.Errorf("TECKEN_JANITOR_METRICS_LISTEN: is %q, must be <host>:<port>", s.MetricsListen))
+	}
 	return errors.Join(faults...)
-}
-
-// newLogger logs JSON as the server does, durations in seconds.
-func newLogger(s *settings, w io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
-		level = slog.LevelInfo // never, after Validate
-	}
-	seconds := func(_ []string, a slog.Attr) slog.Attr {
-		if a.Value.Kind() == slog.KindDuration {
-			a.Value = slog.Float64Value(a.Value.Duration().Seconds())
-		}
-		return a
-	}
-	handler := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: seconds})
-	return slog.New(handler).With("instance", s.Instance)
 }

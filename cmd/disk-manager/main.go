@@ -3,9 +3,12 @@
 //	disk-manager [run]               sweep every TECKEN_SWEEP_INTERVAL, until a signal ends it
 //	disk-manager sweep [--dry-run]   sweep once
 //
-// It needs nothing but the spool's file system, and outlives whatever is wrong with that: the next sweep
-// is always tried. Each sweep is one line on standard error, and each orphan that goes is another. It exits with 0; a
-// single sweep with 1 where something could not be swept; and with 2 where it can't read its settings.
+// It needs nothing but the spool's file system, and outlives whatever is wrong with that, and its own sweeps: each of
+// them is a process of its own, with a time limit, and the next is always tried. Each is one line on standard
+// error, and so is each workspace that goes. Failures go to Sentry too, each kind once per hour, and so do check-ins,
+// whose absence Sentry tells of. Metrics are served to Prometheus, by "run" alone.
+//
+// It exits with 0; a single sweep with 1 where something could not be swept; and with 2 where it can't read its settings.
 package main
 
 import (
@@ -15,9 +18,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"tecken-upload/internal/config"
+	"tecken-upload/internal/telemetry"
 )
 
 const (
@@ -44,10 +49,35 @@ func run(ctx context.Context, args []string, lookup func(string) (string, bool),
 		fmt.Fprintf(stderr, "disk-manager: %v\n", err)
 		return exitUsage
 	}
-	m := newManager(&c.settings, newLogger(&c.settings, stderr), c.Sweep.DryRun)
-	if command.Command() == "sweep" {
-		return m.once(ctx)
+	switch {
+	case c.Sweep.JSON:
+		return sweepForLoop(ctx, &c.settings, stdout)
+	case command.Command() == "sweep":
+		log, err := telemetry.NewLogger(stderr, c.LogLevel, c.Instance)
+		if err != nil {
+			fmt.Fprintf(stderr, "disk-manager: TECKEN_LOG_LEVEL: %v\n", err)
+			return exitUsage
+		}
+		return sweepForPeople(ctx, &c.settings, c.Sweep.DryRun, log)
 	}
+	return sweepForEver(ctx, &c.settings, stderr)
+}
+
+// sweepForEver sweeps until ctx ends.
+func sweepForEver(ctx context.Context, s *settings, stderr io.Writer) int {
+	w, err := newWatch(s, stderr)
+	if err != nil {
+		fmt.Fprintf(stderr, "disk-manager: %v\n", err)
+		return exitUsage
+	}
+	defer w.close()
+	var background sync.WaitGroup
+	defer background.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	background.Go(func() { w.serve(ctx, s.MetricsListen) })
+	m := &manager{settings: s, watch: w}
+	m.sweep = m.inChild
 	m.loop(ctx)
 	return exitOK
 }

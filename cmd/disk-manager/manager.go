@@ -4,108 +4,109 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"tecken-upload/internal/janitor"
-	"tecken-upload/internal/spool"
 )
 
-var errTimeout = errors.New("the sweep took longer than TECKEN_SWEEP_TIMEOUT")
+// maxGivenUp is how many children that can't be killed there may be. Each of them may still hold the disk, and another
+// would share their fate.
+const maxGivenUp = 2
 
-// A manager sweeps one spool.
-type manager struct {
-	settings *settings
-	log      *slog.Logger
-	dryRun   bool
-	sweep    func(context.Context) (janitor.Report, error)
+// An outcome is what became of a sweep.
+type outcome struct {
+	result result
+	report janitor.Report // as far as it is known
+	kind   string         // one of few fixed texts; "" where nothing went wrong
+	err    error          // nil where nothing went wrong but for the report's failures
+	status string         // of the child: "exit status 1", "signal: killed"
+	stderr string         // what the child said
+	stack  []byte         // of a panic
+	// elapsed is how long it took, until it ended or was given up.
+	elapsed time.Duration
+	// givenUp is not nil where the child can't be killed; it is closed when it has ended after all.
+	givenUp <-chan struct{}
 }
 
-func newManager(s *settings, log *slog.Logger, dryRun bool) *manager {
-	if dryRun {
-		log = log.With("dry_run", true)
+// A result is how a sweep ended, in one of few words.
+type result string
+
+const (
+	resultOK          result = "ok"          // it ended, and left nothing that should have gone
+	resultIncomplete  result = "incomplete"  // it ended, and something could not be examined or removed
+	resultFailed      result = "failed"      // it ended early: there is no spool, or it can't be read
+	resultDied        result = "died"        // it panicked, crashed, was killed or could not be started
+	resultTimedOut    result = "timed_out"   // it did not end in time
+	resultGivenUp     result = "given_up"    // it can't be killed
+	resultSuspended   result = "suspended"   // it was not begun: too many can't be killed
+	resultInterrupted result = "interrupted" // the disk manager was told to stop
+)
+
+func results() []result {
+	return []result{
+		resultOK, resultIncomplete, resultFailed, resultDied, resultTimedOut, resultGivenUp, resultSuspended, resultInterrupted,
 	}
-	m := &manager{settings: s, log: log, dryRun: dryRun}
-	m.sweep = m.sweepSpool
-	return m
+}
+
+var errSuspended = errors.New("no sweep was begun: earlier ones hang in the kernel and can't be killed; look at the disk")
+
+// A manager sweeps one spool, again and again.
+type manager struct {
+	settings *settings
+	watch    *watch
+	sweep    func(context.Context) outcome
+	stuck    atomic.Int32 // children that can't be killed
 }
 
 // loop sweeps until ctx ends, whatever becomes of a sweep.
 func (m *manager) loop(ctx context.Context) {
-	m.log.Info("disk manager started", "spool", m.settings.SpoolDir,
+	m.watch.log.Info("disk manager started", "spool", m.settings.SpoolDir,
 		"orphan_age", m.settings.OrphanAge, "interval", m.settings.SweepInterval)
 	for ctx.Err() == nil {
-		m.once(ctx)
+		m.turn(ctx)
 		select {
 		case <-ctx.Done():
 		case <-time.After(m.settings.SweepInterval):
 		}
 	}
-	m.log.Info("disk manager stopped")
+	m.watch.log.Info("disk manager stopped")
 }
 
-// once sweeps once, tells of it, and returns the exit status.
-func (m *manager) once(ctx context.Context) int {
-	report, err := m.guarded(ctx)
-	m.tell(ctx, report, err)
-	if err != nil || report.Failed > 0 {
-		return exitFailed
-	}
-	return exitOK
-}
-
-// guarded sweeps within the time limit, and survives it.
-func (m *manager) guarded(ctx context.Context) (report janitor.Report, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, m.settings.SweepTimeout, errTimeout)
-	defer cancel()
+// turn sweeps once, if it may, and tells of it.
+func (m *manager) turn(ctx context.Context) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			err = &panicError{cause: cause, stack: debug.Stack()}
+			m.watch.log.Error("telling of a sweep panicked", "err", fmt.Errorf("panic: %v", cause), "stack", string(debug.Stack()))
 		}
+	}()
+	o := outcome{result: resultSuspended, kind: "sweeps suspended", err: errSuspended}
+	if m.stuck.Load() < maxGivenUp {
+		o = m.guarded(ctx)
+	}
+	if o.givenUp != nil {
+		m.stuck.Add(1)
+		go func() {
+			<-o.givenUp
+			m.stuck.Add(-1)
+		}()
+	}
+	if o.result != resultOK && o.result != resultIncomplete && ctx.Err() != nil {
+		// Whatever became of it, it was told to end.
+		o.result, o.kind = resultInterrupted, ""
+	}
+	m.watch.swept(ctx, o, int(m.stuck.Load()))
+}
+
+// guarded sweeps, and survives a panic on this side too.
+func (m *manager) guarded(ctx context.Context) (o outcome) {
+	began := time.Now()
+	defer func() {
+		if cause := recover(); cause != nil {
+			o = outcome{result: resultDied, kind: "disk manager panicked", err: fmt.Errorf("panic: %v", cause), stack: debug.Stack()}
+		}
+		o.elapsed = time.Since(began)
 	}()
 	return m.sweep(ctx)
 }
-
-// sweepSpool sweeps the spool, which may be missing at one time and be another directory at the next.
-func (m *manager) sweepSpool(ctx context.Context) (janitor.Report, error) {
-	s, err := spool.Attach(m.settings.SpoolDir, spool.Options{ReadOnly: m.dryRun, Logger: m.log})
-	if err != nil {
-		return janitor.Report{}, err
-	}
-	report, err := janitor.Sweep(ctx, s, janitor.Policy{OrphanAge: m.settings.OrphanAge}, m.log)
-	return report, errors.Join(err, s.Close())
-}
-
-// tell logs the one line of a sweep.
-func (m *manager) tell(ctx context.Context, r janitor.Report, err error) {
-	attrs := []any{"found", r.Found, "reclaimed", r.Reclaimed, "bytes", r.Freed, "failed", r.Failed, "elapsed", r.Duration}
-	if reasons := errors.Join(append([]error{err}, r.Errors...)...); reasons != nil {
-		attrs = append(attrs, "err", reasons)
-	}
-	if p, ok := errors.AsType[*panicError](err); ok {
-		attrs = append(attrs, "stack", string(p.stack))
-	}
-	m.log.Log(ctx, level(ctx, r, err), "sweep", attrs...)
-}
-
-// level says how bad a sweep's end is. A spool may not have been made yet, and a signal is nobody's fault.
-func level(ctx context.Context, r janitor.Report, err error) slog.Level {
-	switch {
-	case err != nil && ctx.Err() != nil, errors.Is(err, fs.ErrNotExist):
-		return slog.LevelWarn
-	case err != nil, r.Failed > 0:
-		return slog.LevelError
-	}
-	return slog.LevelInfo
-}
-
-// A panicError is what a sweep panicked with.
-type panicError struct {
-	cause any
-	stack []byte
-}
-
-// Error returns what was panicked with.
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.cause) }

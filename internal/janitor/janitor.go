@@ -3,80 +3,131 @@
 //
 // An orphan has no owner, so nobody misses it; its age leaves time to look at it, and keeps hands off
 // what somebody is just putting there. What has an owner is never touched, however old: a
-// slow upload is no orphan. One orphan that can't be examined or removed does not keep the others.
+// slow upload is no orphan. Where the disk runs full, a workspace goes whatever its age: its owner is dead for certain.
+// A stray, of which nobody knows that, keeps its time. One orphan that can't be examined or removed does not keep the
+// others.
 //
-// A sweep needs the file system alone, and a bounded amount of memory.
+// A sweep needs the file system alone, and a bounded amount of memory. What it tells is bounded too, and can be written
+// to a pipe and read at its other end ([Write], [Read]), as far as the sweep came: it may be killed.
 package janitor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
-	"log/slog"
+	"syscall"
 	"time"
 
 	"tecken-upload/internal/spool"
 )
 
-// maxErrors is how many failures of one sweep are told one by one.
-const maxErrors = 10
+// How much one sweep tells.
+const (
+	maxFailures   = 10  // kinds of failure that are told one by one
+	maxWorkspaces = 100 // reclaimed workspaces that are told one by one
+	maxStrays     = 10  // other reclaimed orphans that are
+	maxText       = 2 << 10
+	maxKinds      = 50 // extensions of one manifest
+	maxKind       = 64 // bytes of one extension
+)
 
 // Spool is what a sweep needs of a spool; its methods are those of [spool.Spool].
 type Spool interface {
 	// Orphans yields what has no owner. An error beside a name concerns that entry alone; one without
 	// a name ends the search.
 	Orphans(ctx context.Context) iter.Seq2[spool.Orphan, error]
-	// Reclaim removes an orphan and says how many bytes that freed, also where it fails in the middle.
+	// Reclaim removes an orphan and says how many bytes that freed, also where it fails in the middle. An error
+	// wrapping spool.ErrInUse says that it was no orphan after all.
 	Reclaim(ctx context.Context, o spool.Orphan) (freed int64, err error)
+	// Live counts the workspaces that have an owner.
+	Live(ctx context.Context) (n int, oldest time.Duration, err error)
+	// Usage says how much is free.
+	Usage(ctx context.Context) (spool.Usage, error)
 }
 
 // A Policy says which orphans go.
 type Policy struct {
 	OrphanAge time.Duration    // those that are at least this old; 0: all
+	Headroom  int64            // bytes; while less than twice this is free, workspaces go at once
 	Now       func() time.Time // nil: time.Now
+}
+
+// A Failure is what could not be done, as often as it could not be done.
+type Failure struct {
+	Kind  string `json:"kind"` // one of few fixed texts
+	Text  string `json:"text"` // of the first of its kind
+	Count int    `json:"count"`
 }
 
 // A Report says what a sweep found and did.
 type Report struct {
-	Found     int           // orphans, young ones included
-	Reclaimed int           // orphans that went
-	Freed     int64         // bytes
-	Failed    int           // orphans that could not be examined or removed
-	Errors    []error       // the first ten reasons
-	Duration  time.Duration // how long it took
+	Found      int           `json:"found"`      // orphans, young ones included
+	Reclaimed  int           `json:"reclaimed"`  // orphans that went
+	Workspaces int           `json:"workspaces"` // those of them that were workspaces
+	Freed      int64         `json:"freed"`      // bytes
+	Failed     int           `json:"failed"`     // orphans that could not be examined or removed
+	Failures   []Failure     `json:"failures,omitempty"`
+	Live       int           `json:"live"`          // workspaces that have an owner
+	OldestLive time.Duration `json:"oldest_live"`   // since the oldest of them was made
+	OldestLeft time.Duration `json:"oldest_left"`   // since the last change in the oldest workspace that has no owner and is still there
+	Low        bool          `json:"low,omitempty"` // less than twice the headroom was free, and a workspace was there to go
+	Duration   time.Duration `json:"duration"`      // how long it took
 }
 
-// Sweep reclaims the orphans that the policy says must go, and logs each with its manifest: what was being uploaded,
-// and how far it came. Failures of single orphans are reported, not returned; the error says why the
-// sweep ended early, if it did. Its report is of use even then.
-func Sweep(ctx context.Context, s Spool, p Policy, log *slog.Logger) (Report, error) {
-	now := p.Now
-	if now == nil {
-		now = time.Now
+// An Autopsy is what is told of an orphan that went: what was being uploaded, and how far it came.
+type Autopsy struct {
+	Name      string          `json:"name"`
+	Workspace bool            `json:"workspace"`
+	Age       time.Duration   `json:"age"`
+	Bytes     int64           `json:"bytes"`
+	Manifest  *spool.Manifest `json:"manifest,omitempty"`
+}
+
+// Sweep reclaims the orphans that the policy says must go, and tells of those it reclaimed: of up to 100 workspaces and
+// 10 others. Failures of single orphans are reported, not returned; the error says why the sweep ended early, if it
+// did. Its report is of use even then.
+func Sweep(ctx context.Context, s Spool, p Policy, tell func(Autopsy)) (Report, error) {
+	if p.Now == nil {
+		p.Now = time.Now
 	}
-	var r Report
-	start := now()
-	err := r.sweep(ctx, s, p, log)
-	r.Duration = now().Sub(start)
+	w := sweep{spool: s, policy: p, tell: tell}
+	start := p.Now()
+	err := w.run(ctx)
+	w.Duration = p.Now().Sub(start)
 	if err != nil {
-		return r, fmt.Errorf("sweep: %w", err)
+		return w.Report, fmt.Errorf("sweep: %w", err)
 	}
-	return r, nil
+	return w.Report, nil
 }
 
-func (r *Report) sweep(ctx context.Context, s Spool, p Policy, log *slog.Logger) error {
-	for o, err := range s.Orphans(ctx) {
+// A sweep is one in progress.
+type sweep struct {
+	Report
+
+	spool  Spool
+	policy Policy
+	tell   func(Autopsy)
+	strays int // told of
+}
+
+func (w *sweep) run(ctx context.Context) (err error) {
+	if w.Live, w.OldestLive, err = w.spool.Live(ctx); err != nil {
+		return err
+	}
+	for o, err := range w.spool.Orphans(ctx) {
 		switch {
 		case err != nil && o.Name == "":
 			return err
 		case err != nil:
-			r.Found++
-			r.fail(err)
-		case o.Age < p.OrphanAge:
-			r.Found++
+			w.Found++
+			w.fail("orphan not examined", err)
+		case w.due(ctx, o):
+			w.reclaim(ctx, o)
 		default:
-			r.Found++
-			r.reclaim(ctx, s, o, log)
+			w.Found++
+			w.left(o)
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -85,28 +136,108 @@ func (r *Report) sweep(ctx context.Context, s Spool, p Policy, log *slog.Logger)
 	return nil
 }
 
-func (r *Report) reclaim(ctx context.Context, s Spool, o spool.Orphan, log *slog.Logger) {
-	freed, err := s.Reclaim(ctx, o)
-	r.Freed += freed
+// due reports whether an orphan goes now.
+func (w *sweep) due(ctx context.Context, o spool.Orphan) bool {
+	if o.Age >= w.policy.OrphanAge {
+		return true
+	}
+	if !o.Workspace {
+		return false
+	}
+	usage, err := w.spool.Usage(ctx)
 	if err != nil {
-		r.fail(err)
+		w.fail("spool not measured", err)
+		return false
+	}
+	low := usage.Free < 2*w.policy.Headroom
+	w.Low = w.Low || low
+	return low
+}
+
+func (w *sweep) reclaim(ctx context.Context, o spool.Orphan) {
+	freed, err := w.spool.Reclaim(ctx, o)
+	w.Freed += freed
+	if errors.Is(err, spool.ErrInUse) {
+		return // somebody has it after all
+	}
+	w.Found++
+	if err != nil {
+		w.fail("orphan not removed", err)
+		w.left(o)
 		return
 	}
-	r.Reclaimed++
-	log.Log(ctx, level(o), "orphan reclaimed",
-		"name", o.Name, "workspace", o.Workspace, "age", o.Age, "bytes", freed, "manifest", o.Manifest)
-}
-
-// level makes a dead server stand out among litter.
-func level(o spool.Orphan) slog.Level {
+	w.Reclaimed++
+	told, most := &w.strays, maxStrays
 	if o.Workspace {
-		return slog.LevelWarn
+		told, most = &w.Workspaces, maxWorkspaces
 	}
-	return slog.LevelInfo
+	if *told++; *told <= most {
+		w.tell(Autopsy{Name: o.Name, Workspace: o.Workspace, Age: o.Age, Bytes: freed, Manifest: brief(o.Manifest)})
+	}
 }
 
-func (r *Report) fail(err error) {
-	if r.Failed++; len(r.Errors) < maxErrors {
-		r.Errors = append(r.Errors, err)
+func (w *sweep) left(o spool.Orphan) {
+	if o.Workspace {
+		w.OldestLeft = max(w.OldestLeft, o.Age)
 	}
+}
+
+// fail counts a failure of one orphan by its kind: what was not done, and what the kernel said to it.
+func (w *sweep) fail(what string, err error) {
+	w.Failed++
+	kind := what
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		kind += ": " + errno.Error()
+	}
+	for i := range w.Failures {
+		if f := &w.Failures[i]; f.Kind == kind {
+			f.Count++
+			return
+		}
+	}
+	if len(w.Failures) < maxFailures {
+		w.Failures = append(w.Failures, Failure{Kind: kind, Text: clip(err.Error()), Count: 1})
+	}
+}
+
+// Kind says in one of few fixed texts why a sweep ended early.
+func Kind(err error) string {
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return "sweep interrupted"
+	case errors.Is(err, spool.ErrNotSpool):
+		return "not a spool"
+	case errors.Is(err, fs.ErrNotExist):
+		return "spool missing"
+	case errors.As(err, &errno):
+		return "sweep failed: " + errno.Error()
+	}
+	return "sweep failed"
+}
+
+// brief keeps a manifest to a size that can be told: anything may stand in one.
+func brief(m *spool.Manifest) *spool.Manifest {
+	if m == nil {
+		return nil
+	}
+	b := *m
+	b.TokenLabel, b.User, b.Instance, b.Phase = clip(m.TokenLabel), clip(m.User), clip(m.Instance), clip(m.Phase)
+	if len(m.Kinds) > maxKinds {
+		b.Kinds = nil
+	}
+	for kind := range m.Kinds {
+		if len(kind) > maxKind {
+			b.Kinds = nil
+		}
+	}
+	return &b
+}
+
+func clip(text string) string {
+	if len(text) > maxText {
+		return text[:maxText] + "…"
+	}
+	return text
 }

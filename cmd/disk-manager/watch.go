@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"tecken-upload/internal/janitor"
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/telemetry"
+)
+
+const (
+	// sameAgain is how long failures of a kind that has been reported are only logged and counted.
+	sameAgain = time.Hour
+	// checkInEvery is how often Sentry expects to hear of a sweep, where sweeps are not rarer: an alarm may be
+	// minutes late, and must not come of one sweep that took long.
+	checkInEvery = 10 * time.Minute
+	// flushTimeout bounds sending what is left to tell Sentry.
+	flushTimeout = 2 * time.Second
+	// maxSlug is the longest name of a monitor that Sentry takes.
+	maxSlug = 50
+)
+
+// A watch tells the log, Prometheus and Sentry of sweeps. Its methods may be called by several goroutines.
+type watch struct {
+	log      *slog.Logger
+	reporter *telemetry.Reporter
+	metrics  *metrics
+	monitor  string        // Sentry's name for this instance's sweeps
+	every    time.Duration // how often Sentry expects to hear of one
+
+	mu       sync.Mutex
+	reported map[string]time.Time // kinds of failure, and when they were last reported
+}
+
+func newWatch(s *settings, stderr io.Writer) (*watch, error) {
+	log, err := telemetry.NewLogger(stderr, s.LogLevel, s.Instance)
+	if err != nil {
+		return nil, fmt.Errorf("TECKEN_LOG_LEVEL: %w", err)
+	}
+	reporter, err := telemetry.NewReporter(telemetry.ReporterOptions{
+		DSN: s.SentryDSN, Environment: s.SentryEnvironment, Release: s.SentryRelease, Instance: s.Instance,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("SENTRY_DSN: %w", err)
+	}
+	return &watch{
+		log: log, reporter: reporter, metrics: newMetrics(),
+		monitor:  slug("disk-manager-" + s.Instance),
+		every:    max(checkInEvery, s.SweepInterval+s.SweepTimeout),
+		reported: make(map[string]time.Time),
+	}, nil
+}
+
+// slug makes of a name one that Sentry takes for a monitor.
+func slug(name string) string {
+	name = regexp.MustCompile(`[^a-z0-9_-]+`).ReplaceAllString(strings.ToLower(name), "-")
+	return name[:min(len(name), maxSlug)]
+}
+
+func (w *watch) close() {
+	if !w.reporter.Close(flushTimeout) {
+		w.log.Warn("not everything reached Sentry")
+	}
+}
+
+// swept tells of a sweep, after which so many children can't be killed.
+func (w *watch) swept(ctx context.Context, o outcome, stuck int) {
+	w.logSweep(ctx, o)
+	w.metrics.swept(o, stuck)
+	if o.result == resultInterrupted {
+		return
+	}
+	w.reporter.CheckIn(telemetry.CheckIn{Monitor: w.monitor, OK: o.result == resultOK, Elapsed: o.elapsed, Every: w.every})
+	facts := o.facts()
+	switch {
+	case o.kind == "" || !w.due(o.kind):
+	case o.stack != nil:
+		w.reporter.Panic(o.kind, o.err, o.stack, facts...)
+	default:
+		w.reporter.Error(o.kind, o.err, facts...)
+	}
+	for _, f := range o.report.Failures {
+		if w.due(f.Kind) {
+			w.reporter.Error(f.Kind, errors.New(f.Text), append(facts, slog.Int("count", f.Count))...)
+		}
+	}
+}
+
+// due reports whether a failure of this kind is to be reported again.
+func (w *watch) due(kind string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if last, ok := w.reported[kind]; ok && now.Sub(last) < sameAgain {
+		return false
+	}
+	w.reported[kind] = now
+	return true
+}
+
+// logSweep writes the one line of a sweep.
+func (w *watch) logSweep(ctx context.Context, o outcome) {
+	facts := o.facts()
+	var reasons []error
+	if o.err != nil {
+		reasons = append(reasons, o.err)
+	}
+	for _, f := range o.report.Failures {
+		reasons = append(reasons, fmt.Errorf("%s (%d): %s", f.Kind, f.Count, f.Text))
+	}
+	if err := errors.Join(reasons...); err != nil {
+		facts = append(facts, slog.String("err", err.Error()))
+	}
+	if o.stack != nil {
+		facts = append(facts, slog.String("stack", string(o.stack)))
+	}
+	w.log.LogAttrs(ctx, o.level(), "sweep", facts...)
+}
+
+// level says how bad a sweep's end is. A spool may not have been made yet, and a signal is nobody's fault.
+func (o *outcome) level() slog.Level {
+	switch {
+	case o.result == resultOK:
+		return slog.LevelInfo
+	case o.result == resultInterrupted, o.kind == "sweep interrupted", o.kind == "spool missing":
+		return slog.LevelWarn
+	}
+	return slog.LevelError
+}
+
+// facts are all that explains a sweep, but for its error.
+func (o *outcome) facts() []slog.Attr {
+	r := &o.report
+	facts := []slog.Attr{
+		slog.String("outcome", string(o.result)),
+		slog.Int("found", r.Found), slog.Int("reclaimed", r.Reclaimed), slog.Int("workspaces", r.Workspaces),
+		slog.Int64("bytes", r.Freed), slog.Int("failed", r.Failed), slog.Bool("low", r.Low),
+		slog.Int("live", r.Live), slog.Duration("oldest_live", r.OldestLive), slog.Duration("oldest_left", r.OldestLeft),
+		slog.Duration("elapsed", o.elapsed),
+	}
+	if o.status != "" && o.result != resultOK {
+		facts = append(facts, slog.String("exit", o.status))
+	}
+	if o.stderr != "" {
+		facts = append(facts, slog.String("stderr", o.stderr))
+	}
+	return slices.Clip(facts)
+}
+
+// autopsy tells of an orphan that went. Sentry hears only of workspaces, and of what has the manifest of one.
+func (w *watch) autopsy(ctx context.Context, a *janitor.Autopsy, report bool) {
+	w.logAutopsy(ctx, a)
+	if report && (a.Workspace || a.Manifest != nil) {
+		w.reporter.Warning("orphan reclaimed", errOwnerDied, autopsyFacts(a)...)
+	}
+}
+
+var errOwnerDied = errors.New("the server that held it ended without removing it")
+
+// logAutopsy makes a dead server stand out among litter.
+func (w *watch) logAutopsy(ctx context.Context, a *janitor.Autopsy) {
+	level := slog.LevelInfo
+	if a.Workspace {
+		level = slog.LevelWarn
+	}
+	w.log.LogAttrs(ctx, level, "orphan reclaimed", autopsyFacts(a)...)
+}
+
+func autopsyFacts(a *janitor.Autopsy) []slog.Attr {
+	facts := []slog.Attr{
+		slog.String("name", a.Name), slog.Bool("workspace", a.Workspace),
+		slog.Duration("age", a.Age), slog.Int64("freed", a.Bytes),
+	}
+	if a.Manifest == nil {
+		return facts
+	}
+	return append(facts, manifestFacts(a.Manifest)...)
+}
+
+// manifestFacts are what was being uploaded, and how far it came.
+func manifestFacts(m *spool.Manifest) []slog.Attr {
+	kinds := make([]slog.Attr, 0, len(m.Kinds))
+	for kind, n := range m.Kinds {
+		kinds = append(kinds, slog.Int(kind, n))
+	}
+	return []slog.Attr{
+		slog.Int64("upload", m.Upload), slog.Int64("tenant", m.Tenant), slog.String("label", m.TokenLabel), slog.String("user", m.User),
+		slog.String("server", m.Instance), slog.Int("pid", m.PID), slog.Time("started", m.Started), slog.Time("updated", m.Updated),
+		slog.String("phase", m.Phase), slog.Int64("declared", m.Declared), slog.Int64("received", m.Received),
+		slog.Int("members", m.Members), slog.Int("published", m.Published),
+		{Key: "kinds", Value: slog.GroupValue(kinds...)},
+	}
+}

@@ -1,0 +1,81 @@
+package child
+
+import (
+	"bytes"
+	"sync"
+)
+
+const (
+	// headSize and tailSize bound what is kept of a child's standard error. Go's runtime says first what happened,
+	// then where; a program that logs says last what happened.
+	headSize = 2 << 10
+	tailSize = 4 << 10
+	cut      = "\n[…]\n"
+)
+
+// lines passes on what is written to it line by line. A line that is longer than most is left out.
+type lines struct {
+	each    func([]byte)
+	most    int
+	part    []byte // of a line whose end has not come
+	tooLong bool   // the line is left out, up to its end
+}
+
+// Write never fails.
+func (l *lines) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		head, rest, whole := bytes.Cut(p, []byte{'\n'})
+		p = rest
+		if l.tooLong = l.tooLong || len(l.part)+len(head) > l.most; l.tooLong {
+			l.part = nil
+		} else {
+			l.part = append(l.part, head...)
+		}
+		if !whole {
+			break
+		}
+		if !l.tooLong && l.each != nil {
+			l.each(l.part)
+		}
+		l.part, l.tooLong = l.part[:0], false
+	}
+	return n, nil
+}
+
+// ends keeps the beginning and the end of what is written to it. It may be read while that goes on.
+type ends struct {
+	mu         sync.Mutex
+	head, tail []byte
+	lost       bool // something between the two
+}
+
+// Write never fails.
+func (e *ends) Write(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := len(p)
+	room := min(headSize-len(e.head), len(p))
+	e.head = append(e.head, p[:room]...)
+	p = p[room:]
+	if len(p) > tailSize {
+		p, e.lost = p[len(p)-tailSize:], true
+	}
+	if over := len(e.tail) + len(p) - tailSize; over > 0 {
+		e.tail = append(e.tail[:0], e.tail[over:]...)
+		e.lost = true
+	}
+	e.tail = append(e.tail, p...)
+	return n, nil
+}
+
+// String returns what was kept.
+func (e *ends) String() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	between := ""
+	if e.lost {
+		between = cut
+	}
+	return string(e.head) + between + string(e.tail)
+}
