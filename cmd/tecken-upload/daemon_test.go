@@ -103,11 +103,27 @@ func withS3(s3 testenv.S3Server, endpoint string, settings map[string]string) ma
 // settings name a database other than the embedded one.
 func startDaemon(t *testing.T, settings map[string]string) *daemon {
 	t.Helper()
-	d := &daemon{T: t, dir: t.TempDir(), exited: make(chan error, 1)}
-	d.news = sync.NewCond(&d.mu)
+	d := &daemon{T: t, dir: t.TempDir()}
 	if settings["TECKEN_DATABASE_URL"] == "" {
 		d.token = d.makeToken(settings)
 	}
+	d.start(settings)
+	return d
+}
+
+// again starts the program once more where it ran before.
+func (d *daemon) again(settings map[string]string) *daemon {
+	d.Helper()
+	next := &daemon{T: d.T, dir: d.dir, token: d.token}
+	next.start(settings)
+	return next
+}
+
+func (d *daemon) start(settings map[string]string) {
+	t := d.T
+	t.Helper()
+	d.exited = make(chan error, 1)
+	d.news = sync.NewCond(&d.mu)
 	d.cmd = exec.Command(program(t, "tecken-upload"))
 	d.cmd.Dir, d.cmd.Env = d.dir, environ(settings)
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -125,7 +141,6 @@ func startDaemon(t *testing.T, settings map[string]string) *daemon {
 	if d.token != "" {
 		d.waitDatabase()
 	}
-	return d
 }
 
 // waitDatabase waits until the schema is migrated: until then uploads are refused.

@@ -28,9 +28,10 @@ import (
 const (
 	// headerTimeout ends a connection that does not get its request's header across.
 	headerTimeout = 20 * time.Second
-	// idleTimeout closes a kept-alive connection; above the idle time-out of common balancers, so that
-	// they, not we, close it.
-	idleTimeout = 90 * time.Second
+	// idleTimeout closes a kept-alive connection. It is above any balancer's own idle time-out, which is to
+	// be above the upload's deadline: of the two, the balancer must be the one that closes, or it sends a
+	// request on a connection that is just going away.
+	idleTimeout = 15 * time.Minute
 	// answerTimeout bounds writing an answer to a client that does not read.
 	answerTimeout = 30 * time.Second
 	// tokenTimeout bounds looking up a token, while the client waits with its body.
