@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"io/fs"
 	"os"
@@ -33,11 +34,15 @@ func (s *Store) stage(ctx context.Context) (*staged, error) {
 		if err != nil {
 			return nil, err
 		}
-		if hold(f) {
+		held, err := hold(f)
+		if held {
 			return &staged{f}, nil
 		}
-		// Another process opened the directory between our making the file and our locking it.
 		f.Close()
+		if err != nil {
+			return nil, errors.Join(err, os.Remove(name))
+		}
+		// Another process opened the directory between our making the file and our locking it.
 	}
 }
 
@@ -51,17 +56,23 @@ func (f *staged) discard() {
 	f.Close()
 }
 
-// hold takes the lock of a staged file and reports whether the file still is what its name stands for.
-func hold(f *os.File) bool {
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-		return false
+// hold takes the lock of a staged file and reports whether the file still is what its name stands for. It is
+// false without an error where another process has the lock, or has removed the file.
+func hold(f *os.File) (bool, error) {
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	mine, err := f.Stat()
 	if err != nil {
-		return false
+		return false, err
 	}
 	named, err := os.Lstat(f.Name())
-	return err == nil && os.SameFile(mine, named)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(mine, named), err
 }
 
 // reclaim deletes the staged files that nobody holds.
@@ -82,7 +93,8 @@ func (s *Store) reclaim(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if hold(f) {
+		held, err := hold(f)
+		if held {
 			err = os.Remove(f.Name())
 		}
 		if err := errors.Join(err, f.Close()); err != nil {
