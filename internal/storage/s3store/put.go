@@ -22,6 +22,7 @@ import (
 
 // Put stores body at loc, replacing what is there.
 func (s *Store) Put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
+	ctx = remembering(ctx)
 	r := storage.Verify(ctx, body)
 	var err error
 	if body.Size > s.opts.maxWhole {

@@ -80,6 +80,7 @@ func (s *Store) Name() string { return s.bucket }
 
 // Stat describes the object at loc, or returns upload.ErrNotFound.
 func (s *Store) Stat(ctx context.Context, loc upload.Location) (upload.Object, error) {
+	ctx = remembering(ctx)
 	head, err := s.head(ctx, loc)
 	if err != nil {
 		return upload.Object{}, s.fail(ctx, "stat", loc, missing(err))
@@ -166,6 +167,9 @@ func (s *Store) fail(ctx context.Context, doing string, loc upload.Location, err
 	case errors.Is(err, storage.ErrBody), errors.Is(err, upload.ErrNotFound):
 		return fmt.Errorf("%s %s: %w", doing, loc.Key, err)
 	case ctx.Err() != nil:
+		if last := lastAttempt(ctx); last != nil {
+			return fmt.Errorf("%s %s: %w, after an attempt that failed: %w", doing, loc.Key, context.Cause(ctx), last)
+		}
 		return fmt.Errorf("%s %s: %w", doing, loc.Key, context.Cause(ctx))
 	}
 	return fmt.Errorf("%s %s: %w: %w", doing, loc.Key, upload.ErrUnavailable, err)

@@ -31,6 +31,12 @@ type watchedClient struct {
 
 // Do sends one request.
 func (c *watchedClient) Do(req *http.Request) (*http.Response, error) {
+	resp, err := c.do(req)
+	noteAttempt(req.Context(), resp, err)
+	return resp, err
+}
+
+func (c *watchedClient) do(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	stalled := func() { cancel(errStalled) }
 
