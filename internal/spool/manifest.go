@@ -28,7 +28,7 @@ type Manifest struct {
 	PID        int            `json:"pid"`
 	Started    time.Time      `json:"started"`         // when the workspace was made
 	Updated    time.Time      `json:"updated"`         // when the manifest was written
-	Phase      string         `json:"phase,omitempty"` // "receive", "verify", "publish", "record"
+	Phase      string         `json:"phase,omitempty"` // "receive", "verify" or "publish"
 	Declared   int64          `json:"declared"`        // bytes the client announced; -1: it did not
 	Received   int64          `json:"received"`        // bytes that arrived; while receiving up to 64 MiB or 5 s old
 	Members    int            `json:"members,omitempty"`

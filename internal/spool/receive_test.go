@@ -155,7 +155,7 @@ func TestNothingBigHasAName(t *testing.T) {
 func TestManifest(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	s := open(t, dir, spool.Options{Now: func() time.Time { return now }})
+	s := open(t, dir, spool.Options{Instance: "i-1", Now: func() time.Time { return now }})
 	w := create(t, s, -1)
 	read := func() (m spool.Manifest) {
 		t.Helper()
@@ -168,7 +168,7 @@ func TestManifest(t *testing.T) {
 		}
 		return m
 	}
-	want := spool.Manifest{PID: os.Getpid(), Started: now, Updated: now, Declared: -1}
+	want := spool.Manifest{Instance: "i-1", PID: os.Getpid(), Started: now, Updated: now, Declared: -1}
 	if diff := cmp.Diff(want, read()); diff != "" {
 		t.Errorf("at first: %s", diff)
 	}

@@ -28,6 +28,7 @@ type Options struct {
 	Wait     time.Duration    // how long to wait for room that live workspaces hold; 0: not at all
 	Largest  int64            // bytes of the largest upload to expect: Open warns where it would never fit
 	ReadOnly bool             // Orphans and Reclaim change nothing: they say what is there, and what would go
+	Instance string           // the server's name, for manifests
 	Logger   *slog.Logger     // nil: silent
 	Now      func() time.Time // nil: time.Now
 }
@@ -115,7 +116,7 @@ func open(dir string, opts Options) (*Spool, error) {
 	return s, nil
 }
 
-// Close lets go of the directory. Live workspaces stay usable; no new one can be made.
+// Close lets go of the directory. It is for when no workspace is left: none can be made or removed any more.
 func (s *Spool) Close() error {
 	return errors.Join(s.fd.Close(), s.root.Close())
 }

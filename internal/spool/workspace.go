@@ -56,7 +56,7 @@ func (s *Spool) Create(ctx context.Context, size int64) (*Workspace, error) {
 	s.mu.Unlock()
 	w.living = true
 	now := s.now().UTC()
-	w.manifest = Manifest{PID: os.Getpid(), Started: now, Updated: now, Declared: max(size, -1)}
+	w.manifest = Manifest{Instance: s.opts.Instance, PID: os.Getpid(), Started: now, Updated: now, Declared: max(size, -1)}
 	w.archive = f
 	if err := w.build(ctx, f); err != nil {
 		return nil, errors.Join(fmt.Errorf("make workspace: %w", err), w.Close())
