@@ -99,8 +99,11 @@ func methodLabel(method string) string {
 	return other
 }
 
+// statusClientGone is what requests are counted under whose client hung up; nginx's number.
+const statusClientGone = 499
+
 func statusLabel(status int) string {
-	if http.StatusText(status) == "" {
+	if status != statusClientGone && http.StatusText(status) == "" {
 		return other
 	}
 	return strconv.Itoa(status)

@@ -94,7 +94,9 @@ func (u *Uploads) measure(r *upload.Report, t tallies) {
 	u.uploads.WithLabelValues(oneOf(r.Upload.Outcome, outcomes())).Inc()
 	size := float64(max(0, r.Upload.Size))
 	u.bytes.Add(size)
-	u.sizes.Observe(size)
+	if size > 0 {
+		u.sizes.Observe(size)
+	}
 	u.stored.Add(float64(max(0, t.all.stored)))
 	for phase, d := range r.Phases {
 		u.durations.WithLabelValues(oneOf(phase, phases())).Observe(d.Seconds())
