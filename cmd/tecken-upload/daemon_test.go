@@ -28,12 +28,16 @@ import (
 // patience bounds every wait of these tests. It is reached only when something is wrong.
 const patience = 60 * time.Second
 
+// programsDir is where the programs are, once built.
+var programsDir string
+
 // programs builds the real programs, once for each test binary.
 var programs = sync.OnceValues(func() (dir string, err error) {
 	dir, err = os.MkdirTemp("", "tecken-programs-")
 	if err != nil {
 		return "", err
 	}
+	programsDir = dir
 	build := exec.Command("go", "build", "-o", dir, "../../cmd/tecken-upload", "../../cmd/disk-manager")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
@@ -44,9 +48,7 @@ var programs = sync.OnceValues(func() (dir string, err error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if dir, _ := programs(); dir != "" {
-		_ = os.RemoveAll(dir)
-	}
+	_ = os.RemoveAll(programsDir)
 	os.Exit(code)
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -252,5 +253,45 @@ func TestBusyIsNotFull(t *testing.T) {
 	}
 	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
 		t.Errorf("with room again: status %d: %s", r.status, r.err)
+	}
+}
+
+// A disk can be full of files, too: with no inode left not even a small upload has a place.
+func TestNoInodes(t *testing.T) {
+	disk := spooltest.Tmpfs(t, "size=64m,nr_inodes=200")
+	spool := filepath.Join(disk, "spool")
+	d := startDaemon(t, map[string]string{
+		"TECKEN_SPOOL_DIR": spool, "TECKEN_SPOOL_HEADROOM": "1MiB", "TECKEN_ADMISSION_WAIT": "0s",
+		"TECKEN_DISK_FULL_THRESHOLD": "2", "TECKEN_DISK_FULL_WINDOW": "8s",
+	})
+	junk := filepath.Join(disk, "junk")
+	if err := os.Mkdir(junk, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; ; i++ {
+		if err := os.WriteFile(filepath.Join(junk, strconv.Itoa(i)), nil, 0o600); err != nil {
+			break
+		}
+	}
+	content, _ := makeArchive(t, testarchive.Spec{Seed: 5})
+	if r := d.mustPost(writing(content)); r.status != http.StatusServiceUnavailable || r.retryAfter == "" {
+		t.Errorf("status %d, Retry-After %q: %s", r.status, r.retryAfter, r.err)
+	}
+	// Nobody has to lose an upload for it: the heartbeat itself finds out.
+	d.eventually("the balancer's heartbeat is red", func() bool {
+		_, body := d.heartbeat("/__heartbeat__")
+		lb, _ := d.heartbeat("/__lbheartbeat__")
+		return body.Checks["spool"] == "error" && lb == http.StatusServiceUnavailable
+	})
+	if err := os.RemoveAll(junk); err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("the heartbeats are green", func() bool {
+		lb, _ := d.heartbeat("/__lbheartbeat__")
+		full, _ := d.heartbeat("/__heartbeat__")
+		return lb == http.StatusOK && full == http.StatusOK
+	})
+	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
+		t.Errorf("with inodes again: status %d: %s", r.status, r.err)
 	}
 }

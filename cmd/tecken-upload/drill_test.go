@@ -270,19 +270,22 @@ func TestTheDeadlineEndsTheRequestOnly(t *testing.T) {
 		"TECKEN_UPLOAD_TIMEOUT": deadline.String(), "SENTRY_DSN": sentry.DSN(), "TECKEN_STORAGE_SLOTS": "2",
 	}))
 	content, manifest := makeArchive(t, testarchive.Spec{Seed: 3, Bytes: 4 << 20, Members: 20})
-	// Connections are taken, and then nothing moves.
-	heal := proxy.Add("timeout", "upstream", map[string]any{"timeout": 0})
+	// The small members pass in time, the large ones hardly move.
+	heal := proxy.Add("bandwidth", "upstream", map[string]any{"rate": 150})
 	sent := make(chan time.Time, 1)
 	r := d.mustPost(func(w io.Writer) error {
 		defer func() { sent <- time.Now() }()
 		return writing(content)(w)
 	})
 	took := time.Since(<-sent)
-	if r.status != http.StatusGatewayTimeout || !strings.Contains(r.err, "of 20 files") {
+	var done int
+	_, text, _ := strings.Cut(r.err, ": ")
+	if _, err := fmt.Sscanf(text, "%d of 20 files", &done); err != nil || r.status != http.StatusGatewayTimeout || done == 0 || done == 20 {
 		t.Errorf("status %d: %s", r.status, r.err)
 	}
-	if took < deadline || took > deadline+time.Second {
-		t.Errorf("answered after %v, with a deadline of %v and a second's slack", took, deadline)
+	// The contract allows a second; the other one is slack for a busy machine.
+	if took < deadline || took > deadline+2*time.Second {
+		t.Errorf("answered after %v, with a deadline of %v", took, deadline)
 	}
 	if left := d.spoolEntries(); len(left) != 0 {
 		t.Errorf("left in the spool: %q", left)
@@ -293,13 +296,13 @@ func TestTheDeadlineEndsTheRequestOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := string(events[0].Raw)
-	if !strings.Contains(text, "timed_out") || !strings.Contains(text, `"members":20`) || strings.Contains(text, d.token) {
-		t.Errorf("the event: %s", text)
+	event := string(events[0].Raw)
+	if !strings.Contains(event, "timed_out") || !strings.Contains(event, `"members":20`) || strings.Contains(event, d.token) {
+		t.Errorf("the event: %s", event)
 	}
 	heal()
-	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
-		t.Errorf("the retry: status %d, %s", r.status, r.err)
+	if r := d.mustPost(writing(content)); r.status != http.StatusCreated || len(r.upload.SkippedKeys) < done {
+		t.Errorf("the retry: status %d, %s, skipped %d of %d", r.status, r.err, len(r.upload.SkippedKeys), done)
 	}
 	checkStored(t, bucket(t, s3), manifest)
 }
@@ -308,7 +311,7 @@ func TestTheDeadlineEndsTheRequestOnly(t *testing.T) {
 func TestStorageGoesAndComesBack(t *testing.T) {
 	s3 := testenv.S3(t)
 	proxy := testenv.Toxiproxy(t, s3.Addr)
-	d := startDaemon(t, withS3(s3, "http://"+proxy.Addr, map[string]string{"TECKEN_UPLOAD_TIMEOUT": "30s"}))
+	d := startDaemon(t, withS3(s3, "http://"+proxy.Addr, map[string]string{"TECKEN_UPLOAD_TIMEOUT": "2m"}))
 	heal := proxy.Add("reset_peer", "downstream", map[string]any{"timeout": 0})
 	d.eventually("the heartbeat names storage", func() bool {
 		status, body := d.heartbeat("/__heartbeat__")

@@ -62,13 +62,22 @@ func (in *instance) measure(ctx context.Context, value func(spool.Usage) int64) 
 }
 
 // oldestOrphan returns the age of the oldest workspace that a dead server left behind, in seconds; 0 where
-// there is none. A janitor that works keeps it below TECKEN_ORPHAN_AGE and a few sweeps.
+// there is none, -1 where it can't be told. A janitor that works keeps it below TECKEN_ORPHAN_AGE and a few sweeps.
 func (in *instance) oldestOrphan(ctx context.Context) float64 {
 	ctx, cancel := context.WithTimeout(ctx, gaugeTimeout)
 	defer cancel()
 	var oldest time.Duration
-	for o, err := range in.spool.Orphans(ctx) {
-		if err == nil && o.Workspace {
+	// Read-only: a look at the metrics changes nothing on the disk.
+	view, err := spool.Attach(in.config.SpoolDir, spool.Options{ReadOnly: true})
+	if err != nil {
+		return -1
+	}
+	defer view.Close()
+	for o, err := range view.Orphans(ctx) {
+		if err != nil {
+			return -1
+		}
+		if o.Workspace {
 			oldest = max(oldest, o.Age)
 		}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,6 +26,8 @@ const (
 	// publishFactor times the storage slots is how many members of one upload may be in publishing at once,
 	// waiting ones included: one upload can fill every slot by itself, and always has the next one ready.
 	publishFactor = 2
+	// minInodes is the headroom of inodes: one upload needs a handful.
+	minInodes = 64
 	// spareConns are the connections to storage besides those of the storage slots: for health checks.
 	spareConns = 4
 )
@@ -75,6 +76,7 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 		Headroom: int64(c.SpoolHeadroom),
 		Wait:     c.AdmissionWait,
 		Largest:  int64(c.MaxUploadSize),
+		Instance: c.Instance,
 		Logger:   in.logger,
 	})
 	if err != nil {
@@ -124,10 +126,11 @@ func openStorage(ctx context.Context, c *config.Server) (checkedStorage, error) 
 func (in *instance) serve(ctx context.Context) {
 	c := in.config
 	in.uploads = upload.NewService(upload.Config{
-		Storage:      in.storage,
-		Records:      in.records,
-		VerifySlots:  in.verify,
-		PublishSlots: in.publish,
+		Storage:         in.storage,
+		Records:         in.records,
+		VerifySlots:     in.verify,
+		PublishSlots:    in.publish,
+		SequentialSlots: sched.NewSlots(c.CPUSlots, time.Now),
 		Limits: archive.Limits{
 			MaxMembers:         c.MaxMembers,
 			MaxMemberSize:      int64(c.MaxMemberSize),
@@ -172,19 +175,17 @@ func (in *instance) checks() map[string]server.Check {
 // checkSpool makes a workspace, and so all that an upload makes but its bytes.
 func (in *instance) checkSpool(ctx context.Context) error {
 	workspace, err := in.spool.Create(ctx, 0)
-	if errors.Is(err, spool.ErrFull) {
-		return nil // the window of disk-full errors tells
-	}
 	if err != nil {
+		in.disk.Note(err) // no room was asked for: only the kernel can have said "full"
 		return err
 	}
 	return workspace.Close()
 }
 
-// roomy reports whether the disk has its headroom free.
+// roomy reports whether the disk has its headroom free, of bytes and of inodes.
 func (in *instance) roomy(ctx context.Context) bool {
 	usage, err := in.spool.Usage(ctx)
-	return err == nil && usage.Free >= usage.Headroom
+	return err == nil && usage.Free >= usage.Headroom && (usage.Inodes == 0 || usage.FreeInodes >= minInodes)
 }
 
 // checkQueue fails when work has waited too long without any being started or finished.

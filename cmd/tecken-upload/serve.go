@@ -47,8 +47,12 @@ func (c *serveCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	defer in.close()
-	return in.run(ctx, signals)
+	err = in.run(ctx, signals)
+	if errors.Is(err, errStoppedAtOnce) {
+		return err // whatever is still busy must not keep the process from ending
+	}
+	in.close()
+	return err
 }
 
 // run serves until ctx ends or a signal comes, then drains. A second signal ends it at once.
@@ -62,6 +66,7 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	defer stopBackground()
 	g, failed := errgroup.WithContext(background)
 	g.Go(func() error { return in.migrate(background) })
+	g.Go(func() error { return in.uploads.Settle(background) })
 	g.Go(func() error { return serve(httpServer, listener.http) })
 	g.Go(func() error { return serve(metricsServer, listener.metrics) })
 	in.logger.Info("serving", "address", listener.http.Addr().String(), "metrics", listener.metrics.Addr().String())
@@ -153,6 +158,6 @@ func (in *instance) metricsServer() *http.Server {
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: metricsHeaderTimeout,
-		ErrorLog:          slog.NewLogLogger(in.logger.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(in.logger.Handler(), slog.LevelWarn),
 	}
 }

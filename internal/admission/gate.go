@@ -1,6 +1,6 @@
 // Package admission decides, before a byte of a body is read, whether this instance takes an upload now.
 //
-// A [Gate] bounds the uploads in progress. Field clients do not honour Retry-After and give up early, so
+// A [Gate] bounds the uploads that are being received; those that have arrived are bounded by the disk. Field clients do not honour Retry-After and give up early, so
 // a caller is rather kept waiting for a while than refused. Waiters are served in order.
 package admission
 
@@ -20,7 +20,7 @@ const retryAfter = 15 * time.Second
 // errWaited ends a wait for a place.
 var errWaited = errors.New("waited long enough for a receiving place")
 
-// Gate bounds the uploads that are received or processed at once. It is safe for concurrent use.
+// Gate bounds the uploads that are received at once. It is safe for concurrent use.
 type Gate struct {
 	places *semaphore.Weighted
 	wait   time.Duration

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
+	"tecken-upload/internal/intake"
 	"tecken-upload/internal/upload"
 )
 
@@ -24,6 +28,7 @@ type body struct {
 	stall time.Duration
 	until time.Time // when all of it must be here
 	pace  pace
+	most  int64 // bytes of one Read
 	stop  func() bool
 }
 
@@ -37,6 +42,11 @@ func (s *Server) newBody(ctx context.Context, c echo.Context) *body {
 		stall: s.ReceiveStallTimeout,
 		until: time.Now().Add(s.ReceiveTimeout),
 		pace:  pace{min: s.ReceiveMinRate, contended: s.Spool.Contended},
+		most:  math.MaxInt64,
+	}
+	if c.Request().ContentLength < 0 {
+		// net/http fills the whole buffer from one chunk, however long that takes.
+		b.most = chunkedRead
 	}
 	// A Read that waits for bytes would not notice that the upload has been cancelled.
 	b.stop = context.AfterFunc(ctx, func() { _ = b.rc.SetReadDeadline(time.Unix(1, 0)) })
@@ -59,7 +69,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.ctx.Err() != nil {
 		return 0, context.Cause(b.ctx)
 	}
-	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1)])
+	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1, b.most)])
 	if b.left -= int64(n); b.left < 0 {
 		return 0, &upload.SizeError{Limit: b.limit}
 	}
@@ -81,10 +91,18 @@ func (b *body) reason(err error, deadline time.Time) error {
 	case b.ctx.Err() != nil:
 		return context.Cause(b.ctx)
 	}
-	return fmt.Errorf("%w: %w", upload.ErrClientGone, err)
+	for _, gone := range []error{io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
+		if errors.Is(err, gone) {
+			return fmt.Errorf("%w: %w", upload.ErrClientGone, err)
+		}
+	}
+	return fmt.Errorf("%w: %w", intake.ErrMalformed, err) // chunks that are none
 }
 
 const (
+	// chunkedRead is how much of a chunked body is read at once: what the slowest client sends inside the
+	// stall limit.
+	chunkedRead = 4 << 10
 	// paceWindow is over how long a body's rate is taken: a network's hiccup is no lack of will.
 	paceWindow = 60 * time.Second
 	// paceStep is how exactly.

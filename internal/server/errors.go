@@ -82,14 +82,13 @@ type errorBody struct {
 	Error string `json:"error"`
 }
 
-// answerError writes the answer to err, and returns its status.
-func (s *Server) answerError(c echo.Context, err error) int {
+// answerError writes the answer to err.
+func (s *Server) answerError(c echo.Context, err error) {
 	status := statusOf(err)
 	if status == http.StatusServiceUnavailable {
 		c.Response().Header().Set("Retry-After", retryAfterOf(err))
 	}
 	s.write(c, status, errorBody{Error: textOf(err)})
-	return status
 }
 
 // write writes an answer within answerTimeout.
@@ -126,21 +125,32 @@ func (s *Server) handleError(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
+	r := c.Request()
+	if r.ContentLength != 0 {
+		// A body sent to the wrong address: its sender is to learn that.
+		s.answerNow(c, func() { s.answerAny(c, err) })
+		s.drain(c, drainUnknown)
+		return
+	}
+	s.answerAny(c, err)
+}
+
+func (s *Server) answerAny(c echo.Context, err error) {
 	var routed *echo.HTTPError
-	switch {
+	switch r := c.Request(); {
 	case errors.As(err, &routed) && routed.Code == http.StatusMethodNotAllowed:
-		r := c.Request()
 		s.write(c, routed.Code, errorBody{Error: fmt.Sprintf("Method Not Allowed (%s): %s", r.Method, r.URL.Path)})
 	case errors.As(err, &routed):
 		s.write(c, routed.Code, errorBody{Error: http.StatusText(routed.Code)})
 	default:
-		status := s.answerError(c, err)
-		s.note(c.Request(), status, err)
+		s.note(r, err)
+		s.answerError(c, err)
 	}
 }
 
 // note tells of an error what there is to tell: ours is a fault, the client's a debug line.
-func (s *Server) note(r *http.Request, status int, err error) {
+func (s *Server) note(r *http.Request, err error) {
+	status := statusOf(err)
 	if status < http.StatusInternalServerError || errors.Is(err, upload.ErrBusy) || errors.Is(err, upload.ErrShutdown) {
 		s.Logger.DebugContext(r.Context(), "refused", "status", status, "err", err)
 		return
@@ -180,6 +190,11 @@ func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := s.Now()
+		if c.Request().ContentLength != 0 {
+			// net/http reads some of a body that nobody wants before it answers. An upload's own bounds
+			// take the place of this one.
+			_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Now().Add(drainUnknown.time))
+		}
 		if err := next(c); err != nil {
 			c.Error(err)
 		}

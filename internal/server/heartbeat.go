@@ -142,8 +142,8 @@ func (s *Server) getLBHeartbeat(c echo.Context) error {
 func (s *Server) getHeartbeat(c echo.Context) error {
 	failed := s.unwanted()
 	checks := map[string]string{"disk": word(nil)}
-	if s.Disk.Full() {
-		checks["disk"] = word(errDiskFull)
+	if errors.Is(failed, errDiskFull) {
+		checks["disk"] = word(failed)
 	}
 	for name, err := range s.heartbeat.results(c.Request().Context()) {
 		checks[name] = word(err)

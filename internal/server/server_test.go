@@ -69,7 +69,7 @@ func newSite(t *testing.T, change ...func(*server.Config, *upload.Config)) *site
 	must(err)
 	uc := upload.Config{
 		Storage: store, Records: s.records,
-		VerifySlots: sched.NewSlots(2, time.Now), PublishSlots: sched.NewSlots(2, time.Now),
+		VerifySlots: sched.NewSlots(2, time.Now), PublishSlots: sched.NewSlots(2, time.Now), SequentialSlots: sched.NewSlots(1, time.Now),
 		Limits:  archive.Limits{MaxMembers: 10, MaxMemberSize: 8 << 20, MaxExtractedSize: 8 << 20, DisallowedSnippets: []string{"secret/stuff"}},
 		MaxSize: maxUpload, Timeout: time.Minute, Retention: time.Hour, TryRetention: time.Hour, PublishParallel: 4, Now: time.Now,
 	}

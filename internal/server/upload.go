@@ -2,9 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -24,6 +27,10 @@ type drainLimit struct {
 	time  time.Duration
 }
 
+// drainUninvited is for how long a body is waited for that was to be sent after a 100 Continue, and was refused
+// instead.
+const drainUninvited = 2 * time.Second
+
 // drainStopping is for how long a body is still read when the server stops.
 const drainStopping = time.Second
 
@@ -37,25 +44,29 @@ func (s *Server) postUpload(c echo.Context) error {
 	r := c.Request()
 	token, label, err := s.authenticate(r)
 	if err != nil {
-		return s.refuse(c, err, drainUnknown)
+		limit := drainUnknown
+		if errors.Is(err, upload.ErrUnavailable) {
+			limit = drainAuthenticated // as far as we know
+		}
+		return s.refuse(c, err, limit)
 	}
 	report, err := s.upload(r, c, token, label)
 	if err != nil {
-		s.Disk.Note(err)
 		return s.refuse(c, err, drainAuthenticated)
 	}
-	if report.Err == nil {
-		report.Status = http.StatusCreated
-		s.write(c, report.Status, newUploadBody(&report.Upload))
-	} else {
-		// Answered before it is drained; told of before that, too, since draining takes its time.
-		report.Status = s.answerRefusal(c, report.Err)
+	report.Status = http.StatusCreated
+	if report.Err != nil {
+		report.Status = statusOf(report.Err)
 	}
+	// Told of first: whoever has the answer finds the log line, and the heartbeats as they now are.
 	s.Disk.Note(report.Err)
 	s.Watcher.Ended(context.WithoutCancel(r.Context()), report)
 	if report.Err != nil {
+		s.answerRefusal(c, report.Err)
 		s.drain(c, drainAuthenticated)
+		return nil
 	}
+	s.write(c, report.Status, newUploadBody(&report.Upload))
 	return nil
 }
 
@@ -76,10 +87,11 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 	if err != nil {
 		return nil, err
 	}
+	leave = sync.OnceFunc(leave)
 	defer leave()
 	workspace, err := s.Spool.Create(ctx, r.ContentLength)
 	if err != nil {
-		return nil, err
+		return nil, orUnavailable(err)
 	}
 	body := s.newBody(ctx, c)
 	defer body.release()
@@ -88,12 +100,31 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 		Label:     label,
 		Declared:  r.ContentLength,
 		Workspace: workspace,
-		Source:    &multipartSource{body: body, contentType: r.Header.Get("Content-Type")},
+		Source:    &multipartSource{body: body, contentType: r.Header.Get("Content-Type"), arrived: leave},
 	})
+	if report.Leftover != nil {
+		s.Watcher.Fault(ctx, r, fmt.Errorf("remove a workspace: %w", report.Leftover), nil)
+	}
 	if report.Upload.ID == 0 {
 		return nil, report.Err
 	}
 	return report, nil
+}
+
+// orUnavailable gives an error of the spool its kind: one that is full of live uploads is one more way of being
+// busy, and one that can't be used at all is as good as a service that is down.
+func orUnavailable(err error) error {
+	full := (*spool.FullError)(nil)
+	switch {
+	case errors.As(err, &full) && full.Busy:
+		return fmt.Errorf("%w: %w", &upload.BusyError{
+			Reason:     "This server's disk is taken up by other uploads. Try again later.",
+			RetryAfter: retryAfter,
+		}, err)
+	case full == nil && upload.OutcomeOf(err) == upload.Failed:
+		return fmt.Errorf("%w: %w", upload.ErrUnavailable, err)
+	}
+	return err
 }
 
 // uploadContext makes the context of one upload. Unlike the request's own it tells by its cause why it
@@ -111,30 +142,38 @@ func (s *Server) uploadContext(r *http.Request) (context.Context, context.Cancel
 
 // refuse answers an upload that was not begun, and gets rid of its body.
 func (s *Server) refuse(c echo.Context, err error, limit drainLimit) error {
-	status := s.answerRefusal(c, err)
-	s.note(c.Request(), status, err)
+	s.Disk.Note(err)
+	s.note(c.Request(), err)
+	s.answerRefusal(c, err)
 	s.drain(c, limit)
 	return nil
 }
 
-// answerRefusal writes the answer to err at once, though the body may still be arriving.
-func (s *Server) answerRefusal(c echo.Context, err error) int {
+// answerRefusal writes the answer to err at once.
+func (s *Server) answerRefusal(c echo.Context, err error) {
+	s.answerNow(c, func() { s.answerError(c, err) })
+}
+
+// answerNow lets answer write an answer that is sent at once, though the body may still be arriving.
+func (s *Server) answerNow(c echo.Context, answer func()) {
 	rc := http.NewResponseController(c.Response())
 	// Where it can't be had (HTTP/1.0), the server reads a little of the body first, and closes then.
 	if err := rc.EnableFullDuplex(); err != nil {
 		s.Logger.DebugContext(c.Request().Context(), "enable full duplex", "err", err)
 	}
 	c.Response().Header().Set("Connection", "close")
-	status := s.answerError(c, err)
+	answer()
 	if err := rc.Flush(); err != nil {
 		s.Logger.DebugContext(c.Request().Context(), "flush the answer", "err", err)
 	}
-	return status
 }
 
 // drain reads what is left of the body and throws it away.
 func (s *Server) drain(c echo.Context, limit drainLimit) {
 	rc := http.NewResponseController(c.Response())
+	if c.Request().Header.Get("Expect") != "" {
+		limit.time = drainUninvited
+	}
 	if err := rc.SetReadDeadline(time.Now().Add(limit.time)); err != nil {
 		return
 	}
@@ -148,6 +187,7 @@ func (s *Server) drain(c echo.Context, limit drainLimit) {
 type multipartSource struct {
 	body        *body
 	contentType string
+	arrived     func() // gives the receiving place back
 }
 
 // Deliver implements upload.Source.
@@ -160,6 +200,7 @@ func (m *multipartSource) Deliver(ctx context.Context, ws *spool.Workspace, limi
 	if err != nil {
 		return upload.Delivery{}, err
 	}
+	m.arrived()
 	// From here on the connection is only watched for its end, which takes as long as it takes.
 	if err := m.body.rc.SetReadDeadline(time.Time{}); err != nil {
 		return upload.Delivery{}, err

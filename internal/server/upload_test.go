@@ -401,3 +401,51 @@ func TestUploadsOfUnknownLength(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestChunksThatAreNone(t *testing.T) {
+	s := newSite(t)
+	conn := s.raw("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: " + s.token +
+		"\nContent-Type: multipart/form-data; boundary=b\nTransfer-Encoding: chunked\n\nzz\nnonsense\n")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := s.read(resp); a.status != 400 {
+		t.Errorf("status %d: %q", a.status, a.text())
+	}
+	if u := s.recorded(s.last()); u.Outcome != upload.Rejected {
+		t.Errorf("recorded as %q", u.Outcome)
+	}
+}
+
+// A client with a wrong address learns that, however much it sends first.
+func TestABodyForAnotherAddress(t *testing.T) {
+	s := newSite(t)
+	for request, want := range map[string]int{"POST /upload": 404, "PUT /upload/": 405} {
+		const size = 8 << 20
+		conn := s.raw(fmt.Sprintf("%s HTTP/1.1\nHost: x\nContent-Length: %d\n\n", request, size))
+		if _, err := io.CopyN(conn, zeros{}, size); err != nil {
+			t.Fatalf("%s: the connection broke while the body was sent: %v", request, err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := s.read(resp); a.status != want {
+			t.Errorf("%s: status %d, want %d", request, a.status, want)
+		}
+	}
+}
+
+// The answer does not wait for a body that never comes.
+func TestABodyThatNobodyWants(t *testing.T) {
+	s := newSite(t)
+	conn := s.raw("POST /nowhere HTTP/1.1\nHost: x\nContent-Length: 100\n\n")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := s.read(resp); a.status != 404 {
+		t.Errorf("status %d", a.status)
+	}
+}

@@ -51,6 +51,7 @@ type records struct {
 	ended         map[int64]upload.Upload
 	failing       bool
 	begin, finish func() error
+	settled       chan int64 // is told of each end, where it is there
 }
 
 func (r *records) Begin(ctx context.Context, u *upload.Upload) error {
@@ -88,5 +89,8 @@ func (r *records) Finish(ctx context.Context, u *upload.Upload) error {
 	kept := *u
 	kept.Files = slices.Clone(u.Files)
 	r.ended[u.ID] = kept
+	if r.settled != nil {
+		r.settled <- u.ID
+	}
 	return nil
 }

@@ -82,8 +82,7 @@ func OutcomeOf(err error) Outcome {
 	return Failed
 }
 
-// Sentence is what may be told of err outside of the house: one sentence, without addresses, paths or
-// the words of a library. It is empty for nil.
+// Sentence is what may be told of err outside of the house: one sentence, without addresses or paths. It is empty for nil.
 func Sentence(err error) string {
 	var (
 		deadline *DeadlineError
@@ -98,6 +97,8 @@ func Sentence(err error) string {
 		return "The client closed the connection."
 	case errors.Is(err, ErrShutdown):
 		return "The server is shutting down. Try again; what was published will be skipped."
+	case errors.As(err, &deadline) && deadline.Total == 0:
+		return fmt.Sprintf("The deadline of %v passed before any of the files was published. Try again.", deadline.Timeout)
 	case errors.As(err, &deadline):
 		return fmt.Sprintf("The deadline of %v passed: %d of %d files are published. Try again; these will be skipped.",
 			deadline.Timeout, deadline.Done, deadline.Total)

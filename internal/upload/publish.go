@@ -70,11 +70,6 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 			err = &panicError{value: v, stack: debug.Stack()}
 		}
 	}()
-	release, err := r.PublishSlots.Acquire(ctx, r.up.TokenID, m.Size)
-	if err != nil {
-		return err
-	}
-	defer release()
 	stored, err := r.stored(ctx, f)
 	if err != nil {
 		return err
@@ -84,11 +79,16 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 		r.noteDone()
 		return nil
 	}
-	body, err := m.Body(ctx, func() (archive.Scratch, error) { return r.req.Workspace.Scratch(ctx) })
+	body, done, err := r.body(ctx, m)
 	if err != nil {
 		return err
 	}
-	defer body.Close()
+	defer done()
+	release, err := r.PublishSlots.Acquire(ctx, r.up.TokenID, body.Size)
+	if err != nil {
+		return err
+	}
+	defer release()
 	loc := Location{Key: f.Key, Try: r.up.Try}
 	obj := Object{Size: f.Size, MD5: f.MD5, Gzip: body.Gzip}
 	if err := r.Storage.Put(ctx, loc, obj, Body{Reader: body, Size: body.Size, CRC32: body.CRC32}); err != nil {
@@ -97,6 +97,32 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 	f.StoredSize, f.State = body.Size, FileUploaded
 	r.noteDone()
 	return nil
+}
+
+// body makes what is to be stored of m; done ends its use. A member that has to be staged for that is staged
+// behind a slot for work of the processor, and holds none of storage's meanwhile; one of this upload is at
+// a time.
+func (r *run) body(ctx context.Context, m *archive.Member) (body *archive.Body, done func(), err error) {
+	unstage, release := func() {}, func() {}
+	body, err = m.Body(ctx, func() (archive.Scratch, error) {
+		r.staging.Lock()
+		unstage = r.staging.Unlock
+		release, err = r.VerifySlots.Acquire(ctx, r.up.TokenID, m.Size)
+		if err != nil {
+			release = func() {}
+			return nil, err
+		}
+		return r.req.Workspace.Scratch(ctx)
+	})
+	release()
+	if err != nil {
+		unstage()
+		return nil, nil, err
+	}
+	return body, func() {
+		_ = body.Close() // of a scratch file that was read to its end
+		unstage()
+	}, nil
 }
 
 // noteDone tells the manifest, now and then, how many members are in storage.
@@ -122,6 +148,11 @@ func (r *run) stored(ctx context.Context, f *File) (bool, error) {
 }
 
 func (r *run) storedAt(ctx context.Context, f *File, loc Location) (bool, error) {
+	release, err := r.PublishSlots.Acquire(ctx, r.up.TokenID, 0)
+	if err != nil {
+		return false, err
+	}
+	defer release()
 	obj, err := r.Storage.Stat(ctx, loc)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil

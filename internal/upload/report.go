@@ -12,6 +12,7 @@ type Report struct {
 	Status   int                     // the HTTP status it was answered with
 	Phases   map[Phase]time.Duration // how long each phase took; those not reached are missing
 	Phase    Phase                   // the phase it ended in
+	Leftover error                   // what of the workspace could not be removed, and is left to the janitor
 	Err      error                   // nil when Completed
 	Stack    []byte                  // of a recovered panic; nil otherwise
 }

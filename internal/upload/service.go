@@ -18,8 +18,9 @@ const (
 	// beginTimeout bounds writing an upload's beginning: its body waits for that.
 	beginTimeout = 5 * time.Second
 	// finishTimeout bounds writing an upload's end, even when the upload's own time is over: rather an
-	// answer that is late by this much than a record without an end.
-	finishTimeout = 10 * time.Second
+	// answer that is late by this much than a record without an end. It is milliseconds with a database that
+	// is well.
+	finishTimeout = 30 * time.Second
 	// noteInterval paces what a manifest says of publishing: how stale may the autopsy of a killed upload be?
 	noteInterval = time.Second
 )
@@ -30,7 +31,10 @@ type Config struct {
 	Records Records
 	// VerifySlots bound inflating and hashing, PublishSlots calls to storage, of all uploads together.
 	VerifySlots, PublishSlots Slots
-	Limits                    archive.Limits
+	// SequentialSlots bound the archives that are processed as one stream: each holds a decoder, whose window may
+	// have 64 MiB, from its first member to its last.
+	SequentialSlots Slots
+	Limits          archive.Limits
 	// MaxSize is the largest archive, in bytes.
 	MaxSize int64
 	// Timeout bounds the time from the last byte received to the end of publishing.
@@ -47,11 +51,14 @@ type Config struct {
 // Service runs uploads. It is safe for concurrent use.
 type Service struct {
 	Config
-	progress progress
+	progress  progress
+	unsettled chan Upload // that ended, but could not be recorded as ended
 }
 
 // NewService makes a Service.
-func NewService(c Config) *Service { return &Service{Config: c} }
+func NewService(c Config) *Service {
+	return &Service{Config: c, unsettled: make(chan Upload, maxUnsettled)}
+}
 
 // A Source delivers the archive of one upload.
 type Source interface {
@@ -100,8 +107,12 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 		},
 	}
 	r.up = &r.report.Upload
+	defer func() {
+		// Of use only after a panic, which goes on to the caller.
+		_ = req.Workspace.Close()
+		s.progress.end(r.report.Phase)
+	}()
 	r.run(ctx)
-	s.progress.end(r.report.Phase)
 	return r.report
 }
 
@@ -116,6 +127,8 @@ type run struct {
 	report *Report
 	up     *Upload // report.Upload
 
+	staging sync.Mutex // held while a member is in scratch: one at a time
+
 	noting sync.Mutex // guards what follows
 	count  int        // members that are in storage
 	noted  time.Time  // when the manifest was last told of them
@@ -126,10 +139,9 @@ func (r *run) run(ctx context.Context) {
 	if err == nil {
 		err = r.phases(ctx)
 	}
-	// The room is given back before anything else is waited for.
-	if closeErr := r.req.Workspace.Close(); err == nil && closeErr != nil {
-		err = fmt.Errorf("close the workspace: %w", closeErr)
-	}
+	// The room is given back before anything else is waited for. What can't be removed is the janitor's: no
+	// reason to send two gigabytes again.
+	r.report.Leftover = r.req.Workspace.Close()
 	if r.up.ID != 0 {
 		err = r.end(ctx, err)
 	}
@@ -193,40 +205,54 @@ func (r *run) receive(ctx context.Context) (Delivery, error) {
 		return d, &SizeError{Limit: r.MaxSize}
 	}
 	if err != nil {
-		return d, err
+		return d, orUnavailable(err)
 	}
 	r.up.Filename, r.up.Size = d.Filename, d.Size
 	r.up.Try = r.up.Try || d.Try
 	return d, nil
 }
 
+// orUnavailable gives an error of the disk its kind, where it has none.
+func orUnavailable(err error) error {
+	if OutcomeOf(err) == Failed && !errors.Is(err, spool.ErrFull) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
+}
+
 func (r *run) process(ctx context.Context, d Delivery) error {
-	a, err := r.verify(ctx, d)
+	a, err := archive.Open(ctx, d.File, d.Size, r.Limits)
 	if err != nil {
+		return err
+	}
+	r.up.Format = a.Format()
+	if a.Sequential() {
+		release, err := r.SequentialSlots.Acquire(ctx, r.up.TokenID, d.Size)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
+	if err := r.verify(ctx, a); err != nil {
 		return err
 	}
 	return r.publish(ctx, a)
 }
 
-func (r *run) verify(ctx context.Context, d Delivery) (*archive.Archive, error) {
+func (r *run) verify(ctx context.Context, a *archive.Archive) error {
 	leave := r.phase(PhaseVerify)
 	defer leave()
-	a, err := archive.Open(ctx, d.File, d.Size, r.Limits)
-	if err != nil {
-		return nil, err
-	}
-	r.up.Format = a.Format()
 	members, err := a.Verify(ctx, func(ctx context.Context, cost int64) (func(), error) {
 		return r.VerifySlots.Acquire(ctx, r.up.TokenID, cost)
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.up.Files = make([]File, len(members))
 	for i, m := range members {
 		r.up.Files[i] = fileOf(m)
 	}
-	return a, nil
+	return nil
 }
 
 func fileOf(m *archive.Member) File {
@@ -265,15 +291,13 @@ func (r *run) end(ctx context.Context, err error) error {
 		leave := r.phase(PhaseRecord)
 		defer leave()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
-	defer cancel()
-	if recErr := r.Records.Finish(ctx, r.up); recErr != nil {
+	if recErr := r.finish(context.WithoutCancel(ctx), r.up, finishTimeout); recErr != nil {
 		recErr = fmt.Errorf("record the end: %w", recErr)
 		if err == nil {
 			r.up.Outcome, r.up.Error = Failed, Sentence(recErr)
-			return recErr
 		}
-		return fmt.Errorf("%w (and %w)", err, recErr)
+		r.unsettle()
+		return errors.Join(err, recErr)
 	}
 	return err
 }
@@ -283,7 +307,9 @@ func (r *run) phase(p Phase) (leave func()) {
 	r.progress.enter(r.report.Phase, p)
 	r.report.Phase = p
 	start := r.Now()
-	// The manifest is for autopsies alone: an upload does not fail for it.
-	_ = r.req.Workspace.Update(func(m *spool.Manifest) { r.describe(m, p) })
+	if p != PhaseRecord { // the workspace is gone by then
+		// The manifest is for autopsies alone: an upload does not fail for it.
+		_ = r.req.Workspace.Update(func(m *spool.Manifest) { r.describe(m, p) })
+	}
 	return func() { r.report.Phases[p] = r.Now().Sub(start) }
 }

@@ -57,6 +57,7 @@ func newHouse(t *testing.T) *house {
 		Records:         h.records,
 		VerifySlots:     sched.NewSlots(2, time.Now),
 		PublishSlots:    sched.NewSlots(2, time.Now),
+		SequentialSlots: sched.NewSlots(1, time.Now),
 		Limits:          archive.Limits{MaxMembers: 100, MaxMemberSize: 1 << 20, MaxExtractedSize: 4 << 20},
 		MaxSize:         1 << 20,
 		Timeout:         time.Minute,
@@ -336,7 +337,7 @@ func TestAnOldObjectIsRefreshedWhenSkipped(t *testing.T) {
 func TestDeadline(t *testing.T) {
 	h := newHouse(t)
 	c := h.config
-	c.Timeout = 50 * time.Millisecond
+	c.Timeout = 2 * time.Second
 	c.PublishSlots = sched.NewSlots(1, time.Now)
 	h.service = upload.NewService(c)
 	files := map[string]string{"a/AA/a.sym": sym, "b/BB/b.sym": sym, "c/CC/c.sym": sym}
@@ -440,7 +441,24 @@ func TestWithoutRecordsNothingIsAccepted(t *testing.T) {
 	}
 	h.records.begin = nil
 	h.records.finish = func() error { return fmt.Errorf("%w: refused", upload.ErrUnavailable) }
-	if r := h.post(t.Context(), regular, source{content: zipOf(t, files, zip.Deflate)}); !errors.Is(r.Err, upload.ErrUnavailable) || r.Upload.Outcome != upload.Failed {
+	r := h.post(t.Context(), regular, source{content: zipOf(t, files, zip.Deflate)})
+	if !errors.Is(r.Err, upload.ErrUnavailable) || r.Upload.Outcome != upload.Failed {
 		t.Errorf("outcome %q though its end was not committed: %v", r.Upload.Outcome, r.Err)
+	}
+
+	// The database is back: the end is recorded after all, without anybody's help.
+	h.records.mu.Lock()
+	h.records.finish = nil
+	h.records.settled = make(chan int64, 1)
+	h.records.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.service.Settle(ctx) }()
+	if id := <-h.records.settled; id != r.Upload.ID {
+		t.Errorf("the end of %d was recorded, want %d", id, r.Upload.ID)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
