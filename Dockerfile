@@ -29,7 +29,8 @@ RUN apt-get update \
 COPY --from=build /out/tecken-upload /out/disk-manager /usr/local/bin/
 COPY --from=build /out/version.json /app/version.json
 WORKDIR /app
-ENV TECKEN_LISTEN=0.0.0.0:8000
+# Stands for TECKEN_LISTEN=0.0.0.0:8000, and gives way to the PORT of a platform that sets one.
+ENV PORT=8000
 USER 10001:10001
 VOLUME /app/data
 # Clients; and, for the inside only, the metrics of both programs.
