@@ -125,7 +125,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 			break
 		}
 	}
-	if !slices.ContainsFunc(table, func(r result) bool { return strings.HasPrefix(r.measure, readbackName) }) {
+	// Nothing to compare is no equality.
+	if l.compared.uploads > 0 && !slices.ContainsFunc(table, func(r result) bool { return strings.HasPrefix(r.measure, readbackName) }) {
 		table = append(table, l.comparedResult())
 	}
 	return errors.Join(printTable(stdout, table), errors.Join(failures...))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -38,6 +39,9 @@ func measureMemory8(ctx context.Context, l *lab) ([]result, error) {
 		}
 		measure := fmt.Sprintf("resident memory, eight %s zips of the mix %q at once", megabytes(a.manifest.Bytes), mix)
 		r, err := l.memory(ctx, measure, memory8Target, samples)
+		for _, v := range samples {
+			err = errors.Join(err, os.Remove(v.file))
+		}
 		if err != nil {
 			return nil, err
 		}

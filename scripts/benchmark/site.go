@@ -39,8 +39,8 @@ type site struct {
 }
 
 // open starts a site. Its spool is made in spoolDir, or beside the rest where that is empty.
-func (l *lab) open(ctx context.Context, spoolDir string) (s *site, err error) {
-	s = &site{spool: spoolDir}
+func (l *lab) open(ctx context.Context, spoolDir string) (_ *site, err error) {
+	s := &site{spool: spoolDir}
 	if s.dir, err = os.MkdirTemp(l.dir, "site-"); err != nil {
 		return nil, err
 	}
