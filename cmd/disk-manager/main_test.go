@@ -60,6 +60,12 @@ func environment(settings ...string) func(string) (string, bool) {
 func newSpool(t *testing.T) (dir, orphan string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "spool")
+	makeSpool(t, dir)
+	return dir, makeOrphan(t, dir)
+}
+
+func makeSpool(t *testing.T, dir string) {
+	t.Helper()
 	s, err := spool.Open(dir, spool.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -67,6 +73,10 @@ func newSpool(t *testing.T) (dir, orphan string) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func makeOrphan(t *testing.T, dir string) (orphan string) {
+	t.Helper()
 	orphan = filepath.Join(dir, "20260102T030405Z-abcdefghij23")
 	if err := os.Mkdir(orphan, 0o700); err != nil {
 		t.Fatal(err)
@@ -75,7 +85,7 @@ func newSpool(t *testing.T) (dir, orphan string) {
 	if err := os.Chtimes(orphan, then, then); err != nil {
 		t.Fatal(err)
 	}
-	return dir, orphan
+	return orphan
 }
 
 func exists(path string) bool {

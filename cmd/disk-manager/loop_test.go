@@ -1,0 +1,334 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tecken-upload/internal/telemetry/sentrytest"
+)
+
+// patience bounds every wait of these tests. It is reached only when something is wrong.
+const patience = 60 * time.Second
+
+// How the loop under test is paced: between sweeps, and how long one may take.
+const (
+	interval = 300 * time.Millisecond
+	limit    = 2 * time.Second
+)
+
+// programFile builds the real program, once for each test binary.
+var programFile = sync.OnceValues(func() (path string, err error) {
+	dir, err := os.MkdirTemp("", "tecken-disk-manager-")
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "disk-manager")
+	build := exec.Command("go", "build", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		return path, fmt.Errorf("build: %w\n%s", err, output)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, _ := programFile(); path != "" {
+		_ = os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+// entry is a line of the loop's log.
+type entry struct {
+	Time                            time.Time
+	Msg, Err, Outcome, Exit, Stderr string
+	Elapsed                         float64
+	Reclaimed, Failed               int
+	Address                         string
+}
+
+// A loop is the real program, run with nothing but its environment, and the Sentry it reports to.
+type loop struct {
+	*testing.T
+	cmd    *exec.Cmd
+	dir    string // the spool
+	sentry *sentrytest.Server
+	lines  chan entry // closed when the program has ended
+	said   []entry    // taken from lines
+	status error      // valid when lines is closed
+}
+
+// start runs the program on a spool. Settings are added to, and win over, those of all drills.
+func start(t *testing.T, dir string, settings ...string) *loop {
+	t.Helper()
+	path, err := programFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &loop{T: t, dir: dir, sentry: sentrytest.NewServer(), lines: make(chan entry, 10000)}
+	t.Cleanup(l.sentry.Close)
+	l.cmd = exec.Command(path)
+	l.cmd.Env = append([]string{
+		"TECKEN_SPOOL_DIR=" + dir, "TECKEN_INSTANCE=drill", "SENTRY_DSN=" + l.sentry.DSN(),
+		"TECKEN_SWEEP_INTERVAL=" + interval.String(), "TECKEN_SWEEP_TIMEOUT=" + limit.String(),
+		"TECKEN_SPOOL_HEADROOM=0", "TECKEN_JANITOR_METRICS_LISTEN=127.0.0.1:0",
+	}, settings...)
+	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stderr, err := l.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go l.follow(stderr)
+	t.Cleanup(l.kill)
+	return l
+}
+
+func (l *loop) follow(stderr io.Reader) {
+	text := bufio.NewScanner(stderr)
+	text.Buffer(nil, 1<<20)
+	for text.Scan() {
+		var e entry
+		if err := json.Unmarshal(text.Bytes(), &e); err != nil {
+			e.Msg = text.Text()
+		}
+		l.lines <- e
+	}
+	l.status = l.cmd.Wait()
+	close(l.lines)
+}
+
+// kill ends the program if need be.
+func (l *loop) kill() {
+	_ = l.cmd.Process.Kill() // it may have ended
+	for range l.lines {
+		continue
+	}
+	if l.Failed() {
+		for _, e := range l.said {
+			l.Logf("%+v", e)
+		}
+	}
+}
+
+// next returns the next line with that message.
+func (l *loop) next(msg string) entry {
+	l.Helper()
+	return l.wait(msg, func(entry) bool { return true })
+}
+
+// wait returns the next line with that message that is the one.
+func (l *loop) wait(msg string, is func(entry) bool) entry {
+	l.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case e, ok := <-l.lines:
+			if !ok {
+				l.Fatalf("the program ended: %v", l.status)
+			}
+			if l.said = append(l.said, e); e.Msg == msg && is(e) {
+				return e
+			}
+		case <-timeout:
+			l.Fatalf("no line %q that was waited for", msg)
+		}
+	}
+}
+
+// until returns the first sweep that ended so, and lets pass those that ended otherwise.
+func (l *loop) until(outcome string) entry {
+	l.Helper()
+	return l.wait("sweep", func(e entry) bool { return e.Outcome == outcome })
+}
+
+// stop ends the program as a supervisor does, and returns what it has told Sentry: the number of events of each kind.
+func (l *loop) stop() map[string]int {
+	l.Helper()
+	if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		l.Fatal(err)
+	}
+	for e := range l.lines {
+		l.said = append(l.said, e)
+	}
+	if l.status != nil {
+		l.Errorf("ended with %v", l.status)
+	}
+	events, err := l.sentry.Wait(l.Context(), 0)
+	if err != nil {
+		l.Error(err)
+	}
+	kinds := make(map[string]int)
+	for _, e := range events {
+		kinds[e.Exception[0].Type]++
+	}
+	return kinds
+}
+
+// sweepsOnTime checks that each sweep began one interval after the last ended, and that there was a check-in for each
+// but one that was interrupted, saying whether it went well.
+func (l *loop) sweepsOnTime() {
+	l.Helper()
+	var last time.Time
+	var statuses []string
+	for _, e := range l.said {
+		if e.Msg != "sweep" || e.Outcome == "interrupted" {
+			continue
+		}
+		began := e.Time.Add(-time.Duration(e.Elapsed * float64(time.Second)))
+		if wait := began.Sub(last); !last.IsZero() && (wait < interval-20*time.Millisecond || wait > interval+2*time.Second) {
+			l.Errorf("a sweep began %s after the last one's end", wait)
+		}
+		last = e.Time
+		status := "error"
+		if e.Outcome == "ok" {
+			status = "ok"
+		}
+		statuses = append(statuses, status)
+	}
+	var heard []string
+	for _, c := range l.sentry.CheckIns() {
+		if heard = append(heard, c.Status); c.Monitor != "disk-manager-drill" || c.Config.Schedule.Value != 10.0 || c.Config.Schedule.Unit != "minute" {
+			l.Errorf("check-in: %s", c.Raw)
+		}
+	}
+	if !slices.Equal(statuses, heard) {
+		l.Errorf("sweeps and check-ins differ:\n%q\n%q", statuses, heard)
+	}
+}
+
+// expect checks that these events, and no others, were received.
+func expect(t *testing.T, got map[string]int, want ...string) {
+	t.Helper()
+	all := make(map[string]int)
+	for _, kind := range want {
+		all[kind]++
+	}
+	if !maps.Equal(all, got) {
+		t.Errorf("events: %v, not %v", got, all)
+	}
+}
+
+// event returns the first event of that kind.
+func (l *loop) event(kind string) sentrytest.Event {
+	l.Helper()
+	for _, e := range l.sentry.Events() {
+		if e.Exception[0].Type == kind {
+			return e
+		}
+	}
+	l.Fatalf("no event %q", kind)
+	return sentrytest.Event{}
+}
+
+// children returns the processes that the program has started and that run a sweep.
+func (l *loop) children() (pids []int) {
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", l.cmd.Process.Pid))
+	if err != nil {
+		l.Fatal(err)
+	}
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread is gone
+		}
+		for _, field := range strings.Fields(string(text)) {
+			pid, err := strconv.Atoi(field)
+			if err != nil {
+				l.Fatal(err)
+			}
+			// Until it has become another program a child is its parent, and has the same arguments.
+			if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "sweep\x00--json") {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// caught stops the process of a sweep in the middle of it. The spool must hold enough that a sweep lasts.
+func (l *loop) caught() (pid int) {
+	l.Helper()
+	l.eventually("a sweep is caught", func() bool {
+		for _, pid = range l.children() {
+			if l.sweeping(pid) && syscall.Kill(pid, syscall.SIGSTOP) == nil {
+				return true
+			}
+		}
+		return false
+	})
+	return pid
+}
+
+// sweeping reports whether a process has the spool open.
+func (l *loop) sweeping(pid int) bool {
+	open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		l.Fatal(err)
+	}
+	return slices.ContainsFunc(open, func(fd string) bool {
+		path, err := os.Readlink(fd)
+		return err == nil && path == l.dir
+	})
+}
+
+func (l *loop) eventually(what string, holds func() bool) {
+	l.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); time.Now().Before(end); <-tick.C {
+		if holds() {
+			return
+		}
+	}
+	l.Fatalf("waited in vain until %s", what)
+}
+
+// send sends signals, to a process that must be there.
+func send(t *testing.T, pid int, signals ...syscall.Signal) {
+	t.Helper()
+	for _, s := range signals {
+		if err := syscall.Kill(pid, s); err != nil {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+}
+
+// gone reports whether a process is there no more.
+func gone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
+
+// busy fills a spool with so many young strays that a sweep lasts long enough to be caught.
+func busy(t *testing.T, dir string) {
+	t.Helper()
+	litter(t, dir, 20_000)
+}
+
+func litter(t *testing.T, dir string, files int) {
+	t.Helper()
+	for i := range files {
+		fd, err := syscall.Open(filepath.Join(dir, "stray-"+strconv.Itoa(i)), syscall.O_CREAT|syscall.O_WRONLY|syscall.O_CLOEXEC, 0o600)
+		if err == nil {
+			err = syscall.Close(fd)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
