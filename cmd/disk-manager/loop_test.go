@@ -301,13 +301,11 @@ func (l *loop) eventually(what string, holds func() bool) {
 	l.Fatalf("waited in vain until %s", what)
 }
 
-// send sends signals, to a process that must be there.
-func send(t *testing.T, pid int, signals ...syscall.Signal) {
+// send sends a signal to a process that must be there.
+func send(t *testing.T, pid int, s syscall.Signal) {
 	t.Helper()
-	for _, s := range signals {
-		if err := syscall.Kill(pid, s); err != nil {
-			t.Errorf("%s: %v", s, err)
-		}
+	if err := syscall.Kill(pid, s); err != nil {
+		t.Errorf("%s: %v", s, err)
 	}
 }
 
@@ -317,7 +315,7 @@ func gone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) 
 // busy fills a spool with so many young strays that a sweep lasts long enough to be caught.
 func busy(t *testing.T, dir string) {
 	t.Helper()
-	litter(t, dir, 20_000)
+	litter(t, dir, 5_000)
 }
 
 func litter(t *testing.T, dir string, files int) {
