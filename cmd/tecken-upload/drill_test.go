@@ -9,8 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -393,4 +396,52 @@ func (d *daemon) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(d.Context(), program(d, name), args...)
 	cmd.Dir, cmd.Env = d.dir, environ(nil)
 	return cmd
+}
+
+// Incident A3, from the server's side: the database and storage go away under load and come back. The
+// janitor needs neither.
+func TestTheDatabaseGoesAway(t *testing.T) {
+	cluster := testenv.NewPostgres(t)
+	settings := map[string]string{"TECKEN_DATABASE_URL": cluster.Database(t)}
+	d := startDaemon(t, settings)
+	d.waitDatabase()
+	d.token = d.makeToken(settings)
+	content, _ := makeArchive(t, testarchive.Spec{Seed: 6})
+	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
+		t.Fatalf("status %d: %s", r.status, r.err)
+	}
+	janitor := d.command("disk-manager", "run")
+	janitor.Env = environ(map[string]string{"TECKEN_ORPHAN_AGE": "0s", "TECKEN_SWEEP_INTERVAL": "200ms", "TECKEN_JANITOR_METRICS_LISTEN": "127.0.0.1:0"})
+	if err := janitor.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = janitor.Process.Kill(); _ = janitor.Wait() }()
+	if err := cluster.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := d.mustPost(writing(content)); r.status != http.StatusServiceUnavailable || r.retryAfter == "" {
+		t.Errorf("status %d, Retry-After %q: %s", r.status, r.retryAfter, r.err)
+	}
+	d.eventually("the heartbeat names the database", func() bool {
+		status, body := d.heartbeat("/__heartbeat__")
+		return status == http.StatusServiceUnavailable && body.Checks["database"] == "error" && body.Checks["storage"] == "ok"
+	})
+	if status, _ := d.heartbeat("/__lbheartbeat__"); status != http.StatusOK {
+		t.Errorf("the balancer's heartbeat is %d", status)
+	}
+	stray := filepath.Join(d.dir, "data", "spool", "stray")
+	if err := os.WriteFile(stray, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("the janitor has removed a stray file", func() bool {
+		_, err := os.Stat(stray)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	if err := cluster.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("the heartbeat is green", func() bool { status, _ := d.heartbeat("/__heartbeat__"); return status == http.StatusOK })
+	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
+		t.Errorf("the database is back: status %d: %s", r.status, r.err)
+	}
 }
