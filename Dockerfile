@@ -1,7 +1,9 @@
-# Both programs in one image; which one runs is the command:
+# Both programs in one image. By itself it runs both, each of which is started again when it ends without taking the other
+# down (scripts/supervise); with a command, one of them:
 #
 #   docker build --build-arg VERSION=1.2.3 --build-arg COMMIT="$(git rev-parse HEAD)" -t tecken-upload .
 #   docker run -p 8000:8000 -v tecken:/app/data tecken-upload
+#   docker run -p 8000:8000 -v tecken:/app/data tecken-upload tecken-upload serve
 #   docker run              -v tecken:/app/data tecken-upload disk-manager run
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
@@ -21,12 +23,13 @@ RUN /out/tecken-upload version >/out/version.json
 
 FROM debian:bookworm-slim
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates \
+    && apt-get install -y --no-install-recommends ca-certificates s6 \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 tecken \
     && useradd --uid 10001 --gid tecken --home-dir /app --no-create-home --shell /usr/sbin/nologin tecken \
     && install -d -o tecken -g tecken /app/data
 COPY --from=build /out/tecken-upload /out/disk-manager /usr/local/bin/
+COPY scripts/supervise /usr/local/bin/
 COPY --from=build /out/version.json /app/version.json
 WORKDIR /app
 # Stands for TECKEN_LISTEN=0.0.0.0:8000, and gives way to the PORT of a platform that sets one.
@@ -35,4 +38,4 @@ USER 10001:10001
 VOLUME /app/data
 # Clients; and, for the inside only, the metrics of both programs.
 EXPOSE 8000 8001 8002
-CMD ["tecken-upload", "serve"]
+CMD ["supervise"]
