@@ -3,6 +3,7 @@ package child_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,6 +24,9 @@ import (
 // patience bounds every wait of these tests. It is reached only when something is wrong.
 const patience = 60 * time.Second
 
+// parent makes this test binary a process with a child, to be killed.
+var parent = flag.Bool("child.parent", false, "start a child, and wait for its end")
+
 // output collects a child's lines.
 type output struct {
 	mu    sync.Mutex
@@ -39,10 +43,10 @@ func (o *output) add(line []byte) {
 }
 
 // script runs a shell script as a child, and returns its lines too.
-func script(t *testing.T, ctx context.Context, timeout time.Duration, text string, args ...string) (child.Result, []string) {
+func script(t *testing.T, timeout time.Duration, text string, args ...string) (child.Result, []string) {
 	t.Helper()
 	out := &output{first: make(chan struct{})}
-	r := child.Run(ctx, spec(out, timeout, text, args...))
+	r := child.Run(t.Context(), spec(out, timeout, text, args...))
 	noChildren(t)
 	return r, out.lines
 }
@@ -77,7 +81,7 @@ func TestEnds(t *testing.T) {
 		"too long": {"printf %01001d 0; echo; printf %01000d 0 | tr 0 x; echo; echo end", child.Result{Status: "exit status 0"}, []string{strings.Repeat("x", 1000), "end"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, lines := script(t, t.Context(), patience, tt.script)
+			got, lines := script(t, patience, tt.script)
 			if failed := tt.want.Status != "exit status 0"; (got.Err != nil) != failed {
 				t.Errorf("ended with %v", got.Err)
 			}
@@ -101,7 +105,7 @@ func TestNoSuchProgram(t *testing.T) {
 
 // TestStderrKeepsItsEnds: what a panic says first and what a log says last.
 func TestStderrKeepsItsEnds(t *testing.T) {
-	r, _ := script(t, t.Context(), patience, `echo first >&2; i=0; while [ $i -lt 3000 ]; do echo 0123456789 >&2; i=$((i+1)); done; echo last >&2`)
+	r, _ := script(t, patience, `echo first >&2; i=0; while [ $i -lt 3000 ]; do echo 0123456789 >&2; i=$((i+1)); done; echo last >&2`)
 	if !strings.HasPrefix(r.Stderr, "first\n") || !strings.HasSuffix(r.Stderr, "\nlast\n") || !strings.Contains(r.Stderr, "[…]") ||
 		len(r.Stderr) > 7<<10 {
 		t.Errorf("%d bytes: %s", len(r.Stderr), r.Stderr)
@@ -163,7 +167,7 @@ func TestNothingIsInherited(t *testing.T) {
 		t.Fatal(err)
 	}
 	// sh and ls open descriptors of their own, ls one to read the directory.
-	_, lines := script(t, t.Context(), patience, "ls -l /proc/self/fd; /usr/bin/env")
+	_, lines := script(t, patience, "ls -l /proc/self/fd; /usr/bin/env")
 	for _, line := range lines {
 		if strings.Contains(line, file.Name()) || strings.Contains(line, "hunter2") {
 			t.Errorf("inherited: %s", line)
@@ -176,7 +180,7 @@ func TestNothingIsInherited(t *testing.T) {
 
 // TestDiesWithItsParent kills a parent, and finds its child gone.
 func TestDiesWithItsParent(t *testing.T) {
-	if os.Getenv("CHILD_TEST_PARENT") != "" {
+	if *parent {
 		out := &output{first: make(chan struct{})}
 		go func() {
 			<-out.first
@@ -189,7 +193,7 @@ func TestDiesWithItsParent(t *testing.T) {
 	defer cancel()
 	var pid string
 	r := child.Run(ctx, child.Spec{
-		Path: "/proc/self/exe", Args: []string{"-test.run=^TestDiesWithItsParent$"}, Env: []string{"CHILD_TEST_PARENT=1"},
+		Path: "/proc/self/exe", Args: []string{"-test.run=^TestDiesWithItsParent$", "-child.parent"},
 		Timeout: patience, MaxLine: 1000,
 		Line: func(line []byte) {
 			if pid == "" {
@@ -243,10 +247,10 @@ func TestLeavesNothing(t *testing.T) {
 		}
 		return len(entries) + runtime.NumGoroutine()
 	}
-	script(t, t.Context(), patience, "echo x")
+	script(t, patience, "echo x")
 	before := count()
 	for range 20 {
-		script(t, t.Context(), patience, "echo x; echo y >&2; exit 1")
+		script(t, patience, "echo x; echo y >&2; exit 1")
 	}
 	eventually(t, "goroutines and descriptors are back", func() bool { return count() <= before })
 }
