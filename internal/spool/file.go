@@ -99,7 +99,8 @@ func (f *file) allocate(ctx context.Context, from, n int64) error {
 // append writes p at the end, reserving more room where what there is does not do.
 func (f *file) append(ctx context.Context, p []byte) error {
 	if missing := f.size + int64(len(p)) - f.limit; missing > 0 {
-		granted, err := f.spool.reserve(ctx, &f.room, missing, max(missing, growStep))
+		// Many files at once are mostly small ones: none takes more ahead than it has shown to need.
+		granted, err := f.spool.reserve(ctx, &f.room, missing, max(missing, min(f.limit, growStep)))
 		if err != nil {
 			return err
 		}

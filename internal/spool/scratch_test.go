@@ -32,7 +32,7 @@ func TestScratch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if u := usage(t, s); u.Held != 16*MiB {
+	if u := usage(t, s); u.Held != MiB/4 {
 		t.Errorf("at first %d bytes are held", u.Held)
 	}
 	want := body(20*MiB + 3)

@@ -221,38 +221,48 @@ func orUnavailable(err error) error {
 }
 
 func (r *run) process(ctx context.Context, d Delivery) error {
-	a, err := archive.Open(ctx, d.File, d.Size, r.Limits)
+	a, release, err := r.verify(ctx, d)
 	if err != nil {
 		return err
 	}
-	r.up.Format = a.Format()
-	if a.Sequential() {
-		release, err := r.SequentialSlots.Acquire(ctx, r.up.TokenID, d.Size)
-		if err != nil {
-			return err
-		}
-		defer release()
-	}
-	if err := r.verify(ctx, a); err != nil {
-		return err
-	}
+	defer release()
 	return r.publish(ctx, a)
 }
 
-func (r *run) verify(ctx context.Context, a *archive.Archive) error {
+// verify opens the archive and checks all of it. release gives back, after publishing, what an archive that is
+// one stream holds.
+func (r *run) verify(ctx context.Context, d Delivery) (_ *archive.Archive, release func(), _ error) {
 	leave := r.phase(PhaseVerify)
 	defer leave()
+	a, err := archive.Open(ctx, d.File, d.Size, r.Limits)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.up.Format = a.Format()
+	slot := func() {}
+	if a.Sequential() {
+		if slot, err = r.SequentialSlots.Acquire(ctx, r.up.TokenID, d.Size); err != nil {
+			return nil, nil, err
+		}
+	}
+	verified := false
+	defer func() {
+		if !verified { // also after a panic
+			slot()
+		}
+	}()
 	members, err := a.Verify(ctx, func(ctx context.Context, cost int64) (func(), error) {
 		return r.VerifySlots.Acquire(ctx, r.up.TokenID, cost)
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
+	verified = true
 	r.up.Files = make([]File, len(members))
 	for i, m := range members {
 		r.up.Files[i] = fileOf(m)
 	}
-	return nil
+	return a, slot, nil
 }
 
 func fileOf(m *archive.Member) File {
