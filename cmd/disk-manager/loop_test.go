@@ -193,7 +193,7 @@ func (l *loop) sweepsOnTime() {
 			continue
 		}
 		began := e.Time.Add(-time.Duration(e.Elapsed * float64(time.Second)))
-		if wait := began.Sub(last); !last.IsZero() && (wait < interval-20*time.Millisecond || wait > interval+2*time.Second) {
+		if wait := began.Sub(last); !last.IsZero() && (wait < interval-20*time.Millisecond || wait > interval+5*time.Second) {
 			l.Errorf("a sweep began %s after the last one's end", wait)
 		}
 		last = e.Time
