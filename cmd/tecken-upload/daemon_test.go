@@ -285,6 +285,7 @@ func (d *daemon) heartbeat(path string) (status int, body struct {
 type reply struct {
 	status     int
 	retryAfter string
+	closes     bool // the server closes the connection behind it
 	err        string
 	upload     struct {
 		ID                        int64
@@ -326,7 +327,7 @@ func (d *daemon) post(ctx context.Context, write func(io.Writer) error) (reply, 
 	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
 		return reply{}, fmt.Errorf("status %d: %w", resp.StatusCode, err)
 	}
-	out := reply{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After"), err: answer.Error}
+	out := reply{status: resp.StatusCode, closes: resp.Close, retryAfter: resp.Header.Get("Retry-After"), err: answer.Error}
 	out.upload.ID, out.upload.SkippedKeys, out.upload.UploadedKeys = answer.Upload.ID, answer.Upload.SkippedKeys, answer.Upload.UploadedKeys
 	return out, nil
 }

@@ -287,6 +287,9 @@ func TestTheDeadlineEndsTheRequestOnly(t *testing.T) {
 	if _, err := fmt.Sscanf(text, "%d of 20 files", &done); err != nil || r.status != http.StatusGatewayTimeout || done == 0 || done == 20 {
 		t.Errorf("status %d: %s", r.status, r.err)
 	}
+	if !r.closes {
+		t.Error("the connection is kept")
+	}
 	// The contract allows a second; the other one is slack for a busy machine.
 	if took < deadline || took > deadline+2*time.Second {
 		t.Errorf("answered after %v, with a deadline of %v", took, deadline)
