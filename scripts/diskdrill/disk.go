@@ -19,6 +19,10 @@ const (
 	budget   = 200 * mib
 	// headroom is what is left to others on a file system of our own. The disk manager goes by it in any case.
 	headroom = 16 * mib
+	// remains is what may be used on a file system of our own when no upload is on it: directories and manifests. On
+	// a disk shared with others it is othersNoise.
+	remains     = 1 * mib
+	othersNoise = 30 * mib
 	// fillSteps is how many steps the junk takes to fill the disk: a plot shows a slope.
 	fillSteps = 15
 )
@@ -31,6 +35,7 @@ type disk struct {
 	before       int64 // bytes used by others, before the play
 	capacity     int64 // bytes, of what is plotted
 	headroom     int64 // bytes, for the server
+	noise        int64 // bytes by which what is used may be off
 }
 
 // newDisk makes a disk at root. What is stored, in bytes, counts against a plain directory only: it is on the
@@ -42,7 +47,7 @@ func newDisk(root string, stored int64) (*disk, error) {
 	}
 	err := unix.Mount("tecken-drill", root, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", diskSize))
 	if err == nil {
-		d.mounted, d.capacity = true, diskSize
+		d.mounted, d.capacity, d.noise = true, diskSize, remains
 		d.title = "bytes used on the spool's file system"
 		d.about = fmt.Sprintf("the spool is on a tmpfs of %d MiB, %d MiB of it headroom", diskSize/mib, headroom/mib)
 		return d, nil
@@ -51,7 +56,7 @@ func newDisk(root string, stored int64) (*disk, error) {
 	if err2 != nil {
 		return nil, err2
 	}
-	d.before, d.capacity = used, budget+stored
+	d.before, d.capacity, d.noise = used, budget+stored, othersNoise
 	d.headroom = free - d.capacity
 	if d.headroom < headroom {
 		return nil, fmt.Errorf("%s has %d MiB free, %d are needed", root, free/mib, (d.capacity+headroom)/mib)

@@ -19,10 +19,8 @@ import (
 const (
 	// stagger is how long after one client the next begins.
 	stagger = 600 * time.Millisecond
-	// backAtOnce is how soon after a kill the space must be back, and slop what may remain used: directories,
-	// manifests, and on a plain directory what logs and the database take.
+	// backAtOnce is how soon after a kill the space must be back.
 	backAtOnce = 500 * time.Millisecond
-	slop       = 4 * mib
 	// sweepSlack is how long a sweep that is due may take to begin and to end, and healthSlack the same of a heartbeat,
 	// whose checks are shared for 2 s.
 	sweepSlack  = 3 * time.Second
@@ -47,7 +45,7 @@ func (d *drill) killed(ctx context.Context) error {
 	d.mark("the server is killed with -9")
 	d.server.kill()
 	at := time.Now()
-	back, err := until(ctx, backAtOnce, func() bool { return d.disk.used() <= idle+slop })
+	back, err := until(ctx, backAtOnce, func() bool { return d.disk.used() <= idle+d.disk.noise })
 	if err != nil {
 		return err
 	}
@@ -152,7 +150,9 @@ func (d *drill) swept(ctx context.Context, orphans []string, killed time.Time) e
 	if err != nil {
 		return err
 	}
-	d.mark("the orphans have been swept")
+	if gone {
+		d.mark("the orphans have been swept")
+	}
 	d.expect(gone, "%.1f s after the kill disk-manager has removed the orphaned workspaces", time.Since(killed).Seconds())
 	return nil
 }
@@ -178,10 +178,9 @@ func (d *drill) full(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := d.bothAre(ctx, red, healthSlack, "at the threshold of %d", fullThreshold); err != nil {
+	if err := d.bothAre(ctx, red, healthSlack, fmt.Sprintf("at the threshold of %d", fullThreshold)); err != nil {
 		return err
 	}
-	d.mark("uploads were refused, the heartbeats are red")
 	if err := wait(ctx, lull); err != nil {
 		return err
 	}
@@ -193,16 +192,18 @@ func (d *drill) full(ctx context.Context) error {
 	if err := d.bothAre(ctx, green, fullWindow+healthSlack-time.Since(last), "after the window, without anyone's help"); err != nil {
 		return err
 	}
-	d.mark("the heartbeats are green")
 	got := d.server.post(ctx, d.archives[0], quickly)
 	d.expect(got.status == http.StatusCreated, "an upload is answered %s", got)
 	empty, err := until(ctx, sweepSlack, func() bool { return len(d.disk.workspaces()) == 0 })
+	if err != nil {
+		return err
+	}
 	d.expect(empty, "nothing is left in the spool")
-	return err
+	return wait(ctx, breath)
 }
 
-// bothAre expects both heartbeats to be of a colour before long.
-func (d *drill) bothAre(ctx context.Context, want colour, limit time.Duration, format string, args ...any) error {
+// bothAre expects both heartbeats to be of a colour before long, and marks when they are.
+func (d *drill) bothAre(ctx context.Context, want colour, limit time.Duration, when string) error {
 	holds, err := until(ctx, limit, func() bool {
 		return heartbeat(ctx, d.server.url+"/__lbheartbeat__") == want && heartbeat(ctx, d.server.url+"/__heartbeat__") == want
 	})
@@ -210,6 +211,9 @@ func (d *drill) bothAre(ctx context.Context, want colour, limit time.Duration, f
 		return err
 	}
 	name := map[colour]string{green: "green", red: "red"}[want]
-	d.expect(holds, "both heartbeats are %s %s", name, fmt.Sprintf(format, args...))
+	if holds {
+		d.mark("the heartbeats are %s", name)
+	}
+	d.expect(holds, "both heartbeats are %s %s", name, when)
 	return nil
 }

@@ -93,7 +93,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, playLimit, errLimit)
 	defer cancel()
-	return perform(ctx, opts, stdout)
+	err = perform(ctx, opts, stdout)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return errors.New("interrupted")
+	}
+	return err
 }
 
 // perform plays both incidents, shows the plot, and takes everything down but the directory.
@@ -109,8 +113,8 @@ func perform(ctx context.Context, opts options, out io.Writer) (err error) {
 		return err
 	}
 	played := d.play(ctx)
-	if errors.Is(context.Cause(ctx), context.Canceled) {
-		return errors.New("interrupted")
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return played
 	}
 	rec := d.recording()
 	fmt.Fprintf(out, "\n%s\n", rec.text())

@@ -9,7 +9,7 @@ import (
 
 // The drawing's measures, in pixels.
 const (
-	svgWidth, svgLeft, svgTop = 900, 80, 50
+	svgWidth, svgLeft, svgTop = 900, 80, 66
 	svgPlotWidth              = svgWidth - svgLeft - 20
 	svgPlotHeight             = 260
 	svgBand                   = 18 // the height of a heartbeat's row, and of a line of text
