@@ -99,7 +99,11 @@ func (d *drill) recording() recording {
 	return recording{Title: d.disk.title, Capacity: d.disk.capacity, Samples: d.sampler.stop(), Events: d.events}
 }
 
-func (d *drill) verdict() error {
+// verdict sums up the expectations. broken is why the play could not go on, or nil.
+func (d *drill) verdict(broken error) error {
+	if len(d.failures) == 0 && broken != nil {
+		return broken
+	}
 	if len(d.failures) == 0 {
 		fmt.Fprintf(d.out, "all %d expectations held\n", d.held)
 		return nil
@@ -108,7 +112,8 @@ func (d *drill) verdict() error {
 	for _, f := range d.failures {
 		all = errors.Join(all, errors.New(f))
 	}
-	return fmt.Errorf("%d of %d expectations did not hold (-keep keeps the logs):\n%w", len(d.failures), d.held+len(d.failures), all)
+	all = fmt.Errorf("%d of %d expectations did not hold (-keep keeps the logs):\n%w", len(d.failures), d.held+len(d.failures), all)
+	return errors.Join(broken, all)
 }
 
 // say tells one step.

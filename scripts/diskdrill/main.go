@@ -32,7 +32,7 @@ import (
 )
 
 const (
-	// playLimit bounds the whole play, archives and all. It is reached only when something is wrong.
+	// playLimit bounds the play, from when both programs run. It is reached only when something is wrong.
 	playLimit = 60 * time.Second
 	// patience bounds every wait for what should be there in a moment.
 	patience = 15 * time.Second
@@ -91,8 +91,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if flags.NArg() > 0 {
 		return fmt.Errorf("what is %q?", flags.Args())
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, playLimit, errLimit)
-	defer cancel()
 	err = perform(ctx, opts, stdout)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return errors.New("interrupted")
@@ -112,7 +110,9 @@ func perform(ctx context.Context, opts options, out io.Writer) (err error) {
 	if err := d.prepare(ctx); err != nil {
 		return err
 	}
-	played := d.play(ctx)
+	limited, cancel := context.WithTimeoutCause(ctx, playLimit, errLimit)
+	defer cancel()
+	played := d.play(limited)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return played
 	}
@@ -123,5 +123,5 @@ func perform(ctx context.Context, opts options, out io.Writer) (err error) {
 			return errors.Join(played, err)
 		}
 	}
-	return errors.Join(played, d.verdict())
+	return d.verdict(played)
 }
