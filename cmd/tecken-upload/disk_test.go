@@ -237,7 +237,7 @@ func TestBusyIsNotFull(t *testing.T) {
 	})
 	g := newGated(make([]byte, 80<<20))
 	answer := d.posting(g.write)
-	<-g.half
+	d.waitReceiving(g)
 	content, _ := makeArchive(t, testarchive.Spec{Seed: 4, Bytes: 20 << 20})
 	if r := d.mustPost(writing(content)); r.status != http.StatusServiceUnavailable || r.retryAfter == "" {
 		t.Errorf("status %d, Retry-After %q: %s", r.status, r.retryAfter, r.err)

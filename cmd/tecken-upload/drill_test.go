@@ -155,6 +155,13 @@ func (g *gated) write(w io.Writer) error {
 	return err
 }
 
+// waitReceiving waits until half of g is sent, and the server is receiving it.
+func (d *daemon) waitReceiving(g *gated) {
+	d.Helper()
+	<-g.half
+	d.eventually("the server is receiving", func() bool { return d.metric("tecken_uploads_in_receive") > 0 })
+}
+
 // posting posts in the background.
 func (d *daemon) posting(write func(io.Writer) error) chan reply {
 	answers := make(chan reply, 1)
@@ -173,7 +180,7 @@ func TestShutdownLetsUploadsFinish(t *testing.T) {
 	content, _ := makeArchive(t, testarchive.Spec{Seed: 1})
 	g := newGated(content)
 	answer := d.posting(g.write)
-	<-g.half
+	d.waitReceiving(g)
 	d.signal(syscall.SIGTERM)
 	d.eventually("the balancer's heartbeat is red", func() bool {
 		status, _ := d.heartbeat("/__lbheartbeat__")
@@ -199,7 +206,7 @@ func TestShutdownCancelsWhatDoesNotFinish(t *testing.T) {
 	d := startDaemon(t, map[string]string{"TECKEN_SHUTDOWN_TIMEOUT": "200ms"})
 	g := newGated(make([]byte, 1<<20))
 	answer := d.posting(g.write)
-	<-g.half
+	d.waitReceiving(g)
 	d.signal(syscall.SIGTERM)
 	line := d.waitLog("upload ended")
 	close(g.rest)
@@ -218,7 +225,7 @@ func TestASecondSignalStopsAtOnce(t *testing.T) {
 	d := startDaemon(t, nil)
 	g := newGated(make([]byte, 1<<20))
 	answer := d.posting(g.write)
-	<-g.half
+	d.waitReceiving(g)
 	d.signal(syscall.SIGTERM)
 	d.waitLog("draining")
 	d.signal(syscall.SIGTERM)

@@ -19,6 +19,9 @@ import (
 
 // What we would rather lose.
 const (
+	// migratePatience is for how long the server waits for its database before it listens: rather start a
+	// little later than refuse the first uploads. A database that is down is not waited for.
+	migratePatience = 2 * time.Second
 	// stopGrace is for how long cancelled uploads may still record their ends and write their answers.
 	stopGrace = 15 * time.Second
 	// flushTimeout bounds sending what is left to tell Sentry.
@@ -57,15 +60,23 @@ func (c *serveCommand) Run(p *process) error {
 
 // run serves until ctx ends or a signal comes, then drains. A second signal ends it at once.
 func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
+	background, stopBackground := context.WithCancel(ctx)
+	defer stopBackground()
+	g, failed := errgroup.WithContext(background)
+	migrated := make(chan struct{})
+	g.Go(func() error {
+		defer close(migrated)
+		return in.migrate(background)
+	})
+	select {
+	case <-migrated:
+	case <-time.After(migratePatience):
+	}
 	listener, err := in.listen(ctx)
 	if err != nil {
 		return err
 	}
 	httpServer, metricsServer := in.server.HTTPServer(), in.metricsServer()
-	background, stopBackground := context.WithCancel(ctx)
-	defer stopBackground()
-	g, failed := errgroup.WithContext(background)
-	g.Go(func() error { return in.migrate(background) })
 	g.Go(func() error { return in.uploads.Settle(background) })
 	g.Go(func() error { return serve(httpServer, listener.http) })
 	g.Go(func() error { return serve(metricsServer, listener.metrics) })
@@ -115,7 +126,13 @@ func (in *instance) drain(ctx context.Context, s *http.Server, again <-chan os.S
 	ctx, cancel := context.WithTimeout(ctx, in.config.ShutdownTimeout+stopGrace)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- s.Shutdown(ctx) }()
+	go func() {
+		err := s.Shutdown(ctx)
+		if err == nil {
+			in.server.Wait()
+		}
+		done <- err
+	}()
 	select {
 	case err := <-done:
 		if err != nil {

@@ -29,7 +29,8 @@ type body struct {
 	until time.Time // when all of it must be here
 	pace  pace
 	most  int64 // bytes of one Read
-	stop  func() bool
+	// release ends the body's hold on the connection's read deadline; called once.
+	release func()
 }
 
 func (s *Server) newBody(ctx context.Context, c echo.Context) *body {
@@ -49,12 +50,18 @@ func (s *Server) newBody(ctx context.Context, c echo.Context) *body {
 		b.most = chunkedRead
 	}
 	// A Read that waits for bytes would not notice that the upload has been cancelled.
-	b.stop = context.AfterFunc(ctx, func() { _ = b.rc.SetReadDeadline(time.Unix(1, 0)) })
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		_ = b.rc.SetReadDeadline(time.Unix(1, 0))
+	})
+	b.release = func() {
+		if !stop() {
+			<-woken // or it would undo a deadline that is set later
+		}
+	}
 	return b
 }
-
-// release ends the body's hold on the connection.
-func (b *body) release() { b.stop() }
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {

@@ -15,6 +15,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -121,6 +122,7 @@ type Server struct {
 	// stopping ends when the server has waited for the uploads in flight long enough; stop ends it.
 	stopping context.Context
 	stop     context.CancelCauseFunc
+	drains   sync.WaitGroup // bodies of refused uploads that are still being read
 }
 
 // New makes a Server. The uploads in flight end with ctx.
@@ -165,6 +167,10 @@ func (s *Server) Refuse() { s.closing.Store(true) }
 
 // Stop ends the uploads in flight. They answer 503 and are recorded as interrupted.
 func (s *Server) Stop() { s.stop(upload.ErrShutdown) }
+
+// Wait waits for the bodies of refused uploads: some of their connections are out of an http.Server's sight.
+// After Stop that takes a second or so.
+func (s *Server) Wait() { s.drains.Wait() }
 
 func (s *Server) getVersion(c echo.Context) error {
 	s.write(c, http.StatusOK, s.Version)

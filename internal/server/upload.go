@@ -168,19 +168,40 @@ func (s *Server) answerNow(c echo.Context, answer func()) {
 	}
 }
 
-// drain reads what is left of the body and throws it away.
+// drain reads what is left of the body and throws it away. Whatever ends it, the connection is closed
+// afterwards.
 func (s *Server) drain(c echo.Context, limit drainLimit) {
+	s.drains.Add(1)
+	defer s.drains.Done()
 	rc := http.NewResponseController(c.Response())
 	if c.Request().Header.Get("Expect") != "" {
 		limit.time = drainUninvited
 	}
-	if err := rc.SetReadDeadline(time.Now().Add(limit.time)); err != nil {
+	until := time.Now().Add(limit.time)
+	if err := rc.SetReadDeadline(until); err != nil {
 		return
 	}
 	hurry := context.AfterFunc(s.stopping, func() { _ = rc.SetReadDeadline(time.Now().Add(drainStopping)) })
 	defer hurry()
-	// Whatever ends it, the connection is closed afterwards.
-	_, _ = io.CopyN(io.Discard, c.Request().Body, limit.bytes)
+	if _, err := io.CopyN(io.Discard, c.Request().Body, limit.bytes); errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until) {
+		s.drainConnection(rc, limit, until)
+	}
+}
+
+// drainConnection does the same past net/http, whose chunked bodies can't be read on once a read of theirs was
+// interrupted.
+func (s *Server) drainConnection(rc *http.ResponseController, limit drainLimit, until time.Time) {
+	conn, buffered, err := rc.Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	if s.stopping.Err() != nil {
+		until = time.Now().Add(drainStopping)
+	}
+	if conn.SetReadDeadline(until) == nil {
+		_, _ = io.CopyN(io.Discard, buffered, limit.bytes)
+	}
 }
 
 // multipartSource delivers the archive out of a multipart form.
