@@ -2,15 +2,20 @@ package spool
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// gonePrefix names what is being removed. What a sweep that ended early left of it is old at any age.
+const gonePrefix = ".gone-"
 
 // An Orphan is something in the spool that has no owner.
 type Orphan struct {
@@ -21,6 +26,7 @@ type Orphan struct {
 	Bytes     int64         // on disk
 
 	dev, ino uint64 // what was found
+	whole    bool   // all of it was looked through
 }
 
 // Orphans finds what has no owner, in no order and in bounded memory. An entry that can't be examined
@@ -145,7 +151,11 @@ func (s *Spool) survey(ctx context.Context, o *Orphan) error {
 	if newest.IsZero() {
 		return fs.ErrNotExist // it went while we looked
 	}
+	o.whole = true
 	o.Age = max(0, now.Sub(newest))
+	if strings.HasPrefix(o.Name, gonePrefix) {
+		o.Age = math.MaxInt64
+	}
 	return nil
 }
 
@@ -172,6 +182,17 @@ func (s *Spool) Reclaim(ctx context.Context, o Orphan) (freed int64, err error) 
 		return freed, fmt.Errorf("reclaim %q: %w", o.Name, err)
 	}
 	return freed, nil
+}
+
+// condemn gives an orphan the name of what is being removed, and returns the name it has then: emptying it makes it
+// look young, and a sweep that ends in its middle must not buy it another age. One that could not be looked
+// through, or that can't be renamed, keeps its name.
+func (s *Spool) condemn(o Orphan) string {
+	gone := gonePrefix + rand.Text()
+	if !o.whole || strings.HasPrefix(o.Name, gonePrefix) || s.root.Rename(o.Name, gone) != nil {
+		return o.Name
+	}
+	return gone
 }
 
 func (s *Spool) reclaim(ctx context.Context, o Orphan) (freed int64, err error) {
@@ -205,10 +226,11 @@ func (s *Spool) reclaim(ctx context.Context, o Orphan) (freed int64, err error) 
 	if s.opts.ReadOnly {
 		return o.Bytes, nil
 	}
+	name := s.condemn(o)
 	freed, err = s.removeInside(ctx, dir)
 	if err != nil {
 		return freed, err
 	}
-	n, err := unlink(s.fdnum(), o.Name, &st)
+	n, err := unlink(s.fdnum(), name, &st)
 	return freed + n, err
 }

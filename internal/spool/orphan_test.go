@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -268,10 +269,20 @@ func TestReclaimGoesOn(t *testing.T) {
 	if freed < 999*KiB {
 		t.Errorf("freed %d bytes", freed)
 	}
-	if diff := cmp.Diff([]string{"500"}, names(t, filepath.Join(dir, "tree"))); diff != "" {
+	rest := slices.DeleteFunc(names(t, dir), func(name string) bool { return !strings.HasPrefix(name, ".gone-") })
+	if len(rest) != 1 {
+		t.Fatalf("in the spool: %q", names(t, dir))
+	}
+	if diff := cmp.Diff([]string{"500"}, names(t, filepath.Join(dir, rest[0]))); diff != "" {
 		t.Error(diff)
 	}
+	stuck = filepath.Join(dir, rest[0], "500")
 	immutable(0)
+	// Emptying it has made it young, which does not keep it.
+	o = orphans(t, s)[rest[0]]
+	if o.Age < 24*time.Hour {
+		t.Errorf("what is left has the age %v", o.Age)
+	}
 	if _, err := s.Reclaim(t.Context(), o); err != nil {
 		t.Error(err)
 	}

@@ -42,6 +42,8 @@ type Spool struct {
 	root *os.Root
 	fd   *os.File // the directory itself, for the *at calls
 	dev  uint64
+	// mount is the mount that the directory lies in; "" where the kernel does not tell.
+	mount string
 
 	buffers     sync.Pool   // of *[]byte, bufferSize long
 	noTmpfile   atomic.Bool // the file system can't make files without a name
@@ -113,6 +115,7 @@ func open(dir string, opts Options) (*Spool, error) {
 		return nil, errors.Join(fmt.Errorf("stat spool %s: %w", dir, err), s.Close())
 	}
 	s.dev = st.Dev
+	s.mount, _ = mountID(s.fdnum())
 	return s, nil
 }
 

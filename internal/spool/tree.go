@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,8 +30,13 @@ func (s *Spool) openDir(at int, name string) (*os.File, error) {
 	case errors.Is(err, unix.EXDEV):
 		return nil, &fs.PathError{Op: "open", Path: name, Err: errOtherFS}
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
-		// An old kernel, or a sandbox that does not know the call. What follows still sees another device.
+		// An old kernel, or a sandbox that does not know the call.
 		fd, err = openat(at, name, flags)
+		if err == nil {
+			if mount, mountErr := mountID(fd); mountErr != nil || mount != s.mount {
+				return nil, errors.Join(&fs.PathError{Op: "open", Path: name, Err: errOtherFS}, mountErr, unix.Close(fd))
+			}
+		}
 	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
@@ -43,6 +50,21 @@ func (s *Spool) openDir(at int, name string) (*os.File, error) {
 		return nil, errors.Join(&fs.PathError{Op: "open", Path: name, Err: err}, dir.Close())
 	}
 	return dir, nil
+}
+
+// mountID returns the number of the mount that an open file lies in: a bind mount has another one, though the
+// device is the same. https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html
+func mountID(fd int) (string, error) {
+	text, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(text)) {
+		if id, ok := strings.CutPrefix(line, "mnt_id:"); ok {
+			return strings.TrimSpace(id), nil
+		}
+	}
+	return "", errors.New("the kernel does not tell mounts apart")
 }
 
 // A visit is called for everything in a tree, what is in a directory before the directory itself. Directories on
