@@ -72,7 +72,7 @@ type Report struct {
 	Live       int           `json:"live"`          // workspaces that have an owner
 	OldestLive time.Duration `json:"oldest_live"`   // since the oldest of them was made
 	OldestLeft time.Duration `json:"oldest_left"`   // since the last change in the oldest workspace that has no owner and is still there
-	Low        bool          `json:"low,omitempty"` // less than twice the headroom was free, and a workspace was there to go
+	Low        bool          `json:"low,omitempty"` // less than twice the headroom was free, and a workspace younger than the age went for it
 	Duration   time.Duration `json:"duration"`      // how long it took
 }
 
@@ -120,6 +120,8 @@ func (w *sweep) run(ctx context.Context) (err error) {
 		switch {
 		case err != nil && o.Name == "":
 			return err
+		case err != nil && ctx.Err() != nil:
+			return context.Cause(ctx) // no fault of the orphan's
 		case err != nil:
 			w.Found++
 			w.fail("orphan not examined", err)
@@ -161,6 +163,10 @@ func (w *sweep) reclaim(ctx context.Context, o spool.Orphan) {
 		return // somebody has it after all
 	}
 	w.Found++
+	if err != nil && ctx.Err() != nil {
+		w.left(o) // cut off; the next sweep goes on with it
+		return
+	}
 	if err != nil {
 		w.fail("orphan not removed", err)
 		w.left(o)

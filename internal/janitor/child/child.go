@@ -63,7 +63,9 @@ type process struct {
 
 	mu      sync.Mutex // guards what follows
 	started bool
-	err     error // valid once ended is closed
+	// condemned: it was to be killed before it had started.
+	condemned bool
+	err       error // valid once ended is closed
 }
 
 // Run runs a program to its end, to the end of its time, or to that of ctx, and survives it.
@@ -120,6 +122,9 @@ func (p *process) run() {
 	p.mu.Lock()
 	p.started = err == nil
 	p.err = err
+	if p.started && p.condemned {
+		_ = p.cmd.Process.Kill() // it was given up while it was starting
+	}
 	p.mu.Unlock()
 	if err != nil {
 		return
@@ -134,6 +139,7 @@ func (p *process) run() {
 func (p *process) signal(s syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.condemned = p.condemned || s == syscall.SIGKILL
 	if p.started {
 		_ = p.cmd.Process.Signal(s)
 	}
