@@ -94,3 +94,22 @@ func (r *records) Finish(ctx context.Context, u *upload.Upload) error {
 	}
 	return nil
 }
+
+// panickingSlots panics at one of its acquisitions, counted from 1.
+type panickingSlots struct {
+	upload.Slots
+	mu sync.Mutex
+	n  int
+	at int
+}
+
+func (p *panickingSlots) Acquire(ctx context.Context, tenant, cost int64) (func(), error) {
+	p.mu.Lock()
+	p.n++
+	n := p.n
+	p.mu.Unlock()
+	if n == p.at {
+		panic("boom")
+	}
+	return p.Slots.Acquire(ctx, tenant, cost)
+}

@@ -38,8 +38,14 @@ func (r *run) describe(m *spool.Manifest, p Phase) {
 func (r *run) publish(ctx context.Context, a *archive.Archive) error {
 	leave := r.phase(PhasePublish)
 	defer leave()
+	ctx, cancel := context.WithCancel(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.PublishParallel)
+	defer func() {
+		// Only after a panic is there anything left to wait for: nobody may use the archive behind our back.
+		cancel()
+		_ = g.Wait()
+	}()
 	i := -1
 	for m, err := range a.Walk(ctx) {
 		if err != nil {
@@ -103,22 +109,31 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 // behind a slot for work of the processor, and holds none of storage's meanwhile; one of this upload is at
 // a time.
 func (r *run) body(ctx context.Context, m *archive.Member) (body *archive.Body, done func(), err error) {
-	unstage, release := func() {}, func() {}
+	unstage, release, made := func() {}, func() {}, false
+	defer func() {
+		release()
+		if !made { // also after a panic
+			unstage()
+		}
+	}()
 	body, err = m.Body(ctx, func() (archive.Scratch, error) {
-		r.staging.Lock()
-		unstage = r.staging.Unlock
-		release, err = r.VerifySlots.Acquire(ctx, r.up.TokenID, m.Size)
+		select {
+		case r.staging <- struct{}{}:
+			unstage = func() { <-r.staging }
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		slot, err := r.VerifySlots.Acquire(ctx, r.up.TokenID, m.Size)
 		if err != nil {
-			release = func() {}
 			return nil, err
 		}
+		release = slot
 		return r.req.Workspace.Scratch(ctx)
 	})
-	release()
 	if err != nil {
-		unstage()
 		return nil, nil, err
 	}
+	made = true
 	return body, func() {
 		_ = body.Close() // of a scratch file that was read to its end
 		unstage()

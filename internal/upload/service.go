@@ -93,6 +93,7 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 	r := &run{
 		Service: s,
 		req:     req,
+		staging: make(chan struct{}, 1),
 		report: &Report{
 			Declared: req.Declared,
 			Phases:   make(map[Phase]time.Duration),
@@ -127,7 +128,7 @@ type run struct {
 	report *Report
 	up     *Upload // report.Upload
 
-	staging sync.Mutex // held while a member is in scratch: one at a time
+	staging chan struct{} // holds a token while a member is in scratch: one at a time
 
 	noting sync.Mutex // guards what follows
 	count  int        // members that are in storage

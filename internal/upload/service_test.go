@@ -428,6 +428,24 @@ func TestAPanicEndsOneUpload(t *testing.T) {
 	h.complete(regular, source{content: zipOf(t, files, zip.Deflate)})
 }
 
+// A panic while a member is staged must not keep the next one from it: the upload ends, and its slots are free.
+func TestAPanicInStagingEndsOneUpload(t *testing.T) {
+	h := newHouse(t)
+	slots := sched.NewSlots(1, time.Now)
+	c := h.config
+	c.VerifySlots = &panickingSlots{Slots: slots, at: 3} // two members are verified first
+	h.service = upload.NewService(c)
+	files := map[string]string{"a/AA/a.sym": sym, "b/BB/b.sym": sym}
+	r := h.post(t.Context(), regular, source{content: zipOf(t, files, zip.Store)})
+	if r.Upload.Outcome != upload.Failed || len(r.Stack) == 0 {
+		t.Errorf("outcome %q: %v", r.Upload.Outcome, r.Err)
+	}
+	if s := slots.Stats(); s.Busy != 0 || s.Waiting != 0 {
+		t.Errorf("slots: %+v", s)
+	}
+	h.complete(regular, source{content: zipOf(t, files, zip.Store)})
+}
+
 func TestWithoutRecordsNothingIsAccepted(t *testing.T) {
 	h := newHouse(t)
 	files := map[string]string{"a/AA/a.sym": sym}

@@ -29,12 +29,27 @@ func (r *run) unsettle() {
 
 // Settle records, until ctx ends, the ends that could not be recorded when they came. It returns nil.
 func (s *Service) Settle(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		select {
 		case u := <-s.unsettled:
 			s.settle(ctx, &u)
 		case <-ctx.Done():
-			return nil
+		}
+	}
+	s.settleRest(context.WithoutCancel(ctx))
+	return nil
+}
+
+// settleRest tries once more, for a little while, what is left when the server stops.
+func (s *Service) settleRest(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleLast)
+	defer cancel()
+	for {
+		select {
+		case u := <-s.unsettled:
+			_ = s.finish(ctx, &u, settleLast) // lost now, if it fails again
+		default:
+			return
 		}
 	}
 }
@@ -44,7 +59,7 @@ func (s *Service) settle(ctx context.Context, u *Upload) {
 	tick := time.NewTicker(settleInterval)
 	defer tick.Stop()
 	for {
-		if s.finish(ctx, u, finishTimeout) == nil {
+		if ctx.Err() == nil && s.finish(ctx, u, finishTimeout) == nil {
 			return
 		}
 		select {
