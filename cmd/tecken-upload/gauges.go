@@ -74,7 +74,7 @@ func (in *instance) oldestOrphan(ctx context.Context) float64 {
 	}
 	defer view.Close()
 	for o, err := range view.Orphans(ctx) {
-		if err != nil {
+		if err != nil && o.Name == "" {
 			return -1
 		}
 		if o.Workspace {

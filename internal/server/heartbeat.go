@@ -88,13 +88,15 @@ func (p *probe) run(ctx context.Context) error {
 	}
 	done := make(chan error, 1)
 	go func() {
+		var err error
 		defer func() {
 			if v := recover(); v != nil {
-				done <- fmt.Errorf("panic: %v", v)
+				err = fmt.Errorf("panic: %v", v)
 			}
-			<-p.busy
+			<-p.busy // before the answer, after which the next call may come
+			done <- err
 		}()
-		done <- p.check(ctx)
+		err = p.check(ctx)
 	}()
 	select {
 	case err := <-done:
