@@ -95,15 +95,22 @@ func (b *body) reason(err error, deadline time.Time) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(deadline):
 		return upload.ErrReceiveTimeout
+	case !interrupted(err):
+		return fmt.Errorf("%w: %w", intake.ErrMalformed, err) // chunks that are none
 	case b.ctx.Err() != nil:
 		return context.Cause(b.ctx)
 	}
-	for _, gone := range []error{io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
-		if errors.Is(err, gone) {
-			return fmt.Errorf("%w: %w", upload.ErrClientGone, err)
+	return fmt.Errorf("%w: %w", upload.ErrClientGone, err)
+}
+
+// interrupted reports whether err is of the connection, not of what came over it.
+func interrupted(err error) bool {
+	for _, e := range []error{os.ErrDeadlineExceeded, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
+		if errors.Is(err, e) {
+			return true
 		}
 	}
-	return fmt.Errorf("%w: %w", intake.ErrMalformed, err) // chunks that are none
+	return false
 }
 
 const (

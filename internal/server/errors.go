@@ -129,7 +129,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 	if r.ContentLength != 0 {
 		// A body sent to the wrong address: its sender is to learn that.
 		s.answerNow(c, func() { s.answerAny(c, err) })
-		s.drain(c, drainUnknown)
+		s.drain(c, unread(r, drainUnknown))
 		return
 	}
 	s.answerAny(c, err)

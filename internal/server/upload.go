@@ -145,8 +145,17 @@ func (s *Server) refuse(c echo.Context, err error, limit drainLimit) error {
 	s.Disk.Note(err)
 	s.note(c.Request(), err)
 	s.answerRefusal(c, err)
-	s.drain(c, limit)
+	s.drain(c, unread(c.Request(), limit))
 	return nil
+}
+
+// unread is the limit for a body of which nothing has been read: one that was to be sent after a 100 Continue may
+// never come.
+func unread(r *http.Request, limit drainLimit) drainLimit {
+	if r.Header.Get("Expect") != "" {
+		limit.time = drainUninvited
+	}
+	return limit
 }
 
 // answerRefusal writes the answer to err at once.
@@ -174,9 +183,6 @@ func (s *Server) drain(c echo.Context, limit drainLimit) {
 	s.drains.Add(1)
 	defer s.drains.Done()
 	rc := http.NewResponseController(c.Response())
-	if c.Request().Header.Get("Expect") != "" {
-		limit.time = drainUninvited
-	}
 	until := time.Now().Add(limit.time)
 	if err := rc.SetReadDeadline(until); err != nil {
 		return

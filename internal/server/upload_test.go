@@ -449,3 +449,36 @@ func TestABodyThatNobodyWants(t *testing.T) {
 		t.Errorf("status %d", a.status)
 	}
 }
+
+// curl asks before it sends a large body. An upload that was invited and then refused in its middle is read to its
+// end like any other, however long that takes.
+func TestAnInvitedBodyIsReadToItsEnd(t *testing.T) {
+	s := newSite(t)
+	const size = maxUpload + 1000<<10
+	conn := s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nExpect: 100-continue\n"+
+		"Content-Type: multipart/form-data; boundary=b\nContent-Length: %d\n\n", s.token, size))
+	answers := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(answers, nil)
+	if err != nil || resp.StatusCode != http.StatusContinue {
+		t.Fatalf("not invited: %v %v", resp, err)
+	}
+	head := "--b\r\nContent-Disposition: form-data; name=\"s.zip\"; filename=\"s.zip\"\r\n\r\n"
+	const first = maxUpload + 800<<10 // more than the server gathers before it looks
+	if _, err := io.Copy(conn, io.MultiReader(strings.NewReader(head), io.LimitReader(zeros{}, int64(first-len(head))))); err != nil {
+		t.Fatal(err)
+	}
+	if resp, err = http.ReadResponse(answers, nil); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.read(resp); a.status != http.StatusRequestEntityTooLarge {
+		t.Errorf("status %d: %q", a.status, a.text())
+	}
+	// Longer than an uninvited body is waited for.
+	<-time.After(2500 * time.Millisecond)
+	if _, err := io.CopyN(conn, zeros{}, size-first); err != nil {
+		t.Errorf("the rest was not read: %v", err)
+	}
+	if n, err := io.Copy(io.Discard, conn); err != nil {
+		t.Errorf("the connection broke after %d more bytes: %v", n, err)
+	}
+}
