@@ -15,9 +15,9 @@ const gaugeTimeout = 2 * time.Second
 
 // gauges registers what is measured anew at each scrape.
 func (in *instance) gauges(ctx context.Context) {
-	for name, slots := range map[string]*sched.Slots{"verify": in.verify, "publish": in.publish} {
+	for name, slots := range map[string]*sched.Scheduler{"verify": in.verify, "publish": in.publish} {
 		in.metrics.Gauge("tecken_"+name+"_slots", "Slots there are to "+name+" members.",
-			func() float64 { return float64(slots.Stats().Capacity) })
+			func() float64 { return float64(slots.Stats().Slots) })
 		in.metrics.Gauge("tecken_"+name+"_slots_busy", "Slots in use to "+name+" members.",
 			func() float64 { return float64(slots.Stats().Busy) })
 		in.metrics.Gauge("tecken_"+name+"_waiting", "Members that wait for a slot to "+name+" them.",

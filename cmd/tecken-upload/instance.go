@@ -49,8 +49,8 @@ type instance struct {
 	storage  checkedStorage
 	disk     *health.Window
 	uploads  *upload.Service
-	verify   *sched.Slots
-	publish  *sched.Slots
+	verify   *sched.Scheduler
+	publish  *sched.Scheduler
 	server   *server.Server
 }
 
@@ -84,8 +84,8 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 	}
 	background := context.WithoutCancel(ctx)
 	in.disk = health.NewWindow(c.DiskFullThreshold, c.DiskFullWindow, func() bool { return in.roomy(background) }, time.Now)
-	in.verify = sched.NewSlots(c.CPUSlots, time.Now)
-	in.publish = sched.NewSlots(c.StorageSlots, time.Now)
+	in.verify = sched.New(sched.Options{Slots: c.CPUSlots})
+	in.publish = sched.New(sched.Options{Slots: c.StorageSlots})
 	in.serve(ctx)
 	in.gauges(background)
 	return in, nil
@@ -130,7 +130,7 @@ func (in *instance) serve(ctx context.Context) {
 		Records:         in.records,
 		VerifySlots:     in.verify,
 		PublishSlots:    in.publish,
-		SequentialSlots: sched.NewSlots(c.CPUSlots, time.Now),
+		SequentialSlots: sched.New(sched.Options{Slots: c.CPUSlots}),
 		Limits: archive.Limits{
 			MaxMembers:         c.MaxMembers,
 			MaxMemberSize:      int64(c.MaxMemberSize),
@@ -146,9 +146,8 @@ func (in *instance) serve(ctx context.Context) {
 	})
 	in.server = server.New(ctx, server.Config{
 		Tokens:              in.records,
-		Gate:                admission.NewGate(c.MaxReceiving, c.AdmissionWait),
+		Gate:                admission.NewGate(admission.Config{Spool: in.spool, Places: c.MaxReceiving, Wait: c.AdmissionWait}),
 		Uploads:             in.uploads,
-		Spool:               in.spool,
 		Disk:                in.disk,
 		Watcher:             in.watcher(),
 		Logger:              in.logger,
@@ -190,7 +189,7 @@ func (in *instance) roomy(ctx context.Context) bool {
 
 // checkQueue fails when work has waited too long without any being started or finished.
 func (in *instance) checkQueue(context.Context) error {
-	for name, slots := range map[string]*sched.Slots{"verify": in.verify, "publish": in.publish} {
+	for name, slots := range map[string]*sched.Scheduler{"verify": in.verify, "publish": in.publish} {
 		if stalled := slots.Stats().Stalled; stalled > in.config.StallAlarm {
 			return fmt.Errorf("no %s slot has come free for %v", name, stalled)
 		}

@@ -7,10 +7,13 @@ package admission
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 
+	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 )
 
@@ -20,35 +23,73 @@ const retryAfter = 15 * time.Second
 // errWaited ends a wait for a place.
 var errWaited = errors.New("waited long enough for a receiving place")
 
+// Config is what a Gate works with and within.
+type Config struct {
+	Spool  *spool.Spool
+	Places int           // bodies received at once; at least 1
+	Wait   time.Duration // how long a caller is kept waiting
+}
+
 // Gate bounds the uploads that are received at once. It is safe for concurrent use.
 type Gate struct {
+	Config
 	places *semaphore.Weighted
-	wait   time.Duration
 }
 
-// NewGate makes a gate of the given number of places, at least 1, that keeps a caller waiting for at most wait.
-func NewGate(places int, wait time.Duration) *Gate {
-	return &Gate{places: semaphore.NewWeighted(int64(places)), wait: wait}
+// NewGate makes a gate.
+func NewGate(c Config) *Gate {
+	return &Gate{Config: c, places: semaphore.NewWeighted(int64(c.Places))}
 }
 
-// Enter takes a place and returns a function that gives it back, to be called once. It returns an
-// *upload.BusyError when none came free in time, or the cause of ctx.
-func (g *Gate) Enter(ctx context.Context) (leave func(), err error) {
-	if g.places.TryAcquire(1) {
-		return g.leave, nil
+// Contended reports whether uploads wait, or were refused a moment ago, for room that others hold.
+func (g *Gate) Contended() bool { return g.Spool.Contended() }
+
+// Enter admits an upload, or returns an error wrapping an *upload.BusyError, spool.ErrFull or upload.ErrUnavailable, or the
+// cause of ctx.
+func (g *Gate) Enter(ctx context.Context, _ upload.Token, size int64) (upload.Place, error) {
+	if err := g.receive(ctx); err != nil {
+		return upload.Place{}, err
 	}
-	waiting, cancel := context.WithTimeoutCause(ctx, g.wait, errWaited)
+	leave := sync.OnceFunc(func() { g.places.Release(1) })
+	workspace, err := g.Spool.Create(ctx, size)
+	if err != nil {
+		leave()
+		return upload.Place{}, ofSpool(err)
+	}
+	return upload.Place{Workspace: workspace, Arrived: func(int64) { leave() }, Leave: leave}, nil
+}
+
+// receive waits for a receiving place.
+func (g *Gate) receive(ctx context.Context) error {
+	if g.places.TryAcquire(1) {
+		return nil
+	}
+	waiting, cancel := context.WithTimeoutCause(ctx, g.Wait, errWaited)
 	defer cancel()
 	if g.places.Acquire(waiting, 1) == nil {
-		return g.leave, nil
+		return nil
 	}
 	if cause := context.Cause(waiting); !errors.Is(cause, errWaited) {
-		return nil, cause
+		return cause
 	}
-	return nil, &upload.BusyError{
+	return &upload.BusyError{
 		Reason:     "This server is receiving as many uploads as it can. Try again later.",
 		RetryAfter: retryAfter,
 	}
 }
 
-func (g *Gate) leave() { g.places.Release(1) }
+// ofSpool gives an error of the spool its kind: one that is full of live uploads is one more way of being
+// busy, and one that can't be used at all is as good as a service that is down.
+func ofSpool(err error) error {
+	full := (*spool.FullError)(nil)
+	switch {
+	case errors.As(err, &full) && full.Busy:
+		return fmt.Errorf("%w: %w", &upload.BusyError{
+			Reason:     "This server's disk is taken up by other uploads. Try again later.",
+			RetryAfter: retryAfter,
+		}, err)
+	case full == nil && upload.OutcomeOf(err) == upload.Failed:
+		return fmt.Errorf("%w: %w", upload.ErrUnavailable, err)
+	}
+	return err
+}

@@ -51,9 +51,9 @@ type Member struct {
 	content io.Reader // of a tar's member, while Walk yields it
 }
 
-// Acquire waits for a slot for work on cost bytes, and returns a function that gives it back, called
-// once. It fails only with the context's cause.
-type Acquire func(ctx context.Context, cost int64) (release func(), err error)
+// Acquire waits for a slot for work on cost bytes. It returns the context that the work is to be done in, which
+// ends when the slot is lost, and a function that gives the slot back, called once.
+type Acquire func(ctx context.Context, cost int64) (slot context.Context, release func(), err error)
 
 // Open tells the format of the size bytes in f, and checks the whole listing of a zip. A fault of the
 // archive is an [*Error]. The Archive reads f until it is no longer used, and never closes it.
@@ -78,6 +78,16 @@ func (a *Archive) Format() string { return a.format.name }
 
 // Sequential reports whether the members can only be read one after the other, as in every kind of tar.
 func (a *Archive) Sequential() bool { return a.format.name != "zip" }
+
+// Inflated returns the bytes of all members as the listing declares them; 0 where there is no listing, as in
+// every kind of tar.
+func (a *Archive) Inflated() int64 {
+	var sum int64
+	for _, m := range a.members {
+		sum += m.Size
+	}
+	return sum
+}
 
 // Verify inflates every member once and checks all of it, and returns the members in the archive's
 // order. Each member is read while holding a slot; several of a zip are read at once. A fault of the

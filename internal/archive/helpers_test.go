@@ -232,7 +232,9 @@ func build(t testing.TB, format string, files []file) []byte {
 }
 
 // free is an Acquire that never waits.
-func free(ctx context.Context, _ int64) (func(), error) { return func() {}, context.Cause(ctx) }
+func free(ctx context.Context, _ int64) (context.Context, func(), error) {
+	return ctx, func() {}, context.Cause(ctx)
+}
 
 // verify opens and verifies data.
 func verify(ctx context.Context, data []byte, l Limits) (*Archive, []*Member, error) {

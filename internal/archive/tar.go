@@ -188,12 +188,12 @@ func (a *Archive) verifyTar(ctx context.Context, acquire Acquire) error {
 			return err
 		}
 		a.members = append(a.members, m)
-		release, err := acquire(ctx, m.Size)
+		slot, release, err := acquire(ctx, m.Size)
 		if err != nil {
 			return err
 		}
 		defer release()
-		return m.verifyTar(ctx, content, buf)
+		return m.verifyTar(slot, content, buf)
 	})
 	if err != nil {
 		return err

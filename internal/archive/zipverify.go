@@ -50,12 +50,12 @@ func (a *Archive) verifyZip(ctx context.Context, acquire Acquire) error {
 			break
 		}
 		g.Go(func() error {
-			release, err := acquire(gctx, m.Size)
+			slot, release, err := acquire(gctx, m.Size)
 			if err != nil {
 				return err
 			}
 			defer release()
-			return m.verifyZip(gctx)
+			return m.verifyZip(slot)
 		})
 	}
 	if err := g.Wait(); err != nil {

@@ -42,7 +42,7 @@ func (s *Server) newBody(ctx context.Context, c echo.Context) *body {
 		limit: s.MaxUploadSize,
 		stall: s.ReceiveStallTimeout,
 		until: time.Now().Add(s.ReceiveTimeout),
-		pace:  pace{min: s.ReceiveMinRate, contended: s.Spool.Contended},
+		pace:  pace{min: s.ReceiveMinRate, contended: s.Gate.Contended},
 		most:  math.MaxInt64,
 	}
 	if c.Request().ContentLength < 0 {

@@ -45,6 +45,7 @@ var statuses = []struct {
 	{archive.ErrInvalid, http.StatusBadRequest},
 	{archive.ErrTooLarge, http.StatusRequestEntityTooLarge},
 	{upload.ErrTooLarge, http.StatusRequestEntityTooLarge},
+	{upload.ErrOverLimit, http.StatusTooManyRequests},
 	{upload.ErrBusy, http.StatusServiceUnavailable},
 	{spool.ErrFull, http.StatusServiceUnavailable},
 	{upload.ErrUnavailable, http.StatusServiceUnavailable},
@@ -68,7 +69,7 @@ func textOf(err error) string {
 	return upload.Sentence(err)
 }
 
-// retryAfterOf returns the Retry-After of a 503, in whole seconds.
+// retryAfterOf returns the Retry-After of a 429 or 503, in whole seconds.
 func retryAfterOf(err error) string {
 	wait := retryAfter
 	if busy := (*upload.BusyError)(nil); errors.As(err, &busy) {
@@ -85,7 +86,7 @@ type errorBody struct {
 // answerError writes the answer to err.
 func (s *Server) answerError(c echo.Context, err error) {
 	status := statusOf(err)
-	if status == http.StatusServiceUnavailable {
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		c.Response().Header().Set("Retry-After", retryAfterOf(err))
 	}
 	s.write(c, status, errorBody{Error: textOf(err)})

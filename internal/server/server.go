@@ -21,7 +21,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 )
 
@@ -52,9 +51,11 @@ type Tokens interface {
 
 // Gate decides whether this instance takes one more upload.
 type Gate interface {
-	// Enter takes a place, waiting for one in reason, and returns a function that gives it back. It
-	// fails with an *upload.BusyError or the cause of ctx.
-	Enter(ctx context.Context) (leave func(), err error)
+	// Enter admits an upload by the bearer of a token, of so many bytes, or -1, waiting in reason. It fails with the
+	// cause of ctx, or an error wrapping an *upload.BusyError, spool.ErrFull or upload.ErrUnavailable.
+	Enter(ctx context.Context, token upload.Token, size int64) (upload.Place, error)
+	// Contended reports whether uploads wait, or were refused a moment ago, for room that others hold.
+	Contended() bool
 }
 
 // Disk knows whether the disk keeps filling up. It is safe for concurrent use.
@@ -94,7 +95,6 @@ type Config struct {
 	Tokens  Tokens
 	Gate    Gate
 	Uploads Uploads
-	Spool   *spool.Spool
 	Disk    Disk
 	Watcher Watcher
 	Logger  *slog.Logger

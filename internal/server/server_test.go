@@ -69,12 +69,12 @@ func newSite(t *testing.T, change ...func(*server.Config, *upload.Config)) *site
 	must(err)
 	uc := upload.Config{
 		Storage: store, Records: s.records,
-		VerifySlots: sched.NewSlots(2, time.Now), PublishSlots: sched.NewSlots(2, time.Now), SequentialSlots: sched.NewSlots(1, time.Now),
+		VerifySlots: sched.New(sched.Options{Slots: 2}), PublishSlots: sched.New(sched.Options{Slots: 2}), SequentialSlots: sched.New(sched.Options{Slots: 1}),
 		Limits:  archive.Limits{MaxMembers: 10, MaxMemberSize: 8 << 20, MaxExtractedSize: 8 << 20, DisallowedSnippets: []string{"secret/stuff"}},
 		MaxSize: maxUpload, Timeout: time.Minute, Retention: time.Hour, TryRetention: time.Hour, PublishParallel: 4, Now: time.Now,
 	}
 	sc := server.Config{
-		Tokens: s.records, Gate: admission.NewGate(4, time.Second), Spool: s.spool, Watcher: s.watcher, Disk: health.NewWindow(3, time.Minute, func() bool { return true }, time.Now),
+		Tokens: s.records, Gate: admission.NewGate(admission.Config{Spool: s.spool, Places: 4, Wait: time.Second}), Watcher: s.watcher, Disk: health.NewWindow(3, time.Minute, func() bool { return true }, time.Now),
 		Logger:        slog.New(slog.DiscardHandler),
 		Version:       server.Version{Source: "https://example.com/src", Version: "1.2.3", Commit: "abc", Build: "7"},
 		Checks:        map[string]server.Check{"database": s.records.Check, "storage": store.Check},

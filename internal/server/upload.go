@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -83,24 +82,19 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 	}
 	ctx, cancel := s.uploadContext(r)
 	defer cancel()
-	leave, err := s.Gate.Enter(ctx)
+	place, err := s.Gate.Enter(ctx, token, r.ContentLength)
 	if err != nil {
 		return nil, err
 	}
-	leave = sync.OnceFunc(leave)
-	defer leave()
-	workspace, err := s.Spool.Create(ctx, r.ContentLength)
-	if err != nil {
-		return nil, orUnavailable(err)
-	}
+	defer place.Leave()
 	body := s.newBody(ctx, c)
 	defer body.release()
 	report := s.Uploads.Run(ctx, upload.Request{
-		Token:     token,
-		Label:     label,
-		Declared:  r.ContentLength,
-		Workspace: workspace,
-		Source:    &multipartSource{body: body, contentType: r.Header.Get("Content-Type"), arrived: leave},
+		Token:    token,
+		Label:    label,
+		Declared: r.ContentLength,
+		Place:    place,
+		Source:   &multipartSource{body: body, contentType: r.Header.Get("Content-Type")},
 	})
 	if report.Leftover != nil {
 		s.Watcher.Fault(ctx, r, fmt.Errorf("remove a workspace: %w", report.Leftover), nil)
@@ -109,22 +103,6 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 		return nil, report.Err
 	}
 	return report, nil
-}
-
-// orUnavailable gives an error of the spool its kind: one that is full of live uploads is one more way of being
-// busy, and one that can't be used at all is as good as a service that is down.
-func orUnavailable(err error) error {
-	full := (*spool.FullError)(nil)
-	switch {
-	case errors.As(err, &full) && full.Busy:
-		return fmt.Errorf("%w: %w", &upload.BusyError{
-			Reason:     "This server's disk is taken up by other uploads. Try again later.",
-			RetryAfter: retryAfter,
-		}, err)
-	case full == nil && upload.OutcomeOf(err) == upload.Failed:
-		return fmt.Errorf("%w: %w", upload.ErrUnavailable, err)
-	}
-	return err
 }
 
 // uploadContext makes the context of one upload. Unlike the request's own it tells by its cause why it
@@ -214,7 +192,6 @@ func (s *Server) drainConnection(rc *http.ResponseController, limit drainLimit, 
 type multipartSource struct {
 	body        *body
 	contentType string
-	arrived     func() // gives the receiving place back
 }
 
 // Deliver implements upload.Source.
@@ -227,7 +204,6 @@ func (m *multipartSource) Deliver(ctx context.Context, ws *spool.Workspace, limi
 	if err != nil {
 		return upload.Delivery{}, err
 	}
-	m.arrived()
 	// From here on the connection is only watched for its end, which takes as long as it takes.
 	if err := m.body.rc.SetReadDeadline(time.Time{}); err != nil {
 		return upload.Delivery{}, err

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tecken-upload/internal/record"
+	"tecken-upload/internal/sched"
 	"tecken-upload/internal/server"
 	"tecken-upload/internal/upload"
 )
@@ -327,9 +328,12 @@ func TestAClientThatHangsUpWhileItsUploadIsProcessed(t *testing.T) {
 }
 
 // blockedSlots never come free.
-type blockedSlots struct{ asked chan struct{} }
+type blockedSlots struct {
+	upload.Slots
+	asked chan struct{}
+}
 
-func (b *blockedSlots) Acquire(ctx context.Context, _, _ int64) (func(), error) {
+func (b *blockedSlots) Acquire(ctx context.Context, _ sched.Task) (*sched.Slot, error) {
 	b.asked <- struct{}{}
 	<-ctx.Done()
 	return nil, context.Cause(ctx)
@@ -351,7 +355,11 @@ func TestBusy(t *testing.T) {
 // gate refuses everybody.
 type gate struct{ err error }
 
-func (g gate) Enter(context.Context) (func(), error) { return nil, g.err }
+func (g gate) Enter(context.Context, upload.Token, int64) (upload.Place, error) {
+	return upload.Place{}, g.err
+}
+
+func (g gate) Contended() bool { return false }
 
 func TestWithoutTheDatabase(t *testing.T) {
 	s := newSite(t)
@@ -381,9 +389,9 @@ func TestAHandlersPanicIsAnswered(t *testing.T) {
 	}
 }
 
-type panicking struct{}
+type panicking struct{ gate }
 
-func (panicking) Enter(context.Context) (func(), error) { panic("boom") }
+func (panicking) Enter(context.Context, upload.Token, int64) (upload.Place, error) { panic("boom") }
 
 func TestUploadsOfUnknownLength(t *testing.T) {
 	s := newSite(t)

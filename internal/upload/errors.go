@@ -2,6 +2,7 @@ package upload
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -11,8 +12,10 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrUnavailable: a backing service (storage, database) is down or refuses us. Trying again later may help.
 	ErrUnavailable = errors.New("backing service unavailable")
-	// ErrBusy: this instance has no room. Every error that wraps it is, or wraps, a *BusyError.
+	// ErrBusy: there is no room now. Every error that wraps it is, or wraps, a *BusyError.
 	ErrBusy = errors.New("no room")
+	// ErrOverLimit: it is the tenant that has as many uploads as it may have; others are welcome. It wraps ErrBusy.
+	ErrOverLimit = fmt.Errorf("%w: the tenant is over its limit", ErrBusy)
 )
 
 // Causes that end an upload's context early, told apart with context.Cause.
@@ -27,6 +30,7 @@ var (
 
 // A BusyError says what there is no room for, and when to try again.
 type BusyError struct {
+	OverLimit  bool          // the room that is missing is the tenant's own
 	Reason     string        // one sentence, fit for the client
 	RetryAfter time.Duration // at least a second
 }
@@ -34,5 +38,10 @@ type BusyError struct {
 // Error returns the reason.
 func (e *BusyError) Error() string { return e.Reason }
 
-// Unwrap returns ErrBusy.
-func (e *BusyError) Unwrap() error { return ErrBusy }
+// Unwrap returns ErrBusy or ErrOverLimit.
+func (e *BusyError) Unwrap() error {
+	if e.OverLimit {
+		return ErrOverLimit
+	}
+	return ErrBusy
+}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"tecken-upload/internal/sched"
 	"tecken-upload/internal/storage/dirstore"
 	"tecken-upload/internal/upload"
 )
@@ -103,7 +104,7 @@ type panickingSlots struct {
 	at int
 }
 
-func (p *panickingSlots) Acquire(ctx context.Context, tenant, cost int64) (func(), error) {
+func (p *panickingSlots) Acquire(ctx context.Context, task sched.Task) (*sched.Slot, error) {
 	p.mu.Lock()
 	p.n++
 	n := p.n
@@ -111,5 +112,5 @@ func (p *panickingSlots) Acquire(ctx context.Context, tenant, cost int64) (func(
 	if n == p.at {
 		panic("boom")
 	}
-	return p.Slots.Acquire(ctx, tenant, cost)
+	return p.Slots.Acquire(ctx, task)
 }

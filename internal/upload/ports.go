@@ -1,6 +1,10 @@
 package upload
 
-import "context"
+import (
+	"context"
+
+	"tecken-upload/internal/sched"
+)
 
 // Storage keeps symbol files. Implementations are safe for concurrent use; every method ends soon after
 // its context. A method that fails because storage is unreachable, refuses us, or is overloaded returns
@@ -35,9 +39,13 @@ type Records interface {
 	Finish(ctx context.Context, u *Upload) error
 }
 
-// Slots bounds work in progress.
+// Slots shares a bounded amount of work among tenants; a [sched.Scheduler] does.
 type Slots interface {
-	// Acquire waits for a slot, to be spent on work of the given cost in bytes for a tenant, and returns a function that gives it
-	// back, to be called once. It fails only with the context's cause.
-	Acquire(ctx context.Context, tenant int64, cost int64) (release func(), err error)
+	// Acquire waits for a slot, to be released once. It fails with the context's cause, or because there is no
+	// waiting for one: sched.ErrQueueFull, sched.ErrRunaways.
+	Acquire(ctx context.Context, t sched.Task) (*sched.Slot, error)
+
+	// Run waits for a slot and calls work with it. It returns work's error; or, where work does not heed the end of
+	// its context, the cause of that, soon after it, with work still running.
+	Run(ctx context.Context, t sched.Task, work func(ctx context.Context, slot *sched.Slot) error) error
 }

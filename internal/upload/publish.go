@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"tecken-upload/internal/archive"
+	"tecken-upload/internal/sched"
 	"tecken-upload/internal/spool"
 )
 
@@ -38,6 +42,7 @@ func (r *run) describe(m *spool.Manifest, p Phase) {
 func (r *run) publish(ctx context.Context, a *archive.Archive) error {
 	leave := r.phase(PhasePublish)
 	defer leave()
+	r.meter.begin(&r.meter.published, r.unpublished())
 	ctx, cancel := context.WithCancel(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.PublishParallel)
@@ -66,7 +71,21 @@ func (r *run) publish(ctx context.Context, a *archive.Archive) error {
 		}
 		g.Go(func() error { return r.publishMember(ctx, m, f) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	r.meter.complete(&r.meter.published)
+	return nil
+}
+
+// unpublished returns the bytes of the members that are to be in storage.
+func (r *run) unpublished() (sum int64) {
+	for i := range r.up.Files {
+		if r.up.Files[i].State == FilePending {
+			sum += r.up.Files[i].Size
+		}
+	}
+	return sum
 }
 
 // publishMember brings one member to storage, or finds it there, and notes which in f.
@@ -82,27 +101,43 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 	}
 	if stored {
 		f.State = FileSkipped
-		r.noteDone()
+		r.noteDone(f)
 		return nil
 	}
 	body, done, err := r.body(ctx, m)
 	if err != nil {
 		return err
 	}
-	defer done()
-	release, err := r.PublishSlots.Acquire(ctx, r.up.TokenID, body.Size)
+	done = sync.OnceFunc(done)
+	loc := Location{Key: f.Key, Try: r.up.Try}
+	obj := Object{Size: f.Size, MD5: f.MD5, Gzip: body.Gzip}
+	var begun atomic.Bool
+	err = r.PublishSlots.Run(ctx, r.task(body.Size), func(ctx context.Context, slot *sched.Slot) error {
+		begun.Store(true)
+		defer done() // not before a call that is not waited for any more has come back
+		return r.Storage.Put(ctx, loc, obj, Body{Reader: moving{body, slot}, Size: body.Size, CRC32: body.CRC32})
+	})
+	if !begun.Load() {
+		done()
+	}
 	if err != nil {
 		return err
 	}
-	defer release()
-	loc := Location{Key: f.Key, Try: r.up.Try}
-	obj := Object{Size: f.Size, MD5: f.MD5, Gzip: body.Gzip}
-	if err := r.Storage.Put(ctx, loc, obj, Body{Reader: body, Size: body.Size, CRC32: body.CRC32}); err != nil {
-		return err
-	}
 	f.StoredSize, f.State = body.Size, FileUploaded
-	r.noteDone()
+	r.noteDone(f)
 	return nil
+}
+
+// moving is a body that tells its slot of each read.
+type moving struct {
+	io.ReadSeeker
+	slot *sched.Slot
+}
+
+// Read implements io.Reader.
+func (m moving) Read(p []byte) (int, error) {
+	m.slot.Moved()
+	return m.ReadSeeker.Read(p)
 }
 
 // body makes what is to be stored of m; done ends its use. A member that has to be staged for that is staged
@@ -123,12 +158,12 @@ func (r *run) body(ctx context.Context, m *archive.Member) (body *archive.Body, 
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		slot, err := r.VerifySlots.Acquire(ctx, r.up.TokenID, m.Size)
+		slot, err := r.VerifySlots.Acquire(ctx, r.task(m.Size))
 		if err != nil {
 			return nil, err
 		}
-		release = slot
-		return r.req.Workspace.Scratch(ctx)
+		release = slot.Release
+		return r.req.Place.Workspace.Scratch(slot.Context()) //nolint:contextcheck // it descends from ctx
 	})
 	if err != nil {
 		return nil, nil, err
@@ -140,14 +175,15 @@ func (r *run) body(ctx context.Context, m *archive.Member) (body *archive.Body, 
 	}, nil
 }
 
-// noteDone tells the manifest, now and then, how many members are in storage.
-func (r *run) noteDone() {
+// noteDone tells that one more member is in storage: the meter, and now and then the manifest.
+func (r *run) noteDone(f *File) {
+	r.meter.count(&r.meter.published, f.Size)
 	r.noting.Lock()
 	defer r.noting.Unlock()
 	r.count++
 	if now := r.Now(); now.Sub(r.noted) >= noteInterval {
 		r.noted = now
-		_ = r.req.Workspace.Update(func(m *spool.Manifest) { m.Published = r.count })
+		_ = r.req.Place.Workspace.Update(func(m *spool.Manifest) { m.Published = r.count })
 	}
 }
 
@@ -163,29 +199,38 @@ func (r *run) stored(ctx context.Context, f *File) (bool, error) {
 }
 
 func (r *run) storedAt(ctx context.Context, f *File, loc Location) (bool, error) {
-	release, err := r.PublishSlots.Acquire(ctx, r.up.TokenID, 0)
+	want := Object{Size: f.Size, MD5: f.MD5}
+	stored := false
+	err := r.PublishSlots.Run(ctx, r.task(0), func(ctx context.Context, _ *sched.Slot) (err error) {
+		stored, err = r.keeps(ctx, want, loc)
+		return err
+	})
 	if err != nil {
-		return false, err
+		return false, err // a call that is not waited for any more may still write what it found
 	}
-	defer release()
-	obj, err := r.Storage.Stat(ctx, loc)
+	return stored, nil
+}
+
+// keeps reports whether storage has an object at loc with the wanted content, and will keep it for a while.
+func (s *Service) keeps(ctx context.Context, want Object, loc Location) (bool, error) {
+	obj, err := s.Storage.Stat(ctx, loc)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	if obj.Size != f.Size || obj.MD5 != f.MD5 {
+	if obj.Size != want.Size || obj.MD5 != want.MD5 {
 		return false, nil
 	}
-	retention := r.Retention
+	retention := s.Retention
 	if loc.Try {
-		retention = r.TryRetention
+		retention = s.TryRetention
 	}
-	if r.Now().Sub(obj.Modified) <= retention/2 {
+	if s.Now().Sub(obj.Modified) <= retention/2 {
 		return true, nil
 	}
-	if err := r.Storage.Refresh(ctx, loc, obj); errors.Is(err, ErrNotFound) {
+	if err := s.Storage.Refresh(ctx, loc, obj); errors.Is(err, ErrNotFound) {
 		return false, nil // it expired in between
 	} else if err != nil {
 		return false, err

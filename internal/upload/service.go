@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tecken-upload/internal/archive"
+	"tecken-upload/internal/sched"
 	"tecken-upload/internal/spool"
 )
 
@@ -74,13 +75,13 @@ type Delivery struct {
 	Try      bool     // the client asks for a try upload
 }
 
-// A Request is an upload that was authenticated and has its room.
+// A Request is an upload that was authenticated and admitted.
 type Request struct {
-	Token     Token
-	Label     string // as in Upload.TokenLabel
-	Declared  int64  // the size the client announced, in bytes; -1 when it did not
-	Workspace *spool.Workspace
-	Source    Source
+	Token    Token
+	Label    string // as in Upload.TokenLabel
+	Declared int64  // the size the client announced, in bytes; -1 when it did not
+	Place    Place
+	Source   Source
 }
 
 // Run takes one upload from its first byte to its recorded end: receive, verify, publish, record. It
@@ -94,6 +95,7 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 		Service: s,
 		req:     req,
 		staging: make(chan struct{}, 1),
+		meter:   meter{tell: req.Place.Worked},
 		report: &Report{
 			Declared: req.Declared,
 			Phases:   make(map[Phase]time.Duration),
@@ -110,7 +112,7 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 	r.up = &r.report.Upload
 	defer func() {
 		// Of use only after a panic, which goes on to the caller.
-		_ = req.Workspace.Close()
+		_ = req.Place.Workspace.Close()
 		s.progress.end(r.report.Phase)
 	}()
 	r.run(ctx)
@@ -129,6 +131,7 @@ type run struct {
 	up     *Upload // report.Upload
 
 	staging chan struct{} // holds a token while a member is in scratch: one at a time
+	meter   meter
 
 	noting sync.Mutex // guards what follows
 	count  int        // members that are in storage
@@ -142,7 +145,7 @@ func (r *run) run(ctx context.Context) {
 	}
 	// The room is given back before anything else is waited for. What can't be removed is the janitor's: no
 	// reason to send two gigabytes again.
-	r.report.Leftover = r.req.Workspace.Close()
+	r.report.Leftover = r.req.Place.Workspace.Close()
 	if r.up.ID != 0 {
 		err = r.end(ctx, err)
 	}
@@ -201,7 +204,7 @@ func (r *run) begin(ctx context.Context) error {
 func (r *run) receive(ctx context.Context) (Delivery, error) {
 	leave := r.phase(PhaseReceive)
 	defer leave()
-	d, err := r.req.Source.Deliver(ctx, r.req.Workspace, r.MaxSize)
+	d, err := r.req.Source.Deliver(ctx, r.req.Place.Workspace, r.MaxSize)
 	if errors.Is(err, spool.ErrTooLarge) {
 		return d, &SizeError{Limit: r.MaxSize}
 	}
@@ -210,6 +213,10 @@ func (r *run) receive(ctx context.Context) (Delivery, error) {
 	}
 	r.up.Filename, r.up.Size = d.Filename, d.Size
 	r.up.Try = r.up.Try || d.Try
+	r.meter.size = d.Size
+	if r.req.Place.Arrived != nil {
+		r.req.Place.Arrived(d.Size)
+	}
 	return d, nil
 }
 
@@ -224,10 +231,20 @@ func orUnavailable(err error) error {
 func (r *run) process(ctx context.Context, d Delivery) error {
 	a, release, err := r.verify(ctx, d)
 	if err != nil {
-		return err
+		return ofSlots(err)
 	}
 	defer release()
-	return r.publish(ctx, a)
+	return ofSlots(r.publish(ctx, a))
+}
+
+// ofSlots gives an error that is for want of a slot its kind.
+func ofSlots(err error) error {
+	for _, lost := range []error{sched.ErrLeaseExpired, sched.ErrRunaways, sched.ErrQueueFull} {
+		if errors.Is(err, lost) && !errors.Is(err, ErrUnavailable) {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+	}
+	return err
 }
 
 // verify opens the archive and checks all of it. release gives back, after publishing, what an archive that is
@@ -240,30 +257,49 @@ func (r *run) verify(ctx context.Context, d Delivery) (_ *archive.Archive, relea
 		return nil, nil, err
 	}
 	r.up.Format = a.Format()
-	slot := func() {}
+	held := func() {}
 	if a.Sequential() {
-		if slot, err = r.SequentialSlots.Acquire(ctx, r.up.TokenID, d.Size); err != nil {
+		slot, err := r.SequentialSlots.Acquire(ctx, r.task(d.Size))
+		if err != nil {
 			return nil, nil, err
 		}
+		held = slot.Release
 	}
 	verified := false
 	defer func() {
 		if !verified { // also after a panic
-			slot()
+			held()
 		}
 	}()
-	members, err := a.Verify(ctx, func(ctx context.Context, cost int64) (func(), error) {
-		return r.VerifySlots.Acquire(ctx, r.up.TokenID, cost)
-	})
+	r.meter.begin(&r.meter.verified, a.Inflated())
+	members, err := a.Verify(ctx, r.verifySlot)
 	if err != nil {
 		return nil, nil, err
 	}
 	verified = true
+	r.meter.complete(&r.meter.verified)
 	r.up.Files = make([]File, len(members))
 	for i, m := range members {
 		r.up.Files[i] = fileOf(m)
 	}
-	return a, slot, nil
+	return a, held, nil
+}
+
+// verifySlot is the archive.Acquire for the members of this upload.
+func (r *run) verifySlot(ctx context.Context, cost int64) (context.Context, func(), error) {
+	slot, err := r.VerifySlots.Acquire(ctx, r.task(cost))
+	if err != nil {
+		return nil, nil, err
+	}
+	return slot.Context(), func() {
+		slot.Release()
+		r.meter.count(&r.meter.verified, cost)
+	}, nil
+}
+
+// task is a piece of this upload's work, for the scheduler.
+func (r *run) task(cost int64) sched.Task {
+	return sched.Task{Tenant: r.up.TokenID, Weight: r.req.Token.Weight, Upload: r.up.ID, Cost: cost}
 }
 
 func fileOf(m *archive.Member) File {
@@ -320,7 +356,7 @@ func (r *run) phase(p Phase) (leave func()) {
 	start := r.Now()
 	if p != PhaseRecord { // the workspace is gone by then
 		// The manifest is for autopsies alone: an upload does not fail for it.
-		_ = r.req.Workspace.Update(func(m *spool.Manifest) { r.describe(m, p) })
+		_ = r.req.Place.Workspace.Update(func(m *spool.Manifest) { r.describe(m, p) })
 	}
 	return func() { r.report.Phases[p] = r.Now().Sub(start) }
 }

@@ -55,9 +55,9 @@ func newHouse(t *testing.T) *house {
 	h.config = upload.Config{
 		Storage:         h.storage,
 		Records:         h.records,
-		VerifySlots:     sched.NewSlots(2, time.Now),
-		PublishSlots:    sched.NewSlots(2, time.Now),
-		SequentialSlots: sched.NewSlots(1, time.Now),
+		VerifySlots:     sched.New(sched.Options{Slots: 2}),
+		PublishSlots:    sched.New(sched.Options{Slots: 2}),
+		SequentialSlots: sched.New(sched.Options{Slots: 1}),
 		Limits:          archive.Limits{MaxMembers: 100, MaxMemberSize: 1 << 20, MaxExtractedSize: 4 << 20},
 		MaxSize:         1 << 20,
 		Timeout:         time.Minute,
@@ -97,7 +97,7 @@ func (h *house) post(ctx context.Context, token upload.Token, src upload.Source)
 	if err != nil {
 		h.Fatal(err)
 	}
-	report := h.service.Run(ctx, upload.Request{Token: token, Label: "nightly", Declared: -1, Workspace: ws, Source: src})
+	report := h.service.Run(ctx, upload.Request{Token: token, Label: "nightly", Declared: -1, Place: upload.Place{Workspace: ws}, Source: src})
 	usage, err := h.spool.Usage(h.Context())
 	if err != nil {
 		h.Fatal(err)
@@ -338,7 +338,7 @@ func TestDeadline(t *testing.T) {
 	h := newHouse(t)
 	c := h.config
 	c.Timeout = 2 * time.Second
-	c.PublishSlots = sched.NewSlots(1, time.Now)
+	c.PublishSlots = sched.New(sched.Options{Slots: 1})
 	h.service = upload.NewService(c)
 	files := map[string]string{"a/AA/a.sym": sym, "b/BB/b.sym": sym, "c/CC/c.sym": sym}
 	// The second Put never returns by itself.
@@ -431,7 +431,7 @@ func TestAPanicEndsOneUpload(t *testing.T) {
 // A panic while a member is staged must not keep the next one from it: the upload ends, and its slots are free.
 func TestAPanicInStagingEndsOneUpload(t *testing.T) {
 	h := newHouse(t)
-	slots := sched.NewSlots(1, time.Now)
+	slots := sched.New(sched.Options{Slots: 1})
 	c := h.config
 	c.VerifySlots = &panickingSlots{Slots: slots, at: 3} // two members are verified first
 	h.service = upload.NewService(c)

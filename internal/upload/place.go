@@ -1,0 +1,74 @@
+package upload
+
+import (
+	"math"
+	"sync"
+
+	"tecken-upload/internal/spool"
+)
+
+// A Place is what an upload was given when it was admitted.
+type Place struct {
+	// Workspace has the upload's room on disk. Run closes it.
+	Workspace *spool.Workspace
+	// Arrived is called once the whole archive is in the workspace, with its bytes. It may be nil.
+	Arrived func(size int64)
+	// Worked is called as processing goes on, with the bytes of the archive that are dealt with since the last
+	// call: those of a completed upload add up to its size. It is safe for concurrent use, and may be nil.
+	Worked func(bytes int64)
+	// Leave gives everything but the workspace back. It is called once, by whoever was admitted, after Run.
+	Leave func()
+}
+
+// A meter tells how much of an archive has been dealt with. Verifying all of it is half of the work,
+// publishing all of it the other half.
+type meter struct {
+	size int64 // bytes of the archive
+	tell func(bytes int64)
+
+	mu                  sync.Mutex // guards what follows
+	verified, published share
+	told                int64 // bytes
+}
+
+// A share is a part of all the bytes of an archive's members.
+type share struct{ done, of int64 }
+
+func (s share) ratio() float64 {
+	if s.of <= 0 {
+		return 0
+	}
+	return min(1, float64(s.done)/float64(s.of))
+}
+
+// count counts n more bytes of members in one of the meter's shares.
+func (m *meter) count(s *share, n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.done += n
+	m.update()
+}
+
+// begin says of how many bytes a share is. Until then it is none.
+func (m *meter) begin(s *share, of int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.of = of
+}
+
+// complete makes a share the whole.
+func (m *meter) complete(s *share) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.done, s.of = 1, 1
+	m.update()
+}
+
+// update tells what has not been told. Called with mu held.
+func (m *meter) update() {
+	done := int64(math.Round(float64(m.size) * (m.verified.ratio() + m.published.ratio()) / 2))
+	if m.tell != nil && done > m.told {
+		m.tell(done - m.told)
+		m.told = done
+	}
+}
