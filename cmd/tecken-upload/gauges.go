@@ -15,17 +15,33 @@ const gaugeTimeout = 2 * time.Second
 
 // gauges registers what is measured anew at each scrape.
 func (in *instance) gauges(ctx context.Context) {
-	for name, slots := range map[string]*sched.Scheduler{"verify": in.verify, "publish": in.publish} {
-		in.metrics.Gauge("tecken_"+name+"_slots", "Slots there are to "+name+" members.",
-			func() float64 { return float64(slots.Stats().Slots) })
-		in.metrics.Gauge("tecken_"+name+"_slots_busy", "Slots in use to "+name+" members.",
-			func() float64 { return float64(slots.Stats().Busy) })
-		in.metrics.Gauge("tecken_"+name+"_waiting", "Members that wait for a slot to "+name+" them.",
-			func() float64 { return float64(slots.Stats().Waiting) })
-	}
+	in.queueGauges()
 	in.spoolGauges(ctx)
 	in.uploadGauges()
 	in.diskGauges()
+}
+
+// queueGauges tell of the work in progress, and of what waits.
+func (in *instance) queueGauges() {
+	for _, q := range in.queues.all() {
+		for name, g := range map[string]struct {
+			help  string
+			value func(sched.Stats) float64
+		}{
+			"slots":            {"slots there are.", func(s sched.Stats) float64 { return float64(s.Slots) }},
+			"slots_busy":       {"slots in use.", func(s sched.Stats) float64 { return float64(s.Busy) }},
+			"slots_busy_ratio": {"share of the slots in use, over the last minute.", func(s sched.Stats) float64 { return s.Busyness }},
+			"waiting":          {"tasks that wait for a slot.", func(s sched.Stats) float64 { return float64(s.Waiting) }},
+			"wait_p50_seconds": {"how long half of the tasks waited at most, over the last minute.", func(s sched.Stats) float64 { return s.WaitP50.Seconds() }},
+			"wait_p95_seconds": {"how long 95 % of them waited at most.", func(s sched.Stats) float64 { return s.WaitP95.Seconds() }},
+			"stalled_seconds":  {"for how long tasks have waited with none getting on.", func(s sched.Stats) float64 { return s.Stalled.Seconds() }},
+			"runaways":         {"tasks that lost their slots and have not ended.", func(s sched.Stats) float64 { return float64(s.Runaways) }},
+		} {
+			in.metrics.Gauge("tecken_"+q.name+"_"+name, "To "+q.name+": "+g.help, func() float64 { return g.value(q.Stats()) })
+		}
+		in.metrics.Counter("tecken_"+q.name+"_leases_expired_total", "To "+q.name+": tasks that held a slot for too long, and lost it.",
+			func() float64 { return float64(q.Stats().Expired) })
+	}
 }
 
 // spoolGauges tell what the spool's file system has, and what live uploads have of it.

@@ -12,7 +12,6 @@ import (
 	"tecken-upload/internal/config"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/record"
-	"tecken-upload/internal/sched"
 	"tecken-upload/internal/server"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/storage"
@@ -49,8 +48,7 @@ type instance struct {
 	storage  checkedStorage
 	disk     *health.Window
 	uploads  *upload.Service
-	verify   *sched.Scheduler
-	publish  *sched.Scheduler
+	queues   queues
 	server   *server.Server
 }
 
@@ -84,8 +82,7 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 	}
 	background := context.WithoutCancel(ctx)
 	in.disk = health.NewWindow(c.DiskFullThreshold, c.DiskFullWindow, func() bool { return in.roomy(background) }, time.Now)
-	in.verify = sched.New(sched.Options{Slots: c.CPUSlots})
-	in.publish = sched.New(sched.Options{Slots: c.StorageSlots})
+	in.queues = in.newQueues(background)
 	in.serve(ctx)
 	in.gauges(background)
 	return in, nil
@@ -128,9 +125,9 @@ func (in *instance) serve(ctx context.Context) {
 	in.uploads = upload.NewService(upload.Config{
 		Storage:         in.storage,
 		Records:         in.records,
-		VerifySlots:     in.verify,
-		PublishSlots:    in.publish,
-		SequentialSlots: sched.New(sched.Options{Slots: c.CPUSlots}),
+		VerifySlots:     in.queues.verify,
+		PublishSlots:    in.queues.publish,
+		SequentialSlots: in.queues.stream,
 		Limits: archive.Limits{
 			MaxMembers:         c.MaxMembers,
 			MaxMemberSize:      int64(c.MaxMemberSize),
@@ -185,16 +182,6 @@ func (in *instance) checkSpool(ctx context.Context) error {
 func (in *instance) roomy(ctx context.Context) bool {
 	usage, err := in.spool.Usage(ctx)
 	return err == nil && usage.Free >= usage.Headroom && (usage.Inodes == 0 || usage.FreeInodes >= minInodes)
-}
-
-// checkQueue fails when work has waited too long without any being started or finished.
-func (in *instance) checkQueue(context.Context) error {
-	for name, slots := range map[string]*sched.Scheduler{"verify": in.verify, "publish": in.publish} {
-		if stalled := slots.Stats().Stalled; stalled > in.config.StallAlarm {
-			return fmt.Errorf("no %s slot has come free for %v", name, stalled)
-		}
-	}
-	return nil
 }
 
 // close lets go of everything, in the reverse of the order it was built in.

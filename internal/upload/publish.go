@@ -177,7 +177,7 @@ func (r *run) body(ctx context.Context, m *archive.Member) (body *archive.Body, 
 
 // noteDone tells that one more member is in storage: the meter, and now and then the manifest.
 func (r *run) noteDone(f *File) {
-	r.meter.count(&r.meter.published, f.Size)
+	r.worked(&r.meter.published, f.Size)
 	r.noting.Lock()
 	defer r.noting.Unlock()
 	r.count++

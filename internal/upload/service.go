@@ -132,6 +132,7 @@ type run struct {
 
 	staging chan struct{} // holds a token while a member is in scratch: one at a time
 	meter   meter
+	stream  *sched.Slot // of an archive that is processed as one stream; nil for others
 
 	noting sync.Mutex // guards what follows
 	count  int        // members that are in storage
@@ -263,7 +264,7 @@ func (r *run) verify(ctx context.Context, d Delivery) (_ *archive.Archive, relea
 		if err != nil {
 			return nil, nil, err
 		}
-		held = slot.Release
+		held, r.stream = slot.Release, slot
 	}
 	verified := false
 	defer func() {
@@ -293,8 +294,16 @@ func (r *run) verifySlot(ctx context.Context, cost int64) (context.Context, func
 	}
 	return slot.Context(), func() {
 		slot.Release()
-		r.meter.count(&r.meter.verified, cost)
+		r.worked(&r.meter.verified, cost)
 	}, nil
+}
+
+// worked counts n bytes of members that are dealt with.
+func (r *run) worked(s *share, n int64) {
+	r.meter.count(s, n)
+	if r.stream != nil {
+		r.stream.Moved()
+	}
 }
 
 // task is a piece of this upload's work, for the scheduler.

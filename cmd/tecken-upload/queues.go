@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"tecken-upload/internal/sched"
+)
+
+// What a task may hold its slot for: rather lose a task that crawls than a slot. An upload's own deadline
+// usually ends it first; these are for what does not heed that.
+const (
+	// verifyLease, and a second for each verifyRate bytes: inflating does hundreds of megabytes in one.
+	verifyLease, verifyRate = time.Minute, 4 << 20
+	// publishLease, and a second for each publishRate bytes: a call to storage, with all the attempts it makes.
+	publishLease, publishRate = 2 * time.Minute, 1 << 20
+	// streamSlack is what an archive that is one stream may hold its decoder for beyond the upload's deadline.
+	streamSlack = 30 * time.Second
+	// taskGrace is how long a task that lost its slot may take to end before that is reported.
+	taskGrace = 30 * time.Second
+	// watchInterval is how often the watchdog looks.
+	watchInterval = time.Second
+)
+
+const (
+	// streamFactor times the cores are the archives that may be processed as one stream; each may hold a window
+	// of 64 MiB, for as long as its upload takes. At least minStreams.
+	streamFactor, minStreams = 2, 8
+	// maxRunaways bounds the tasks of a queue that have not come back after losing their slots. Each may hold a thread
+	// of the operating system, of which a Go program has 10,000.
+	maxRunaways = 1000
+)
+
+// A queue is one kind of work.
+type queue struct {
+	name string // as metrics and reports call it
+	*sched.Scheduler
+}
+
+// queues are the kinds of work that uploads make.
+type queues struct {
+	verify, publish, stream queue
+}
+
+func (in *instance) newQueues(ctx context.Context) queues {
+	c := in.config
+	streams := max(minStreams, streamFactor*c.CPUSlots)
+	return queues{
+		verify:  in.newQueue(ctx, "verify", sched.Options{Slots: c.CPUSlots, Lease: verifyLease, MinRate: verifyRate}),
+		publish: in.newQueue(ctx, "publish", sched.Options{Slots: c.StorageSlots, Lease: publishLease, MinRate: publishRate}),
+		stream: in.newQueue(ctx, "stream", sched.Options{
+			Slots: streams, PerTenant: streams / 2, Lease: c.UploadTimeout + streamSlack,
+		}),
+	}
+}
+
+func (in *instance) newQueue(ctx context.Context, name string, o sched.Options) queue {
+	o.Grace, o.Runaways = taskGrace, maxRunaways
+	o.Lost = func(l sched.Loss) { in.tellLoss(ctx, name, l) }
+	return queue{name: name, Scheduler: sched.New(o)}
+}
+
+// all lists the queues.
+func (q *queues) all() []queue { return []queue{q.verify, q.publish, q.stream} }
+
+// tellLoss reports a task that held its slot for too long.
+func (in *instance) tellLoss(ctx context.Context, name string, l sched.Loss) {
+	facts := []slog.Attr{
+		slog.String("queue", name), slog.Int64("tenant", l.Task.Tenant), slog.Int64("upload", l.Task.Upload),
+		slog.Int64("bytes", l.Task.Cost), slog.Duration("elapsed", l.Held),
+	}
+	what := "a task lost its slot"
+	if l.Again {
+		what = "a task that lost its slot has not ended"
+	}
+	in.reporter.Error(name+": "+what, sched.ErrLeaseExpired, facts...)
+	in.logger.LogAttrs(ctx, slog.LevelError, what, facts...)
+}
+
+// stalled tells of a queue in which nothing has got done for too long, or nil.
+func (in *instance) stalled(q queue) error {
+	if stalled := q.Stats().Stalled; stalled > in.config.StallAlarm {
+		return fmt.Errorf("work waits to %s, and none has got on for %v", q.name, stalled.Round(time.Second))
+	}
+	return nil
+}
+
+// checkQueue fails when work has waited too long without any getting on.
+func (in *instance) checkQueue(context.Context) error {
+	for _, q := range in.queues.all() {
+		if err := in.stalled(q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watchQueues tells, until ctx ends, when a queue stalls, and when it moves again: once each.
+func (in *instance) watchQueues(ctx context.Context) error {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	told := make(map[string]bool)
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		for _, q := range in.queues.all() {
+			switch err := in.stalled(q); {
+			case err != nil && !told[q.name]:
+				told[q.name] = true
+				in.tellStall(ctx, q, err)
+			case err == nil && told[q.name]:
+				told[q.name] = false
+				in.logger.InfoContext(ctx, "work gets on again", "queue", q.name)
+			}
+		}
+	}
+}
+
+func (in *instance) tellStall(ctx context.Context, q queue, err error) {
+	s := q.Stats()
+	facts := []slog.Attr{
+		slog.String("queue", q.name), slog.Int("slots", s.Slots), slog.Int("busy", s.Busy),
+		slog.Int("waiting", s.Waiting), slog.Duration("elapsed", s.Stalled),
+	}
+	in.reporter.Error(q.name+": work is stalled", err, facts...)
+	in.logger.LogAttrs(ctx, slog.LevelError, "work is stalled", append(facts, slog.Any("err", err))...)
+}
