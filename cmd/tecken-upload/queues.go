@@ -12,10 +12,11 @@ import (
 // What a task may hold its slot for: rather lose a task that crawls than a slot. An upload's own deadline
 // usually ends it first; these are for what does not heed that.
 const (
-	// verifyLease, and a second for each verifyRate bytes: inflating does hundreds of megabytes in one.
-	verifyLease, verifyRate = time.Minute, 4 << 20
-	// publishLease, and a second for each publishRate bytes: a call to storage, with all the attempts it makes.
-	publishLease, publishRate = 2 * time.Minute, 1 << 20
+	// leaseShare is the part of an upload's deadline that one task of it may hold its slot for, and a second more for
+	// each verifyRate or publishRate bytes. Inflating does hundreds of megabytes in a second; a call to storage
+	// includes all the attempts that it makes.
+	leaseShare              = 4
+	verifyRate, publishRate = 4 << 20, 1 << 20
 	// streamSlack is what an archive that is one stream may hold its decoder for beyond the upload's deadline.
 	streamSlack = 30 * time.Second
 	// taskGrace is how long a task that lost its slot may take to end before that is reported.
@@ -48,8 +49,8 @@ func (in *instance) newQueues(ctx context.Context) queues {
 	c := in.config
 	streams := max(minStreams, streamFactor*c.CPUSlots)
 	return queues{
-		verify:  in.newQueue(ctx, "verify", sched.Options{Slots: c.CPUSlots, Lease: verifyLease, MinRate: verifyRate}),
-		publish: in.newQueue(ctx, "publish", sched.Options{Slots: c.StorageSlots, Lease: publishLease, MinRate: publishRate}),
+		verify:  in.newQueue(ctx, "verify", sched.Options{Slots: c.CPUSlots, Lease: c.UploadTimeout / leaseShare, MinRate: verifyRate}),
+		publish: in.newQueue(ctx, "publish", sched.Options{Slots: c.StorageSlots, Lease: c.UploadTimeout / leaseShare, MinRate: publishRate}),
 		stream: in.newQueue(ctx, "stream", sched.Options{
 			Slots: streams, PerTenant: streams / 2, Lease: c.UploadTimeout + streamSlack,
 		}),

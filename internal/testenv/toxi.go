@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -77,20 +78,9 @@ type Refuser struct {
 // to answer: the next times requests get this status and S3 error code, all others pass through.
 func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Refuser {
 	t.Helper()
-	upstream, err := url.Parse(endpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
 	r := &Refuser{}
 	r.left.Store(int64(times))
-	transport := &http.Transport{}
-	pass := &httputil.ReverseProxy{
-		Transport: transport,
-		Rewrite: func(p *httputil.ProxyRequest) {
-			p.SetURL(upstream)
-			p.Out.Host = p.In.Host // it is signed
-		},
-	}
+	pass := passS3(t, endpoint)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.requests.Add(1)
 		if r.left.Add(-1) < 0 {
@@ -107,12 +97,45 @@ func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Re
 		}
 	}
 	server.Start()
-	t.Cleanup(func() {
-		server.Close()
-		transport.CloseIdleConnections()
-	})
+	t.Cleanup(server.Close)
 	r.Endpoint = server.URL
 	return r
+}
+
+// passS3 makes a proxy to the S3 server at endpoint.
+func passS3(t testing.TB, endpoint string) http.Handler {
+	t.Helper()
+	upstream, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &httputil.ReverseProxy{
+		Transport: transport,
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.SetURL(upstream)
+			p.Out.Host = p.In.Host // it is signed
+		},
+	}
+}
+
+// HoldS3 starts a proxy in front of the S3 server at endpoint, and returns its own endpoint. Requests that match are
+// not answered as long as their client waits; all others pass through. A healthy server can't be made to do
+// that to some of its objects alone.
+func HoldS3(t testing.TB, endpoint string, match func(*http.Request) bool) string {
+	t.Helper()
+	pass := passS3(t, endpoint)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if match(req) {
+			_, _ = io.Copy(io.Discard, req.Body) // or the end of the connection would not be seen
+			<-req.Context().Done()
+			return
+		}
+		pass.ServeHTTP(w, req)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // Requests returns how many requests have come so far.

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"tecken-upload/internal/telemetry/sentrytest"
+	"tecken-upload/internal/testenv"
+)
+
+// zipNamed makes a zip of small .sym members, one for each module.
+func zipNamed(t *testing.T, modules ...string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for i, m := range modules {
+		id := fmt.Sprintf("%032X0", i+1)
+		w, err := z.Create(m + "/" + id + "/" + m + ".sym")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(w, "MODULE Linux x86_64 %s %s\nFILE 0 main.c\n", id, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// as is the same server for another tenant.
+func (d *daemon) as(token string) *daemon {
+	return &daemon{T: d.T, dir: d.dir, url: d.url, metrics: d.metrics, token: token}
+}
+
+// Incident: tasks that hung kept their slots until none was left, and the queue stopped for hours. Here storage never answers
+// for some objects of one tenant, and all slots are lost to them: that is told, the slots come back with their
+// leases, and the other tenant's upload is completed inside its own deadline.
+func TestStuckTasksStarveNobody(t *testing.T) {
+	sentry := sentrytest.NewServer()
+	t.Cleanup(sentry.Close)
+	s3 := testenv.S3(t)
+	endpoint := testenv.HoldS3(t, s3.Endpoint, func(r *http.Request) bool {
+		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/stuck-")
+	})
+	// A slot's lease is a quarter of the deadline: 5 s.
+	d := startDaemon(t, withS3(s3, endpoint, map[string]string{
+		"TECKEN_STORAGE_SLOTS": "2", "TECKEN_UPLOAD_TIMEOUT": "20s", "TECKEN_STALL_ALARM": "2s", "SENTRY_DSN": sentry.DSN(),
+	}))
+	other := d.as(d.makeToken(nil))
+	stuck := make([]chan reply, 2)
+	for i := range stuck {
+		names := []string{fmt.Sprintf("stuck-%d-a", i), fmt.Sprintf("stuck-%d-b", i)}
+		stuck[i] = d.posting(writing(zipNamed(t, names...)))
+	}
+	d.eventually("every slot is stuck, and work waits", func() bool {
+		return d.metric("tecken_publish_slots_busy") == 2 && d.metric("tecken_publish_waiting") > 0
+	})
+	good := other.posting(writing(zipNamed(t, "good-a", "good-b", "good-c")))
+	d.eventually("the heartbeat tells that nothing moves", func() bool {
+		_, body := d.heartbeat("/__heartbeat__")
+		return body.Checks["queue"] == "error"
+	})
+	if status, _ := d.heartbeat("/__lbheartbeat__"); status != http.StatusOK {
+		t.Errorf("the balancer's heartbeat is %d", status)
+	}
+	if r := <-good; r.status != http.StatusCreated || len(r.upload.UploadedKeys) != 3 {
+		t.Errorf("the other tenant's upload: status %d, %s", r.status, r.err)
+	}
+	for _, answer := range stuck {
+		if r := <-answer; r.status != http.StatusServiceUnavailable || r.retryAfter == "" {
+			t.Errorf("an upload that was stuck: status %d, Retry-After %q, %s", r.status, r.retryAfter, r.err)
+		}
+	}
+	d.eventually("the heartbeat is green", func() bool { status, _ := d.heartbeat("/__heartbeat__"); return status == http.StatusOK })
+	for name, want := range map[string]float64{
+		"tecken_publish_slots_busy": 0, "tecken_publish_waiting": 0, "tecken_publish_runaways": 0, "tecken_spool_workspaces": 0,
+	} {
+		if got := d.metric(name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	if n := d.metric("tecken_publish_leases_expired_total"); n < 2 {
+		t.Errorf("%v leases expired", n)
+	}
+	d.waitEvent(sentry, "publish: work is stalled")
+	d.waitEvent(sentry, "publish: a task lost its slot")
+}
+
+// waitEvent waits until Sentry was told of that.
+func (d *daemon) waitEvent(sentry *sentrytest.Server, title string) {
+	d.Helper()
+	d.eventually("Sentry knows of "+title, func() bool {
+		for _, e := range sentry.Events() {
+			if strings.Contains(fmt.Sprintf("%+v", e), title) {
+				return true
+			}
+		}
+		return false
+	})
+}
