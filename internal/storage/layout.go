@@ -15,10 +15,13 @@ const (
 	metaMD5  = "original_md5_hash"
 )
 
+// TryPrefix is what the object keys of try uploads begin with.
+const TryPrefix = "try/v1/"
+
 // ObjectKey returns the object key of loc: its symbol key behind the prefix of regular or try uploads.
 func ObjectKey(loc upload.Location) string {
 	if loc.Try {
-		return "try/v1/" + loc.Key.String()
+		return TryPrefix + loc.Key.String()
 	}
 	return "v1/" + loc.Key.String()
 }

@@ -15,6 +15,9 @@ import (
 	"tecken-upload/internal/upload"
 )
 
+// placeAttempts bounds how often a directory is made for an object and found to be gone again.
+const placeAttempts = 100
+
 // Put stores body at loc, replacing what is there, and returns once that is durable.
 func (s *Store) Put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
 	return fail(ctx, "put", loc, s.put(ctx, loc, obj, body))
@@ -32,16 +35,22 @@ func (s *Store) put(ctx context.Context, loc upload.Location, obj upload.Object,
 	}
 	defer meta.discard()
 
-	path := s.path(loc)
-	if err := s.makeDirs(filepath.Dir(path)); err != nil {
-		return err
-	}
 	unlock, err := s.lock(ctx, loc, unix.F_WRLCK)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return replace(path, s.metaPath(loc), data, meta)
+	path := s.path(loc)
+	for range placeAttempts {
+		if err = s.makeDirs(filepath.Dir(path)); err != nil {
+			return err
+		}
+		// Expire may have removed the directory again, as long as nothing was in it.
+		if err = replace(path, s.metaPath(loc), data, meta); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return err
 }
 
 // replace moves data and its metadata to their places.
@@ -92,13 +101,18 @@ func (s *Store) makeDirs(dir string) error {
 		if err := s.makeDirs(filepath.Dir(dir)); err != nil {
 			return err
 		}
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrNotExist) {
+			return s.makeDirs(dir) // Expire has removed the one above
+		} else if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	case err != nil:
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	if err := syncDir(filepath.Dir(dir)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return s.makeDirs(dir)
 }
 
 // syncDir makes the names in dir durable.
