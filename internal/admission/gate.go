@@ -1,94 +1,242 @@
 // Package admission decides, before a byte of a body is read, whether this instance takes an upload now.
 //
-// A [Gate] bounds the uploads that are being received; those that have arrived are bounded by the disk. Field clients do not honour Retry-After and give up early, so
-// a caller is rather kept waiting for a while than refused. Waiters are served in order.
+// An upload needs, in this order, a lease of its tenant's limit, and then room on the instance: a receiving place until its
+// body has arrived, its bytes in the spool, and time. Time is short when the bytes admitted and not yet finished would, at the
+// measured rate of work, take half of an upload's deadline or longer: work that is accepted only to time out
+// is thrown away. An instance that has admitted nothing has time for anything.
+//
+// Field clients do not honour Retry-After and give up early, so a caller is rather kept waiting for a while than
+// refused. All of that is within one budget, Config.Wait.
+//
+// # Order
+//
+// The next to be let in is of the tenant whose admitted uploads have the least bytes for its weight; within a tenant, and between
+// equals, it is who came first. Nobody passes the first for whom there is no room: what comes free is kept for it, however much
+// it needs. There are two exceptions. One whose tenant has its share, below, is passed by other tenants. And one
+// that is clearly hopeless, because what it lacks would at the measured rates take twice the time that it has left, is passed by all: holding
+// them up would not let it in.
+//
+// The last quarter of the receiving places, and of the spool, is open only to tenants below their share: the
+// whole, divided by weight among the tenants that have an admitted upload or wait for room. A tenant that is alone may have all.
+//
+// At most 1,024 uploads wait, and a tenant's at most as many as could still come: 512 of one tenant, when no other is there. Whoever
+// comes beyond that is refused at once.
+//
+// # Truth
+//
+// Nothing remembers that the instance was busy: every change lets in who fits, at once, and what changes without telling is looked
+// at four times a second. Retry-After is calculated from what was measured: see retry.go.
+//
+// # Not promised
+//
+// Rates are measured, so a change of them is known only after a while: rate.go has the half-lives. A tenant's share is of this
+// instance alone; its limit is as wide as the Leases are.
 package admission
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 )
 
-// retryAfter is what a refused client is told to wait: about as long as a median upload holds its place.
-const retryAfter = 15 * time.Second
+const (
+	// maxWaiting bounds the uploads that wait: each is a connection with its buffers.
+	maxWaiting = 1024
+	// tick is how often the line is looked at where nothing is told: room that other programs left, a rate that
+	// is forgotten.
+	tick = 250 * time.Millisecond
+	// leastAsk is how long a lease may take that nobody else has: what keeps them may be across a network.
+	leastAsk = 500 * time.Millisecond
+	// leastCreate is how long making a workspace may take at least. Its room is there by then: rather late than
+	// refused.
+	leastCreate = 5 * time.Second
+	// patience is how long a caller waits for its answer beyond its time, when the spool's disk hangs.
+	patience = 2 * time.Second
+	// refusalMemory is for how long a refusal keeps the gate contended: clients come back after seconds.
+	refusalMemory = 10 * time.Second
+	// unknownSize is what an upload of unknown size counts as until it has arrived: what the spool reserves for it.
+	unknownSize = 16 << 20
+	// leastUnknown is the same in a spool that has not as much.
+	leastUnknown = 256 << 10
+)
 
-// errWaited ends a wait for a place.
-var errWaited = errors.New("waited long enough for a receiving place")
+// errWaited ends a wait at the gate.
+var errWaited = errors.New("waited long enough to be admitted")
+
+// Leases keeps the number of a tenant's uploads within its limit. Implementations are safe for concurrent use.
+type Leases interface {
+	// Take waits for one of the tenant's places, of which there are limit, until ctx ends; then it returns its cause.
+	// release gives the place back, and is called once.
+	Take(ctx context.Context, tenant int64, limit int) (release func(), err error)
+}
+
+// Spool has the uploads' room on disk; a [spool.Spool] does.
+type Spool interface {
+	// Create makes a workspace with room for so many bytes, or -1.
+	Create(ctx context.Context, size int64) (*spool.Workspace, error)
+	// Usage tells what room there is.
+	Usage(ctx context.Context) (spool.Usage, error)
+	// Contended reports whether live workspaces wait for more room, or were refused it a moment ago.
+	Contended() bool
+}
 
 // Config is what a Gate works with and within.
 type Config struct {
-	Spool  *spool.Spool
-	Places int           // bodies received at once; at least 1
-	Wait   time.Duration // how long a caller is kept waiting
+	Leases        Leases        // nil: tenants have no limit
+	TenantUploads int           // uploads of a tenant at once, times its weight; at least 1
+	Spool         Spool         // where bodies go
+	Places        int           // bodies received at once; at least 1
+	Wait          time.Duration // how long a caller is kept waiting; 0: not at all
+	Timeout       time.Duration // an upload's deadline, once its body has arrived; 0: time is never short
+	// Saturated reports whether work waits for slots: only then does what is done tell what can be done. It is called
+	// often, from whatever works, and returns at once. Nil: never.
+	Saturated func() bool
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	// Jitter returns numbers from 0 to 1, by which Retry-After is spread. It is not called concurrently. Nil: rand.Float64.
+	Jitter func() float64
 }
 
-// Gate bounds the uploads that are received at once. It is safe for concurrent use.
+// Gate lets uploads in. It is safe for concurrent use.
 type Gate struct {
-	Config
-	places *semaphore.Weighted
+	config Config
+	wake   chan struct{} // holds a token when something has changed for those who wait
+
+	mu         sync.Mutex // guards what follows, tenants and visits
+	tenants    map[int64]*tenant
+	ushering   bool // an usher is at work
+	taking     int  // visits that wait for a lease
+	waiting    int  // visits that wait for room
+	leases     int  // leases held
+	arrivals   int64
+	inside     turnover // uploads admitted
+	places     turnover // receiving places taken
+	bytes      turnover // sizes of the uploads admitted
+	promised   int64    // bytes of those that are about to get their workspace
+	unfinished int64    // bytes admitted and not dealt with
+	work       workRate
+	refusals   map[reason]int64
+	refused    time.Time // when an upload was last refused for room
 }
 
 // NewGate makes a gate.
 func NewGate(c Config) *Gate {
-	return &Gate{Config: c, places: semaphore.NewWeighted(int64(c.Places))}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Jitter == nil {
+		c.Jitter = rand.Float64
+	}
+	if c.Saturated == nil {
+		c.Saturated = func() bool { return false }
+	}
+	return &Gate{config: c, wake: make(chan struct{}, 1), tenants: make(map[int64]*tenant), refusals: make(map[reason]int64)}
+}
+
+// Enter admits an upload of size bytes by the token's bearer; -1 says that its size is not known. It waits for up to Config.Wait.
+//
+// The error is, or wraps, an *upload.BusyError where there is no room: OverLimit where it is the tenant's limit that
+// is reached. It is a *spool.FullError, and not busy, where the upload would not fit into the spool alone; wraps upload.ErrUnavailable where the spool can't be used;
+// or is the cause of ctx. Nothing is held after an error.
+func (g *Gate) Enter(ctx context.Context, token upload.Token, size int64) (upload.Place, error) {
+	if ctx.Err() != nil {
+		return upload.Place{}, context.Cause(ctx)
+	}
+	v, err := g.arrive(&token, size)
+	if err != nil {
+		return upload.Place{}, err
+	}
+	admitted := false
+	defer func() {
+		if !admitted { // also after a panic
+			v.leave()
+		}
+	}()
+	if err := g.take(ctx, v); err != nil {
+		return upload.Place{}, err
+	}
+	if err := g.await(ctx, v); err != nil {
+		return upload.Place{}, err
+	}
+	workspace, err := g.create(ctx, v)
+	if err != nil {
+		return upload.Place{}, err
+	}
+	admitted = true
+	return upload.Place{Workspace: workspace, Arrived: v.arrived, Worked: v.worked, Leave: v.leave}, nil
 }
 
 // Contended reports whether uploads wait, or were refused a moment ago, for room that others hold.
-func (g *Gate) Contended() bool { return g.Spool.Contended() }
-
-// Enter admits an upload, or returns an error wrapping an *upload.BusyError, spool.ErrFull or upload.ErrUnavailable, or the
-// cause of ctx.
-func (g *Gate) Enter(ctx context.Context, _ upload.Token, size int64) (upload.Place, error) {
-	if err := g.receive(ctx); err != nil {
-		return upload.Place{}, err
+func (g *Gate) Contended() bool {
+	if g.config.Spool.Contended() {
+		return true
 	}
-	leave := sync.OnceFunc(func() { g.places.Release(1) })
-	workspace, err := g.Spool.Create(ctx, size)
-	if err != nil {
-		leave()
-		return upload.Place{}, ofSpool(err)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.config.Now().Sub(g.refused) < refusalMemory {
+		return true
 	}
-	return upload.Place{Workspace: workspace, Arrived: func(int64) { leave() }, Leave: leave}, nil
+	for _, t := range g.tenants {
+		if len(t.waiting) > 0 && t.waiting[0].seen {
+			return true
+		}
+	}
+	return false
 }
 
-// receive waits for a receiving place.
-func (g *Gate) receive(ctx context.Context) error {
-	if g.places.TryAcquire(1) {
+// take waits for a lease of v's tenant.
+func (g *Gate) take(ctx context.Context, v *visit) error {
+	if g.config.Leases == nil {
 		return nil
 	}
-	waiting, cancel := context.WithTimeoutCause(ctx, g.Wait, errWaited)
+	limited, cancel := context.WithTimeoutCause(ctx, max(v.deadline.Sub(g.config.Now()), leastAsk), errWaited)
 	defer cancel()
-	if g.places.Acquire(waiting, 1) == nil {
-		return nil
+	release, err := g.config.Leases.Take(limited, v.tenant.id, v.tenant.limit)
+	if err == nil {
+		v.hold(release)
 	}
-	if cause := context.Cause(waiting); !errors.Is(cause, errWaited) {
-		return cause
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, errWaited):
+		return g.refuseOverLimit(v.tenant)
+	case err != nil:
+		return unavailable(fmt.Errorf("take a lease of tenant %d: %w", v.tenant.id, err))
 	}
-	return &upload.BusyError{
-		Reason:     "This server is receiving as many uploads as it can. Try again later.",
-		RetryAfter: retryAfter,
-	}
+	return nil
 }
 
-// ofSpool gives an error of the spool its kind: one that is full of live uploads is one more way of being
-// busy, and one that can't be used at all is as good as a service that is down.
-func ofSpool(err error) error {
+// create makes the workspace of an upload that has been let in.
+func (g *Gate) create(ctx context.Context, v *visit) (*spool.Workspace, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, max(v.deadline.Sub(g.config.Now()), leastCreate), errWaited)
+	defer cancel()
+	workspace, err := g.config.Spool.Create(limited, v.declared)
+	v.created()
+	if err == nil {
+		return workspace, nil
+	}
 	full := (*spool.FullError)(nil)
 	switch {
-	case errors.As(err, &full) && full.Busy:
-		return fmt.Errorf("%w: %w", &upload.BusyError{
-			Reason:     "This server's disk is taken up by other uploads. Try again later.",
-			RetryAfter: retryAfter,
-		}, err)
-	case full == nil && upload.OutcomeOf(err) == upload.Failed:
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case errors.Is(err, errWaited), errors.As(err, &full) && full.Busy:
+		// Room that was there when v was let in went to a workspace that grew.
+		return nil, fmt.Errorf("%w: %w", g.refuseAfterAll(v), err)
+	case full != nil:
+		return nil, err
+	}
+	return nil, unavailable(err)
+}
+
+// unavailable gives an error its kind, where it has none: what can't be used at all is as good as down.
+func unavailable(err error) error {
+	if upload.OutcomeOf(err) == upload.Failed && !errors.Is(err, upload.ErrUnavailable) {
 		return fmt.Errorf("%w: %w", upload.ErrUnavailable, err)
 	}
 	return err

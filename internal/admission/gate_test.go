@@ -3,7 +3,7 @@ package admission
 import (
 	"context"
 	"errors"
-	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,84 +14,246 @@ import (
 
 func TestAPlaceIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(t, 10*time.Second)
-		place, err := g.Enter(t.Context(), upload.Token{}, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		entered := make(chan error, 1)
-		go func() {
-			place, err := g.Enter(t.Context(), upload.Token{}, 1)
-			if err == nil {
-				leave(t, place)
-			}
-			entered <- err
-		}()
+		h := newHouse(t, func(c *Config) { c.Places = 1 })
+		first := h.enter(1, 1)
+		second := h.try(t.Context(), tenantOf(1, 1), 1)
 		<-time.After(9 * time.Second)
-		leave(t, place)
-		if err := <-entered; err != nil {
-			t.Errorf("a place came free in time: %v", err)
+		h.pending(second)
+		first.end()
+		r := <-second
+		if r.err != nil || r.at != 9*time.Second {
+			t.Fatalf("a place came free after 9 s: %v after %v", r.err, r.at)
 		}
+		r.end()
+	})
+}
+
+func TestAPlaceIsFreeOnceTheBodyIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.Places = 1 })
+		first := h.enter(1, 100)
+		first.Arrived(90)
+		if st := h.gate.Stats(); st.PlacesUsed != 0 || st.Admitted != 1 || st.Unfinished != 90 {
+			t.Errorf("%+v", st)
+		}
+		h.enter(1, 1).end()
+		first.end()
+		first.Leave() // is called once, and harmless more often
 	})
 }
 
 func TestNoPlaceInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(t, 10*time.Second)
-		place, err := g.Enter(t.Context(), upload.Token{}, 1)
-		if err != nil {
-			t.Fatal(err)
+		h := newHouse(t, func(c *Config) { c.Places = 1 })
+		first := h.enter(1, 1)
+		r := <-h.try(t.Context(), tenantOf(2, 1), 1)
+		busy := h.refused(r.err)
+		if busy.OverLimit || r.at != 10*time.Second || !strings.Contains(busy.Reason, "receiving") {
+			t.Errorf("after %v: %v", r.at, r.err)
 		}
-		start := time.Now()
-		_, err = g.Enter(t.Context(), upload.Token{}, 1)
-		busy, ok := errors.AsType[*upload.BusyError](err)
-		if !ok || busy.RetryAfter < time.Second || !errors.Is(err, upload.ErrBusy) || time.Since(start) != 10*time.Second {
-			t.Errorf("after %v: %v", time.Since(start), err)
+		if !h.gate.Contended() {
+			t.Error("one was refused for a place, and nobody is in the way")
 		}
-		leave(t, place)
-		again, err := g.Enter(t.Context(), upload.Token{}, 1)
-		if err != nil {
-			t.Fatalf("the place is free, and was not given to who had gone: %v", err)
+		first.end()
+		h.enter(1, 1).end() // nothing remembers that it was busy
+		<-time.After(refusalMemory)
+		if h.gate.Contended() {
+			t.Error("contended for ever")
 		}
-		leave(t, again)
+		if n := h.gate.Stats().Refused["receiving"]; n != 1 {
+			t.Errorf("%d refusals were counted", n)
+		}
 	})
 }
 
-func TestAWaitEndsWithItsContext(t *testing.T) {
+func TestWithoutWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(t, time.Hour)
-		place, err := g.Enter(t.Context(), upload.Token{}, 1)
+		h := newHouse(t, func(c *Config) { c.Places, c.Wait = 1, 0 })
+		first := h.enter(1, 1)
+		if r := <-h.try(t.Context(), tenantOf(2, 1), 1); h.refused(r.err).OverLimit || r.at != 0 {
+			t.Errorf("refused after %v", r.at)
+		}
+		first.end()
+		h.enter(2, 1).end()
+	})
+}
+
+func TestATenantsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.TenantUploads, c.Places = 2, 100 })
+		first, second := h.enter(1, 1), h.enter(1, 1)
+		r := <-h.try(t.Context(), tenantOf(1, 1), 1)
+		busy := h.refused(r.err)
+		if !busy.OverLimit || !errors.Is(r.err, upload.ErrOverLimit) || r.at != 10*time.Second || !strings.HasPrefix(busy.Reason, "You have 2 uploads in progress, ") {
+			t.Errorf("after %v: %v", r.at, r.err)
+		}
+		if h.gate.Contended() {
+			t.Error("a tenant's own limit makes others be in its way")
+		}
+		h.enter(2, 1).end() // others are welcome
+		waiter := h.try(t.Context(), tenantOf(1, 1), 1)
+		<-time.After(time.Second)
+		if st := h.gate.Stats(); st.Limited != 1 || st.Leases != 2 || st.Refused["limit"] != 1 {
+			t.Errorf("%+v", st)
+		}
+		first.end()
+		r = <-waiter
+		if r.err != nil || r.at != time.Second {
+			t.Fatalf("%v after %v", r.err, r.at)
+		}
+		// Weight widens the limit, and is read anew each time.
+		heavy, err := h.gate.Enter(t.Context(), tenantOf(1, 2), 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer leave(t, place)
-		gone := errors.New("gone")
-		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, gone)
-		defer cancel()
-		if _, err := g.Enter(ctx, upload.Token{}, 1); !errors.Is(err, gone) {
-			t.Errorf("the wait ended with %v", err)
+		for _, a := range []*admitted{second, r.admitted, {h, heavy}} {
+			a.end()
 		}
 	})
 }
 
-func newGate(t *testing.T, wait time.Duration) *Gate {
-	t.Helper()
-	s, err := spool.Open(filepath.Join(t.TempDir(), "spool"), spool.Options{})
-	if err != nil {
-		t.Fatal(err)
+// The lease and the room are waited for within one budget.
+func TestOneBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.TenantUploads, c.Places = 1, 1 })
+		first := h.enter(1, 1)
+		waiter := h.try(t.Context(), tenantOf(1, 1), 1)
+		<-time.After(6 * time.Second)
+		first.Arrived(1)
+		other := h.enter(2, 1) // has the place
+		first.end()            // gives the lease
+		r := <-waiter
+		if busy := h.refused(r.err); busy.OverLimit || r.at != 10*time.Second {
+			t.Errorf("after %v: %v", r.at, r.err)
+		}
+		other.end()
+	})
+}
+
+func TestWhoGoesWhileWaitingLeavesNothing(t *testing.T) {
+	errGone := errors.New("gone")
+	for name, places := range map[string]int{"for a lease": 2, "for room": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, func(c *Config) { c.TenantUploads, c.Places = places%2+1, places })
+				first := h.enter(1, 1)
+				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errGone)
+				defer cancel()
+				if r := <-h.try(ctx, tenantOf(1, 1), 1); !errors.Is(r.err, errGone) || r.at != time.Second {
+					t.Errorf("after %v: %v", r.at, r.err)
+				}
+				if st := h.gate.Stats(); st.Leases != 1 || st.Waiting+st.Limited != 0 {
+					t.Errorf("left behind: %+v", st)
+				}
+				if _, err := h.gate.Enter(ctx, tenantOf(2, 1), 1); !errors.Is(err, errGone) {
+					t.Errorf("one who was gone before: %v", err)
+				}
+				first.end()
+			})
+		})
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+}
+
+// lateLeases give a lease to somebody who has gone.
+type lateLeases struct {
+	*leases
+	cancel context.CancelFunc
+}
+
+func (l *lateLeases) Take(ctx context.Context, tenant int64, limit int) (func(), error) {
+	l.cancel()
+	return l.leases.Take(ctx, tenant, limit)
+}
+
+func TestALeaseThatComesTooLateIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		h.gate.config.Leases = &lateLeases{h.leases, cancel}
+		if _, err := h.gate.Enter(ctx, tenantOf(1, 1), 1); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	})
-	return NewGate(Config{Spool: s, Places: 1, Wait: wait})
 }
 
-func leave(t *testing.T, p upload.Place) {
-	t.Helper()
-	if err := p.Workspace.Close(); err != nil {
-		t.Error(err)
+// brokenSpool fails where a disk or a program may.
+type brokenSpool struct {
+	*spool.Spool
+	usage  func(context.Context) (spool.Usage, error)
+	create func(context.Context, int64) (*spool.Workspace, error)
+}
+
+func (b *brokenSpool) Usage(ctx context.Context) (spool.Usage, error) {
+	if b.usage != nil {
+		return b.usage(ctx)
 	}
-	p.Leave()
+	return b.Spool.Usage(ctx)
+}
+
+func (b *brokenSpool) Create(ctx context.Context, size int64) (*spool.Workspace, error) {
+	if b.create != nil {
+		return b.create(ctx, size)
+	}
+	return b.Spool.Create(ctx, size)
+}
+
+func TestASpoolThatFails(t *testing.T) {
+	errIO := errors.New("input/output error")
+	for name, tc := range map[string]struct {
+		err  error
+		want error
+	}{
+		"can't be used":      {errIO, upload.ErrUnavailable},
+		"full, says kernel":  {&spool.FullError{Err: errIO}, spool.ErrFull},
+		"full of what grew":  {&spool.FullError{Busy: true}, upload.ErrBusy},
+		"the client is gone": {upload.ErrClientGone, upload.ErrClientGone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				h.gate.config.Spool = &brokenSpool{Spool: h.spool, create: func(context.Context, int64) (*spool.Workspace, error) { return nil, tc.err }}
+				_, err := h.gate.Enter(t.Context(), tenantOf(1, 1), 1)
+				if !errors.Is(err, tc.want) || !errors.Is(err, tc.err) || errors.Is(err, upload.ErrUnavailable) != (tc.want == upload.ErrUnavailable) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+	t.Run("panics", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t)
+			h.gate.config.Spool = &brokenSpool{Spool: h.spool, create: func(context.Context, int64) (*spool.Workspace, error) { panic("boom") }}
+			defer func() {
+				if v := recover(); v != "boom" {
+					t.Errorf("recovered %v", v)
+				}
+			}()
+			_, err := h.gate.Enter(t.Context(), tenantOf(1, 1), 1)
+			t.Errorf("came back with %v", err)
+		})
+	})
+	t.Run("can't be measured", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t)
+			h.gate.config.Spool = &brokenSpool{Spool: h.spool, usage: func(context.Context) (spool.Usage, error) { return spool.Usage{}, errIO }}
+			h.enter(1, 1).end() // it is making the workspace that counts
+		})
+	})
+	t.Run("hangs", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t)
+			release := make(chan struct{})
+			h.gate.config.Spool = &brokenSpool{Spool: h.spool, usage: func(ctx context.Context) (spool.Usage, error) {
+				<-release
+				return h.spool.Usage(ctx)
+			}}
+			r := <-h.try(t.Context(), tenantOf(1, 1), 1)
+			if !errors.Is(r.err, upload.ErrUnavailable) || r.at != 12*time.Second {
+				t.Errorf("after %v: %v", r.at, r.err)
+			}
+			close(release)
+			synctest.Wait()
+			h.enter(1, 1).end()
+		})
+	})
 }

@@ -192,6 +192,8 @@ type Usage struct {
 	Headroom           int64 // bytes to be left free
 	Held               int64 // bytes that the live workspaces of this process have allocated
 	Reserved           int64 // bytes promised to them beyond that
+	Room               int64 // bytes that could be promised now; may be negative
+	Budget             int64 // bytes that could be promised, were all live workspaces gone
 	Live               int   // live workspaces of this process
 	Waiting            int   // requests that wait for room
 }
@@ -207,6 +209,10 @@ func (s *Spool) Usage(ctx context.Context) (Usage, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held, reserved := s.sums()
+	room, budget, err := s.measure(nil)
+	if err != nil {
+		return Usage{}, err
+	}
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(s.fdnum(), &st); err != nil {
 		return Usage{}, fmt.Errorf("measure spool %s: %w", s.dir, err)
@@ -214,7 +220,7 @@ func (s *Spool) Usage(ctx context.Context) (Usage, error) {
 	return Usage{
 		Total: int64(st.Blocks) * st.Frsize, Free: int64(st.Bavail) * st.Frsize,
 		Inodes: int64(st.Files), FreeInodes: int64(st.Ffree),
-		Headroom: s.opts.Headroom, Held: held, Reserved: reserved - held,
+		Headroom: s.opts.Headroom, Held: held, Reserved: reserved - held, Room: room, Budget: budget,
 		Live: s.live, Waiting: len(s.waiting) + len(s.growing),
 	}, nil
 }

@@ -1,0 +1,216 @@
+package admission
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/spool/spooltest"
+	"tecken-upload/internal/upload"
+)
+
+const mib = 1 << 20
+
+// leases are those of one process. They fail the test where one is given back twice.
+type leases struct {
+	*testing.T
+	mu      sync.Mutex
+	held    map[int64]int
+	changed chan struct{} // closed, and made anew, with every release
+}
+
+func newLeases(t *testing.T) *leases {
+	return &leases{T: t, held: make(map[int64]int), changed: make(chan struct{})}
+}
+
+func (l *leases) Take(ctx context.Context, tenant int64, limit int) (func(), error) {
+	for {
+		l.mu.Lock()
+		if l.held[tenant] < limit {
+			l.held[tenant]++
+			l.mu.Unlock()
+			return l.release(tenant), nil
+		}
+		changed := l.changed
+		l.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (l *leases) release(tenant int64) func() {
+	var released atomic.Bool
+	return func() {
+		if released.Swap(true) {
+			l.Errorf("a lease of tenant %d was given back twice", tenant)
+			return
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.held[tenant]--
+		close(l.changed)
+		l.changed = make(chan struct{})
+	}
+}
+
+// all counts the leases held.
+func (l *leases) all() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, held := range l.held {
+		n += held
+	}
+	return n
+}
+
+// house is a gate and what is behind it.
+type house struct {
+	*testing.T
+	gate   *Gate
+	leases *leases
+	spool  *spool.Spool
+	busy   atomic.Bool // work waits for slots
+}
+
+// newHouse makes a gate with a spool on a disk that is large enough, 4 places, 10 s of waiting and no jitter; change may alter that.
+func newHouse(t *testing.T, change ...func(*Config)) *house {
+	t.Helper()
+	return houseIn(t, filepath.Join(t.TempDir(), "spool"), change...)
+}
+
+// smallHouse has a spool of 64 MiB.
+func smallHouse(t *testing.T, dir string, change ...func(*Config)) *house {
+	t.Helper()
+	return houseIn(t, filepath.Join(dir, "spool"), change...)
+}
+
+// smallDisk mounts a disk for it: outside of the bubble, for unmounting takes its time.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	return spooltest.Tmpfs(t, "size=65m")
+}
+
+func houseIn(t *testing.T, dir string, change ...func(*Config)) *house {
+	t.Helper()
+	s, err := spool.Open(dir, spool.Options{Headroom: mib})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{T: t, leases: newLeases(t), spool: s}
+	c := Config{
+		Leases: h.leases, TenantUploads: 100, Spool: s, Places: 4, Wait: 10 * time.Second, Timeout: 100 * time.Second,
+		Saturated: h.busy.Load, Jitter: func() float64 { return 0.5 },
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	h.gate = NewGate(c)
+	t.Cleanup(func() {
+		h.empty()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// empty fails the test where anything is left.
+func (h *house) empty() {
+	h.Helper()
+	g := h.gate
+	st := g.Stats()
+	if st.PlacesUsed+st.Waiting+st.Limited+st.Admitted+st.Tenants+st.Leases != 0 || st.Unfinished != 0 {
+		h.Errorf("left behind: %+v", st)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.bytes.held != 0 || g.promised != 0 || g.inside.held != 0 || len(g.tenants) != 0 {
+		h.Errorf("left behind: %v bytes, %d promised, %v uploads, %d tenants", g.bytes.held, g.promised, g.inside.held, len(g.tenants))
+	}
+	if n := h.leases.all(); n != 0 {
+		h.Errorf("%d leases are left", n)
+	}
+	usage, err := h.spool.Usage(context.Background())
+	if err != nil || usage.Live+usage.Waiting != 0 || usage.Held+usage.Reserved != 0 {
+		h.Errorf("the spool holds %+v, %v", usage, err)
+	}
+}
+
+func tenantOf(id int64, weight int) upload.Token { return upload.Token{ID: id, Weight: weight} }
+
+// admitted is an upload that was let in.
+type admitted struct {
+	*house
+	upload.Place
+}
+
+// enter lets in an upload that there must be room for at once.
+func (h *house) enter(tenant int64, size int64) *admitted {
+	h.Helper()
+	start := time.Now()
+	place, err := h.gate.Enter(h.Context(), tenantOf(tenant, 1), size)
+	if err != nil {
+		h.Fatal(err)
+	}
+	if waited := time.Since(start); waited > 0 {
+		h.Errorf("waited %v", waited)
+	}
+	return &admitted{h, place}
+}
+
+// end closes the workspace, as a service does, and leaves.
+func (a *admitted) end() {
+	a.Helper()
+	if err := a.Workspace.Close(); err != nil {
+		a.Error(err)
+	}
+	a.Leave()
+}
+
+// result is what became of somebody who waited.
+type result struct {
+	*admitted
+	err error
+	at  time.Duration // since the wait began
+}
+
+// try enters in the background.
+func (h *house) try(ctx context.Context, token upload.Token, size int64) <-chan result {
+	out := make(chan result, 1)
+	start := time.Now()
+	go func() {
+		place, err := h.gate.Enter(ctx, token, size)
+		out <- result{&admitted{h, place}, err, time.Since(start)}
+	}()
+	return out
+}
+
+// refused returns the BusyError that an Enter ended with.
+func (h *house) refused(err error) *upload.BusyError {
+	h.Helper()
+	busy, ok := errors.AsType[*upload.BusyError](err)
+	if !ok {
+		h.Fatalf("not a BusyError: %v", err)
+	}
+	return busy
+}
+
+// pending fails the test where one who is to wait does not.
+func (h *house) pending(who ...<-chan result) {
+	h.Helper()
+	for i, out := range who {
+		select {
+		case r := <-out:
+			h.Fatalf("waiter %d does not wait: %v", i, r.err)
+		default:
+		}
+	}
+}

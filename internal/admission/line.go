@@ -1,0 +1,174 @@
+package admission
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
+)
+
+// await waits in line until v is let in or refused. Lets in, and refuses, the usher: one goroutine, which is there while
+// anybody waits. So there is one order, and a disk that hangs holds up nobody who leaves.
+func (g *Gate) await(ctx context.Context, v *visit) error {
+	g.mu.Lock()
+	v.queue()
+	if g.ushering {
+		g.changed()
+	} else {
+		g.ushering = true
+		go g.usher(context.WithoutCancel(ctx))
+	}
+	g.mu.Unlock()
+	hung := time.NewTimer(max(0, v.deadline.Sub(g.config.Now())) + patience)
+	defer hung.Stop()
+	select {
+	case <-v.answered:
+		return v.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-hung.C:
+		return fmt.Errorf("%w: measuring the spool takes too long", upload.ErrUnavailable)
+	}
+}
+
+// changed tells the usher that somebody may fit now. Called with mu held.
+func (g *Gate) changed() {
+	if g.waiting == 0 {
+		return
+	}
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+}
+
+// usher lets in who fits and refuses those whose time is over, until nobody waits.
+func (g *Gate) usher(ctx context.Context) {
+	timer := time.NewTimer(tick)
+	defer timer.Stop()
+	for {
+		g.mu.Lock()
+		promised := g.promised
+		g.mu.Unlock()
+		usage := g.measure(ctx)
+		saturated := g.config.Saturated()
+		g.mu.Lock()
+		g.work.advance(g.config.Now(), saturated)
+		next, more := g.serve(g.look(usage, promised))
+		g.ushering = more
+		g.mu.Unlock()
+		if !more {
+			return
+		}
+		timer.Reset(next)
+		select {
+		case <-g.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// measure measures the spool; nil where that can't be done. Not called with mu held: the disk may hang.
+func (g *Gate) measure(ctx context.Context) *spool.Usage {
+	usage, err := g.config.Spool.Usage(ctx)
+	if err != nil {
+		return nil
+	}
+	return &usage
+}
+
+// serve lets in whom there is room for, and refuses those whose time is over. It returns after what time to look
+// again at the latest, and whether anybody waits still. Called with mu held.
+func (g *Gate) serve(r *room) (next time.Duration, more bool) {
+	g.refuseImpossible(r)
+	for refused := true; refused; { // who was refused makes way for others
+		var v *visit
+		var blocked *lack
+		for v, blocked = g.next(r); v != nil; v, blocked = g.next(r) {
+			need := r.need(v)
+			v.admit(r.now, need)
+			r.free -= need
+		}
+		next, refused = g.refuseLate(r, blocked)
+	}
+	return next, g.waiting > 0
+}
+
+// refuseLate refuses those whose time is over. It returns after what time to do so again. Called with mu held.
+func (g *Gate) refuseLate(r *room, blocked *lack) (next time.Duration, refused bool) {
+	next = tick
+	for _, v := range g.inLine() {
+		v.seen = true
+		if left := v.deadline.Sub(r.now); left > 0 {
+			next = min(next, left)
+			continue
+		}
+		g.refuse(v, r, blocked)
+		refused = true
+	}
+	return next, refused
+}
+
+// next returns who is to be let in next. Where it is nobody because one who comes first lacks something, it returns
+// what that is. Called with mu held.
+func (g *Gate) next(r *room) (*visit, *lack) {
+	for _, t := range g.inOrder() {
+		for _, v := range t.waiting {
+			l := g.lacks(v, r)
+			if l == nil {
+				return v, nil
+			}
+			if l.own {
+				break // its tenant's others are no better off
+			}
+			if !hopeless(v, l, r.now) {
+				return nil, l
+			}
+		}
+	}
+	return nil, nil
+}
+
+// hopeless reports whether what v lacks clearly won't be there before its time is over. What is not known is hoped for.
+func hopeless(v *visit, l *lack, now time.Time) bool {
+	return l.wait > 2*v.deadline.Sub(now)
+}
+
+// inOrder returns the tenants that wait for room, the one to be served first first. Called with mu held.
+func (g *Gate) inOrder() []*tenant {
+	var tenants []*tenant
+	for _, t := range g.tenants {
+		if len(t.waiting) > 0 {
+			tenants = append(tenants, t)
+		}
+	}
+	slices.SortFunc(tenants, func(a, b *tenant) int {
+		return cmp.Or(cmp.Compare(a.load(), b.load()), cmp.Compare(a.waiting[0].order, b.waiting[0].order))
+	})
+	return tenants
+}
+
+// inLine returns all who wait for room. Called with mu held.
+func (g *Gate) inLine() []*visit {
+	var all []*visit
+	for _, t := range g.tenants {
+		all = append(all, t.waiting...)
+	}
+	return all
+}
+
+// refuseImpossible refuses those who would not fit into the spool alone. Called with mu held.
+func (g *Gate) refuseImpossible(r *room) {
+	if !r.measured {
+		return
+	}
+	for _, v := range g.inLine() {
+		if need := r.need(v); need > 0 && need > r.budget {
+			v.refuse(fmt.Errorf("reserve room: %w", &spool.FullError{Need: need, Free: r.free}))
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package admission
+
+import (
+	"time"
+)
+
+// Stats describes a Gate at one moment.
+type Stats struct {
+	Places, PlacesUsed int // receiving places there are, and that are taken
+	Waiting            int // uploads that wait for room on this instance
+	Limited            int // uploads that wait for one of their tenant's own to end
+	Admitted           int // uploads admitted that have not left
+	Tenants            int // tenants that have an upload admitted, or waiting for room
+	Leases             int // leases held by uploads here
+	Unfinished         int64
+	// Rate is how many bytes of uploads are dealt with in a second, as measured while work waited for slots; 0 where
+	// too little was measured.
+	Rate float64
+	// Drain is how long the unfinished bytes take at that rate, at most an hour; 0 where it is not known.
+	Drain time.Duration
+	// PlacesRatio and TimeRatio tell how near the gate is to refusing for want of receiving places, and of time: from 0 to 1, which is
+	// where it refuses.
+	PlacesRatio, TimeRatio float64
+	// Refused counts the uploads that were refused so far, by reason: "limit" (the tenant's own), "receiving", "spool" (but
+	// not those that were too large for it), "time", "queue" (too many waited). Every reason is there.
+	Refused map[string]int64
+}
+
+// Stats returns the present state.
+func (g *Gate) Stats() Stats {
+	now, saturated := g.config.Now(), g.config.Saturated()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.work.advance(now, saturated)
+	st := Stats{
+		Places: g.config.Places, PlacesUsed: int(g.places.held),
+		Waiting: g.waiting, Limited: g.taking, Admitted: int(g.inside.held), Leases: g.leases,
+		Unfinished: g.unfinished,
+		Refused:    make(map[string]int64),
+	}
+	for _, t := range g.tenants {
+		if t.present() {
+			st.Tenants++
+		}
+	}
+	for _, of := range []reason{forLimit, forPlace, forSpool, forTime, forQueue} {
+		st.Refused[string(of)] = g.refusals[of]
+	}
+	st.PlacesRatio = float64(st.PlacesUsed) / float64(max(1, st.Places))
+	if rate, known := g.work.perSecond(); known {
+		st.Rate, st.Drain = rate, after(float64(g.unfinished), rate)
+		if g.config.Timeout > 0 {
+			st.TimeRatio = min(1, st.Drain.Seconds()/g.allowed().Seconds())
+		}
+	}
+	return st
+}
