@@ -78,7 +78,8 @@ type Leases interface {
 
 // Spool has the uploads' room on disk; a [spool.Spool] does.
 type Spool interface {
-	// Create makes a workspace with room for so many bytes, or -1.
+	// Create makes a workspace with room for so many bytes, or -1. It is called when there is room, and yet is to wait for it a moment:
+	// bytes that are being allocated may count twice.
 	Create(ctx context.Context, size int64) (*spool.Workspace, error)
 	// Usage tells what room there is.
 	Usage(ctx context.Context) (spool.Usage, error)
@@ -197,7 +198,7 @@ func (g *Gate) take(ctx context.Context, v *visit) error {
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, max(v.deadline.Sub(g.config.Now()), leastAsk), errWaited)
 	defer cancel()
-	release, err := g.config.Leases.Take(limited, v.tenant.id, v.tenant.limit)
+	release, err := g.config.Leases.Take(limited, v.tenant.id, v.limit)
 	if err == nil {
 		v.hold(release)
 	}

@@ -200,20 +200,20 @@ func (b *brokenSpool) Create(ctx context.Context, size int64) (*spool.Workspace,
 func TestASpoolThatFails(t *testing.T) {
 	errIO := errors.New("input/output error")
 	for name, tc := range map[string]struct {
-		err  error
-		want error
+		err, want   error
+		unavailable bool
 	}{
-		"can't be used":      {errIO, upload.ErrUnavailable},
-		"full, says kernel":  {&spool.FullError{Err: errIO}, spool.ErrFull},
-		"full of what grew":  {&spool.FullError{Busy: true}, upload.ErrBusy},
-		"the client is gone": {upload.ErrClientGone, upload.ErrClientGone},
+		"can't be used":      {errIO, upload.ErrUnavailable, true},
+		"full, says kernel":  {&spool.FullError{Err: errIO}, spool.ErrFull, false},
+		"full of what grew":  {&spool.FullError{Busy: true}, upload.ErrBusy, false},
+		"the client is gone": {upload.ErrClientGone, upload.ErrClientGone, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse(t)
 				h.gate.config.Spool = &brokenSpool{Spool: h.spool, create: func(context.Context, int64) (*spool.Workspace, error) { return nil, tc.err }}
 				_, err := h.gate.Enter(t.Context(), tenantOf(1, 1), 1)
-				if !errors.Is(err, tc.want) || !errors.Is(err, tc.err) || errors.Is(err, upload.ErrUnavailable) != (tc.want == upload.ErrUnavailable) {
+				if !errors.Is(err, tc.want) || !errors.Is(err, tc.err) || errors.Is(err, upload.ErrUnavailable) != tc.unavailable {
 					t.Error(err)
 				}
 			})

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tecken-upload/internal/spool"
@@ -77,6 +78,7 @@ type house struct {
 	gate   *Gate
 	leases *leases
 	spool  *spool.Spool
+	dir    string      // the spool's
 	busy   atomic.Bool // work waits for slots
 }
 
@@ -86,25 +88,20 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 	return houseIn(t, filepath.Join(t.TempDir(), "spool"), change...)
 }
 
-// smallHouse has a spool of 64 MiB.
-func smallHouse(t *testing.T, dir string, change ...func(*Config)) *house {
+// onSmallDisk runs a story with a spool that has room for 64 MiB.
+func onSmallDisk(t *testing.T, story func(*house), change ...func(*Config)) {
 	t.Helper()
-	return houseIn(t, filepath.Join(dir, "spool"), change...)
-}
-
-// smallDisk mounts a disk for it: outside of the bubble, for unmounting takes its time.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	return spooltest.Tmpfs(t, "size=65m")
+	dir := spooltest.Tmpfs(t, "size=65m") // outside of the bubble: unmounting comes last
+	synctest.Test(t, func(t *testing.T) { story(houseIn(t, filepath.Join(dir, "spool"), change...)) })
 }
 
 func houseIn(t *testing.T, dir string, change ...func(*Config)) *house {
 	t.Helper()
-	s, err := spool.Open(dir, spool.Options{Headroom: mib})
+	s, err := spool.Open(dir, spool.Options{Headroom: mib, Wait: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{T: t, leases: newLeases(t), spool: s}
+	h := &house{T: t, leases: newLeases(t), spool: s, dir: dir}
 	c := Config{
 		Leases: h.leases, TenantUploads: 100, Spool: s, Places: 4, Wait: 10 * time.Second, Timeout: 100 * time.Second,
 		Saturated: h.busy.Load, Jitter: func() float64 { return 0.5 },
@@ -182,6 +179,15 @@ type result struct {
 	at  time.Duration // since the wait began
 }
 
+// end ends the upload, which must have been let in.
+func (r result) end() {
+	r.Helper()
+	if r.err != nil {
+		r.Fatalf("refused after %v: %v", r.at, r.err)
+	}
+	r.admitted.end()
+}
+
 // try enters in the background.
 func (h *house) try(ctx context.Context, token upload.Token, size int64) <-chan result {
 	out := make(chan result, 1)
@@ -194,13 +200,13 @@ func (h *house) try(ctx context.Context, token upload.Token, size int64) <-chan 
 }
 
 // refused returns the BusyError that an Enter ended with.
-func (h *house) refused(err error) *upload.BusyError {
+func (h *house) refused(err error) upload.BusyError {
 	h.Helper()
 	busy, ok := errors.AsType[*upload.BusyError](err)
 	if !ok {
 		h.Fatalf("not a BusyError: %v", err)
 	}
-	return busy
+	return *busy
 }
 
 // pending fails the test where one who is to wait does not.
@@ -212,5 +218,27 @@ func (h *house) pending(who ...<-chan result) {
 			h.Fatalf("waiter %d does not wait: %v", i, r.err)
 		default:
 		}
+	}
+}
+
+// learn makes the gate learn a rate of work: it is saturated, and a is worked on at so many bytes a second.
+func (a *admitted) learn(rate int64, seconds int) {
+	a.busy.Store(true)
+	a.gate.Stats() // observes it
+	a.work(rate, seconds)
+}
+
+func (a *admitted) work(rate int64, seconds int) {
+	for range seconds {
+		<-time.After(time.Second)
+		a.Worked(rate)
+	}
+}
+
+// near fails the test where a wait is not within a fifth of what it should be.
+func (h *house) near(got, want time.Duration) {
+	h.Helper()
+	if got < want*4/5 || got > want*6/5 {
+		h.Errorf("told to wait %v, want about %v", got, want)
 	}
 }

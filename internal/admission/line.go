@@ -35,9 +35,9 @@ func (g *Gate) await(ctx context.Context, v *visit) error {
 	}
 }
 
-// changed tells the usher that somebody may fit now. Called with mu held.
+// changed tells the usher that somebody may fit now, or that nobody waits any more. Called with mu held.
 func (g *Gate) changed() {
-	if g.waiting == 0 {
+	if !g.ushering {
 		return
 	}
 	select {

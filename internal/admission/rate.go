@@ -34,6 +34,14 @@ func fade(d, halfLife time.Duration) (rest, sum float64) {
 	return rest, halfLife.Seconds() / math.Ln2 * (1 - rest)
 }
 
+// later returns the later of two moments: those who observe at once may come out of order.
+func later(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return a
+	}
+	return b
+}
+
 // workRate measures how many bytes of uploads are dealt with in a second, while there is more work than slots. What an
 // instance does that is not saturated says nothing of what it could do.
 type workRate struct {
@@ -56,7 +64,7 @@ func (r *workRate) advance(now time.Time, saturated bool) bool {
 	if counts {
 		r.seconds += sum
 	}
-	r.at, r.saturated = now, saturated
+	r.at, r.saturated = later(r.at, now), saturated
 	return counts
 }
 
@@ -88,7 +96,7 @@ func (t *turnover) advance(now time.Time) {
 	rest, sum := fade(now.Sub(t.at), turnoverHalfLife)
 	t.sum = t.sum*rest + t.held*sum
 	t.back *= rest
-	t.at = now
+	t.at = later(t.at, now)
 }
 
 // change notes that so much more is held, or that less than nothing has been given back.

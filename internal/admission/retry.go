@@ -78,10 +78,10 @@ func (g *Gate) refuseAfterAll(v *visit) error {
 	return g.busy(forSpool, after(float64(v.size), g.bytes.perSecond(now)))
 }
 
-// refuseQueue makes the error of an upload for which there is no place in line: where its tenant is over its limit, that is
-// why. Called with mu held.
+// refuseQueue makes the error of an upload for which there is no place in line: where those before it are enough to reach its
+// tenant's limit, that is why. Called with mu held.
 func (g *Gate) refuseQueue(t *tenant, now time.Time) error {
-	if t.taking > 0 {
+	if g.config.Leases != nil && t.leases+t.taking >= t.limit {
 		return g.overLimit(t, now)
 	}
 	return g.busy(forQueue, after(float64(t.taking+len(t.waiting)), g.inside.perSecond(now)))

@@ -12,6 +12,7 @@ type tenant struct {
 	id      int64
 	weight  int
 	limit   int // uploads at once
+	leases  int // held here
 	taking  int // visits that wait for a lease
 	waiting []*visit
 	inside  map[*visit]struct{}
@@ -40,6 +41,7 @@ const (
 type visit struct {
 	gate     *Gate
 	tenant   *tenant
+	limit    int   // of the tenant's uploads
 	declared int64 // bytes, or -1
 	deadline time.Time
 	order    int64         // of arrival
@@ -71,7 +73,7 @@ func (g *Gate) arrive(token *upload.Token, size int64) (*visit, error) {
 	}
 	g.arrivals++
 	v := &visit{
-		gate: g, tenant: t, declared: size, deadline: now.Add(g.config.Wait), order: g.arrivals,
+		gate: g, tenant: t, limit: t.limit, declared: size, deadline: now.Add(g.config.Wait), order: g.arrivals,
 		answered: make(chan struct{}), size: size,
 	}
 	if size < 0 {
@@ -88,6 +90,7 @@ func (v *visit) hold(release func()) {
 	v.gate.mu.Lock()
 	defer v.gate.mu.Unlock()
 	v.release = release
+	v.tenant.leases++
 	v.gate.leases++
 }
 
@@ -191,6 +194,7 @@ func (v *visit) leave() {
 	release := v.release
 	v.release = nil
 	if release != nil {
+		v.tenant.leases--
 		g.leases--
 	}
 	g.changed()

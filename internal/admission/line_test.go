@@ -1,0 +1,324 @@
+package admission
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
+)
+
+func TestRoomOnDiskIsWaitedFor(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		first := h.enter(1, 40*mib)
+		second := h.try(h.Context(), tenantOf(1, 1), 40*mib)
+		<-time.After(3 * time.Second)
+		h.pending(second)
+		if !h.gate.Contended() {
+			h.Error("one waits, and nobody is in the way")
+		}
+		first.end()
+		r := <-second
+		if r.err != nil || r.at != 3*time.Second {
+			h.Fatalf("%v after %v", r.err, r.at)
+		}
+		late := <-h.try(h.Context(), tenantOf(1, 1), 40*mib)
+		if busy := h.refused(late.err); busy.OverLimit || late.at != 10*time.Second || h.gate.Stats().Refused["spool"] != 1 {
+			h.Errorf("after %v: %+v", late.at, busy)
+		}
+		r.end()
+	}, func(c *Config) { c.Places = 100 })
+}
+
+// Room that another program leaves is told of by nobody.
+func TestRoomThatOtherProgramsLeave(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		foreign := filepath.Join(h.dir, "..", "foreign")
+		if err := os.WriteFile(foreign, make([]byte, 20*mib), 0o600); err != nil {
+			h.Fatal(err)
+		}
+		first := h.enter(1, 10*mib)
+		second := h.try(h.Context(), tenantOf(1, 1), 40*mib)
+		<-time.After(time.Second)
+		h.pending(second)
+		if err := os.Remove(foreign); err != nil {
+			h.Fatal(err)
+		}
+		r := <-second
+		if r.err != nil || r.at > time.Second+tick {
+			h.Fatalf("%v after %v", r.err, r.at)
+		}
+		r.end()
+		first.end()
+	})
+}
+
+func TestWhatNeverFitsIsRefusedAtOnce(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		first := h.enter(1, 40*mib)
+		r := <-h.try(h.Context(), tenantOf(1, 1), 65*mib)
+		full, ok := errors.AsType[*spool.FullError](r.err)
+		if !ok || full.Busy || errors.Is(r.err, upload.ErrBusy) || r.at != 0 {
+			h.Errorf("after %v: %v", r.at, r.err)
+		}
+		first.end()
+		h.enter(1, -1).end()
+	})
+}
+
+// The large one at the head gets what comes free; small ones do not take it away.
+func TestALargeUploadIsNotStarvedBySmallOnes(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		var small []*admitted
+		for range 6 {
+			small = append(small, h.enter(1, 10*mib))
+		}
+		large := h.try(h.Context(), tenantOf(2, 1), 30*mib)
+		synctest.Wait()
+		more := h.try(h.Context(), tenantOf(3, 1), mib) // there is room for it
+		for _, a := range small[:3] {
+			<-time.After(time.Second)
+			h.pending(large, more)
+			a.end()
+		}
+		r := <-large
+		if r.err != nil || r.at != 3*time.Second {
+			h.Fatalf("%v after %v", r.err, r.at)
+		}
+		for _, a := range small[3:] {
+			a.end()
+		}
+		r.end()
+		(<-more).end()
+	}, func(c *Config) { c.Places = 100 })
+}
+
+// A large one that is known not to get its room in time holds nobody up.
+func TestAHopelessUploadIsPassed(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		slow := h.enter(1, 60*mib)
+		<-time.After(time.Minute)
+		for range 10 { // a mebibyte leaves every ten seconds
+			a := h.enter(1, mib)
+			<-time.After(10 * time.Second)
+			a.end()
+		}
+		large := h.try(h.Context(), tenantOf(2, 1), 40*mib)
+		synctest.Wait()
+		small := <-h.try(h.Context(), tenantOf(3, 1), mib)
+		if small.err != nil || small.at != 0 {
+			h.Fatalf("%v after %v", small.err, small.at)
+		}
+		small.end()
+		h.refused((<-large).err)
+		slow.end()
+	}, func(c *Config) { c.Places = 100 })
+}
+
+func TestTheNextIsOfTheTenantWithTheLeast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.Places = 2 })
+		// Tenant 1 has 30 bytes, tenant 2, of weight 4, has 60: less for its weight.
+		one := h.enter(1, 30)
+		place, err := h.gate.Enter(t.Context(), tenantOf(2, 4), 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		two := &admitted{h, place}
+		type waiter struct {
+			token upload.Token
+			want  int
+		}
+		var waiting []<-chan result
+		for _, w := range []waiter{{tenantOf(1, 1), 4}, {tenantOf(1, 1), 5}, {tenantOf(2, 4), 3}, {tenantOf(3, 1), 1}, {tenantOf(4, 1), 2}} {
+			waiting = append(waiting, h.try(t.Context(), w.token, 50))
+			synctest.Wait()
+		}
+		one.Arrived(30)
+		two.Arrived(60)
+		var inside []*admitted
+		var order []int
+		for len(order) < len(waiting) {
+			synctest.Wait()
+			for i, out := range waiting {
+				select {
+				case r := <-out:
+					if r.err != nil {
+						t.Fatal(r.err)
+					}
+					order = append(order, i)
+					inside = append(inside, r.admitted)
+				default:
+				}
+			}
+			for _, a := range inside {
+				a.Arrived(50)
+			}
+		}
+		// The last place of two is open to those below their share: all of them are.
+		if want := []int{3, 4, 0, 2, 1}; !equalSets(order, want) {
+			t.Errorf("let in: %v, want %v", order, want)
+		}
+		for _, a := range append(inside, one, two) {
+			a.end()
+		}
+	})
+}
+
+// equalSets reports whether a is b, but for the order of two that come at once.
+func equalSets(a, b []int) bool {
+	for i := 0; i < len(a); i += 2 {
+		one, two := a[i:min(i+2, len(a))], b[i:min(i+2, len(b))]
+		if slices.Sort(one); !slices.Equal(one, two) {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+func TestTheLastQuarterOfThePlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.Places = 8 })
+		var all []*admitted
+		for range 7 {
+			all = append(all, h.enter(1, 1)) // alone
+		}
+		all[0].end()
+		all = all[1:]
+		all = append(all, h.enter(2, 1))
+		third := h.try(t.Context(), tenantOf(1, 1), 1)
+		<-time.After(5 * time.Second)
+		h.pending(third) // there is a place, but not for those who have their share
+		all = append(all, h.enter(2, 1))
+		fourth := h.try(t.Context(), tenantOf(3, 1), 1)
+		<-time.After(time.Second)
+		all[0].end()
+		r := <-fourth
+		if r.err != nil || r.at != time.Second {
+			t.Fatalf("a newcomer: %v after %v", r.err, r.at)
+		}
+		all = append(all[1:], r.admitted)
+		if h.refused((<-third).err).OverLimit {
+			t.Error("it is not its limit")
+		}
+		for _, a := range all {
+			a.end()
+		}
+	})
+}
+
+func TestTheLastQuarterOfTheSpool(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		mine := []*admitted{h.enter(1, 40*mib)}
+		other := h.enter(2, mib)
+		blocked := h.try(h.Context(), tenantOf(1, 1), 10*mib)
+		<-time.After(time.Second)
+		h.pending(blocked)
+		mine = append(mine, h.enter(2, 10*mib)) // passes it
+		<-time.After(time.Second)
+		mine[1].end()
+		other.end() // now the first is alone, and may have everything
+		r := <-blocked
+		if r.err != nil || r.at != 2*time.Second {
+			h.Fatalf("%v after %v", r.err, r.at)
+		}
+		mine[0].end()
+		r.end()
+	}, func(c *Config) { c.Places = 100 })
+}
+
+func TestAWeightedShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.Places = 8 })
+		var all []*admitted
+		enter := func(id int64, weight int) error {
+			r := <-h.try(t.Context(), tenantOf(id, weight), 1)
+			if r.err == nil {
+				all = append(all, r.admitted)
+			}
+			return r.err
+		}
+		for range 2 {
+			if err := enter(1, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 6 { // of eight places, six are its share
+			if err := enter(2, 3); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all[0].end()
+		all = all[1:]
+		h.refused(enter(2, 3))
+		if err := enter(1, 1); err != nil {
+			t.Error(err)
+		}
+		for _, a := range all {
+			a.end()
+		}
+	})
+}
+
+// A crowd is refused at once, and leaves room for those who come after it.
+func TestTheLineIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.Places, c.TenantUploads = 1, 1000 })
+		first := h.enter(1, 1)
+		var crowd []<-chan result
+		for range 600 {
+			crowd = append(crowd, h.try(t.Context(), tenantOf(1, 1), 1))
+		}
+		synctest.Wait()
+		late := h.try(t.Context(), tenantOf(2, 1), 1)
+		synctest.Wait()
+		if st := h.gate.Stats(); st.Waiting != 513 || st.Refused["queue"] != 88 || st.Tenants != 2 {
+			t.Errorf("%+v", st)
+		}
+		ended := make(chan result)
+		for _, out := range append(crowd, late) {
+			go func() {
+				r := <-out
+				if r.err == nil {
+					r.end()
+					r.at = -1
+				}
+				ended <- r
+			}()
+		}
+		first.end()
+		at := map[time.Duration]int{}
+		for range 601 {
+			r := <-ended
+			if r.err != nil {
+				h.refused(r.err)
+			}
+			at[r.at]++
+		}
+		if at[0] != 88 || at[-1] != 513 {
+			t.Errorf("let in (-1ns), or refused after: %v", at)
+		}
+	})
+}
+
+func TestACrowdOverItsLimitIsToldSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.TenantUploads = 1 })
+		first := h.enter(1, 1)
+		var crowd []<-chan result
+		for range 513 {
+			crowd = append(crowd, h.try(t.Context(), tenantOf(1, 1), 1))
+		}
+		for _, out := range crowd {
+			if r := <-out; !h.refused(r.err).OverLimit {
+				t.Error(r.err)
+			}
+		}
+		first.end()
+	})
+}

@@ -1,0 +1,141 @@
+package admission
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Half of the deadline is 50 s; work is done at 1 MiB/s.
+func TestTimeIsShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.Places = 100 })
+		first := h.enter(1, 60*mib)
+		first.learn(mib, 40)
+		second := h.enter(2, 25*mib) // 45 MiB to do
+		third := h.try(t.Context(), tenantOf(3, 1), 10*mib)
+		for range 5 {
+			<-time.After(time.Second / 2)
+			h.pending(third)
+			<-time.After(time.Second / 2)
+			first.Worked(mib)
+		}
+		r := <-third
+		if r.err != nil || r.at != 5*time.Second {
+			t.Fatalf("%v after %v", r.err, r.at)
+		}
+		st := h.gate.Stats()
+		if st.Unfinished != 50*mib || st.Rate < 0.99*mib || st.Rate > 1.02*mib || st.TimeRatio < 0.95 || st.Drain < 48*time.Second {
+			t.Errorf("%+v", st)
+		}
+		fourth := h.try(t.Context(), tenantOf(4, 1), 30*mib)
+		first.work(mib, 10)
+		busy := h.refused((<-fourth).err)
+		h.near(busy.RetryAfter, 20*time.Second) // 40 MiB and 30, less 50
+		for _, a := range []*admitted{first, second, r.admitted} {
+			a.end()
+		}
+		// Nothing is admitted: whatever was learned, there is time.
+		h.enter(1, 100*mib).end()
+	})
+}
+
+func TestAnInstanceThatIsNotSaturatedTeachesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		first := h.enter(1, mib)
+		first.work(100, 600)
+		if st := h.gate.Stats(); st.Rate != 0 || st.TimeRatio != 0 {
+			t.Errorf("%+v", st)
+		}
+		h.enter(2, 100*mib).end()
+		first.end()
+	})
+}
+
+func TestAFewSmallFilesTeachNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		first := h.enter(1, mib)
+		first.learn(1000, 29)
+		if st := h.gate.Stats(); st.Rate != 0 {
+			t.Errorf("%+v", st)
+		}
+		first.end()
+	})
+}
+
+func TestStorageThatHangsLowersTheRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		first := h.enter(1, 1000*mib)
+		first.learn(10*mib, 60)
+		before := h.gate.Stats().Rate
+		<-time.After(5 * time.Minute)
+		st := h.gate.Stats()
+		if before < 9*mib || st.Rate <= 0 || st.Rate > mib {
+			t.Errorf("from %v to %v bytes/s", before, st.Rate)
+		}
+		h.refused((<-h.try(t.Context(), tenantOf(1, 1), 1)).err)
+		first.end()
+	})
+}
+
+func TestTheRateRecovers(t *testing.T) {
+	slow := func(t *testing.T) (*house, *admitted) {
+		h := newHouse(t)
+		first := h.enter(1, 500*mib)
+		first.learn(10_000, 300)
+		h.refused((<-h.try(t.Context(), tenantOf(2, 1), mib)).err)
+		return h, first
+	}
+	t.Run("by work", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h, first := slow(t)
+			first.work(20*mib, 30)
+			if st := h.gate.Stats(); st.Rate < 5*mib {
+				t.Errorf("%+v", st)
+			}
+			h.enter(2, mib).end()
+			first.end()
+		})
+	})
+	t.Run("by slack", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h, first := slow(t)
+			h.busy.Store(false)
+			<-time.After(30 * time.Second)
+			h.enter(2, mib).end()
+			first.end()
+		})
+	})
+	t.Run("by the end of what was there", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h, first := slow(t)
+			waiter := h.try(t.Context(), tenantOf(2, 1), 100*mib)
+			synctest.Wait()
+			first.end()
+			r := <-waiter
+			if r.err != nil || r.at != 0 {
+				t.Fatalf("%v after %v", r.err, r.at)
+			}
+			r.end()
+		})
+	})
+}
+
+// What is told of an upload that has left (a task that came back late) is not counted against others.
+func TestLateWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		first, second := h.enter(1, 100), h.enter(1, 100)
+		first.end()
+		first.Worked(50)
+		first.Arrived(70)
+		second.Worked(1000) // more than there is
+		if st := h.gate.Stats(); st.Unfinished != 0 || st.PlacesUsed != 1 {
+			t.Errorf("%+v", st)
+		}
+		second.end()
+	})
+}
