@@ -1,0 +1,186 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// redisAnswer bounds the wait for one answer of a server that is starting.
+const redisAnswer = time.Second
+
+// A RedisServer is a running Redis that keeps nothing on disk, in a directory of its own. Its methods are
+// not safe for concurrent use.
+type RedisServer struct {
+	Addr string // 127.0.0.1:<port>, the same after a restart
+
+	t       testing.TB
+	program string
+	dir     string
+	server  *redisProcess // the one started last
+}
+
+// A redisProcess is one run of the server.
+type redisProcess struct {
+	cmd    *exec.Cmd
+	exited chan struct{}
+	output *syncBuffer
+}
+
+// kill ends it, and returns once it has ended.
+func (p *redisProcess) kill() error {
+	err := p.cmd.Process.Kill()
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-p.exited
+	return nil
+}
+
+// Redis starts a redis-server of the test's own, which ends with it.
+func Redis(t testing.TB) *RedisServer {
+	t.Helper()
+	program, err := exec.LookPath("redis-server")
+	if err != nil {
+		Missing(t, "redis-server", "scripts/test installs Debian's package redis-server.")
+	}
+	s := &RedisServer{t: t, program: program, dir: t.TempDir()}
+	t.Cleanup(s.end)
+	// Someone else may take the port between our finding it free and the server's binding it.
+	for range 3 {
+		s.Addr = freeAddr(t)
+		if err = s.start(); err == nil {
+			return s
+		}
+		t.Logf("start redis-server: %v", err)
+	}
+	t.Fatal("redis-server does not start")
+	return nil
+}
+
+// URL returns the TECKEN_REDIS_URL of the server.
+func (s *RedisServer) URL() string { return "redis://" + s.Addr }
+
+// Through returns the TECKEN_REDIS_URL of the server behind another address ("host:port"), a proxy's.
+func (s *RedisServer) Through(addr string) string { return "redis://" + addr }
+
+// Kill ends the server as a crash would: its connections break, and whatever it knew is gone. It may be
+// killed before.
+func (s *RedisServer) Kill() {
+	s.t.Helper()
+	if err := s.server.kill(); err != nil {
+		s.t.Fatalf("kill redis-server: %v", err)
+	}
+}
+
+// Stop makes the server hang: it keeps its port and its connections, and answers nothing until Continue.
+func (s *RedisServer) Stop() { s.signal(syscall.SIGSTOP) }
+
+// Continue ends what Stop began. The server knows what it knew, and answers what it was asked meanwhile.
+func (s *RedisServer) Continue() { s.signal(syscall.SIGCONT) }
+
+// Restart starts an empty server at the same address, after killing the one that runs.
+func (s *RedisServer) Restart() {
+	s.t.Helper()
+	s.Kill()
+	if err := s.start(); err != nil {
+		s.t.Fatalf("restart redis-server: %v", err)
+	}
+}
+
+func (s *RedisServer) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.server.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatalf("send redis-server %v: %v", sig, err)
+	}
+}
+
+// end kills the server, and shows what it said where the test failed.
+func (s *RedisServer) end() {
+	if s.server == nil {
+		return
+	}
+	if err := s.server.kill(); err != nil {
+		s.t.Errorf("kill redis-server: %v", err)
+	}
+	if s.t.Failed() {
+		s.t.Logf("output of redis-server:\n%s", s.server.output.String())
+	}
+}
+
+// start starts the server, and returns once it answers.
+func (s *RedisServer) start() error {
+	host, port, err := net.SplitHostPort(s.Addr)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(s.program, "--bind", host, "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no")
+	p, err := startRedis(cmd)
+	if err != nil {
+		return err
+	}
+	s.server = p
+	ctx, cancel := context.WithTimeoutCause(s.t.Context(), startTimeout, errors.New("it does not answer"))
+	defer cancel()
+	tick := time.NewTicker(startPoll)
+	defer tick.Stop()
+	for !pings(ctx, s.Addr) {
+		select {
+		case <-tick.C:
+		case <-p.exited:
+			return fmt.Errorf("it exited:\n%s", p.output.String())
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), p.kill())
+		}
+	}
+	return nil
+}
+
+func startRedis(cmd *exec.Cmd) (*redisProcess, error) {
+	p := &redisProcess{cmd: cmd, exited: make(chan struct{}), output: &syncBuffer{}}
+	cmd.Stdout, cmd.Stderr = p.output, p.output
+	// The kernel kills it when the thread that started it ends: also when a test is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error, 1)
+	go func() {
+		defer close(p.exited)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // it is killed in the end
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// pings reports whether a Redis at addr answers a PING.
+func pings(ctx context.Context, addr string) bool {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if conn.SetDeadline(time.Now().Add(redisAnswer)) != nil {
+		return false
+	}
+	answer := make([]byte, len("+PONG\r\n"))
+	if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
+		return false
+	}
+	_, err = io.ReadFull(conn, answer)
+	return err == nil && string(answer) == "+PONG\r\n"
+}
