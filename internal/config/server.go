@@ -39,11 +39,26 @@ type Database struct {
 	DatabaseMaxConns int `name:"tecken-database-max-conns" default:"10" help:"Connections to PostgreSQL."`
 }
 
+// Tenants is what every command that deals with tenants' leases needs.
+type Tenants struct {
+	// RedisURL is where several instances share their tenants' leases: redis://, rediss:// or unix://. Without
+	// it they are this process's own.
+	RedisURL string `name:"tecken-redis-url" placeholder:"URL" help:"Where instances share tenants' leases."`
+
+	// TenantUploads bounds the uploads of one tenant at once, multiplied by its weight.
+	TenantUploads int `name:"tecken-tenant-uploads" default:"8" help:"Uploads of one tenant at once, times its weight."`
+
+	// TenantStale is how long a lease that a dead instance held still counts; live ones renew theirs every
+	// quarter of it. It must be the same on all instances.
+	TenantStale time.Duration `name:"tecken-tenant-stale" default:"60s" help:"How long a dead instance's leases count."`
+}
+
 // Server is everything the server can be told. Limits need no order among themselves: the smallest wins.
 type Server struct {
 	Process
 	Spool
 	Database
+	Tenants
 
 	// Listen is where clients are served. Where only PORT is set, it is 0.0.0.0:$PORT.
 	Listen string `name:"tecken-listen" port:"PORT" default:"127.0.0.1:8000" help:"Address to serve clients at. PORT alone means 0.0.0.0:$$PORT."`

@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// minTenantStale leaves time for three renewals, each of which may take a second.
+const minTenantStale = 4 * time.Second
+
 // Validate reports every fault of the settings, each named by its variable.
 func (p *Process) Validate() error {
 	var f faults
@@ -41,8 +44,19 @@ func (d *Database) Validate() error {
 }
 
 // Validate reports every fault of the settings, each named by its variable.
+func (t *Tenants) Validate() error {
+	var f faults
+	if t.RedisURL != "" {
+		f.check("TECKEN_REDIS_URL", oneScheme(t.RedisURL, "redis://", "rediss://", "unix://"))
+	}
+	f.check("TECKEN_TENANT_UPLOADS", atLeast(t.TenantUploads, 1))
+	f.check("TECKEN_TENANT_STALE", atLeast(t.TenantStale, minTenantStale))
+	return f.join()
+}
+
+// Validate reports every fault of the settings, each named by its variable.
 func (s *Server) Validate() error {
-	f := faults{s.Process.Validate(), s.Spool.Validate(), s.Database.Validate()}
+	f := faults{s.Process.Validate(), s.Spool.Validate(), s.Database.Validate(), s.Tenants.Validate()}
 	f.check("TECKEN_LISTEN", address(s.Listen))
 	f.check("TECKEN_METRICS_LISTEN", address(s.MetricsListen))
 	s.validateStorage(&f)
