@@ -1,0 +1,187 @@
+package lease
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	mrand "math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// defaultStale is the stale cut-off where Options name none.
+	defaultStale = 60 * time.Second
+	// callTimeout bounds each call to the shared table: rather a limit that is local for a while than an
+	// upload that waits for a table that hangs.
+	callTimeout = time.Second
+	// pollInterval is how often the first in a tenant's queue looks for a place that came free on another
+	// instance: rather a quarter of a second late than a table that is asked all the time.
+	pollInterval = 250 * time.Millisecond
+)
+
+// Options adjust a Keeper. The zero Options are ready for use, by one instance alone.
+type Options struct {
+	Shared   Table           // seen by all instances; without one, limits are this process's own
+	Instance string          // this process's name in its leases
+	Stale    time.Duration   // the shared table's stale cut-off; 60 s unless positive
+	Logger   *slog.Logger    // nothing is logged without one
+	Told     func(err error) // called once each time the shared table goes away; it must not block. May be nil
+}
+
+// A Keeper takes, renews and releases the leases of one process. It is safe for concurrent use.
+type Keeper struct {
+	shared   Table // nil where there is none
+	instance string
+	stale    time.Duration
+	log      *slog.Logger
+	told     func(err error)
+	local    *Memory       // what this process holds
+	left     chan struct{} // holds one element where the shared table has gone away and Run has not seen it
+
+	mu      sync.Mutex
+	queues  map[int64][]*waiter // by tenant, in order; none is empty
+	away    time.Time           // since when the shared table is away; zero while it is not
+	episode int                 // how often it has come back
+	owed    map[string]debt     // by id
+}
+
+// A waiter is one Take that has not ended.
+type waiter struct {
+	first chan struct{} // closed once it is the first of its queue
+	nudge chan struct{} // holds one element where a place may have come free since the last look
+}
+
+// NewKeeper returns a keeper that holds nothing. Its Run is to be called, once.
+func NewKeeper(opts Options) *Keeper {
+	k := &Keeper{
+		shared:   opts.Shared,
+		instance: opts.Instance,
+		stale:    opts.Stale,
+		log:      opts.Logger,
+		told:     opts.Told,
+		local:    NewMemory(0), // a lease is alive for as long as the process is
+		left:     make(chan struct{}, 1),
+		queues:   map[int64][]*waiter{},
+		owed:     map[string]debt{},
+	}
+	if k.stale <= 0 {
+		k.stale = defaultStale
+	}
+	k.log = cmp.Or(k.log, slog.New(slog.DiscardHandler))
+	if k.told == nil {
+		k.told = func(error) {}
+	}
+	return k
+}
+
+// Take takes a lease for tenant, of which at most limit (from 1) may be held. While the tenant is at its limit
+// it waits, in the order of calls, until a lease is released or ctx ends; then it returns ctx's cause. Where
+// the shared table hangs, both may come up to a second late.
+//
+// release gives the lease back. It may be called more than once, and never blocks.
+func (k *Keeper) Take(ctx context.Context, tenant int64, limit int) (release func(), err error) {
+	w := k.join(tenant)
+	defer k.leave(tenant, w)
+	select {
+	case <-w.first:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	for ctx.Err() == nil {
+		if l, ok := k.attempt(ctx, tenant, limit); ok {
+			return sync.OnceFunc(func() { k.release(context.WithoutCancel(ctx), l) }), nil
+		}
+		select {
+		case <-w.nudge:
+		case <-time.After(jitter(pollInterval)):
+		case <-ctx.Done():
+		}
+	}
+	return nil, context.Cause(ctx)
+}
+
+// Held returns the leases that this process holds, by tenant and age.
+func (k *Keeper) Held() []Lease { return k.local.held() }
+
+// attempt takes a lease if there is a place. Only the first of a tenant's queue calls it.
+func (k *Keeper) attempt(ctx context.Context, tenant int64, limit int) (Lease, bool) {
+	// A shared table that lost its memory would give away more.
+	if k.local.count(tenant) >= limit {
+		return Lease{}, false
+	}
+	l := Lease{Tenant: tenant, ID: rand.Text(), Instance: k.instance, Since: time.Now().Truncate(time.Millisecond)}
+	// Not cut short by ctx, so that a table that hangs is found out, however short the callers' patience.
+	err := k.call(context.WithoutCancel(ctx), func(ctx context.Context) error { return k.shared.Take(ctx, l, limit) })
+	if errors.Is(err, ErrLimit) {
+		return Lease{}, false
+	}
+	k.local.add(l)
+	return l, true
+}
+
+// release gives l back here at once, and to the shared table in the background.
+func (k *Keeper) release(ctx context.Context, l Lease) {
+	k.local.drop(l)
+	if k.shared == nil {
+		k.wake(l.Tenant)
+		return
+	}
+	k.owe(l)
+	if k.Away() {
+		k.wake(l.Tenant)
+		return
+	}
+	go func() {
+		// The next one sees the place in the shared table only when this is done.
+		defer k.wake(l.Tenant)
+		k.settle(ctx, []Lease{l})
+	}()
+}
+
+// join adds a waiter to the end of a tenant's queue.
+func (k *Keeper) join(tenant int64) *waiter {
+	w := &waiter{first: make(chan struct{}), nudge: make(chan struct{}, 1)}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.queues[tenant] = append(k.queues[tenant], w)
+	if len(k.queues[tenant]) == 1 {
+		close(w.first)
+	}
+	return w
+}
+
+// leave removes a waiter from a tenant's queue, and lets the next one try where it was the first.
+func (k *Keeper) leave(tenant int64, w *waiter) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	queue := k.queues[tenant]
+	i := slices.Index(queue, w)
+	queue = slices.Delete(queue, i, i+1)
+	if len(queue) == 0 {
+		delete(k.queues, tenant)
+		return
+	}
+	k.queues[tenant] = queue
+	if i == 0 {
+		close(queue[0].first)
+	}
+}
+
+// wake makes the first of a tenant's queue look for a place.
+func (k *Keeper) wake(tenant int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if queue := k.queues[tenant]; len(queue) > 0 {
+		select {
+		case queue[0].nudge <- struct{}{}:
+		default: // it has not seen the last one yet
+		}
+	}
+}
+
+// jitter returns between half of d and one and a half of it.
+func jitter(d time.Duration) time.Duration { return d/2 + mrand.N(d) }

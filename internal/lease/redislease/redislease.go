@@ -1,0 +1,238 @@
+// Package redislease keeps tenants' leases in Redis, version 7 or newer, where all instances see them.
+//
+// For each tenant there is a sorted set: a member for each lease, scored with its last renewal in milliseconds
+// by the server's clock; besides, an index of the tenants:
+//
+//	{tecken}:leases:<tenant>   "<id> <since, Unix milliseconds> <instance>"
+//	{tecken}:tenants           "<tenant>", scored with the last renewal of any of its leases
+//
+// The part in braces puts all keys into one slot of a Redis Cluster. A lease is reaped when it was not renewed
+// for the stale cut-off, by whoever takes or renews one of its tenant. A key lives for a day after
+// its last use, which only tidies up.
+//
+// Redis may lose all of it at any time: the holders of leases put them back as they renew them.
+package redislease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"tecken-upload/internal/lease"
+)
+
+const (
+	prefix = "{tecken}:leases:"
+	index  = "{tecken}:tenants"
+
+	// keyLifetime is how long a key outlives its last use. It is not how leases of the dead end.
+	keyLifetime = 24 * time.Hour
+	// timeout bounds a call whose context has no earlier deadline, and each step of it.
+	timeout = time.Second
+	// poolSize bounds the connections of one process. A call takes a fraction of a millisecond, so that more
+	// of them would only be more to connect when Redis comes back.
+	poolSize = 8
+	// nobody is a tenant without leases: no token has this id.
+	nobody = 0
+	// listBatch is how many tenants are listed in one round trip.
+	listBatch = 500
+)
+
+// A Table is a table of leases in Redis. It implements lease.Table.
+type Table struct {
+	client *redis.Client
+	stale  time.Duration
+}
+
+// silence makes go-redis say nothing: its log goes to standard error, and all it has to tell comes as an
+// error as well.
+var silence = sync.OnceFunc(func() { redis.SetLogger(silent{}) })
+
+type silent struct{}
+
+// Printf implements go-redis's logger.
+func (silent) Printf(context.Context, string, ...any) {}
+
+// Open returns the table at url, which is redis://, rediss:// or unix://, as go-redis takes it. stale is the
+// cut-off, and must be the same on all instances. Open connects to nothing, so it does not fail because Redis
+// is down; it fails where url is malformed.
+func Open(rawURL string, stale time.Duration) (*Table, error) {
+	// What url.Parse says would show the URL, which may hold a password.
+	if _, err := url.Parse(rawURL); err != nil {
+		return nil, errors.New("open the shared leases: the URL can't be read")
+	}
+	opts, err := redis.ParseURL(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("open the shared leases: %w", err)
+	}
+	silence()
+	opts.ClientName = "tecken-upload"
+	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = timeout, timeout, timeout, timeout
+	opts.ContextTimeoutEnabled = true // else deadlines of contexts do not count
+	opts.PoolSize, opts.MaxActiveConns, opts.PipelinePoolSize = poolSize, poolSize, -1
+	// One more try, at once, for a connection that broke while it was idle. When to try again is the
+	// keeper's business.
+	opts.MaxRetries, opts.DialerRetries = 1, 1
+	opts.MinRetryBackoff, opts.MaxRetryBackoff = -1, -1
+	// Nothing is sent but what is asked for, and HELLO.
+	opts.Protocol = 2
+	opts.DisableIdentity = true
+	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return &Table{client: redis.NewClient(opts), stale: stale}, nil
+}
+
+// Close ends the connections. Later calls fail.
+func (t *Table) Close() error { return t.client.Close() }
+
+// Take implements lease.Table.
+func (t *Table) Take(ctx context.Context, l lease.Lease, limit int) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	taken, err := takeScript.Run(ctx, t.client, keys(l.Tenant), t.args(l.Tenant, limit, member(l))...).Bool()
+	switch {
+	case err != nil:
+		return fmt.Errorf("take a lease: %w", err)
+	case !taken:
+		return lease.ErrLimit
+	}
+	return nil
+}
+
+// Renew implements lease.Table.
+func (t *Table) Renew(ctx context.Context, leases ...lease.Lease) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	_, err := t.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		if len(leases) == 0 {
+			// Not a PING: a Redis that is full or read-only answers it.
+			renewScript.Eval(ctx, pipe, keys(nobody), t.args(nobody)...)
+		}
+		for tenant, members := range byTenant(leases) {
+			// Not by its hash: in a pipeline nothing can be said when the server does not know it.
+			renewScript.Eval(ctx, pipe, keys(tenant), t.args(tenant, members...)...)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("renew %d leases: %w", len(leases), err)
+	}
+	return nil
+}
+
+// Release implements lease.Table.
+func (t *Table) Release(ctx context.Context, leases ...lease.Lease) error {
+	if len(leases) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	_, err := t.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for tenant, members := range byTenant(leases) {
+			pipe.ZRem(ctx, key(tenant), members...)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("release %d leases: %w", len(leases), err)
+	}
+	return nil
+}
+
+// List returns the leases that are held by anyone, by tenant and age. It changes nothing.
+func (t *Table) List(ctx context.Context) ([]lease.Lease, error) {
+	tenants, err := t.client.ZRange(ctx, index, 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list the tenants with leases: %w", err)
+	}
+	var leases []lease.Lease
+	for batch := range slices.Chunk(tenants, listBatch) {
+		some, err := t.list(ctx, batch)
+		if err != nil {
+			return nil, fmt.Errorf("list the leases: %w", err)
+		}
+		leases = append(leases, some...)
+	}
+	lease.Sort(leases)
+	return leases, nil
+}
+
+// list returns the live leases of some tenants.
+func (t *Table) list(ctx context.Context, tenants []string) ([]lease.Lease, error) {
+	var clock *redis.TimeCmd
+	sets := make([]*redis.ZSliceCmd, len(tenants))
+	_, err := t.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		clock = pipe.Time(ctx)
+		for i, tenant := range tenants {
+			sets[i] = pipe.ZRangeWithScores(ctx, prefix+tenant, 0, -1)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var leases []lease.Lease
+	for i, tenant := range tenants {
+		id, err := strconv.ParseInt(tenant, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("tenant %q: not a number", tenant)
+		}
+		for _, z := range sets[i].Val() {
+			text, _ := z.Member.(string)
+			l, err := parse(text)
+			if err != nil {
+				return nil, err
+			}
+			l.Tenant, l.Renewed = id, time.UnixMilli(int64(z.Score))
+			if clock.Val().Sub(l.Renewed).Abs() < t.stale {
+				leases = append(leases, l)
+			}
+		}
+	}
+	return leases, nil
+}
+
+// args are the arguments of a script.
+func (t *Table) args(tenant int64, more ...any) []any {
+	lifetime := max(keyLifetime, 2*t.stale)
+	return append([]any{t.stale.Milliseconds(), lifetime.Milliseconds(), tenant}, more...)
+}
+
+func key(tenant int64) string { return prefix + strconv.FormatInt(tenant, 10) }
+
+func keys(tenant int64) []string { return []string{key(tenant), index} }
+
+// byTenant returns the members for leases, those of each tenant together.
+func byTenant(leases []lease.Lease) map[int64][]any {
+	members := map[int64][]any{}
+	for _, l := range leases {
+		members[l.Tenant] = append(members[l.Tenant], member(l))
+	}
+	return members
+}
+
+// member returns what stands for l in its tenant's set. It stays the same for as long as l is held.
+func member(l lease.Lease) string {
+	return fmt.Sprintf("%s %d %s", l.ID, l.Since.UnixMilli(), l.Instance)
+}
+
+// parse is the reverse of member.
+func parse(text string) (lease.Lease, error) {
+	fields := strings.SplitN(text, " ", 3)
+	if len(fields) != 3 {
+		return lease.Lease{}, fmt.Errorf("lease %q: not of three fields", text)
+	}
+	since, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil {
+		return lease.Lease{}, fmt.Errorf("lease %q: since: not a number", text)
+	}
+	return lease.Lease{ID: fields[0], Since: time.UnixMilli(since), Instance: fields[2]}, nil
+}

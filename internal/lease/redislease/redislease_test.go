@@ -1,0 +1,142 @@
+package redislease_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tecken-upload/internal/lease"
+	"tecken-upload/internal/lease/leasetest"
+	"tecken-upload/internal/lease/redislease"
+	"tecken-upload/internal/testenv"
+)
+
+func open(t testing.TB, url string, stale time.Duration) *redislease.Table {
+	t.Helper()
+	table, err := redislease.Open(url, stale)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := table.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return table
+}
+
+func TestTable(t *testing.T) {
+	server := testenv.Redis(t)
+	leasetest.Run(t, func(t *testing.T, stale time.Duration) leasetest.Table {
+		if err := client(t, server).FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		return open(t, server.URL(), stale)
+	})
+}
+
+func client(t testing.TB, server *testenv.RedisServer) *redis.Client {
+	c := redis.NewClient(&redis.Options{Addr: server.Addr, Protocol: 2, DisableIdentity: true})
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func TestKeysOutliveTheCutOff(t *testing.T) {
+	server := testenv.Redis(t)
+	table, c := open(t, server.URL(), time.Second), client(t, server)
+	if err := table.Take(t.Context(), leasetest.New(1, 1), 1); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := c.Keys(t.Context(), "*").Result()
+	if err != nil || len(keys) != 2 {
+		t.Fatalf("keys: %q, %v", keys, err)
+	}
+	for _, key := range keys {
+		if ttl, err := c.PTTL(t.Context(), key).Result(); err != nil || ttl < time.Hour || ttl > 24*time.Hour {
+			t.Errorf("%s lives for %v, %v", key, ttl, err)
+		}
+		if !strings.HasPrefix(key, "{tecken}:") {
+			t.Errorf("%s is not in the slot of the others", key)
+		}
+	}
+}
+
+// The clock of a server that took another's place may be behind.
+func TestALeaseOfTheFutureIsStale(t *testing.T) {
+	server := testenv.Redis(t)
+	table, c := open(t, server.URL(), time.Minute), client(t, server)
+	dead, alive := leasetest.New(1, 1), leasetest.New(1, 2)
+	if err := table.Take(t.Context(), dead, 1); err != nil {
+		t.Fatal(err)
+	}
+	future := float64(time.Now().Add(time.Hour).UnixMilli())
+	members, err := c.ZRange(t.Context(), "{tecken}:leases:1", 0, -1).Result()
+	if err != nil || len(members) != 1 {
+		t.Fatalf("%q, %v", members, err)
+	}
+	if err := c.ZAdd(t.Context(), "{tecken}:leases:1", redis.Z{Score: future, Member: members[0]}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n := leasetest.Count(t, table, 1); n != 0 {
+		t.Errorf("%d leases are listed", n)
+	}
+	if err := table.Take(t.Context(), alive, 1); err != nil {
+		t.Error(err)
+	}
+}
+
+// A Redis that answers PING and takes no writes is away.
+func TestAReadOnlyRedisIsAway(t *testing.T) {
+	server := testenv.Redis(t)
+	table := open(t, server.URL(), time.Minute)
+	if err := client(t, server).ReplicaOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Renew(t.Context()); err == nil {
+		t.Error("renew nothing: no error")
+	}
+	if err := table.Take(t.Context(), leasetest.New(1, 1), 1); err == nil {
+		t.Error("take: no error")
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	server := testenv.Redis(t)
+	table, c := open(t, server.URL(), time.Minute), client(t, server)
+	done := make(chan error)
+	const callers = 100
+	for i := range callers {
+		go func() { done <- table.Take(t.Context(), leasetest.New(1, i), callers) }()
+	}
+	for range callers {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	list, err := c.ClientList(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(list, "name=tecken-upload"); n < 1 || n > 8 {
+		t.Errorf("%d connections:\n%s", n, list)
+	}
+}
+
+func TestURLs(t *testing.T) {
+	for _, url := range []string{"http://user:hunter2@host", "redis://user:hunter2@host:port", "redis://user:hunter2@host/db", "redis://user:hunter2@host\x00"} {
+		if _, err := redislease.Open(url, time.Minute); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+	for _, url := range []string{"rediss://user:hunter2@host:6380/1", "unix:///run/redis.sock?db=1"} {
+		open(t, url, time.Minute)
+	}
+}
+
+var _ lease.Table = (*redislease.Table)(nil)
