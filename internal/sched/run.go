@@ -1,0 +1,101 @@
+package sched
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// errExited is returned for work that called runtime.Goexit.
+var errExited = errors.New("the work ended its goroutine")
+
+// Run waits for a slot as [Scheduler.Acquire] does, and fails as that does. It calls work in a goroutine of its own,
+// with a slot that is released when work returns, and returns what work returns; after the loss of the slot an error
+// is wrapped with ErrLeaseExpired.
+//
+// Work that has not returned Options.Patience after its context ended is abandoned: Run returns the cause, while
+// work keeps its slot until it returns or the lease ends. From the end of its context on, work must therefore
+// touch nothing of its caller's: it closes over values that are its own, and hands results over through a channel
+// or a variable that the caller reads only when Run returned nil.
+//
+// A panic in work is raised again in the caller, as an error whose text has the stack of work and which unwraps to the
+// value if that is an error. When work had been abandoned Options.Lost is told instead.
+func (s *Scheduler) Run(ctx context.Context, t Task, work func(ctx context.Context, slot *Slot) error) error {
+	slot, err := s.Acquire(ctx, t)
+	if err != nil {
+		return err
+	}
+	j := &job{slot: slot, done: make(chan struct{}), err: errExited}
+	go j.run(work)
+	if !j.wait(s.opts.Patience) {
+		return slot.cause()
+	}
+	if j.panic != nil {
+		panic(j.panic)
+	}
+	if j.err != nil && !errors.Is(j.err, ErrLeaseExpired) && errors.Is(slot.cause(), ErrLeaseExpired) {
+		return fmt.Errorf("%w: %w", ErrLeaseExpired, j.err)
+	}
+	return j.err
+}
+
+// A job is work in its goroutine, and the caller who waits for it.
+type job struct {
+	slot  *Slot
+	over  atomic.Bool   // set by whoever is first: work that has ended, or a caller that abandons it
+	done  chan struct{} // closed by work that ended first
+	err   error
+	panic *panicError
+}
+
+func (j *job) run(work func(context.Context, *Slot) error) {
+	defer func() {
+		if v := recover(); v != nil {
+			j.panic = &panicError{value: v, stack: debug.Stack()}
+		}
+		j.slot.Release()
+		if j.over.CompareAndSwap(false, true) {
+			close(j.done)
+		} else if j.panic != nil {
+			j.slot.tell(Loss{Panic: j.panic})
+		}
+	}()
+	j.err = work(j.slot.ctx, j.slot)
+}
+
+// wait returns false when it has abandoned work.
+func (j *job) wait(patience time.Duration) bool {
+	select {
+	case <-j.done:
+		return true
+	case <-j.slot.ctx.Done():
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-j.done:
+		return true
+	case <-timer.C:
+	}
+	if j.over.CompareAndSwap(false, true) {
+		return false
+	}
+	<-j.done
+	return true
+}
+
+// A panicError is a panic of work, to be raised elsewhere.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic in work: %v\n\n%s", p.value, p.stack) }
+
+func (p *panicError) Unwrap() error {
+	err, _ := p.value.(error)
+	return err
+}

@@ -1,0 +1,210 @@
+package sched
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Why a task gets no slot, or loses the one it has.
+var (
+	// ErrLeaseExpired: the task held its slot for longer than its lease. It is the cause of the slot's context.
+	ErrLeaseExpired = errors.New("the slot's lease expired")
+	// ErrQueueFull: too many of the tenant's tasks wait already.
+	ErrQueueFull = errors.New("too many tasks are waiting")
+	// ErrRunaways: so many tasks have not ended after losing their slots that none is begun any more.
+	ErrRunaways = errors.New("too many tasks have not come back")
+)
+
+// A Task is a piece of work that wants one slot.
+type Task struct {
+	Tenant int64 // whose work it is
+	Weight int   // the tenant's share, relative to other tenants, from 1 to 1,024; the last one told holds
+	Upload int64 // which of the tenant's uploads it belongs to; they have equal shares
+	Cost   int64 // bytes it works on; it pays for 64 KiB at least, and for 1 PiB at most
+}
+
+// Options of a Scheduler. All may be zero.
+type Options struct {
+	Slots     int           // tasks at a time; 1 unless positive
+	Quantum   int64         // bytes that a tenant of weight 1 may spend in a round; 4 MiB unless positive
+	Queue     int           // most tasks of one tenant that wait; 65,536 unless positive
+	PerTenant int           // most slots of one tenant; all unless positive
+	Lease     time.Duration // how long a task may hold its slot, besides its bytes; for ever unless positive
+	MinRate   int64         // bytes a second that it may count on in addition; none unless positive
+	Grace     time.Duration // how long a task that lost its slot may take to end before Lost is told again; never unless positive
+	Patience  time.Duration // how long Run waits for work to return once its context has ended; 5 s unless positive
+
+	// Runaways is how many tasks may have lost their slots without having ended; with that many, nothing is begun
+	// until one ends, and all who wait or come get ErrRunaways. It is a circuit breaker: a task that is stuck in a
+	// system call holds a thread, and a Go program dies of its 10,001st. No bound unless positive.
+	Runaways int
+
+	// Lost is told of each task that lost its slot, once more if the task has not ended after Grace, and of a panic in
+	// work that Run had abandoned. It is called in a goroutine of its own, and must not panic. It may be nil.
+	Lost func(Loss)
+}
+
+// A Loss is a task that held its slot for too long.
+type Loss struct {
+	Task  Task
+	Held  time.Duration // since it got its slot
+	Again bool          // this is the second report: the task has not ended Grace after it lost its slot
+	Panic error         // what work panicked with when Run had abandoned it, its stack in the text; nil otherwise
+}
+
+const (
+	defaultQuantum  = 4 << 20
+	defaultQueue    = 1 << 16
+	defaultPatience = 5 * time.Second
+	// longestLease keeps the sum of a floor and a huge task's bytes from overflowing.
+	longestLease = 10 * 365 * 24 * time.Hour
+)
+
+func (o Options) withDefaults() Options {
+	o.Slots = max(o.Slots, 1)
+	if o.Quantum <= 0 {
+		o.Quantum = defaultQuantum
+	}
+	o.Quantum = min(o.Quantum, maxCost)
+	if o.Queue <= 0 {
+		o.Queue = defaultQueue
+	}
+	if o.PerTenant <= 0 {
+		o.PerTenant = o.Slots
+	}
+	if o.Patience <= 0 {
+		o.Patience = defaultPatience
+	}
+	if o.Runaways <= 0 {
+		o.Runaways = math.MaxInt
+	}
+	return o
+}
+
+// lease returns how long a task of that cost may hold its slot; 0 is for ever.
+func (o Options) lease(cost int64) time.Duration {
+	if o.Lease <= 0 {
+		return 0
+	}
+	d := float64(o.Lease)
+	if o.MinRate > 0 {
+		d += float64(max(cost, 0)) / float64(o.MinRate) * float64(time.Second)
+	}
+	return time.Duration(min(d, float64(longestLease)))
+}
+
+// A Scheduler shares its slots. It is safe for concurrent use.
+type Scheduler struct {
+	opts  Options
+	epoch time.Time // of all times within
+
+	// progress is when a task last ended in time or moved, or found nobody waiting before it.
+	progress atomic.Int64
+
+	mu       sync.Mutex // taken last; nothing blocks under it
+	backlog  *backlog
+	tripped  chan struct{} // closed while there are too many runaways; then a new one
+	runaways int
+	expired  int64
+	usage    usage
+	waits    waits
+}
+
+// New makes a Scheduler. It starts no goroutine and needs no end.
+func New(o Options) *Scheduler {
+	o = o.withDefaults()
+	return &Scheduler{
+		opts:    o,
+		epoch:   time.Now(),
+		backlog: newBacklog(o),
+		tripped: make(chan struct{}),
+		waits:   waits{arrivals: make(map[int64]int)},
+	}
+}
+
+// Acquire waits for a slot, which is to be released. It fails with the cause of ctx, ErrQueueFull or ErrRunaways.
+// When it fails the task has cost its tenant nothing.
+func (s *Scheduler) Acquire(ctx context.Context, t Task) (*Slot, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	r, err := s.enqueue(t)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-r.granted:
+	case <-r.tripped:
+	case <-ctx.Done():
+	}
+	// A slot and the end of the context may have come together: a task that nobody waits for must not get it.
+	if ctx.Err() != nil {
+		s.withdraw(r)
+		return nil, context.Cause(ctx)
+	}
+	select {
+	case <-r.granted:
+		return s.newSlot(ctx, r), nil
+	default:
+		s.withdraw(r)
+		return nil, ErrRunaways
+	}
+}
+
+func (s *Scheduler) now() time.Duration { return time.Since(s.epoch) }
+
+func (s *Scheduler) enqueue(t Task) (*request, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken() {
+		return nil, ErrRunaways
+	}
+	now := s.now()
+	r := &request{task: t, since: now, granted: make(chan struct{}), tripped: s.tripped}
+	first := s.backlog.waiting == 0
+	if err := s.backlog.push(r); err != nil {
+		return nil, err
+	}
+	if first {
+		s.progress.Store(int64(now))
+	}
+	s.waits.arrive(now)
+	s.dispatch(now)
+	return r, nil
+}
+
+// dispatch hands out the slots that are free. s.mu is held.
+func (s *Scheduler) dispatch(now time.Duration) {
+	for s.backlog.busy < s.opts.Slots && !s.broken() {
+		r := s.backlog.pop()
+		if r == nil {
+			break
+		}
+		r.start = now
+		s.waits.leave(r.since)
+		s.waits.add(now, now-r.since)
+		close(r.granted)
+	}
+	s.usage.set(now, s.backlog.busy)
+}
+
+// broken says whether nothing may be begun. s.mu is held.
+func (s *Scheduler) broken() bool { return s.runaways >= s.opts.Runaways }
+
+// withdraw takes back a request that nobody waits for any more, and the slot that it may have been granted just now.
+func (s *Scheduler) withdraw(r *request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if r.place != nil {
+		s.backlog.leave(r)
+		s.waits.leave(r.since)
+		return
+	}
+	s.backlog.undo(r)
+	s.dispatch(now)
+}

@@ -1,0 +1,89 @@
+package sched
+
+import "time"
+
+// Stats describes a Scheduler at one moment.
+type Stats struct {
+	Slots    int           // slots there are
+	Busy     int           // slots in use
+	Waiting  int           // tasks that wait
+	Stalled  time.Duration // for how long tasks have been waiting with none ended in time or moved; 0 when none waits
+	Expired  int64         // tasks that lost their slots, so far
+	Runaways int           // of these, those that have not ended
+	// Busyness is the share of slots that were in use over the last minute, from 0 to 1: an integral over time, exact
+	// for the last 59 to 60 s, or since New.
+	Busyness float64
+	// WaitP50 and WaitP95 are what 50 % and 95 % of the tasks that were started in the last 50 to 60 s, or wait
+	// still, had to wait at most. They are up to 19 % too long, of those that wait still up to 0.1 s more, and at
+	// most 4.6 hours; less than a millisecond is 0.
+	WaitP50, WaitP95 time.Duration
+}
+
+// Stats returns the present state.
+func (s *Scheduler) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	waits := s.waits.all(now)
+	st := Stats{
+		Slots:    s.opts.Slots,
+		Busy:     s.backlog.busy,
+		Waiting:  s.backlog.waiting,
+		Expired:  s.expired,
+		Runaways: s.runaways,
+		Busyness: s.usage.mean(now) / float64(s.opts.Slots),
+		WaitP50:  waits.quantile(0.50),
+		WaitP95:  waits.quantile(0.95),
+	}
+	if st.Waiting > 0 {
+		st.Stalled = max(now-time.Duration(s.progress.Load()), 0)
+	}
+	return st
+}
+
+const (
+	usageSpan  = time.Second
+	usageSpans = 60
+)
+
+// usage is the integral of the slots in use over the last minute, by second. The present second is one of them.
+type usage struct {
+	busy  int
+	last  time.Duration             // until when it is summed up
+	spans [usageSpans]time.Duration // slots x time
+}
+
+// set tells that from now on busy slots are in use.
+func (u *usage) set(now time.Duration, busy int) {
+	u.advance(now)
+	u.busy = busy
+}
+
+func (u *usage) advance(now time.Duration) {
+	if now-u.last > usageSpans*usageSpan {
+		u.spans = [usageSpans]time.Duration{}
+		u.last = (now - usageSpans*usageSpan).Truncate(usageSpan)
+	}
+	for u.last < now {
+		end := min(now, u.last.Truncate(usageSpan)+usageSpan)
+		u.spans[u.last/usageSpan%usageSpans] += time.Duration(u.busy) * (end - u.last)
+		u.last = end
+		if end%usageSpan == 0 {
+			u.spans[end/usageSpan%usageSpans] = 0 // it was the second a minute ago
+		}
+	}
+}
+
+// mean returns the slots that were in use on average.
+func (u *usage) mean(now time.Duration) float64 {
+	u.advance(now)
+	covered := min(now, (usageSpans-1)*usageSpan+now%usageSpan)
+	if covered <= 0 {
+		return 0
+	}
+	var sum time.Duration
+	for _, span := range u.spans {
+		sum += span
+	}
+	return float64(sum) / float64(covered)
+}
