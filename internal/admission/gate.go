@@ -112,6 +112,7 @@ type Gate struct {
 	mu         sync.Mutex // guards what follows, tenants and visits
 	tenants    map[int64]*tenant
 	ushering   bool // an usher is at work
+	timely     bool // at the last look somebody lacked time: work that is done may let them in
 	taking     int  // visits that wait for a lease
 	waiting    int  // visits that wait for room
 	leases     int  // leases held

@@ -84,10 +84,11 @@ func (g *Gate) measure(ctx context.Context) *spool.Usage {
 // serve lets in whom there is room for, and refuses those whose time is over. It returns after what time to look
 // again at the latest, and whether anybody waits still. Called with mu held.
 func (g *Gate) serve(r *room) (next time.Duration, more bool) {
+	g.timely = false
 	g.refuseImpossible(r)
 	for refused := true; refused; { // who was refused makes way for others
 		var v *visit
-		var blocked *lack
+		var blocked lack
 		for v, blocked = g.next(r); v != nil; v, blocked = g.next(r) {
 			need := r.need(v)
 			v.admit(r.now, need)
@@ -99,7 +100,7 @@ func (g *Gate) serve(r *room) (next time.Duration, more bool) {
 }
 
 // refuseLate refuses those whose time is over. It returns after what time to do so again. Called with mu held.
-func (g *Gate) refuseLate(r *room, blocked *lack) (next time.Duration, refused bool) {
+func (g *Gate) refuseLate(r *room, blocked lack) (next time.Duration, refused bool) {
 	next = tick
 	for _, v := range g.inLine() {
 		v.seen = true
@@ -113,28 +114,33 @@ func (g *Gate) refuseLate(r *room, blocked *lack) (next time.Duration, refused b
 	return next, refused
 }
 
-// next returns who is to be let in next. Where it is nobody because one who comes first lacks something, it returns
-// what that is. Called with mu held.
-func (g *Gate) next(r *room) (*visit, *lack) {
+// next returns who is to be let in next. Where it is nobody, it returns what keeps those out who lack nothing themselves. Called
+// with mu held.
+func (g *Gate) next(r *room) (v *visit, blocked lack) {
+	if int(g.places.held) >= g.config.Places {
+		return nil, lack{of: forPlace} // for whoever comes first
+	}
 	for _, t := range g.inOrder() {
 		for _, v := range t.waiting {
 			l := g.lacks(v, r)
-			if l == nil {
-				return v, nil
+			if l.of == "" {
+				return v, l
 			}
-			if l.own {
-				break // its tenant's others are no better off
+			if !l.own && hopeless(v, l, r.now) {
+				continue
 			}
-			if !hopeless(v, l, r.now) {
-				return nil, l
-			}
+			blocked = l
+			break
+		}
+		if blocked.of != "" && !blocked.own {
+			break
 		}
 	}
-	return nil, nil
+	return nil, blocked
 }
 
 // hopeless reports whether what v lacks clearly won't be there before its time is over. What is not known is hoped for.
-func hopeless(v *visit, l *lack, now time.Time) bool {
+func hopeless(v *visit, l lack, now time.Time) bool {
 	return l.wait > 2*v.deadline.Sub(now)
 }
 

@@ -52,13 +52,10 @@ func (g *Gate) retryAfter(wait time.Duration) time.Duration {
 
 // refuse refuses v for want of room: for what it lacks itself or, where it only had to let another go first, for what that one
 // lacks. Called with mu held.
-func (g *Gate) refuse(v *visit, r *room, blocked *lack) {
+func (g *Gate) refuse(v *visit, r *room, blocked lack) {
 	l := g.lacks(v, r)
-	if l == nil {
+	if l.of == "" {
 		l = blocked
-	}
-	if l == nil {
-		l = &lack{of: forQueue}
 	}
 	g.refused = r.now
 	wait := l.wait

@@ -53,69 +53,63 @@ func (r *room) below(t *tenant, has, total int64) bool {
 // open is the part of a total that is open to all tenants.
 func open(total int64) int64 { return total - total/4 }
 
-// A lack is what keeps an upload out.
+// A lack is what keeps an upload out. The zero value is none.
 type lack struct {
 	of   reason
 	own  bool          // others may have it: the tenant has its share
 	wait time.Duration // until there is enough, as far as is known; 0: unknown
 }
 
-// lacks tells what keeps v out, or nil. Where that is several things, it is what takes longest; and
+// lacks tells what keeps v out. Where that is several things, it is what takes longest; and
 // where one of them is of its tenant's share, it is so of all. Called with mu held.
-func (g *Gate) lacks(v *visit, r *room) (worst *lack) {
+func (g *Gate) lacks(v *visit, r *room) (worst lack) {
 	own := false
-	for _, l := range []*lack{g.lacksPlace(v, r), g.lacksSpool(v, r), g.lacksTime(v, r)} {
-		if l == nil {
-			continue
-		}
+	for _, l := range [...]lack{g.lacksPlace(v, r), g.lacksSpool(v, r), g.lacksTime(v, r)} {
 		own = own || l.own
-		if worst == nil || l.wait > worst.wait {
+		if worst.of == "" || l.wait > worst.wait {
 			worst = l
 		}
+		g.timely = g.timely || l.of == forTime
 	}
-	if worst != nil {
-		worst.own = own
-	}
+	worst.own = own
 	return worst
 }
 
-func (g *Gate) lacksPlace(v *visit, r *room) *lack {
+func (g *Gate) lacksPlace(v *visit, r *room) lack {
 	total, used := int64(g.config.Places), int64(g.places.held)
-	l := &lack{of: forPlace, wait: after(1, r.returning)}
 	switch {
 	case used >= total:
-		return l
+		return lack{of: forPlace, wait: after(1, r.returning)}
 	case used >= open(total) && !r.below(v.tenant, int64(v.tenant.places), total):
-		l.own = true
-		return l
+		return lack{of: forPlace, own: true, wait: after(1, r.returning)}
 	}
-	return nil
+	return lack{}
 }
 
-func (g *Gate) lacksSpool(v *visit, r *room) *lack {
+func (g *Gate) lacksSpool(v *visit, r *room) lack {
 	need := r.need(v)
 	if !r.measured || need == 0 {
-		return nil // the spool itself says what is wrong
+		return lack{} // the spool itself says what is wrong
 	}
 	used := r.budget - r.free
 	switch {
 	case r.growing, need > r.free:
-		return &lack{of: forSpool, wait: after(float64(max(need-r.free, 1)), r.leaving)}
+		return lack{of: forSpool, wait: after(float64(max(need-r.free, 1)), r.leaving)}
 	case used+need > open(r.budget) && !r.below(v.tenant, v.tenant.bytes, r.budget):
-		return &lack{of: forSpool, own: true, wait: after(float64(used+need-open(r.budget)), r.leaving)}
+		return lack{of: forSpool, own: true, wait: after(float64(used+need-open(r.budget)), r.leaving)}
 	}
-	return nil
+	return lack{}
 }
 
-func (g *Gate) lacksTime(v *visit, r *room) *lack {
+func (g *Gate) lacksTime(v *visit, r *room) lack {
 	if g.inside.held == 0 || !r.rateKnown || g.config.Timeout <= 0 {
-		return nil
+		return lack{}
 	}
 	todo, within := float64(g.unfinished+v.size), r.rate*g.allowed().Seconds()
 	if todo < within {
-		return nil
+		return lack{}
 	}
-	return &lack{of: forTime, wait: after(max(todo-within, 1), r.rate)}
+	return lack{of: forTime, wait: after(max(todo-within, 1), r.rate)}
 }
 
 // allowed is how long the work admitted may take.

@@ -180,7 +180,9 @@ func (v *visit) worked(bytes int64) {
 	g.work.worked(now, saturated, bytes)
 	if v.stage == inside {
 		v.finish(min(bytes, v.left))
-		g.changed()
+		if g.timely {
+			g.changed()
+		}
 	}
 }
 
