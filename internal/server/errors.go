@@ -69,7 +69,7 @@ func textOf(err error) string {
 	return upload.Sentence(err)
 }
 
-// retryAfterOf returns the Retry-After of a 429 or 503, in whole seconds.
+// retryAfterOf returns the Retry-After of a 429 or 503, in whole seconds: too late by less than one, never too early.
 func retryAfterOf(err error) string {
 	wait := retryAfter
 	if busy := (*upload.BusyError)(nil); errors.As(err, &busy) {

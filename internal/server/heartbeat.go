@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -110,6 +111,8 @@ func (p *probe) run(ctx context.Context) error {
 type status struct {
 	Status string            `json:"status"`
 	Checks map[string]string `json:"checks,omitempty"`
+	// Saturation is 0 to 1, with two decimals; nil where nobody knows.
+	Saturation *float64 `json:"saturation,omitempty"`
 }
 
 func word(err error) string {
@@ -153,8 +156,21 @@ func (s *Server) getHeartbeat(c echo.Context) error {
 			failed = err
 		}
 	}
-	s.write(c, heartbeatCode(failed), status{Status: word(failed), Checks: checks})
+	s.write(c, heartbeatCode(failed), status{Status: word(failed), Checks: checks, Saturation: s.saturation()})
 	return nil
+}
+
+// saturation returns what the heartbeat tells of it. Being busy is no fault: it turns nothing red.
+func (s *Server) saturation() *float64 {
+	if s.Saturation == nil {
+		return nil
+	}
+	ratio := s.Saturation()
+	if math.IsNaN(ratio) {
+		return nil
+	}
+	ratio = math.Round(100*max(0, min(1, ratio))) / 100
+	return &ratio
 }
 
 func heartbeatCode(err error) int {

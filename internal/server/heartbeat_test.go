@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -166,4 +167,28 @@ func TestAFullDiskTurnsBothHeartbeatsRed(t *testing.T) {
 	}
 	at = at.Add(time.Minute)
 	want(200, "ok")
+}
+
+// An instance that is merely busy keeps its traffic, and says how busy it is.
+func TestSaturationIsToldAndTurnsNothingRed(t *testing.T) {
+	var ratio atomic.Uint64
+	s := newSite(t, func(c *server.Config, _ *upload.Config) {
+		c.Saturation = func() float64 { return math.Float64frombits(ratio.Load()) }
+		c.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
+	})
+	for _, tc := range []struct {
+		ratio float64
+		want  any
+	}{{0, 0.0}, {0.004, 0.0}, {0.666, 0.67}, {1, 1.0}, {7, 1.0}, {-1, 0.0}, {math.NaN(), nil}} {
+		ratio.Store(math.Float64bits(tc.ratio))
+		if a := s.post(s.token, []byte("x")); a.status != 503 {
+			t.Errorf("an upload: status %d", a.status)
+		}
+		if a := s.get("GET", "/__heartbeat__"); a.status != 200 || a.body["saturation"] != tc.want {
+			t.Errorf("%v: status %d, %v", tc.ratio, a.status, a.body)
+		}
+		if a := s.get("GET", "/__lbheartbeat__"); a.status != 200 || len(a.body) != 1 {
+			t.Errorf("the balancer's heartbeat: status %d, %v", a.status, a.body)
+		}
+	}
 }

@@ -101,6 +101,9 @@ type Config struct {
 	Version Version
 	// Checks are what /__heartbeat__ looks at, by the name it answers with. Their details are logged, not answered.
 	Checks map[string]Check
+	// Saturation tells how near the instance is to refusing uploads, from 0 to 1; /__heartbeat__ answers with it. It returns at
+	// once. Nil: that is not told.
+	Saturation func() float64
 	// MaxUploadSize is the largest archive, in bytes. The body around it may have a MiB more.
 	MaxUploadSize int64
 	// ReceiveTimeout bounds the receiving of one body, ReceiveStallTimeout the time between two of its bytes.

@@ -339,28 +339,6 @@ func (b *blockedSlots) Acquire(ctx context.Context, _ sched.Task) (*sched.Slot, 
 	return nil, context.Cause(ctx)
 }
 
-func TestBusy(t *testing.T) {
-	s := newSite(t, func(c *server.Config, _ *upload.Config) {
-		c.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: 1500 * time.Millisecond}}
-	})
-	a := s.post(s.token, []byte("x"))
-	if a.status != 503 || a.text() != "Full." || a.header.Get("Retry-After") != "2" {
-		t.Errorf("status %d, %q, Retry-After %q", a.status, a.text(), a.header.Get("Retry-After"))
-	}
-	if n := len(s.watcher.ended) + len(s.watcher.faults); n != 0 {
-		t.Errorf("being busy made %d records or faults", n)
-	}
-}
-
-// gate refuses everybody.
-type gate struct{ err error }
-
-func (g gate) Enter(context.Context, upload.Token, int64) (upload.Place, error) {
-	return upload.Place{}, g.err
-}
-
-func (g gate) Contended() bool { return false }
-
 func TestWithoutTheDatabase(t *testing.T) {
 	s := newSite(t)
 	if err := s.records.Close(); err != nil {

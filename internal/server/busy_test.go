@@ -1,0 +1,120 @@
+package server_test
+
+import (
+	"archive/zip"
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tecken-upload/internal/admission"
+	"tecken-upload/internal/server"
+	"tecken-upload/internal/upload"
+)
+
+func TestBusy(t *testing.T) {
+	for _, over := range []bool{false, true} {
+		s := newSite(t, func(c *server.Config, _ *upload.Config) {
+			c.Gate = gate{fmt.Errorf("enter: %w", &upload.BusyError{OverLimit: over, Reason: "Full.", RetryAfter: 1500 * time.Millisecond})}
+		})
+		want := 503
+		if over {
+			want = 429
+		}
+		a := s.post(s.token, []byte("x"))
+		if a.status != want || a.text() != "Full." || a.header.Get("Retry-After") != "2" {
+			t.Errorf("status %d, %q, Retry-After %q", a.status, a.text(), a.header.Get("Retry-After"))
+		}
+		if n := len(s.watcher.ended) + len(s.watcher.faults); n != 0 {
+			t.Errorf("being busy made %d records or faults", n)
+		}
+	}
+}
+
+// A tenant with as many uploads as it may have is told so, once its body has been read; others are let in.
+func TestATenantOverItsLimit(t *testing.T) {
+	s := newSite(t)
+	leases := &oneLease{held: make(map[int64]bool)}
+	// Here, because the gate needs the site's spool.
+	s.server.Gate = admission.NewGate(admission.Config{Leases: leases, TenantUploads: 1, Spool: s.spool, Places: 4, Wait: 100 * time.Millisecond})
+	content := zipped(t, []byte("x"), zip.Store, "a/AA/a.bin")
+	first := s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nContent-Type: multipart/form-data; boundary=b\nContent-Length: %d\n\n", s.token, 1000))
+	s.receiving()
+	// Larger than the buffers between: a client that sends all of it before it reads an answer.
+	conn := s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nContent-Length: %d\n\n", s.token, maxUpload))
+	if _, err := io.CopyN(conn, zeros{}, maxUpload); err != nil {
+		t.Fatalf("the connection broke while the body was sent: %v", err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := s.read(resp)
+	if wait, err := strconv.Atoi(a.header.Get("Retry-After")); a.status != 429 || err != nil || wait < 1 || wait > 120 || !strings.Contains(a.text(), "one at a time") {
+		t.Errorf("status %d, %q, Retry-After %q", a.status, a.text(), a.header.Get("Retry-After"))
+	}
+	if a := s.post(s.makeToken(upload.PermissionUpload), content); a.status != 201 {
+		t.Errorf("another tenant: status %d: %v", a.status, a.body)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.last()
+	s.last()
+	if a := s.post(s.token, content); a.status != 201 {
+		t.Errorf("once its upload has ended: status %d: %v", a.status, a.body)
+	}
+	s.watcher.mu.Lock()
+	defer s.watcher.mu.Unlock()
+	if len(s.watcher.faults) != 0 {
+		t.Errorf("faults told of: %v", s.watcher.faults)
+	}
+}
+
+// oneLease gives every tenant one, in turns of a millisecond.
+type oneLease struct {
+	mu   sync.Mutex
+	held map[int64]bool
+}
+
+func (l *oneLease) Take(ctx context.Context, tenant int64, _ int) (func(), error) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !l.try(tenant) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.held[tenant] = false
+	}, nil
+}
+
+func (l *oneLease) try(tenant int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held[tenant] {
+		return false
+	}
+	l.held[tenant] = true
+	return true
+}
+
+// gate refuses everybody.
+type gate struct{ err error }
+
+func (g gate) Enter(context.Context, upload.Token, int64) (upload.Place, error) {
+	return upload.Place{}, g.err
+}
+
+func (g gate) Contended() bool { return false }
