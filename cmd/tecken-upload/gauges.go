@@ -16,6 +16,7 @@ const gaugeTimeout = 2 * time.Second
 // gauges registers what is measured anew at each scrape.
 func (in *instance) gauges(ctx context.Context) {
 	in.queueGauges()
+	in.gateGauges(ctx)
 	in.spoolGauges(ctx)
 	in.uploadGauges()
 	in.diskGauges()

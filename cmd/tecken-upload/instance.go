@@ -11,6 +11,8 @@ import (
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/config"
 	"tecken-upload/internal/health"
+	"tecken-upload/internal/lease"
+	"tecken-upload/internal/lease/redislease"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/server"
 	"tecken-upload/internal/spool"
@@ -49,6 +51,9 @@ type instance struct {
 	disk     *health.Window
 	uploads  *upload.Service
 	queues   queues
+	redis    *redislease.Table // nil where limits are this process's own
+	leases   *lease.Keeper
+	gate     *admission.Gate
 	server   *server.Server
 }
 
@@ -83,6 +88,18 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 	background := context.WithoutCancel(ctx)
 	in.disk = health.NewWindow(c.DiskFullThreshold, c.DiskFullWindow, func() bool { return in.roomy(background) }, time.Now)
 	in.queues = in.newQueues(background)
+	if err := in.limit(); err != nil {
+		return in, err
+	}
+	in.gate = admission.NewGate(admission.Config{
+		Leases:        in.leases,
+		TenantUploads: c.TenantUploads,
+		Spool:         in.spool,
+		Places:        c.MaxReceiving,
+		Wait:          c.AdmissionWait,
+		Timeout:       c.UploadTimeout,
+		Saturated:     in.queues.backlogged,
+	})
 	in.serve(ctx)
 	in.gauges(background)
 	return in, nil
@@ -105,6 +122,22 @@ func (in *instance) observe(stderr io.Writer) (err error) {
 		return fmt.Errorf("SENTRY_DSN: %w", err)
 	}
 	in.metrics = telemetry.NewMetrics()
+	return nil
+}
+
+// limit builds what keeps tenants within their limits.
+func (in *instance) limit() (err error) {
+	c := in.config
+	o := lease.Options{Instance: c.Instance, Stale: c.TenantStale, Logger: in.logger, Told: func(err error) {
+		in.reporter.Error("tenant limits are local: the shared leases are away", err)
+	}}
+	if c.RedisURL != "" {
+		if in.redis, err = redislease.Open(c.RedisURL, c.TenantStale); err != nil {
+			return fmt.Errorf("TECKEN_REDIS_URL: %w", err)
+		}
+		o.Shared = in.redis
+	}
+	in.leases = lease.NewKeeper(o)
 	return nil
 }
 
@@ -143,13 +176,14 @@ func (in *instance) serve(ctx context.Context) {
 	})
 	in.server = server.New(ctx, server.Config{
 		Tokens:              in.records,
-		Gate:                admission.NewGate(admission.Config{Spool: in.spool, Places: c.MaxReceiving, Wait: c.AdmissionWait}),
+		Gate:                in.gate,
 		Uploads:             in.uploads,
 		Disk:                in.disk,
 		Watcher:             in.watcher(),
 		Logger:              in.logger,
 		Version:             buildVersion(),
 		Checks:              in.checks(),
+		Saturation:          func() float64 { return in.saturation(context.WithoutCancel(ctx)) },
 		MaxUploadSize:       int64(c.MaxUploadSize),
 		ReceiveTimeout:      c.ReceiveTimeout,
 		ReceiveStallTimeout: c.ReceiveStallTimeout,
@@ -188,6 +222,9 @@ func (in *instance) roomy(ctx context.Context) bool {
 func (in *instance) close() {
 	if in.spool != nil {
 		in.note("close the spool", in.spool.Close())
+	}
+	if in.redis != nil {
+		in.note("close Redis", in.redis.Close())
 	}
 	if in.records != nil {
 		in.note("close the database", in.records.Close())

@@ -66,17 +66,26 @@ func (in *instance) newQueue(ctx context.Context, name string, o sched.Options) 
 // all lists the queues.
 func (q *queues) all() []queue { return []queue{q.verify, q.publish, q.stream} }
 
+// backlogged reports whether work waits for slots.
+func (q *queues) backlogged() bool {
+	return q.verify.Stats().Waiting > 0 || q.publish.Stats().Waiting > 0
+}
+
 // tellLoss reports a task that held its slot for too long.
 func (in *instance) tellLoss(ctx context.Context, name string, l sched.Loss) {
 	facts := []slog.Attr{
 		slog.String("queue", name), slog.Int64("tenant", l.Task.Tenant), slog.Int64("upload", l.Task.Upload),
 		slog.Int64("bytes", l.Task.Cost), slog.Duration("elapsed", l.Held),
 	}
-	what := "a task lost its slot"
-	if l.Again {
+	what, err := "a task lost its slot", sched.ErrLeaseExpired
+	switch {
+	case l.Panic != nil:
+		what, err = "a task that nobody waited for panicked", l.Panic
+	case l.Again:
 		what = "a task that lost its slot has not ended"
 	}
-	in.reporter.Error(name+": "+what, sched.ErrLeaseExpired, facts...)
+	facts = append(facts, slog.Any("err", err))
+	in.reporter.Error(name+": "+what, err, facts...)
 	in.logger.LogAttrs(ctx, slog.LevelError, what, facts...)
 }
 

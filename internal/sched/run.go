@@ -21,8 +21,8 @@ var errExited = errors.New("the work ended its goroutine")
 // touch nothing of its caller's: it closes over values that are its own, and hands results over through a channel
 // or a variable that the caller reads only when Run returned nil.
 //
-// A panic in work is raised again in the caller, as an error whose text has the stack of work and which unwraps to the
-// value if that is an error. When work had been abandoned Options.Lost is told instead.
+// A panic in work is raised again in the caller, as a *PanicError. When work had been abandoned Options.Lost is told
+// instead.
 func (s *Scheduler) Run(ctx context.Context, t Task, work func(ctx context.Context, slot *Slot) error) error {
 	slot, err := s.Acquire(ctx, t)
 	if err != nil {
@@ -48,13 +48,13 @@ type job struct {
 	over  atomic.Bool   // set by whoever is first: work that has ended, or a caller that abandons it
 	done  chan struct{} // closed by work that ended first
 	err   error
-	panic *panicError
+	panic *PanicError
 }
 
 func (j *job) run(work func(context.Context, *Slot) error) {
 	defer func() {
 		if v := recover(); v != nil {
-			j.panic = &panicError{value: v, stack: debug.Stack()}
+			j.panic = &PanicError{Value: v, Stack: debug.Stack()}
 		}
 		j.slot.Release()
 		if j.over.CompareAndSwap(false, true) {
@@ -87,15 +87,15 @@ func (j *job) wait(patience time.Duration) bool {
 	return true
 }
 
-// A panicError is a panic of work, to be raised elsewhere.
-type panicError struct {
-	value any
-	stack []byte
+// A PanicError is a panic of work, raised again elsewhere.
+type PanicError struct {
+	Value any
+	Stack []byte // of work
 }
 
-func (p *panicError) Error() string { return fmt.Sprintf("panic in work: %v\n\n%s", p.value, p.stack) }
+func (p *PanicError) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
 
-func (p *panicError) Unwrap() error {
-	err, _ := p.value.(error)
+func (p *PanicError) Unwrap() error {
+	err, _ := p.Value.(error)
 	return err
 }

@@ -53,7 +53,7 @@ type Loss struct {
 	Task  Task
 	Held  time.Duration // since it got its slot
 	Again bool          // this is the second report: the task has not ended Grace after it lost its slot
-	Panic error         // what work panicked with when Run had abandoned it, its stack in the text; nil otherwise
+	Panic error         // a *PanicError where work panicked when Run had abandoned it; nil otherwise
 }
 
 const (

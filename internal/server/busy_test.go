@@ -118,3 +118,32 @@ func (g gate) Enter(context.Context, upload.Token, int64) (upload.Place, error) 
 }
 
 func (g gate) Contended() bool { return false }
+
+// A client that asks before it sends, and gets no answer for a while, sends all the same. Its refusal is not lost: the
+// body is read to its end, however long that takes once it has begun.
+func TestABodyThatWasNotInvited(t *testing.T) {
+	s := newSite(t, func(c *server.Config, _ *upload.Config) {
+		c.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
+	})
+	const size = 1 << 20
+	conn := s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nExpect: 100-continue\nContent-Length: %d\n\n", s.token, size))
+	answers := bufio.NewReader(conn)
+	if _, err := io.CopyN(conn, zeros{}, size/2); err != nil {
+		t.Fatal(err)
+	}
+	// Longer than the first byte is waited for.
+	<-time.After(2500 * time.Millisecond)
+	if _, err := io.CopyN(conn, zeros{}, size/2); err != nil {
+		t.Fatalf("the connection broke while the body was sent: %v", err)
+	}
+	resp, err := http.ReadResponse(answers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := s.read(resp); a.status != 503 || a.header.Get("Retry-After") == "" {
+		t.Errorf("status %d: %q", a.status, a.text())
+	}
+	if n, err := io.Copy(io.Discard, conn); err != nil {
+		t.Errorf("the connection broke after %d more bytes: %v", n, err)
+	}
+}

@@ -24,10 +24,11 @@ const formSlack = 1 << 20
 type drainLimit struct {
 	bytes int64
 	time  time.Duration
+	first time.Duration // for its first byte; 0: no less than for all of it
 }
 
-// drainUninvited is for how long a body is waited for that was to be sent after a 100 Continue, and was refused
-// instead.
+// drainUninvited is for how long the first byte of a body is waited for that was to be sent after a 100 Continue, and
+// was refused instead. Clients that got no answer for a second or so send it all the same.
 const drainUninvited = 2 * time.Second
 
 // drainStopping is for how long a body is still read when the server stops.
@@ -131,7 +132,7 @@ func (s *Server) refuse(c echo.Context, err error, limit drainLimit) error {
 // never come.
 func unread(r *http.Request, limit drainLimit) drainLimit {
 	if r.Header.Get("Expect") != "" {
-		limit.time = drainUninvited
+		limit.first = drainUninvited
 	}
 	return limit
 }
@@ -162,6 +163,9 @@ func (s *Server) drain(c echo.Context, limit drainLimit) {
 	defer s.drains.Done()
 	rc := http.NewResponseController(c.Response())
 	until := time.Now().Add(limit.time)
+	if limit.first > 0 && !s.begins(c, limit.first) {
+		return
+	}
 	if err := rc.SetReadDeadline(until); err != nil {
 		return
 	}
@@ -170,6 +174,15 @@ func (s *Server) drain(c echo.Context, limit drainLimit) {
 	if _, err := io.CopyN(io.Discard, c.Request().Body, limit.bytes); errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until) {
 		s.drainConnection(rc, limit, until)
 	}
+}
+
+// begins reports whether a first byte of the body arrives in time.
+func (s *Server) begins(c echo.Context, limit time.Duration) bool {
+	if http.NewResponseController(c.Response()).SetReadDeadline(time.Now().Add(limit)) != nil {
+		return false
+	}
+	_, err := io.ReadFull(c.Request().Body, make([]byte, 1))
+	return err == nil
 }
 
 // drainConnection does the same past net/http, whose chunked bodies can't be read on once a read of theirs was

@@ -24,15 +24,15 @@ type storage struct {
 func (s *storage) Put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
 	s.mu.Lock()
 	s.puts++
-	n := s.puts
+	n, fault := s.puts, s.fault
 	s.mu.Unlock()
-	if s.fault != nil {
+	if fault != nil {
 		if s.writeFirst {
 			if err := s.Store.Put(ctx, loc, obj, body); err != nil {
 				return err
 			}
 		}
-		if err := s.fault(ctx, n); err != nil {
+		if err := fault(ctx, n); err != nil {
 			return err
 		}
 	}

@@ -3,10 +3,12 @@ package upload
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/intake"
+	"tecken-upload/internal/sched"
 	"tecken-upload/internal/spool"
 )
 
@@ -49,6 +51,14 @@ func (e *DeadlineError) Unwrap() []error { return []error{ErrDeadline, e.err} }
 type panicError struct {
 	value any
 	stack []byte
+}
+
+// caught makes an error of what was recovered.
+func caught(v any) error {
+	if p, ok := v.(*sched.PanicError); ok {
+		return &panicError{value: p.Value, stack: p.Stack}
+	}
+	return &panicError{value: v, stack: debug.Stack()}
 }
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -92,7 +91,7 @@ func (r *run) unpublished() (sum int64) {
 func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{value: v, stack: debug.Stack()}
+			err = caught(v)
 		}
 	}()
 	stored, err := r.stored(ctx, f)

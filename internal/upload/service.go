@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -157,7 +156,7 @@ func (r *run) run(ctx context.Context) {
 func (r *run) phases(ctx context.Context) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{value: v, stack: debug.Stack()}
+			err = caught(v)
 		}
 		// What the end of a context breaks on its way comes in many words.
 		if OutcomeOf(err) == Failed && ctx.Err() != nil {

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tecken-upload/internal/admission"
+)
+
+// waitShare is the part of an upload's deadline that a queue's wait may take (its p95) before the instance counts as
+// saturated: a member is waited for more than once.
+const waitShare = 10
+
+// saturation tells how near this instance is to having enough, from 0 to 1: the worst of the shares of slots in use, the
+// waits for them, the receiving places, the spool, and the time that what is admitted will take.
+func (in *instance) saturation(ctx context.Context) float64 {
+	gate := in.gate.Stats()
+	worst := max(gate.PlacesRatio, gate.TimeRatio, in.spoolRatio(ctx))
+	most := in.config.UploadTimeout / waitShare
+	for _, q := range []queue{in.queues.verify, in.queues.publish} {
+		s := q.Stats()
+		worst = max(worst, s.Busyness, s.WaitP95.Seconds()/most.Seconds())
+	}
+	return min(1, worst)
+}
+
+// spoolRatio returns the part of what uploads may have of the disk that is promised to them; 1 where that can't be told.
+func (in *instance) spoolRatio(ctx context.Context) float64 {
+	ctx, cancel := context.WithTimeout(ctx, gaugeTimeout)
+	defer cancel()
+	u, err := in.spool.Usage(ctx)
+	if err != nil || u.Budget <= 0 {
+		return 1
+	}
+	return min(1, float64(u.Held+u.Reserved)/float64(u.Budget))
+}
+
+// gateGauges tell who is in, who waits, and who was refused.
+func (in *instance) gateGauges(ctx context.Context) {
+	for name, g := range map[string]struct {
+		help  string
+		value func(admission.Stats) float64
+	}{
+		"tecken_receiving":             {"Uploads whose bodies arrive.", func(s admission.Stats) float64 { return float64(s.PlacesUsed) }},
+		"tecken_receiving_places":      {"Uploads whose bodies may arrive at once.", func(s admission.Stats) float64 { return float64(s.Places) }},
+		"tecken_admission_waiting":     {"Uploads that wait for room on this instance.", func(s admission.Stats) float64 { return float64(s.Waiting) }},
+		"tecken_admission_limited":     {"Uploads that wait for another of their tenant to end.", func(s admission.Stats) float64 { return float64(s.Limited) }},
+		"tecken_admitted":              {"Uploads that were let in and have not ended.", func(s admission.Stats) float64 { return float64(s.Admitted) }},
+		"tecken_admitted_tenants":      {"Tenants that have an upload here, or wait for room.", func(s admission.Stats) float64 { return float64(s.Tenants) }},
+		"tecken_unfinished_bytes":      {"Bytes of archives that were let in and are not dealt with.", func(s admission.Stats) float64 { return float64(s.Unfinished) }},
+		"tecken_work_bytes_per_second": {"Bytes of archives dealt with in a second, as measured while work waited; 0 where that is not known.", func(s admission.Stats) float64 { return s.Rate }},
+		"tecken_drain_seconds":         {"How long the unfinished bytes take at that rate; 0 where it is not known.", func(s admission.Stats) float64 { return s.Drain.Seconds() }},
+	} {
+		in.metrics.Gauge(name, g.help, func() float64 { return g.value(in.gate.Stats()) })
+	}
+	for reason := range in.gate.Stats().Refused {
+		in.metrics.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "tecken_refusals_total", Help: "Uploads refused before their body, by what there was no room for.",
+			ConstLabels: prometheus.Labels{"reason": reason},
+		}, func() float64 { return float64(in.gate.Stats().Refused[reason]) }))
+	}
+	in.metrics.Gauge("tecken_tenant_leases", "Leases of tenants' limits that uploads here hold.",
+		func() float64 { return float64(len(in.leases.Held())) })
+	in.metrics.Gauge("tecken_tenant_limits_local", "1 while the leases shared with other instances are away, and limits are this one's own.", func() float64 {
+		if in.leases.Away() {
+			return 1
+		}
+		return 0
+	})
+	in.metrics.Gauge("tecken_saturation_ratio", "How near this instance is to having enough: 0 to 1, for autoscalers.",
+		func() float64 { return in.saturation(ctx) })
+}
