@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"tecken-upload/internal/config"
+)
+
+// A load is one run.
+type load struct {
+	options
+	dir           string
+	progress      io.Writer
+	started       time.Time
+	site          *site
+	templates     []*template
+	clientTenants []*tenant // by the client's number
+	elapsed       time.Duration
+	samples       []sample
+	warming       []*attempt // before the run
+
+	mu       sync.Mutex
+	attempts []*attempt // of the run
+	last     time.Time  // when the last of them ended
+}
+
+// say tells the user what goes on.
+func (r *load) say(format string, args ...any) {
+	fmt.Fprintf(r.progress, "==> [%3.0f] %s\n", time.Since(r.started).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// done notes an attempt that has ended.
+func (r *load) done(a *attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.attempts, r.last = append(r.attempts, a), time.Now()
+}
+
+// tally counts the attempts by their ending.
+func (r *load) tally() map[ending]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := make(map[ending]int)
+	for _, a := range r.attempts {
+		t[a.ending]++
+	}
+	return t
+}
+
+// run does everything, and returns the table. There is none where the run itself could not be had.
+func (r *load) run(ctx context.Context) (lines []line, err error) {
+	gateway, err := r.programs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	giants, err := r.makeTemplates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if r.site, err = open(ctx, r.options, r.dir, r.server, gateway); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.site.close()) }()
+	planners := newPlanners(r.options, r.templates, giants)
+	clients := r.newClients(planners)
+	if err := r.warm(ctx, clients[len(clients)-1]); err != nil {
+		return nil, err
+	}
+	idle, err := r.site.settle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.say("idle: %v", idle)
+	if err := r.upload(ctx, clients); err != nil {
+		return nil, err
+	}
+	return r.check(ctx, idle)
+}
+
+// programs finds versitygw, and builds the server as releases are built.
+func (r *load) programs(ctx context.Context) (gateway string, err error) {
+	root, err := goOutput(ctx, "list", "-m", "-f", "{{.Dir}}")
+	if err != nil {
+		return "", err
+	}
+	gateway = filepath.Join(root, ".tools", "versitygw")
+	if _, err := os.Stat(gateway); err != nil {
+		return "", fmt.Errorf("%w: scripts/test builds it", err)
+	}
+	if r.server == "" {
+		r.say("building the server")
+		r.server = filepath.Join(r.dir, "tecken-upload")
+		_, err = goOutput(ctx, "build", "-buildvcs=false", "-trimpath", "-o", r.server, filepath.Join(root, "cmd/tecken-upload"))
+	}
+	return gateway, err
+}
+
+func goOutput(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("go %s: %w\n%s", args[0], err, stderr.String())
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func (r *load) makeTemplates(ctx context.Context) (giants int, err error) {
+	r.say("making archives")
+	dir := filepath.Join(r.dir, "templates")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return 0, err
+	}
+	all, giants := specs(r.options)
+	for i, spec := range all {
+		t, err := makeTemplate(ctx, dir, i, spec)
+		if err != nil {
+			return 0, err
+		}
+		r.templates = append(r.templates, t)
+	}
+	return giants, nil
+}
+
+// newClients divides the clients among the tenants.
+func (r *load) newClients(planners []*planner) []*client {
+	var clients []*client
+	for i, p := range planners {
+		percent, t := i*100/len(planners), 0
+		for sum := r.tenants[0].share; percent >= sum; sum += r.tenants[t].share {
+			t++
+		}
+		r.clientTenants = append(r.clientTenants, r.tenants[t])
+		clients = append(clients, &client{planner: p, tenant: r.tenants[t], address: r.site.address, done: r.done})
+	}
+	return clients
+}
+
+// warm uploads one of each kind of archive: what a program takes once and for all is no part of a run.
+func (r *load) warm(ctx context.Context, c *client) error {
+	for i, t := range r.templates {
+		if t.size > 100_000_000 {
+			continue
+		}
+		a := c.attempt(ctx, &job{client: common, number: i, template: t}, 0)
+		r.warming = append(r.warming, a)
+		if a.ending != accepted {
+			return fmt.Errorf("upload template %d to the idle server: %s: %w", i, a.ending, a.err)
+		}
+	}
+	return nil
+}
+
+// upload has all clients work for the time of the run, and waits until the last of them has its answer.
+func (r *load) upload(ctx context.Context, clients []*client) error {
+	r.say("%d clients, %v", len(clients), r.time)
+	begin := time.Now()
+	working, stop := context.WithTimeout(ctx, r.time)
+	defer stop()
+	watching, stopWatching := context.WithCancel(ctx)
+	watched := make(chan int, 1)
+	go func() {
+		var missed int
+		r.samples, missed = r.watch(watching)
+		watched <- missed
+	}()
+	var wg sync.WaitGroup
+	for _, c := range clients {
+		c.begin = begin
+		wg.Go(func() { c.run(working, ctx) })
+	}
+	wg.Wait()
+	r.elapsed = time.Since(begin)
+	stopWatching()
+	if missed := <-watched; missed > 0 {
+		r.say("%d samples could not be had", missed)
+	}
+	return context.Cause(ctx)
+}
+
+// check judges what was promised.
+func (r *load) check(ctx context.Context, idle inUse) ([]line, error) {
+	r.say("all have their answers after %.1f s", r.elapsed.Seconds())
+	after, took, restErr := r.site.rest(ctx, idle, r.last)
+	r.say("%.1f s after the last answer: %v", took.Seconds(), after)
+	rest := line{
+		measure:  "in use after the last answer: slots, spool, leases, goroutines, descriptors, memory",
+		promised: fmt.Sprintf("as when idle within %v; memory + %.0f MiB", restTimeout, mebi(memorySlack)),
+		measured: fmt.Sprintf("after %.1f s %v; when idle %v", took.Seconds(), after, idle),
+		fault:    restErr,
+	}
+	lines := []line{r.answersLine(), {}, {}, rest, r.connectionsLine(), r.mostLine()}
+	if err := r.sayComplaints(); err != nil {
+		return nil, err
+	}
+	stopErr := r.site.stop()
+	lines[1], lines[2] = r.recordsLine(ctx), r.storageLine(ctx)
+	return append(lines, r.figures()...), stopErr
+}
+
+func (r *load) recordsLine(ctx context.Context) line {
+	accepts := r.tally()[accepted]
+	l := line{measure: "records of accepted uploads", promised: "each exactly once, as it was sent"}
+	rows, err := readRecords(ctx, r.site.database)
+	if err != nil {
+		l.fault = err
+		return l
+	}
+	outcomes, err := compareRecords(rows, append(r.warming, r.attempts...))
+	l.measured, l.fault = fmt.Sprintf("%d of %d; of all requests %v", accepts, accepts, outcomes), err
+	return l
+}
+
+func (r *load) storageLine(ctx context.Context) line {
+	r.say("reading everything back")
+	l := line{measure: "objects in storage, read back and compared byte by byte", promised: "all of each accepted upload, nothing else"}
+	b := newReadback(r.site, r.templates, append(r.warming, r.attempts...))
+	l.fault = b.compare(ctx)
+	l.measured = fmt.Sprintf("%d objects equal, %.1f GiB inflated, of %d uploads", b.objects, float64(b.bytes)/float64(config.GiB), r.tally()[accepted])
+	return l
+}
+
+// sayComplaints tells what the server logged as warnings and errors.
+func (r *load) sayComplaints() error {
+	found, err := complaints(r.site.server)
+	if err != nil {
+		return err
+	}
+	var text []string
+	for what, n := range found {
+		text = append(text, fmt.Sprintf("%d × %.300s", n, what))
+	}
+	slices.Sort(text)
+	for i, t := range text {
+		if i == 2*mostFaults {
+			r.say("and %d other kinds", len(text)-i)
+			break
+		}
+		r.say("the server logged %s", t)
+	}
+	return nil
+}
