@@ -193,11 +193,11 @@ func (r *load) upload(ctx context.Context, clients []*client) error {
 // check judges what was promised.
 func (r *load) check(ctx context.Context, idle inUse) ([]line, error) {
 	r.say("all have their answers after %.1f s", r.elapsed.Seconds())
-	after, took, restErr := r.site.rest(ctx, idle, r.last)
+	after, took, restErr := r.site.rest(ctx, idle, r.last, r.rest)
 	r.say("%.1f s after the last answer: %v", took.Seconds(), after)
 	rest := line{
 		measure:  "in use after the last answer: slots, spool, leases, goroutines, descriptors, memory",
-		promised: fmt.Sprintf("as when idle within %v; memory + %.0f MiB", restTimeout, mebi(memorySlack)),
+		promised: fmt.Sprintf("as when idle within %v; memory + %.0f MiB", r.rest, mebi(memorySlack)),
 		measured: fmt.Sprintf("after %.1f s %v; when idle %v", took.Seconds(), after, idle),
 		fault:    restErr,
 	}
@@ -226,7 +226,7 @@ func (r *load) recordsLine(ctx context.Context) line {
 func (r *load) storageLine(ctx context.Context) line {
 	r.say("reading everything back")
 	l := line{measure: "objects in storage, read back and compared byte by byte", promised: "all of each accepted upload, nothing else"}
-	b := newReadback(r.site, r.templates, append(r.warming, r.attempts...))
+	b := newReadback(newS3Client(r.site), bucket, r.templates, append(r.warming, r.attempts...))
 	l.fault = b.compare(ctx)
 	l.measured = fmt.Sprintf("%d objects equal, %.1f GiB inflated, of %d uploads", b.objects, float64(b.bytes)/float64(config.GiB), r.tally()[accepted])
 	return l

@@ -53,6 +53,8 @@ type options struct {
 	server   string // program; "" until it is built
 	database string // URL of an empty one; "" for SQLite
 	settings []string
+	slots    int           // storage slots of the server
+	rest     time.Duration // within what it is to be idle again
 	keep     bool
 
 	tenants []*tenant
@@ -70,6 +72,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.Uint64Var(&o.seed, "seed", 1, "what is sent follows from it")
 	flags.StringVar(&o.server, "server", "", "load this program, instead of building the server")
 	flags.StringVar(&o.database, "database", "", "keep the records in this `URL`, an empty database, instead of SQLite")
+	flags.IntVar(&o.slots, "slots", 16, "TECKEN_STORAGE_SLOTS, which bounds the connections to storage")
+	flags.DurationVar(&o.rest, "rest", 5*time.Second, "within what the server is to be idle after the last answer")
 	flags.Func("set", "a setting of the server, `TECKEN_NAME=VALUE`; may be repeated", func(s string) error {
 		if name, _, ok := strings.Cut(s, "="); !ok || !strings.HasPrefix(name, "TECKEN_") {
 			return errors.New("not TECKEN_NAME=VALUE")
@@ -81,8 +85,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if o.clients < 10 || o.clients >= common || o.time < time.Second || flags.NArg() > 0 {
-		return o, errors.New("from 10 clients on, one second, and no arguments")
+	if o.clients < 10 || o.clients >= common || o.time < time.Second || o.slots < 1 || flags.NArg() > 0 {
+		return o, errors.New("at least 10 clients, one second and one slot, and no arguments")
 	}
 	return o, nil
 }

@@ -37,6 +37,7 @@ type place struct {
 // A readback compares what storage holds with what was sent.
 type readback struct {
 	client *s3.Client
+	bucket string
 	places map[string]place // by the member's name; masked where the template has variants
 	sent   map[source]bool  // true: accepted, so that all of it must be there
 
@@ -46,13 +47,18 @@ type readback struct {
 	bytes   int64 // inflated
 }
 
-func newReadback(s *site, templates []*template, attempts []*attempt) *readback {
+// newS3Client makes a plain S3 client of the site's storage.
+func newS3Client(s *site) *s3.Client {
+	return s3.New(s3.Options{
+		BaseEndpoint: aws.String(s.endpoint()), Region: region, UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(access, secret, ""),
+		DisableLogOutputChecksumValidationSkipped: true,
+	})
+}
+
+func newReadback(client *s3.Client, bucket string, templates []*template, attempts []*attempt) *readback {
 	r := &readback{
-		client: s3.New(s3.Options{
-			BaseEndpoint: aws.String(s.endpoint()), Region: region, UsePathStyle: true,
-			Credentials: credentials.NewStaticCredentialsProvider(access, secret, ""),
-			DisableLogOutputChecksumValidationSkipped: true,
-		}),
+		client: client, bucket: bucket,
 		places: make(map[string]place), sent: make(map[source]bool), found: make(map[source]int),
 	}
 	for _, t := range templates {
@@ -76,7 +82,7 @@ func newReadback(s *site, templates []*template, attempts []*attempt) *readback 
 func (r *readback) compare(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
-	pages := s3.NewListObjectsV2Paginator(r.client, &s3.ListObjectsV2Input{Bucket: aws.String(bucket)})
+	pages := s3.NewListObjectsV2Paginator(r.client, &s3.ListObjectsV2Input{Bucket: &r.bucket})
 	for pages.HasMorePages() && gctx.Err() == nil {
 		page, err := pages.NextPage(gctx)
 		if err != nil {
@@ -127,7 +133,7 @@ func (r *readback) compareObject(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	object, err := r.client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(bucket), Key: &key})
+	object, err := r.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &r.bucket, Key: &key})
 	if err != nil {
 		return fmt.Errorf("read %s: %w", key, err)
 	}

@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	// restTimeout is within what the server is to be idle again after the last answer.
-	restTimeout = 5 * time.Second
 	// memorySlack is how much more anonymous memory it may have then than when it was idle and warm: its pools are filled now,
 	// and Go's allocator keeps some of what it had.
 	memorySlack = 48 * int64(config.MiB)
@@ -155,11 +153,11 @@ func (s *site) settle(ctx context.Context) (u inUse, err error) {
 	}
 }
 
-// rest waits until the server has no more in use than when it was idle, and returns what that is, how long
-// after the last answer, and which promise that breaks, if any.
-func (s *site) rest(ctx context.Context, idle inUse, last time.Time) (u inUse, took time.Duration, err error) {
+// rest waits until the server has no more in use than when it was idle, and returns what that is, and how long
+// after the last answer. It fails where that takes longer than limit.
+func (s *site) rest(ctx context.Context, idle inUse, last time.Time, limit time.Duration) (u inUse, took time.Duration, err error) {
 	var fault error
-	err = s.server.Until(ctx, restTimeout-time.Since(last), "come to rest", func(ctx context.Context) bool {
+	err = s.server.Until(ctx, limit-time.Since(last), "come to rest", func(ctx context.Context) bool {
 		now, err := s.measure(ctx)
 		if err != nil {
 			if ctx.Err() == nil {

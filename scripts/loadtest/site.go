@@ -24,8 +24,6 @@ const (
 	startTimeout = 60 * time.Second
 	// spareConns are the server's connections to storage besides those of the storage slots.
 	spareConns = 4
-	// storageSlots is TECKEN_STORAGE_SLOTS.
-	storageSlots = 16
 	// answerLimit bounds what is read of an answer, in bytes.
 	answerLimit = 4 << 20
 
@@ -65,12 +63,13 @@ type site struct {
 	address  string // of the server
 	metrics  string // of its metrics
 	database string // URL
+	slots    int
 	settings []string
 }
 
 // open starts a site in dir.
 func open(ctx context.Context, o options, dir, server, gateway string) (_ *site, err error) {
-	s := &site{dir: dir, database: o.database, settings: o.settings}
+	s := &site{dir: dir, database: o.database, slots: o.slots, settings: o.settings}
 	if s.database == "" {
 		s.database = "sqlite:" + s.records()
 	}
@@ -82,7 +81,7 @@ func open(ctx context.Context, o options, dir, server, gateway string) (_ *site,
 	if err := s.startGateway(ctx, gateway); err != nil {
 		return nil, err
 	}
-	if s.proxy, err = newProxy(s.storage, storageSlots+spareConns); err != nil {
+	if s.proxy, err = newProxy(s.storage, o.slots+spareConns); err != nil {
 		return nil, err
 	}
 	for _, t := range o.tenants {
@@ -154,7 +153,7 @@ func (s *site) environ() []string {
 		"AWS_SECRET_ACCESS_KEY=" + secret,
 		"AWS_EC2_METADATA_DISABLED=true",
 		"TECKEN_STORAGE_URL=s3://" + bucket + "?" + query.Encode(),
-		"TECKEN_STORAGE_SLOTS=" + strconv.Itoa(storageSlots),
+		"TECKEN_STORAGE_SLOTS=" + strconv.Itoa(s.slots),
 		"TECKEN_DATABASE_URL=" + s.database,
 		"TECKEN_SPOOL_DIR=" + s.spool(),
 		"TECKEN_LISTEN=127.0.0.1:0",

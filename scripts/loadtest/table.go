@@ -74,7 +74,7 @@ func (r *load) connectionsLine() line {
 	if c.opened > pool+replaced {
 		l.fault = fmt.Errorf("%d connections opened, %d are explained", c.opened, pool+replaced)
 	}
-	if hangUps := r.tally()[hungUp]; c.cut > hangUps*storageSlots {
+	if hangUps := r.tally()[hungUp]; c.cut > hangUps*r.slots {
 		l.fault = fmt.Errorf("%d requests were cut off, by %d uploads that ended early", c.cut, hangUps)
 	}
 	return l

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tecken-upload/internal/testenv"
+)
+
+// TestLoad builds the server once: that takes longer than some of the rest. The server is to be idle again much later than
+// promised, because tests of other packages run beside it.
+func TestLoad(t *testing.T) {
+	root := testenv.Root(t)
+	if _, err := os.Stat(filepath.Join(root, ".tools", "versitygw")); err != nil {
+		testenv.Missing(t, "versitygw, an S3 server,", "scripts/test installs it")
+	}
+	server := filepath.Join(t.TempDir(), "tecken-upload")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-trimpath", "-o", server, filepath.Join(root, "cmd/tecken-upload"))
+	build.Env = append(build.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the server: %v\n%s", err, out)
+	}
+	t.Run("short form", func(t *testing.T) {
+		// Little room, so that some are refused.
+		table, progress, err := testRun(t, "-server", server, "-clients", "60", "-time", "20s", "-rest", "60s",
+			"-set", "TECKEN_MAX_RECEIVING=6", "-set", "TECKEN_ADMISSION_WAIT=1s")
+		if err != nil || strings.Contains(table, "broken") {
+			t.Fatalf("%v\n%s\n%s", err, progress, table)
+		}
+		for _, promise := range []string{"0 errors in ", " objects equal, ", "60 concurrent clients of 4 tenants, 20s"} {
+			if !strings.Contains(table, promise) {
+				t.Errorf("the table lacks %q:\n%s", promise, table)
+			}
+		}
+		if strings.Contains(table, " 0 × 503,") {
+			t.Errorf("nothing was refused, so that refusals were not tested:\n%s", table)
+		}
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		table, progress, err := testRun(t, "-server", server, "-clients", "12", "-time", "2s", "-rest", "60s",
+			"-database", testenv.Postgres(t))
+		if err != nil || !strings.Contains(table, "completed:") {
+			t.Fatalf("%v\n%s\n%s", err, progress, table)
+		}
+	})
+	t.Run("a broken promise", func(t *testing.T) {
+		// A body that takes longer is a 504, which is no refusal.
+		table, _, err := testRun(t, "-server", server, "-clients", "30", "-time", "4s", "-rest", "60s",
+			"-set", "TECKEN_RECEIVE_TIMEOUT=300ms")
+		if err == nil || !strings.Contains(err.Error(), "an answer that is no refusal: 504") || !strings.Contains(table, "**broken**") {
+			t.Errorf("got %v\n%s", err, table)
+		}
+	})
+}
+
+// testRun runs the program, and fails the test where it leaves anything behind.
+func testRun(t *testing.T, args ...string) (table, progress string, err error) {
+	t.Helper()
+	t.Setenv("TMPDIR", t.TempDir())
+	var out, said strings.Builder
+	err = run(t.Context(), args, &out, &said)
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	return out.String(), said.String(), err
+}
+
+func TestFlags(t *testing.T) {
+	for _, args := range [][]string{{"-clients", "1"}, {"-time", "1ms"}, {"-set", "PATH=/"}, {"-slots", "0"}, {"more"}, {"-unknown"}} {
+		var out strings.Builder
+		if err := run(t.Context(), args, &out, &out); err == nil {
+			t.Errorf("%v is no error", args)
+		}
+	}
+}
