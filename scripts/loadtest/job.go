@@ -9,7 +9,6 @@ import (
 // How a client behaves, in shares of 100.
 const (
 	slowShare     = 10 // of uploads arrive over some seconds
-	cutShare      = 10 // of uploads end before their answer
 	commonShare   = 27 // of uploads are of what others upload too, as in the field
 	chunkedShare  = 10 // of uploads do not tell their size
 	expectShare   = 10 // of uploads ask whether to send their body, as curl does
@@ -56,6 +55,7 @@ type planner struct {
 	large   []*template
 	giant   *template // to be uploaded once; nil for most
 	longest time.Duration
+	cuts    int // of 100 uploads end before their answer
 	next    int
 }
 
@@ -72,7 +72,7 @@ func newPlanners(o options, templates []*template, giants int) []*planner {
 	planners := make([]*planner, o.clients)
 	for i := range planners {
 		planners[i] = &planner{
-			client: i, small: small, large: large,
+			client: i, small: small, large: large, cuts: o.hangUps,
 			random:  rand.New(rand.NewPCG(o.seed, uint64(i)+1)),
 			longest: min(20*time.Second, o.time/4),
 		}
@@ -102,7 +102,7 @@ func (p *planner) plan() *job {
 	if r.IntN(100) < slowShare {
 		j.send = p.longest/8 + time.Duration(r.Int64N(int64(p.longest)))
 	}
-	if r.IntN(100) < cutShare {
+	if r.IntN(100) < p.cuts {
 		j.cut = &cut{share: r.Float64(), reset: r.IntN(2) == 0}
 		if r.IntN(3) == 0 {
 			j.cut.share, j.cut.linger = 1, time.Duration(r.Int64N(int64(longestLinger)))

@@ -42,8 +42,12 @@ func main() {
 	}
 }
 
-// longTime is from when on a run is of the long form.
-const longTime = time.Minute
+const (
+	// longTime is from when on a run is of the long form.
+	longTime = time.Minute
+	// shortTime is from when on it has archives of tens of MB.
+	shortTime = 10 * time.Second
+)
 
 // options are the flags.
 type options struct {
@@ -55,6 +59,7 @@ type options struct {
 	settings []string
 	slots    int           // storage slots of the server
 	rest     time.Duration // within what it is to be idle again
+	hangUps  int           // of 100 uploads
 	keep     bool
 
 	tenants []*tenant
@@ -74,6 +79,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.database, "database", "", "keep the records in this `URL`, an empty database, instead of SQLite")
 	flags.IntVar(&o.slots, "slots", 16, "TECKEN_STORAGE_SLOTS, which bounds the connections to storage")
 	flags.DurationVar(&o.rest, "rest", 5*time.Second, "within what the server is to be idle after the last answer")
+	flags.IntVar(&o.hangUps, "hang-ups", 10, "of 100 uploads, whose client does not wait for its answer")
 	flags.Func("set", "a setting of the server, `TECKEN_NAME=VALUE`; may be repeated", func(s string) error {
 		if name, _, ok := strings.Cut(s, "="); !ok || !strings.HasPrefix(name, "TECKEN_") {
 			return errors.New("not TECKEN_NAME=VALUE")

@@ -44,7 +44,8 @@ type connCounts struct {
 	byStorage          int           // closed by storage
 	expired            int           // closed by the server after a long time without use
 	cut                int           // closed by the server in mid-request, as the end of an upload makes it do
-	dropped            int           // closed by the server after an answer, for no reason that can be seen
+	dropped            int           // closed by the server after an answer, which it may not have read, or for no reason
+	droppedAfter       time.Duration // the longest time from an answer to such an end
 }
 
 func newProxy(target string, pool int) (*proxy, error) {
@@ -155,6 +156,7 @@ func (p *proxy) relay(server net.Conn) {
 			c.expired++
 		default:
 			c.dropped++
+			c.droppedAfter = max(c.droppedAfter, idle)
 		}
 	})
 	_ = server.Close() // ends the other direction; either may be closed already

@@ -20,6 +20,8 @@ const (
 	settleInterval = time.Second
 	// settleTimeout is how long it may take to get there at first.
 	settleTimeout = 30 * time.Second
+	// databaseConns is the default of TECKEN_DATABASE_MAX_CONNS.
+	databaseConns = 10
 	// goroutinesPerConn is how many goroutines of net/http a connection to storage has.
 	goroutinesPerConn = 2
 )
@@ -49,10 +51,11 @@ var restGauges = []struct {
 type inUse struct {
 	goroutines  int
 	descriptors int
-	names       int   // files and directories in the spool
-	memory      int64 // RssAnon: what it has allocated, without the pages of its program
-	resident    int64 // VmRSS
-	busy        string
+	names       int    // files and directories in the spool
+	memory      int64  // RssAnon: what it has allocated, without the pages of its program
+	resident    int64  // VmRSS
+	spare       int    // descriptors that may be of the database's pool: its sockets can't be told from others
+	busy        string // restGauges that are not 0
 }
 
 // String implements fmt.Stringer.
@@ -67,7 +70,7 @@ func (u inUse) over(idle inUse) string {
 	if u.goroutines > idle.goroutines {
 		over = append(over, fmt.Sprintf("%d goroutines", u.goroutines-idle.goroutines))
 	}
-	if u.descriptors > idle.descriptors {
+	if u.descriptors > idle.descriptors+u.spare {
 		over = append(over, fmt.Sprintf("%d descriptors", u.descriptors-idle.descriptors))
 	}
 	if u.names > idle.names {
@@ -104,6 +107,9 @@ func (s *site) measure(ctx context.Context) (u inUse, err error) {
 	}
 	records, err1 := s.server.Open(s.records())
 	u.descriptors = int(descriptors) - records - storage
+	if !s.sqlite() {
+		u.spare = databaseConns
+	}
 	entries, err2 := os.ReadDir(s.spool())
 	u.names = len(entries)
 	var err3, err4 error

@@ -117,6 +117,9 @@ func (s *site) close() error {
 // records is the file of a database of SQLite.
 func (s *site) records() string { return filepath.Join(s.dir, "records.db") }
 
+// sqlite reports whether the records are in such a database.
+func (s *site) sqlite() bool { return strings.HasPrefix(s.database, "sqlite:") }
+
 func (s *site) spool() string { return filepath.Join(s.dir, "spool") }
 
 func (s *site) startGateway(ctx context.Context, path string) error {

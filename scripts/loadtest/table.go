@@ -60,21 +60,25 @@ func (r *load) answersLine() line {
 	return l
 }
 
-// connectionsLine tells how many connections to storage there were.
+// connectionsLine tells how many connections to storage there were. The end of an upload whose client hung up may
+// close one in mid-request for each of its members in publishing; or just after an answer, before that is read.
 func (r *load) connectionsLine() line {
-	c, pool := r.site.proxy.tally(), r.site.proxy.pool
+	c, pool, hangUps := r.site.proxy.tally(), r.site.proxy.pool, r.tally()[hungUp]
 	retries := int(r.site.proxy.retries.Load())
-	replaced := retries + c.cut + c.byStorage + c.expired
+	explained := pool + retries + c.cut + c.byStorage + c.expired + min(c.dropped, hangUps)
 	l := line{
 		measure:  "connections to storage ever opened, counted by a proxy before it",
-		promised: fmt.Sprintf("≤ pool of %d, + retries, + those closed in mid-request by an upload's end", pool),
-		measured: fmt.Sprintf("%d for %d requests: pool %d, %d retries, %d closed in mid-request, %d by storage, %d after 80 s without use; %d others closed",
-			c.opened, r.site.proxy.requests.Load(), pool, retries, c.cut, c.byStorage, c.expired, c.dropped),
+		promised: fmt.Sprintf("≤ pool of %d, + retries, + those lost to hang-ups", pool),
+		measured: fmt.Sprintf("%d for %d requests: pool %d, %d retries, %d closed in mid-request, %d by storage, %d after %v without use",
+			c.opened, r.site.proxy.requests.Load(), pool, retries, c.cut, c.byStorage, c.expired, idleExpiry),
 	}
-	if c.opened > pool+replaced {
-		l.fault = fmt.Errorf("%d connections opened, %d are explained", c.opened, pool+replaced)
+	if c.dropped > 0 {
+		l.measured += fmt.Sprintf(", %d at most %v after an answer", c.dropped, c.droppedAfter.Round(time.Millisecond))
 	}
-	if hangUps := r.tally()[hungUp]; c.cut > hangUps*r.slots {
+	switch {
+	case c.opened > explained:
+		l.fault = fmt.Errorf("%d connections opened, %d are explained", c.opened, explained)
+	case c.cut > hangUps*r.slots:
 		l.fault = fmt.Errorf("%d requests were cut off, by %d uploads that ended early", c.cut, hangUps)
 	}
 	return l

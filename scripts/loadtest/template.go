@@ -46,9 +46,12 @@ func (t *template) extension() string {
 
 // specs are the templates of a run. giants are the last.
 func specs(o options) (all []testarchive.Spec, giants int) {
-	tens := []int64{9_000_000, 18_000_000}
-	if o.long() {
-		tens = []int64{12_000_000, 24_000_000, 45_000_000}
+	tens, level := []int64{6_000_000, 12_000_000}, 1 // quick to make
+	switch {
+	case o.long():
+		tens, level = []int64{12_000_000, 24_000_000, 45_000_000}, 0
+	case o.time < shortTime:
+		tens = []int64{1_200_000}
 	}
 	for i, size := range []int64{3_000, 8_000, 20_000, 20_000, 60_000, 60_000, 150_000, 400_000} {
 		all = append(all, testarchive.Spec{Bytes: size, Members: 3 + i, Mix: []testarchive.Mix{testarchive.RealMix, testarchive.PlainMix}[i%2], Listing: i%3 == 0})
@@ -58,11 +61,11 @@ func specs(o options) (all []testarchive.Spec, giants int) {
 		testarchive.Spec{Bytes: 120_000, Members: 8, Format: testarchive.TarGzip, Mix: testarchive.PlainMix},
 		testarchive.Spec{Bytes: 100_000, Members: 5, Mix: testarchive.OnlySym, Store: true})
 	for i, size := range tens {
-		all = append(all, testarchive.Spec{Bytes: size, Members: 30 + 10*i})
+		all = append(all, testarchive.Spec{Bytes: size, Members: 30 + 10*i, Level: level})
 	}
 	all = append(all,
 		testarchive.Spec{Bytes: tens[0], Members: 12, Mix: testarchive.OnlySym, Store: true},
-		testarchive.Spec{Bytes: tens[0], Members: 20, Format: testarchive.TarGzip})
+		testarchive.Spec{Bytes: tens[0], Members: 20, Format: testarchive.TarGzip, Level: level})
 	if o.long() {
 		giants = 2
 		all = append(all,

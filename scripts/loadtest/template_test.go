@@ -109,7 +109,7 @@ func TestEqual(t *testing.T) {
 // TestJobs: what is sent follows from the seed alone.
 func TestJobs(t *testing.T) {
 	plans := func(seed uint64) (all []job) {
-		o := options{clients: 20, seed: seed, time: longTime}
+		o := options{clients: 20, seed: seed, time: longTime, hangUps: 10}
 		specs, giants := specs(o)
 		templates := make([]*template, len(specs))
 		for i, spec := range specs {
