@@ -17,6 +17,8 @@ const (
 	// idleExpiry is from when on a connection that ends unused was given up for that: the server's pool keeps
 	// one for 90 seconds.
 	idleExpiry = 80 * time.Second
+	// unreadFor is for how long an answer may wait until the server, on a busy machine, has read it.
+	unreadFor = time.Second
 	// proxyBuffer is how much is relayed at once, in bytes.
 	proxyBuffer = 32 << 10
 )
@@ -44,8 +46,8 @@ type connCounts struct {
 	byStorage          int           // closed by storage
 	expired            int           // closed by the server after a long time without use
 	cut                int           // closed by the server in mid-request, as the end of an upload makes it do
-	dropped            int           // closed by the server after an answer, which it may not have read, or for no reason
-	droppedAfter       time.Duration // the longest time from an answer to such an end
+	dropped            int           // closed by the server so soon after an answer that it may not have read it
+	others             int           // closed by the server, for no reason that can be seen
 }
 
 func newProxy(target string, pool int) (*proxy, error) {
@@ -154,9 +156,10 @@ func (p *proxy) relay(server net.Conn) {
 			c.cut++
 		case idle >= idleExpiry:
 			c.expired++
-		default:
+		case idle <= unreadFor:
 			c.dropped++
-			c.droppedAfter = max(c.droppedAfter, idle)
+		default:
+			c.others++
 		}
 	})
 	_ = server.Close() // ends the other direction; either may be closed already

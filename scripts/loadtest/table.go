@@ -72,8 +72,8 @@ func (r *load) connectionsLine() line {
 		measured: fmt.Sprintf("%d for %d requests: pool %d, %d retries, %d closed in mid-request, %d by storage, %d after %v without use",
 			c.opened, r.site.proxy.requests.Load(), pool, retries, c.cut, c.byStorage, c.expired, idleExpiry),
 	}
-	if c.dropped > 0 {
-		l.measured += fmt.Sprintf(", %d at most %v after an answer", c.dropped, c.droppedAfter.Round(time.Millisecond))
+	if c.dropped+c.others > 0 {
+		l.measured += fmt.Sprintf(", %d within %v of an answer, %d for no reason", c.dropped, unreadFor, c.others)
 	}
 	switch {
 	case c.opened > explained:
