@@ -21,6 +21,10 @@ const (
 	answerTimeout = 10 * time.Minute
 	// continueTimeout is how long a client waits for a 100 Continue before it sends its body all the same.
 	continueTimeout = time.Second
+	// continues begins a 100 Continue.
+	continues = "HTTP/1.1 100"
+	// peekTimeout is how long a client looks for an answer that may be there.
+	peekTimeout = time.Millisecond
 	// piece is how much a client sends at once, in bytes.
 	piece = 32 << 10
 	// A Retry-After is between these, in seconds.
@@ -140,7 +144,11 @@ func (c *client) post(ctx context.Context, a *attempt) (err error) {
 		return fmt.Errorf("send the header: %w", err)
 	}
 	if send {
-		if err := sendBody(ctx, conn, body, size, a); err != nil {
+		answered := func() (bool, error) { return false, nil }
+		if a.job.expect {
+			answered = func() (bool, error) { return arrived(conn, answers) }
+		}
+		if err := sendBody(ctx, conn, body, size, a, answered); err != nil {
 			return fmt.Errorf("send the body: %w", err)
 		}
 	}
@@ -176,16 +184,33 @@ func (c *client) head(conn net.Conn, answers *bufio.Reader, a *attempt, size int
 	if err := conn.SetReadDeadline(time.Now().Add(continueTimeout)); err != nil {
 		return false, err
 	}
-	const status = "HTTP/1.1 100"
-	line, err := answers.Peek(len(status))
+	line, err := answers.Peek(len(continues))
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err, line = nil, []byte(status)
+		err, line = nil, []byte(continues)
 	}
-	return string(line) == status, errors.Join(err, conn.SetReadDeadline(time.Time{}))
+	return string(line) == continues, errors.Join(err, conn.SetReadDeadline(time.Time{}))
 }
 
-// sendBody sends a body of size bytes, or as much of it as the cut says, at the pace that the job says.
-func sendBody(ctx context.Context, conn io.Writer, body io.Reader, size int64, a *attempt) error {
+// arrived reports whether an answer is there that ends the sending of a body, as curl looks for one, which is
+// who asks whether to send it; a 100 Continue is none.
+func arrived(conn net.Conn, answers *bufio.Reader) (bool, error) {
+	if err := conn.SetReadDeadline(time.Now().Add(peekTimeout)); err != nil {
+		return false, err
+	}
+	line, err := answers.Peek(len(continues))
+	if err == nil && string(line) == continues {
+		_, err = http.ReadResponse(answers, nil)
+		line = nil
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil
+	}
+	return len(line) == len(continues), errors.Join(err, conn.SetReadDeadline(time.Time{}))
+}
+
+// sendBody sends a body of size bytes, or as much of it as the cut says, at the pace that the job says. It ends once
+// the answer is there, for a client that looks.
+func sendBody(ctx context.Context, conn io.Writer, body io.Reader, size int64, a *attempt, answered func() (bool, error)) error {
 	limit := size
 	if a.job.cut != nil {
 		limit = int64(a.job.cut.share * float64(size))
@@ -197,6 +222,9 @@ func sendBody(ctx context.Context, conn io.Writer, body io.Reader, size int64, a
 	}
 	begin, sent := time.Now(), int64(0)
 	for sent < limit {
+		if stop, err := answered(); stop || err != nil {
+			return err
+		}
 		n, err := body.Read(buffer[:min(int64(len(buffer)), limit-sent)])
 		if err != nil {
 			return err
