@@ -199,7 +199,10 @@ func arrived(conn net.Conn, answers *bufio.Reader) (bool, error) {
 	}
 	line, err := answers.Peek(len(continues))
 	if err == nil && string(line) == continues {
-		_, err = http.ReadResponse(answers, nil)
+		var resp *http.Response
+		if resp, err = http.ReadResponse(answers, nil); err == nil {
+			err = resp.Body.Close() // it has none
+		}
 		line = nil
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
