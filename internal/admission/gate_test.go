@@ -176,6 +176,22 @@ func TestALeaseThatComesTooLateIsGivenBack(t *testing.T) {
 	})
 }
 
+// noLeases can't tell who has how many.
+type noLeases struct{}
+
+func (noLeases) Take(context.Context, int64, int) (func(), error) {
+	return nil, errors.New("no answer")
+}
+
+func TestLeasesThatFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.Leases = noLeases{} })
+		if _, err := h.gate.Enter(t.Context(), tenantOf(1, 1), 1); !errors.Is(err, upload.ErrUnavailable) {
+			t.Error(err)
+		}
+	})
+}
+
 // brokenSpool fails where a disk or a program may.
 type brokenSpool struct {
 	*spool.Spool

@@ -102,16 +102,28 @@ func (g *Gate) serve(r *room) (next time.Duration, more bool) {
 // refuseLate refuses those whose time is over. It returns after what time to do so again. Called with mu held.
 func (g *Gate) refuseLate(r *room, blocked lack) (next time.Duration, refused bool) {
 	next = tick
+	var heldUp []*visit
 	for _, v := range g.inLine() {
 		v.seen = true
-		if left := v.deadline.Sub(r.now); left > 0 {
+		left := v.deadline.Sub(r.now)
+		if left > 0 {
 			next = min(next, left)
 			continue
 		}
-		g.refuse(v, r, blocked)
-		refused = true
+		if l := g.lacks(v, r); l.of != "" {
+			g.refuse(v, r, l)
+			refused = true
+		} else {
+			heldUp = append(heldUp, v)
+		}
 	}
-	return next, refused
+	if refused {
+		return next, true // it may have been those who held the others up
+	}
+	for _, v := range heldUp {
+		g.refuse(v, r, blocked)
+	}
+	return next, len(heldUp) > 0
 }
 
 // next returns who is to be let in next. Where it is nobody, it returns what keeps those out who lack nothing themselves. Called

@@ -5,11 +5,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"tecken-upload/internal/spool"
+	"tecken-upload/internal/spool/spooltest"
 	"tecken-upload/internal/upload"
 )
 
@@ -69,6 +71,61 @@ func TestWhatNeverFitsIsRefusedAtOnce(t *testing.T) {
 		first.end()
 		h.enter(1, -1).end()
 	})
+}
+
+func TestAnUploadOfUnknownSize(t *testing.T) {
+	dir := spooltest.Tmpfs(t, "size=9m")
+	synctest.Test(t, func(t *testing.T) {
+		h := houseIn(t, filepath.Join(dir, "spool"))
+		first := h.enter(1, -1) // the spool has 8 MiB: room for a small one
+		if st := h.gate.Stats(); st.Unfinished != 16*mib {
+			t.Errorf("%+v", st)
+		}
+		first.Arrived(mib)
+		if st := h.gate.Stats(); st.Unfinished != mib {
+			t.Errorf("once it is known: %+v", st)
+		}
+		first.end()
+	})
+}
+
+// Who only has to let another go first goes in once that one is refused, or is told what that one lacks.
+func TestWhoIsHeldUp(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		first := h.enter(1, 40*mib)
+		large := h.try(h.Context(), tenantOf(2, 1), 30*mib)
+		synctest.Wait()
+		small := h.try(h.Context(), tenantOf(3, 1), mib)
+		if r := <-large; !strings.Contains(h.refused(r.err).Reason, "disk") || r.at != 10*time.Second {
+			h.Errorf("%v after %v", r.err, r.at)
+		}
+		(<-small).end()
+		// Of a tenant that has its share, nobody passes who comes first.
+		other := h.enter(2, mib)
+		large = h.try(h.Context(), tenantOf(1, 1), 10*mib)
+		<-time.After(time.Second)
+		small = h.try(h.Context(), tenantOf(1, 1), mib)
+		if r := <-large; !strings.Contains(h.refused(r.err).Reason, "disk") {
+			h.Error(r.err)
+		}
+		(<-small).end()
+		other.end()
+		first.end()
+	})
+	onSmallDisk(t, func(h *house) {
+		first, second := h.enter(1, 30*mib), h.enter(3, mib) // all places
+		small := h.try(h.Context(), tenantOf(3, 1), mib)
+		<-time.After(5 * time.Second)
+		large := h.try(h.Context(), tenantOf(2, 1), 40*mib) // has less, and so comes first
+		synctest.Wait()
+		second.Arrived(mib)
+		if r := <-small; !strings.Contains(h.refused(r.err).Reason, "disk") || r.at != 10*time.Second {
+			h.Errorf("%v after %v", r.err, r.at)
+		}
+		first.end()
+		(<-large).end()
+		second.end()
+	}, func(c *Config) { c.Places = 2 })
 }
 
 // The large one at the head gets what comes free; small ones do not take it away.

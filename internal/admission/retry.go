@@ -50,13 +50,8 @@ func (g *Gate) retryAfter(wait time.Duration) time.Duration {
 	return min(max(time.Duration(float64(min(wait, time.Hour))*spread), leastRetry), mostRetry)
 }
 
-// refuse refuses v for want of room: for what it lacks itself or, where it only had to let another go first, for what that one
-// lacks. Called with mu held.
-func (g *Gate) refuse(v *visit, r *room, blocked lack) {
-	l := g.lacks(v, r)
-	if l.of == "" {
-		l = blocked
-	}
+// refuse refuses v for want of room. Called with mu held.
+func (g *Gate) refuse(v *visit, r *room, l lack) {
 	g.refused = r.now
 	wait := l.wait
 	if l.of == forPlace {

@@ -96,6 +96,9 @@ func TestUsage(t *testing.T) {
 	if after.Held != 10*MiB || after.Reserved != 0 || after.Live != 1 {
 		t.Errorf("with one upload of 10 MiB: %+v", after)
 	}
+	if before.Room != before.Budget || after.Room != after.Free-MiB || after.Budget != after.Room+10*MiB {
+		t.Errorf("room, and what it would be without the upload: before %+v, after %+v", before, after)
+	}
 	if taken := before.Free - after.Free; taken < 10*MiB || taken > 10*MiB+64*KiB {
 		t.Errorf("%d bytes of the disk are taken", taken)
 	}
