@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -377,5 +378,63 @@ func TestACrowdOverItsLimitIsToldSo(t *testing.T) {
 			}
 		}
 		first.end()
+	})
+}
+
+// slowLeases are across a network.
+type slowLeases struct{ *leases }
+
+func (l slowLeases) Take(ctx context.Context, tenant int64, limit int) (func(), error) {
+	<-time.After(100 * time.Millisecond)
+	return l.leases.Take(ctx, tenant, limit)
+}
+
+func TestACrowdWithinItsLimitIsNotToldOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.TenantUploads, c.Places = 1000, 1000 })
+		h.gate.config.Leases = slowLeases{h.leases}
+		var crowd []<-chan result
+		for range 513 {
+			crowd = append(crowd, h.try(t.Context(), tenantOf(1, 1), 1))
+		}
+		for _, out := range crowd {
+			r := <-out
+			if r.err == nil {
+				r.end()
+			} else if h.refused(r.err).OverLimit {
+				t.Error(r.err)
+			}
+		}
+		if st := h.gate.Stats(); st.Refused["queue"] != 1 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// Room that is about to be reserved is nobody else's.
+func TestAWorkspaceThatTakesTimeToMake(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		h.gate.config.Spool = &brokenSpool{Spool: h.spool, create: func(ctx context.Context, size int64) (*spool.Workspace, error) {
+			<-time.After(3 * time.Second)
+			return h.spool.Create(ctx, size)
+		}}
+		both := []<-chan result{h.try(h.Context(), tenantOf(1, 1), 40*mib), h.try(h.Context(), tenantOf(1, 1), 40*mib)}
+		<-time.After(time.Second)
+		if st := h.gate.Stats(); st.PlacesUsed != 1 || st.Waiting != 1 {
+			h.Errorf("%+v", st)
+		}
+		var at []time.Duration
+		for range both {
+			var r result
+			select {
+			case r = <-both[0]:
+			case r = <-both[1]:
+			}
+			r.end()
+			at = append(at, r.at)
+		}
+		if !slices.Equal(at, []time.Duration{3 * time.Second, 6 * time.Second}) {
+			h.Errorf("let in after %v", at)
+		}
 	})
 }
