@@ -40,6 +40,7 @@ type Keeper struct {
 	log      *slog.Logger
 	told     func(err error)
 	local    *Memory       // what this process holds
+	turns    chan struct{} // holds one element for each call that is asking the shared table
 	left     chan struct{} // holds one element where the shared table has gone away and Run has not seen it
 
 	mu      sync.Mutex
@@ -64,6 +65,7 @@ func NewKeeper(opts Options) *Keeper {
 		log:      opts.Logger,
 		told:     opts.Told,
 		local:    NewMemory(0), // a lease is alive for as long as the process is
+		turns:    make(chan struct{}, maxCalls),
 		left:     make(chan struct{}, 1),
 		queues:   map[int64][]*waiter{},
 		owed:     map[string]debt{},
@@ -114,9 +116,9 @@ func (k *Keeper) attempt(ctx context.Context, tenant int64, limit int) (Lease, b
 		return Lease{}, false
 	}
 	l := Lease{Tenant: tenant, ID: rand.Text(), Instance: k.instance, Since: time.Now().Truncate(time.Millisecond)}
+	take := func(ctx context.Context) error { return k.shared.Take(ctx, l, limit) }
 	// Not cut short by ctx, so that a table that hangs is found out, however short the callers' patience.
-	err := k.call(context.WithoutCancel(ctx), func(ctx context.Context) error { return k.shared.Take(ctx, l, limit) })
-	if errors.Is(err, ErrLimit) {
+	if k.shared != nil && errors.Is(k.call(context.WithoutCancel(ctx), take), ErrLimit) {
 		return Lease{}, false
 	}
 	k.local.add(l)
@@ -138,7 +140,7 @@ func (k *Keeper) release(ctx context.Context, l Lease) {
 	go func() {
 		// The next one sees the place in the shared table only when this is done.
 		defer k.wake(l.Tenant)
-		k.settle(ctx, []Lease{l})
+		k.settle(ctx, []Lease{l}, k.call)
 	}()
 }
 

@@ -13,12 +13,23 @@ const (
 	renewals = 4
 	// batchSize is how many leases are renewed or released in one call.
 	batchSize = 500
+	// maxCalls bounds the callers that ask the shared table at once, each of which may find out by itself that
+	// it is away.
+	maxCalls = 8
 	// backoffMin is the first pause, more or less, before a table that went away is asked again.
 	backoffMin = 100 * time.Millisecond
 	// backoffMax is the longest: rather limits that stay local for some seconds than a table that comes back
 	// into a crowd.
 	backoffMax = 5 * time.Second
 )
+
+var (
+	errAway = errors.New("the shared table is away")
+	errSlow = errors.New("the shared table does not answer in time")
+)
+
+// An asker is how the shared table is asked: call or probe.
+type asker func(ctx context.Context, ask func(context.Context) error) error
 
 // A debt is a lease that is given back here, and perhaps not yet in the shared table.
 type debt struct {
@@ -83,7 +94,7 @@ func (k *Keeper) renew(ctx context.Context, leases []Lease) bool {
 			k.owe(l) // it was released meanwhile, and perhaps the renewal came after that
 		}
 	}
-	return k.settle(ctx, k.debts())
+	return k.settle(ctx, k.debts(), k.probe)
 }
 
 // owe notes that l is given back here and is to leave the shared table.
@@ -112,12 +123,12 @@ func (k *Keeper) debts() []Lease {
 }
 
 // settle releases leases in the shared table. It reports whether all are released.
-func (k *Keeper) settle(ctx context.Context, leases []Lease) bool {
+func (k *Keeper) settle(ctx context.Context, leases []Lease, ask asker) bool {
 	if len(leases) == 0 {
 		return true
 	}
 	for batch := range batches(leases) {
-		if k.probe(ctx, func(ctx context.Context) error { return k.shared.Release(ctx, batch...) }) != nil {
+		if ask(ctx, func(ctx context.Context) error { return k.shared.Release(ctx, batch...) }) != nil {
 			return false
 		}
 		k.mu.Lock()
@@ -136,27 +147,36 @@ func (k *Keeper) giveBack(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	k.settle(ctx, slices.Concat(k.local.held(), k.debts()))
+	k.settle(ctx, slices.Concat(k.local.held(), k.debts()), k.probe)
 }
 
-// call asks the shared table unless it is away or there is none: then it returns nil at once.
+// call asks the shared table. Where that is away, or has gone away before the call's turn came, it returns
+// errAway: a table that goes away is not asked by every caller of the moment.
 func (k *Keeper) call(ctx context.Context, ask func(context.Context) error) error {
-	if k.shared == nil || k.Away() {
-		return nil
-	}
-	return k.probe(ctx, ask)
+	return k.probe(ctx, func(ctx context.Context) error {
+		select {
+		case k.turns <- struct{}{}:
+			defer func() { <-k.turns }()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if k.Away() {
+			return errAway
+		}
+		return ask(ctx)
+	})
 }
 
-// probe asks the shared table even where it is away. An error other than ErrLimit, and none of ctx's own,
+// probe asks the shared table whether it is away or not. An error other than ErrLimit, and none of ctx's own,
 // means that it is.
 func (k *Keeper) probe(ctx context.Context, ask func(context.Context) error) error {
 	k.mu.Lock()
 	episode := k.episode
 	k.mu.Unlock()
-	bounded, cancel := context.WithTimeout(ctx, callTimeout)
+	bounded, cancel := context.WithTimeoutCause(ctx, callTimeout, errSlow)
 	defer cancel()
 	err := ask(bounded)
-	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrLimit) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrLimit) && !errors.Is(err, errAway) {
 		k.lose(err, episode)
 	}
 	return err
