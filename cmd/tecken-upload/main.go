@@ -5,6 +5,7 @@
 //	tecken-upload token create --user E-MAIL --permission upload_symbols
 //	tecken-upload token list
 //	tecken-upload token revoke ID
+//	tecken-upload limits
 //	tecken-upload version
 //
 // Settings come from the environment, or from flags of the same names; tecken-upload --help lists them.
@@ -28,6 +29,7 @@ func main() {
 type cli struct {
 	Serve   serveCommand   `cmd:"" default:"withargs" help:"Run the server (the default)."`
 	Token   tokenCommand   `cmd:"" help:"Make, list and revoke API tokens."`
+	Limits  limitsCommand  `cmd:"" help:"Show who holds how many of a tenant's places."`
 	Version versionCommand `cmd:"" help:"Print what this program was built of."`
 }
 

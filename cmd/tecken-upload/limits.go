@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"tecken-upload/internal/config"
+	"tecken-upload/internal/lease"
+	"tecken-upload/internal/lease/redislease"
+	"tecken-upload/internal/record"
+	"tecken-upload/internal/upload"
+)
+
+const (
+	// limitsTimeout bounds what the command waits for leases.
+	limitsTimeout = 10 * time.Second
+	// limitsRecordsTimeout bounds what it waits for the database, which only adds to what it shows.
+	limitsRecordsTimeout = 5 * time.Second
+	// maxLeasesBody bounds a server's answer, in bytes: about 300,000 leases.
+	maxLeasesBody = 64 << 20
+)
+
+// limitsCommand shows which tenant holds which of its places. With Redis it shows the whole fleet's, and no server
+// needs to run; else those of the server on this machine.
+type limitsCommand struct {
+	config.Database
+	config.Tenants
+	MetricsListen string `name:"tecken-metrics-listen" default:"127.0.0.1:8001" help:"Without Redis: where the running server serves /metrics."`
+	JSON          bool   `help:"Print one JSON object a line, one for each tenant."`
+}
+
+// A tenantLimit is one tenant that holds leases. The user and the limit are zero where they are not known.
+type tenantLimit struct {
+	Tenant int64         `json:"tenant"`
+	User   string        `json:"user,omitempty"`
+	Held   int           `json:"held"`
+	Limit  int           `json:"limit,omitempty"`
+	Leases []lease.Lease `json:"leases"`
+}
+
+// Run is called by kong.
+func (c *limitsCommand) Run(p *process) error {
+	ctx, cancel := context.WithTimeout(p.ctx, limitsTimeout)
+	defer cancel()
+	leases, err := c.leases(ctx, p.stderr)
+	if err != nil {
+		return err
+	}
+	tokens, err := c.tokens(p)
+	if err != nil {
+		fmt.Fprintf(p.stderr, "Users and limits are not known: %v\n", err)
+	}
+	limits := c.limits(leases, tokens)
+	if !c.JSON {
+		return printLimits(p.stdout, limits)
+	}
+	encoder := json.NewEncoder(p.stdout)
+	for i := range limits {
+		if err := encoder.Encode(&limits[i]); err != nil {
+			return fmt.Errorf("print tenant %d: %w", limits[i].Tenant, err)
+		}
+	}
+	return nil
+}
+
+// leases asks Redis, or the server on this machine.
+func (c *limitsCommand) leases(ctx context.Context, notes io.Writer) (leases []lease.Lease, err error) {
+	if c.RedisURL == "" {
+		fmt.Fprintln(notes, "TECKEN_REDIS_URL is not set: these are the leases of the server on this machine alone.")
+		return askServer(ctx, c.MetricsListen)
+	}
+	table, err := redislease.Open(c.RedisURL, c.TenantStale)
+	if err != nil {
+		return nil, fmt.Errorf("TECKEN_REDIS_URL: %w", err)
+	}
+	defer func() { err = errors.Join(err, table.Close()) }()
+	if leases, err = table.List(ctx); err != nil {
+		return nil, fmt.Errorf("ask Redis: %w (without TECKEN_REDIS_URL the server on this machine is asked)", err)
+	}
+	return leases, nil
+}
+
+// tokens returns all tokens there are.
+func (c *limitsCommand) tokens(p *process) (tokens []upload.Token, err error) {
+	// A look at the limits must not make a database where there is none.
+	if path, ok := strings.CutPrefix(c.DatabaseURL, "sqlite:"); ok {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("there is no database %s", path)
+		}
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, limitsRecordsTimeout)
+	defer cancel()
+	err = withRecords(&process{ctx: ctx}, c.Database, func(ctx context.Context, records *record.Store) error {
+		tokens, err = records.Tokens(ctx)
+		return err
+	})
+	return tokens, err
+}
+
+// limits puts together what is known of each tenant that holds a lease.
+func (c *limitsCommand) limits(leases []lease.Lease, tokens []upload.Token) []tenantLimit {
+	known := map[int64]upload.Token{}
+	for _, t := range tokens {
+		known[t.ID] = t
+	}
+	leases = slices.Clone(leases)
+	lease.Sort(leases)
+	var limits []tenantLimit
+	for _, l := range leases {
+		if len(limits) == 0 || limits[len(limits)-1].Tenant != l.Tenant {
+			t := known[l.Tenant]
+			limits = append(limits, tenantLimit{Tenant: l.Tenant, User: t.User, Limit: c.TenantUploads * t.Weight})
+		}
+		last := &limits[len(limits)-1]
+		last.Held++
+		last.Leases = append(last.Leases, l)
+	}
+	return limits
+}
+
+// printLimits prints one line for each lease.
+func printLimits(w io.Writer, limits []tenantLimit) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "TENANT\tUSER\tHELD\tLIMIT\tINSTANCE\tSINCE\tRENEWED")
+	for i := range limits {
+		t := &limits[i]
+		user, limit := "-", "-"
+		if t.Limit > 0 {
+			user, limit = t.User, fmt.Sprint(t.Limit)
+		}
+		for _, l := range t.Leases {
+			fmt.Fprintf(table, "%d\t%s\t%d\t%s\t%s\t%s\t%s\n", t.Tenant, user, t.Held, limit, l.Instance, timeText(l.Since), timeText(l.Renewed))
+		}
+	}
+	return table.Flush()
+}
+
+// leasesAnswer is the answer to GET /leases.
+type leasesAnswer struct {
+	Leases []lease.Lease `json:"leases"`
+}
+
+// leasesHandler answers GET /leases at the metrics listener: what this instance holds.
+func leasesHandler(k *lease.Keeper) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		text, err := json.Marshal(leasesAnswer{Leases: append([]lease.Lease{}, k.Held()...)})
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(append(text, '\n')) // whoever asked has gone
+	})
+}
+
+// askServer returns the leases of the server whose metrics listener has the given address.
+func askServer(ctx context.Context, address string) ([]lease.Lease, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port == "" || port == "0" {
+		return nil, fmt.Errorf("TECKEN_METRICS_LISTEN is %q, which does not tell where the server listens", address)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost" // it listens everywhere
+	}
+	url := "http://" + net.JoinHostPort(host, port) + "/leases"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("ask the server: %w", err)
+	}
+	// No proxy: it is this machine.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the server, which is to run with the same TECKEN_METRICS_LISTEN: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask the server: %s answers %s", url, resp.Status)
+	}
+	var answer leasesAnswer
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxLeasesBody)).Decode(&answer); err != nil {
+		return nil, fmt.Errorf("ask the server: read the answer of %s: %w", url, err)
+	}
+	return answer.Leases, nil
+}
