@@ -16,11 +16,11 @@ const (
 	// maxCalls bounds the callers that ask the shared table at once, each of which may find out by itself that
 	// it is away.
 	maxCalls = 8
-	// backoffMin is the first pause, more or less, before a table that went away is asked again.
-	backoffMin = 100 * time.Millisecond
-	// backoffMax is the longest: rather limits that stay local for some seconds than a table that comes back
+	// firstBackoff is the first pause, more or less, before a table that went away is asked again.
+	firstBackoff = 100 * time.Millisecond
+	// longestBackoff bounds the pauses after it: rather limits that stay local for some seconds than a table that comes back
 	// into a crowd.
-	backoffMax = 5 * time.Second
+	longestBackoff = 5 * time.Second
 )
 
 var (
@@ -49,14 +49,15 @@ func (k *Keeper) Away() bool {
 // answers. In the end it gives back what is still held, which takes up to a second. Whatever uses
 // leases is to have ended by then.
 func (k *Keeper) Run(ctx context.Context) {
-	backoff := backoffMin
+	k.refresh(ctx) // a table that is away is told of before the first upload comes
+	backoff := firstBackoff
 	for {
 		pause := k.stale / renewals
 		if k.Away() {
 			pause = jitter(min(backoff, pause))
-			backoff = min(2*backoff, backoffMax)
+			backoff = min(2*backoff, longestBackoff)
 		} else {
-			backoff = backoffMin
+			backoff = firstBackoff
 		}
 		select {
 		case <-time.After(pause):
