@@ -1,0 +1,129 @@
+package sched
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A trace is what became of the tasks of one random run.
+type trace struct {
+	mu     sync.Mutex
+	starts map[[2]int64]map[int]time.Duration // by tenant and upload, then by the order in which they were queued
+}
+
+func (tr *trace) add(t Task, n int, start time.Duration) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	key := [2]int64{t.Tenant, t.Upload}
+	if tr.starts[key] == nil {
+		tr.starts[key] = make(map[int]time.Duration)
+	}
+	tr.starts[key][n] = start
+}
+
+// TestWhateverComes lets tasks come, give up, end, and not end, at random, and looks at the invariants after each step.
+func TestWhateverComes(t *testing.T) {
+	for seed := range uint64(12) {
+		synctest.Test(t, func(t *testing.T) { randomRun(t, rand.New(rand.NewPCG(seed, 4))) })
+	}
+}
+
+func randomRun(t *testing.T, rng *rand.Rand) {
+	s := New(Options{
+		Slots: 1 + rng.IntN(6), PerTenant: rng.IntN(4), Queue: 20, Quantum: 1 << 20,
+		Lease: 5 * time.Second, Grace: time.Second, Runaways: 15, Lost: func(Loss) {},
+	})
+	tr := &trace{starts: make(map[[2]int64]map[int]time.Duration)}
+	var wg sync.WaitGroup
+	steps := 400
+	for n := range steps {
+		task := Task{Tenant: rng.Int64N(6), Weight: rng.IntN(4), Upload: rng.Int64N(3), Cost: rng.Int64N(32 << 20)}
+		ctx, cancel := context.WithCancel(t.Context())
+		if rng.IntN(3) == 0 {
+			time.AfterFunc(time.Duration(rng.Int64N(int64(4*time.Second))), cancel)
+		}
+		hold := time.Duration(rng.Int64N(int64(time.Second)))
+		if rng.IntN(20) == 0 {
+			hold = 20 * time.Second // beyond its lease
+		}
+		wg.Go(func() {
+			defer cancel()
+			slot, err := s.Acquire(ctx, task)
+			if err != nil {
+				if !errors.Is(err, ErrQueueFull) && !errors.Is(err, ErrRunaways) && !errors.Is(err, context.Canceled) {
+					t.Errorf("acquire: %v", err)
+				}
+				return
+			}
+			defer slot.Release()
+			tr.add(task, n, slot.req.start)
+			<-time.After(hold)
+		})
+		synctest.Wait()
+		expectInvariants(t, s)
+		if rng.IntN(3) > 0 {
+			<-time.After(time.Duration(rng.Int64N(int64(300 * time.Millisecond))))
+		}
+	}
+	wg.Wait()
+	expectIdle(t, s)
+	expectOrder(t, tr, steps)
+}
+
+// expectInvariants tells of a slot too many, of a free one that a task waits for, and of sums and heaps that are wrong.
+func expectInvariants(t *testing.T, s *Scheduler) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.backlog
+	if b.busy > s.opts.Slots {
+		t.Errorf("%d of %d slots are in use", b.busy, s.opts.Slots)
+	}
+	if b.busy < s.opts.Slots && len(b.tenants.ready) > 0 && !s.broken() {
+		t.Errorf("a slot is free, and %d tenants wait for one", len(b.tenants.ready))
+	}
+	waiting, busy, arrivals := 0, 0, 0
+	for _, f := range b.tenants.known {
+		waiting += f.queue.waiting
+		busy += f.queue.busy
+		if ready := f.queue.waiting > 0 && f.queue.busy < s.opts.PerTenant; ready != (f.in == &b.tenants.ready) {
+			t.Errorf("tenant %+v is in the wrong place", f)
+		}
+		if f.queue.busy > s.opts.PerTenant || f.deficit <= 0 || f.in != nil && f.round < b.tenants.round {
+			t.Errorf("tenant %+v, in round %d", f, b.tenants.round)
+		}
+		tasks := 0
+		for _, u := range f.queue.uploads.known {
+			tasks += u.queue.Len()
+		}
+		if tasks != f.queue.waiting {
+			t.Errorf("tenant %d has %d tasks in its uploads, and counts %d", f.id, tasks, f.queue.waiting)
+		}
+	}
+	for _, n := range s.waits.arrivals {
+		arrivals += n
+	}
+	if waiting != b.waiting || busy != b.busy || arrivals != b.waiting {
+		t.Errorf("counted %d waiting (%d by their ages) and %d busy, want %d and %d", b.waiting, arrivals, b.busy, waiting, busy)
+	}
+}
+
+// expectOrder tells of tasks that overtook another of their upload.
+func expectOrder(t *testing.T, tr *trace, tasks int) {
+	t.Helper()
+	for key, starts := range tr.starts {
+		last := time.Duration(0)
+		for n := range tasks {
+			start, ok := starts[n]
+			if ok && start < last {
+				t.Errorf("task %d of upload %v was begun before one that came first", n, key)
+			}
+			last = max(last, start)
+		}
+	}
+}
