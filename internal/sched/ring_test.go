@@ -110,10 +110,33 @@ func TestADebtCostsNothingWhenNobodyElseWaits(t *testing.T) {
 func TestANewcomerIsFirstInTheNextRound(t *testing.T) {
 	r := newRing[int](10)
 	wakeAll(r, 1, 2, 3)
-	order(r, 1, 5) // flow 1 is in the middle of its turn
+	order(r, 3, 5) // flow 1 has had its turn, flow 2 is in the middle of its own
 	wakeAll(r, 8, 9)
-	want := []int64{1, 2, 2, 3, 3, 8, 8, 9, 9, 1, 1, 2, 2, 3, 3, 8}
+	want := []int64{2, 3, 3, 8, 8, 9, 9, 1, 1, 2, 2, 3, 3, 8, 8, 9, 9, 1}
 	if got := order(r, len(want), 5); !slices.Equal(got, want) {
+		t.Errorf("served %v, want %v", got, want)
+	}
+}
+
+func TestANewcomerIsOneForOneTurn(t *testing.T) {
+	r := newRing[int](10)
+	wakeAll(r, 1, 2)
+	order(r, 4, 5)
+	wakeAll(r, 9)
+	order(r, 1, 5)
+	r.rest(r.flow(9, 1))
+	wakeAll(r, 9) // in the middle of its turn: the rest of it comes last
+	wakeAll(r, 8)
+	want := []int64{1, 1, 2, 2, 9, 8, 8, 1, 1, 2, 2, 9, 9, 8, 8, 1}
+	if got := order(r, len(want), 5); !slices.Equal(got, want) {
+		t.Errorf("served %v, want %v", got, want)
+	}
+	r = newRing[int](10)
+	wakeAll(r, 1, 2)
+	order(r, 3, 10)
+	wakeAll(r, 9)
+	want = []int64{2, 9, 1, 2, 9, 1, 2, 9}
+	if got := order(r, len(want), 10); !slices.Equal(got, want) {
 		t.Errorf("served %v, want %v", got, want)
 	}
 }
@@ -186,5 +209,17 @@ func TestARefundUndoesAPayment(t *testing.T) {
 		if f.round != round || f.deficit != deficit {
 			t.Errorf("seed %d: round %d deficit %d, had been %d and %d", seed, f.round, f.deficit, round, deficit)
 		}
+	}
+}
+
+func TestARefundIsNoMoreThanARoundIsWorth(t *testing.T) {
+	r := newRing[int](10)
+	wakeAll(r, 1, 2)
+	r.pay(r.next(), 45) // flow 1: to be paid in five rounds
+	order(r, 3, 10)     // flow 2: three of them have passed
+	r.refund(r.flow(1, 1), 45)
+	want := []int64{1, 2, 1, 2}
+	if got := order(r, len(want), 10); !slices.Equal(got, want) {
+		t.Errorf("served %v, want %v", got, want)
 	}
 }
