@@ -29,6 +29,9 @@ const (
 	publishFactor = 2
 	// minInodes is the headroom of inodes: one upload needs a handful.
 	minInodes = 64
+	// leastSpoolWait is what a workspace waits at least for its room: bytes that the file system is just being asked for
+	// count twice for a moment.
+	leastSpoolWait = time.Second
 	// spareConns are the connections to storage besides those of the storage slots: for health checks.
 	spareConns = 4
 )
@@ -77,7 +80,7 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 	}
 	in.spool, err = spool.Open(c.SpoolDir, spool.Options{
 		Headroom: int64(c.SpoolHeadroom),
-		Wait:     c.AdmissionWait,
+		Wait:     max(c.AdmissionWait, leastSpoolWait),
 		Largest:  int64(c.MaxUploadSize),
 		Instance: c.Instance,
 		Logger:   in.logger,

@@ -68,7 +68,7 @@ func (q *queues) all() []queue { return []queue{q.verify, q.publish, q.stream} }
 
 // backlogged reports whether work waits for slots.
 func (q *queues) backlogged() bool {
-	return q.verify.Stats().Waiting > 0 || q.publish.Stats().Waiting > 0
+	return q.verify.Waiting() > 0 || q.publish.Waiting() > 0
 }
 
 // tellLoss reports a task that held its slot for too long.

@@ -174,6 +174,7 @@ func (in *instance) listen(ctx context.Context) (l listeners, err error) {
 func (in *instance) metricsServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", in.metrics.Handler())
+	mux.Handle("GET /leases", leasesHandler(in.leases))
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: metricsHeaderTimeout,

@@ -94,9 +94,9 @@ func TestAPanicInWorkIsTheCallers(t *testing.T) {
 	s := New(Options{})
 	defer expectIdle(t, s)
 	defer func() {
-		err, ok := recover().(error)
-		if !ok || !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "sched.panics(") {
-			t.Errorf("recovered %v, want what work panicked with, and where", err)
+		p, ok := recover().(*PanicError)
+		if !ok || !errors.Is(p, errBroken) || !strings.Contains(string(p.Stack), "sched.panics(") {
+			t.Errorf("recovered %v, want what work panicked with, and where", p)
 		}
 	}()
 	_ = s.Run(t.Context(), Task{}, panics)

@@ -41,6 +41,13 @@ func (s *Scheduler) Stats() Stats {
 	return st
 }
 
+// Waiting returns how many tasks wait. It is cheaper than Stats.
+func (s *Scheduler) Waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.backlog.waiting
+}
+
 const (
 	usageSpan  = time.Second
 	usageSpans = 60
