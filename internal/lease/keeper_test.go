@@ -132,7 +132,7 @@ func TestKeeperForgetsWhoLeaves(t *testing.T) {
 		k := lease.NewKeeper(lease.Options{})
 		release := mustTake(t, k, 1, 1)
 		gone := errors.New("gone")
-		for _, patience := range []time.Duration{0, time.Second, 2 * time.Second, 3 * time.Second} {
+		for _, patience := range []time.Duration{0, 3 * time.Second, time.Second, 2 * time.Second} {
 			go func() {
 				ctx, cancel := context.WithTimeoutCause(t.Context(), patience, gone)
 				defer cancel()
@@ -228,7 +228,8 @@ func TestKeeperPutsBackWhatItStillHolds(t *testing.T) {
 // A sick table does what no healthy server can be made to do at a given moment.
 type sick struct {
 	*lease.Memory
-	renewing func() // called by Renew before it renews
+	renewing func()                    // called by Renew before it renews
+	taking   func(l lease.Lease) error // called by Take before it takes; its error is returned
 
 	mu  sync.Mutex
 	err error
@@ -248,6 +249,11 @@ func (s *sick) failure() error {
 }
 
 func (s *sick) Take(ctx context.Context, l lease.Lease, limit int) error {
+	if s.taking != nil {
+		if err := s.taking(l); err != nil {
+			return err
+		}
+	}
 	return errors.Join(s.Memory.Take(ctx, l, limit), s.failure())
 }
 
@@ -321,6 +327,62 @@ func TestATableThatFailsIsToldOnce(t *testing.T) {
 		<-time.After(stale)
 		if len(told) != 2 {
 			t.Errorf("a second time it is told %d times", len(told)-1)
+		}
+	})
+}
+
+// A call that was made before the table went away and came back says nothing about the table of now.
+func TestALateFailureIsNoNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("on purpose")
+		told := 0
+		table := &sick{Memory: lease.NewMemory(stale), taking: func(l lease.Lease) error {
+			if l.Tenant != 9 {
+				return nil
+			}
+			<-time.After(900 * time.Millisecond)
+			return broken
+		}}
+		k := lease.NewKeeper(lease.Options{Shared: table, Stale: stale, Told: func(error) { told++ }})
+		run(t, k)
+		late := make(chan func())
+		go func() { late <- mustTake(t, k, 9, 1) }()
+		synctest.Wait()
+		table.fail(broken)
+		mustTake(t, k, 1, 1)()
+		table.fail(nil)
+		<-time.After(500 * time.Millisecond)
+		if k.Away() || told != 1 {
+			t.Fatalf("away: %v, told %d times", k.Away(), told)
+		}
+		release := <-late
+		if k.Away() || told != 1 {
+			t.Errorf("after the late failure: away: %v, told %d times", k.Away(), told)
+		}
+		release()
+	})
+}
+
+// What is taken while the table is told of all the rest is told to it as well.
+func TestWhatIsTakenMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := &sick{Memory: lease.NewMemory(time.Hour)}
+		k := lease.NewKeeper(lease.Options{Shared: table, Stale: time.Hour})
+		taken := false
+		table.renewing = func() {
+			if k.Away() && !taken {
+				taken = true
+				mustTake(t, k, 2, 1)
+			}
+		}
+		run(t, k)
+		synctest.Wait()
+		table.fail(errors.New("on purpose"))
+		mustTake(t, k, 1, 1)
+		table.fail(nil)
+		<-time.After(10 * time.Second)
+		if n := leasetest.Count(t, table, 2); n != 1 || k.Away() {
+			t.Errorf("%d leases; away: %v", n, k.Away())
 		}
 	})
 }
