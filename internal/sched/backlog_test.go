@@ -186,3 +186,17 @@ func TestATaskThatLeavesCostsNothing(t *testing.T) {
 		t.Errorf("tenant %d was served twice", first.task.Tenant)
 	}
 }
+
+func TestATaskThatLeavesCostsItsUploadNothing(t *testing.T) {
+	b := newBacklog(Options{Quantum: 1 << 20, PerTenant: 4, Queue: 1 << 20})
+	for _, cost := range []int64{1 << 40, 1 << 20} {
+		push(t, b, Task{Upload: 1, Cost: cost})
+	}
+	for range 3 {
+		push(t, b, Task{Upload: 2, Cost: 1 << 20})
+	}
+	b.undo(b.pop())
+	if first, second := popped(b), popped(b); first.task.Upload == second.task.Upload {
+		t.Errorf("upload %d was served twice", first.task.Upload)
+	}
+}

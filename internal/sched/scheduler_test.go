@@ -250,6 +250,31 @@ func TestStalledIsTheTimeWithoutProgress(t *testing.T) {
 	})
 }
 
+// TestGivingUpIsNoProgress has work that gets no answer, and gives its slot back when its time is up.
+func TestGivingUpIsNoProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{})
+		var wg sync.WaitGroup
+		for i := range 5 {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i+1)*10*time.Second)
+				defer cancel()
+				if slot, err := s.Acquire(ctx, Task{}); err == nil {
+					<-slot.Context().Done()
+					slot.Release()
+				}
+			})
+			<-time.After(time.Second)
+		}
+		<-time.After(20 * time.Second) // 24 s after the second came, which was the first to wait
+		if st := s.Stats(); st.Waiting != 2 || st.Stalled != 24*time.Second {
+			t.Errorf("after two of five gave up: %+v", st)
+		}
+		wg.Wait()
+		expectIdle(t, s)
+	})
+}
+
 func TestAQueueThatIsFullRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{Queue: 1})
