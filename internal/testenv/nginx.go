@@ -104,6 +104,11 @@ func (n *NginxServer) Reload(ctx context.Context) error {
 	return nil
 }
 
+// ReloadCommand returns what "nginx -s reload" is for this nginx, for a shell.
+func (n *NginxServer) ReloadCommand() string {
+	return fmt.Sprintf("'%s' -p '%s' -c nginx.conf -e error.log -s reload", n.program, n.Dir)
+}
+
 func (n *NginxServer) command(ctx context.Context, args ...string) *exec.Cmd {
 	args = append([]string{"-p", n.Dir, "-c", "nginx.conf", "-e", "error.log"}, args...)
 	cmd := exec.CommandContext(ctx, n.program, args...)
