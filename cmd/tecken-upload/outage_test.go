@@ -1,0 +1,320 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tecken-upload/internal/testenv"
+)
+
+// socketName is what PostgreSQL's socket is called in the directory that a URL names as its host.
+const socketName = ".s.PGSQL.5432"
+
+// turnstile stands before PostgreSQL's socket, and counts who goes through. While PostgreSQL is stopped it still
+// opens, to a closed door: who comes is counted, and hung up on.
+type turnstile struct {
+	address  string // the database's URL, through the turnstile
+	upstream string
+
+	mu         sync.Mutex
+	open, most int
+	came       []time.Time
+	cancels    int // requests to cancel a query, each on a connection of its own, that make no session
+}
+
+// cancelRequest is what such a request says in place of a protocol's version.
+// Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
+const cancelRequest = 80877102
+
+// newTurnstile makes one before the database at address, until the end of the test.
+func newTurnstile(t *testing.T, address string) *turnstile {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/tmp", "tecken-turnstile-") // a socket's path is at most 107 bytes long
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts := &turnstile{upstream: filepath.Join(u.Query().Get("host"), socketName)}
+	u.RawQuery = url.Values{"host": {dir}}.Encode()
+	ts.address = u.String()
+	l, err := net.Listen("unix", filepath.Join(dir, socketName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var passing sync.WaitGroup
+	passing.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // closed below
+			}
+			passing.Go(func() { ts.pass(t.Context(), conn) })
+		}
+	})
+	t.Cleanup(func() {
+		if err := errors.Join(l.Close(), os.RemoveAll(dir)); err != nil {
+			t.Error(err)
+		}
+		passing.Wait()
+	})
+	return ts
+}
+
+// pass connects one client, and counts it until both sides have hung up.
+func (ts *turnstile) pass(ctx context.Context, client net.Conn) {
+	defer client.Close()
+	hello := make([]byte, 8) // its length, and a version
+	if _, err := io.ReadFull(client, hello); err != nil {
+		return
+	}
+	session := binary.BigEndian.Uint32(hello[4:]) != cancelRequest
+	ts.mu.Lock()
+	if session {
+		ts.came = append(ts.came, time.Now())
+	} else {
+		ts.cancels++
+	}
+	ts.mu.Unlock()
+	server, err := (&net.Dialer{}).DialContext(ctx, "unix", ts.upstream)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	if _, err := server.Write(hello); err != nil {
+		return
+	}
+	if session {
+		ts.count(1)
+		defer ts.count(-1)
+	}
+	hangUp := context.AfterFunc(ctx, func() { _, _ = client.Close(), server.Close() })
+	defer hangUp()
+	done := make(chan struct{}, 2)
+	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+		go func() {
+			_, _ = io.Copy(way[0], way[1]) // however it ends, it has ended
+			done <- struct{}{}
+		}()
+	}
+	<-done
+}
+
+func (ts *turnstile) count(n int) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.open += n
+	ts.most = max(ts.most, ts.open)
+}
+
+// between returns how many came from one moment to another.
+func (ts *turnstile) between(from, to time.Time) (n int) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, at := range ts.came {
+		if !at.Before(from) && at.Before(to) {
+			n++
+		}
+	}
+	return n
+}
+
+// outage is a server whose database goes away.
+type outage struct {
+	*testing.T
+	*daemon
+	front   *front
+	cluster *testenv.PostgresCluster
+	direct  string // the database's URL, past the turnstile
+	gate    *turnstile
+	s3      testenv.S3Server
+	slow    *testenv.Proxy // before S3
+
+	posting sync.WaitGroup
+	held    []parcel     // of uploads that are in flight when the database goes
+	steady  atomic.Int64 // uploads accepted of clients that post all the time
+	enough  chan struct{}
+
+	stopped, started, recovered time.Time
+}
+
+func newOutage(t *testing.T, pool int) *outage {
+	t.Helper()
+	o := &outage{T: t, s3: testenv.S3(t), cluster: testenv.NewPostgres(t), enough: make(chan struct{})}
+	o.slow = testenv.Toxiproxy(t, o.s3.Addr)
+	o.direct = o.cluster.Database(t)
+	o.gate = newTurnstile(t, o.direct)
+	o.daemon = startDaemon(t, withS3(o.s3, "http://"+o.slow.Addr, map[string]string{
+		"TECKEN_DATABASE_URL": o.gate.address, "TECKEN_DATABASE_MAX_CONNS": strconv.Itoa(pool),
+	}))
+	o.waitDatabase()
+	o.front = &front{T: t, url: o.url, token: o.makeToken(map[string]string{"TECKEN_DATABASE_URL": o.direct})}
+	return o
+}
+
+// load lets clients post all the time, and others so many uploads that are being received when it returns, and
+// as many that are being published, and stay so until release is called.
+func (o *outage) load(clients, held int) (release func()) {
+	receiving, publishing := parcels(o.T, "receiving", held, 300), parcels(o.T, "publishing", held, 400)
+	o.held = append(receiving, publishing...)
+	gates := make([]*gated, held)
+	for i, p := range receiving {
+		gates[i] = newGated(p.content)
+		o.posting.Go(func() { o.front.upload(p.client, p.content, gates[i].write) })
+	}
+	o.front.waitReceiving(o.daemon, float64(held))
+	for c := range clients {
+		o.posting.Go(func() { o.keepPosting(fmt.Sprintf("steady%d.", c), uint64(1000*(c+1))) })
+	}
+	o.eventually("some uploads are accepted", func() bool { return o.front.accepted.Load() >= int64(clients) })
+	heal := o.slow.Add("latency", "downstream", map[string]any{"latency": time.Minute.Milliseconds()})
+	for _, p := range publishing {
+		o.posting.Go(func() { o.front.upload(p.client, p.content, nil) })
+	}
+	o.eventually("all others are published", func() bool { return o.metric("tecken_uploads_in_publish") == float64(held+clients) })
+	return func() {
+		heal()
+		for _, g := range gates {
+			close(g.rest)
+		}
+	}
+}
+
+// keepPosting uploads one archive after the other, each with symbols of its own.
+func (o *outage) keepPosting(client string, seed uint64) {
+	for n := uint64(0); ; n++ {
+		select {
+		case <-o.enough:
+			return
+		default:
+		}
+		p := parcels(o.T, fmt.Sprintf("%s%d.", client, n), 1, seed+n)[0]
+		if o.front.upload(p.client, p.content, nil).status == http.StatusCreated {
+			o.steady.Add(1)
+		}
+	}
+}
+
+// stop stops the database for so long, and watches the heartbeats meanwhile.
+func (o *outage) stop(length time.Duration, release func()) {
+	o.Helper()
+	o.stopped = time.Now()
+	if err := o.cluster.Stop(o.Context()); err != nil {
+		o.Fatal(err)
+	}
+	release()
+	o.eventually("the heartbeat names the database", func() bool {
+		status, body := o.heartbeat("/__heartbeat__")
+		return status == http.StatusServiceUnavailable && body.Checks["database"] == "error" && body.Checks["storage"] == "ok"
+	})
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for ; time.Since(o.stopped) < length; <-tick.C {
+		balancer, _ := o.heartbeat("/__lbheartbeat__")
+		status, body := o.heartbeat("/__heartbeat__")
+		if balancer != http.StatusOK || status != http.StatusServiceUnavailable || body.Checks["database"] != "error" {
+			o.Errorf("while the database is away the heartbeats are %d and %d, %v", balancer, status, body.Checks)
+		}
+	}
+}
+
+// recover starts the database, waits until twice as many uploads as there are clients were accepted, and ends
+// the load.
+func (o *outage) recover(clients int) {
+	o.Helper()
+	o.started = time.Now()
+	before := o.front.accepted.Load()
+	if err := o.cluster.Start(o.Context()); err != nil {
+		o.Fatal(err)
+	}
+	o.eventually("the heartbeat is green", func() bool { status, _ := o.heartbeat("/__heartbeat__"); return status == http.StatusOK })
+	green := time.Since(o.started)
+	o.eventually("uploads are accepted again", func() bool { return o.front.accepted.Load() >= before+int64(2*clients) })
+	o.recovered = time.Now()
+	close(o.enough)
+	o.posting.Wait()
+	o.Logf("from its start: heartbeat green after %v, %d uploads accepted after %v", green, 2*clients, o.recovered.Sub(o.started))
+}
+
+// checkConnections checks that there were never more than the pool's, and few attempts to make one.
+func (o *outage) checkConnections(pool int) {
+	o.Helper()
+	away, back := o.gate.between(o.stopped, o.started), o.gate.between(o.started, o.started.Add(time.Second))
+	o.Logf("connections: at most %d at once; %d attempts in %v without a database, %d in the second after; %d cancel requests",
+		o.gate.most, away, o.started.Sub(o.stopped), back, o.gate.cancels)
+	if o.gate.most > pool {
+		o.Errorf("%d connections at once, with a pool of %d", o.gate.most, pool)
+	}
+	// Each connection of the pool is tried after a pause of 1 to 2 s, once the first ones, which are shorter, are over.
+	if most := pool * (int(o.started.Sub(o.stopped).Seconds()) + 5); away > most {
+		o.Errorf("%d attempts to connect without a database, want at most %d", away, most)
+	}
+	// That, once more when it answers, and what a busy machine put off until now.
+	if back > 3*pool {
+		o.Errorf("%d attempts to connect in the second after its start, with a pool of %d", back, pool)
+	}
+}
+
+// checkRecords checks that uploads are stored and recorded as their clients were told.
+func (o *outage) checkRecords(pool int) {
+	o.Helper()
+	store := bucket(o.T, o.s3)
+	for _, p := range o.held {
+		checkStored(o.T, store, p.manifest)
+	}
+	// A commit whose answer was lost is the one thing that nobody can know of: at most one for each connection.
+	var c *census
+	o.eventually("the records have their ends", func() bool {
+		c = takeCensus(o.T, o.direct, o.front)
+		for _, p := range o.held {
+			if c.records[p.client+"-0"].Outcome == "" {
+				return false
+			}
+		}
+		return len(c.endless) <= pool
+	})
+	if denied := c.check(int(o.steady.Load()) + len(o.held)); denied > pool {
+		o.Errorf("%d uploads are recorded as completed, and were answered otherwise", denied)
+	}
+	first := make(map[string]attempt)
+	for _, a := range o.front.attempts {
+		first[a.label] = a
+		if a.broken != nil {
+			o.Errorf("%s got no answer: %v", a.label, a.broken)
+		}
+	}
+	for _, p := range o.held {
+		label := p.client + "-0"
+		if a, e := first[label], c.records[label]; a.status != http.StatusServiceUnavailable || a.retryAfter == "" || e.Outcome != "failed" {
+			o.Errorf("%s, in flight when the database went: status %d, Retry-After %q, record %+v", label, a.status, a.retryAfter, e)
+		}
+	}
+	o.Logf("%d attempts, %d accepted, %d records without an end", len(first), o.front.accepted.Load(), len(c.endless))
+}
+
+// Incident B2: PostgreSQL goes away under load for half a minute. No connection is made beyond the pool, nobody
+// storms it when it returns, all recovers without a restart, and every upload is recorded once.
+func TestDatabaseOutageUnderLoad(t *testing.T) {
+	const length, pool, clients, held = 30 * time.Second, 4, 8, 4
+	o := newOutage(t, pool)
+	release := o.load(clients, held)
+	o.stop(length, release)
+	o.recover(clients)
+	o.checkConnections(pool)
+	o.checkRecords(pool)
+}
