@@ -68,6 +68,7 @@ type daemon struct {
 	dir          string // the working directory; everything embedded is under data in it
 	url, metrics string
 	token        string
+	hangsUp      bool // every upload is posted on a connection of its own, as command lines do
 	exited       chan error
 
 	mu   sync.Mutex
@@ -309,6 +310,7 @@ func (d *daemon) post(ctx context.Context, write func(io.Writer) error) (reply, 
 	if err != nil {
 		return reply{}, err
 	}
+	r.Close = d.hangsUp
 	r.Header.Set("Auth-Token", d.token)
 	r.Header.Set("Content-Type", form.FormDataContentType())
 	resp, err := http.DefaultClient.Do(r)

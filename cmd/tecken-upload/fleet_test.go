@@ -1,17 +1,11 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -19,48 +13,10 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"tecken-upload/internal/storage/s3store"
-	"tecken-upload/internal/testarchive"
 	"tecken-upload/internal/testenv"
 )
-
-// documented returns the block of docs/operations.md that is in this language.
-func documented(t *testing.T, language string) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(testenv.Root(t), "docs", "operations.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, block, found := strings.Cut(string(text), "\n```"+language+"\n")
-	block, _, closed := strings.Cut(block, "\n```\n")
-	if !found || !closed {
-		t.Fatalf("docs/operations.md has no block of %s", language)
-	}
-	return block + "\n"
-}
-
-// replaced replaces texts that must be there, given in pairs.
-func replaced(t *testing.T, text string, pairs ...string) string {
-	t.Helper()
-	for i := 0; i < len(pairs); i += 2 {
-		if !strings.Contains(text, pairs[i]) {
-			t.Fatalf("there is no %q in\n%s", pairs[i], text)
-		}
-		text = strings.ReplaceAll(text, pairs[i], pairs[i+1])
-	}
-	return text
-}
-
-// documentedNginx is what docs/operations.md says, before these two instances and without TLS.
-func documentedNginx(t *testing.T, first, second string) func(listen string) string {
-	t.Helper()
-	return func(listen string) string {
-		text := regexp.MustCompile(`(?m)^ *ssl_.*\n`).ReplaceAllString(documented(t, "nginx"), "")
-		return replaced(t, text, "10.0.0.11:8000", first, "10.0.0.12:8000", second, "listen 443 ssl;", "listen "+listen+";")
-	}
-}
 
 func (d *daemon) addr() string { return strings.TrimPrefix(d.url, "http://") }
 
@@ -69,6 +25,7 @@ type fleet struct {
 	*testing.T
 	nginx     *testenv.NginxServer
 	instances [2]*daemon
+	settings  [2]map[string]string
 	front     *front
 	database  string
 	store     *s3store.Store
@@ -83,6 +40,7 @@ func newFleet(t *testing.T, settings map[string]string) *fleet {
 		own := withS3(s3, s3.Endpoint, settings)
 		own["TECKEN_DATABASE_URL"] = f.database
 		own["TECKEN_INSTANCE"] = fmt.Sprintf("instance%d", i)
+		f.settings[i] = own
 		f.instances[i] = startDaemon(t, own)
 		f.instances[i].waitDatabase()
 		if i == 0 {
@@ -92,75 +50,6 @@ func newFleet(t *testing.T, settings map[string]string) *fleet {
 	f.nginx = testenv.Nginx(t, documentedNginx(t, f.instances[0].addr(), f.instances[1].addr()))
 	f.front = &front{T: t, url: f.nginx.URL, token: f.instances[0].token}
 	return f
-}
-
-// front is where clients send their uploads, and what became of them.
-type front struct {
-	*testing.T
-	url, token string
-
-	accepted atomic.Int64 // uploads
-	mu       sync.Mutex
-	attempts []attempt
-}
-
-// attempt is one request of a client's for one upload.
-type attempt struct {
-	label string // of its token, and so of its record: no two have the same
-	reply
-	broken error // there was no answer of the server's
-}
-
-// upload posts an archive as clients in the field do: again, up to 20 times, after an answer of 408, 429, 5xx, or
-// none. Only the pauses are shorter. Of the first attempt the body is what first writes, where that is not nil.
-func (f *front) upload(client string, content []byte, first func(io.Writer) error) reply {
-	pause := 250 * time.Millisecond
-	for i := range 20 {
-		write := writing(content)
-		if i == 0 && first != nil {
-			write = first
-		}
-		a := attempt{label: fmt.Sprintf("%s-%d", client, i)}
-		as := &daemon{T: f.T, url: f.url, token: f.token + "-" + a.label}
-		a.reply, a.broken = as.post(f.Context(), write)
-		f.mu.Lock()
-		f.attempts = append(f.attempts, a)
-		f.mu.Unlock()
-		switch {
-		case a.status == http.StatusCreated:
-			f.accepted.Add(1)
-			return a.reply
-		case a.broken == nil && a.status != http.StatusRequestTimeout && a.status != http.StatusTooManyRequests && a.status < 500:
-			f.Errorf("%s: status %d: %s", a.label, a.status, a.err)
-			return a.reply
-		}
-		select {
-		case <-time.After(pause):
-		case <-f.Context().Done():
-			return a.reply
-		}
-		pause = min(2*pause, 4*time.Second)
-	}
-	f.Errorf("%s: gave up", client)
-	return reply{}
-}
-
-// parcel is an archive with the name of whoever posts it.
-type parcel struct {
-	client   string
-	content  []byte
-	manifest testarchive.Manifest
-}
-
-// parcels makes archives, each with symbols of its own.
-func parcels(t *testing.T, name string, n int, seed uint64) []parcel {
-	t.Helper()
-	list := make([]parcel, n)
-	for i := range list {
-		list[i].client = fmt.Sprintf("%s%d", name, i)
-		list[i].content, list[i].manifest = makeArchive(t, testarchive.Spec{Seed: seed + uint64(i), Bytes: 400 << 10, Members: 12})
-	}
-	return list
 }
 
 // spooled are the uploads that a dead instance was at, by what it left in its spool.
@@ -238,6 +127,49 @@ func TestFleetLosesAnInstance(t *testing.T) {
 	t.Logf("%d attempts for %d uploads, %d records without an end, %d orphans", len(f.front.attempts), held+clients*each, len(c.endless), len(orphans))
 }
 
+// Both instances are restarted, one after the other as docs/operations.md says, while clients post. None of them
+// notices, and each record has its end.
+func TestFleetRestarts(t *testing.T) {
+	const clients = 4
+	f := newFleet(t, map[string]string{"TECKEN_SHUTDOWN_DELAY": "2s"})
+	var posting sync.WaitGroup
+	var posted atomic.Int64
+	enough := make(chan struct{})
+	for c := range clients {
+		posting.Go(func() { posted.Add(f.front.keepPosting(fmt.Sprintf("client%d.", c), uint64(1000*(c+1)), enough)) })
+	}
+	script := f.heartbeatScript()
+	for i, d := range f.instances {
+		d.eventually("uploads are accepted", func() bool { return f.front.accepted.Load() >= int64((2*i+1)*clients) })
+		d.signal(syscall.SIGTERM)
+		d.eventually("the heartbeat is red", func() bool { status, _ := d.heartbeat("/__lbheartbeat__"); return status != http.StatusOK })
+		f.shell(script)
+		if code := d.exit(); code != 0 {
+			t.Errorf("exit status %d", code)
+		}
+		if left := d.spoolEntries(); len(left) != 0 {
+			t.Errorf("left in the spool: %q", left)
+		}
+		f.settings[i]["TECKEN_LISTEN"] = d.addr()
+		f.instances[i] = d.again(f.settings[i])
+		f.instances[i].waitDatabase()
+		f.shell(script)
+	}
+	before := f.front.accepted.Load()
+	f.instances[0].eventually("uploads are accepted", func() bool { return f.front.accepted.Load() >= before+clients })
+	close(enough)
+	posting.Wait()
+	c := takeCensus(t, f.database, f.front)
+	if denied := c.check(int(posted.Load())); denied > 0 || len(c.endless) > 0 {
+		t.Errorf("%d uploads are recorded as completed, and were answered otherwise; %d have no end", denied, len(c.endless))
+	}
+	for _, a := range f.front.attempts {
+		if a.status != http.StatusCreated {
+			t.Errorf("%s: status %d: %s (%v)", a.label, a.status, a.err, a.broken)
+		}
+	}
+}
+
 // waitReceiving waits until an instance receives so many uploads.
 func (f *front) waitReceiving(d *daemon, n float64) {
 	f.Helper()
@@ -251,127 +183,5 @@ func (f *fleet) checkBroken(addr string) {
 		if line.status == "502" && line.upstreams != addr {
 			f.Errorf("answered 502 for %s, want only for %s", line.upstreams, addr)
 		}
-	}
-}
-
-// access is a line of nginx's access log.
-type access struct {
-	method, path, status, upstreams string
-}
-
-func (f *fleet) accessLog() (lines []access) {
-	f.Helper()
-	text, err := os.ReadFile(f.nginx.AccessLog)
-	if err != nil {
-		f.Fatal(err)
-	}
-	for scan := bufio.NewScanner(bytes.NewReader(text)); scan.Scan(); {
-		fields := strings.SplitN(scan.Text(), " ", 4)
-		if len(fields) != 4 {
-			f.Fatalf("access log: %q", scan.Text())
-		}
-		lines = append(lines, access{fields[0], fields[1], fields[2], fields[3]})
-	}
-	return lines
-}
-
-// nobodysAddress is one that refuses connections, for as long as the test runs.
-func nobodysAddress(t *testing.T) string {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	// Bound, so that nobody else gets it, and not listened to.
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	in, ok := name.(*syscall.SockaddrInet4)
-	if !ok {
-		t.Fatalf("bound to %v", name)
-	}
-	return net.JoinHostPort("127.0.0.1", fmt.Sprint(in.Port))
-}
-
-// A connection that is refused costs a client nothing: the upload goes to the other instance.
-func TestNginxPassesARefusedConnectionOn(t *testing.T) {
-	d := startDaemon(t, nil)
-	dead := nobodysAddress(t)
-	nginx := testenv.Nginx(t, documentedNginx(t, dead, d.addr()))
-	f := &fleet{T: t, nginx: nginx}
-	as := &daemon{T: t, url: nginx.URL, token: d.token}
-	content, _ := makeArchive(t, testarchive.Spec{Seed: 1})
-	for range 4 {
-		if r := as.mustPost(writing(content)); r.status != http.StatusCreated {
-			t.Errorf("status %d: %s", r.status, r.err)
-		}
-	}
-	passed := 0
-	for _, line := range f.accessLog() {
-		if line.upstreams == dead+", "+d.addr() {
-			passed++
-		}
-	}
-	if passed == 0 {
-		t.Errorf("none was passed on: %v", f.accessLog())
-	}
-}
-
-// What docs/operations.md puts beside nginx takes an instance out while its heartbeat is red, and puts it back.
-func TestNginxIsToldOfRedHeartbeats(t *testing.T) {
-	first := startDaemon(t, map[string]string{"TECKEN_SHUTDOWN_DELAY": "10m"})
-	second := startDaemon(t, nil)
-	nginx := testenv.Nginx(t, documentedNginx(t, first.addr(), second.addr()))
-	conf := filepath.Join(nginx.Dir, "nginx.conf")
-	script := replaced(t, documented(t, "sh"), "/etc/nginx/conf.d/tecken.conf", conf,
-		"nginx -s reload", nginx.ReloadCommand())
-	look := func() string {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		if out, err := exec.CommandContext(ctx, "/bin/sh", "-c", script).CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		text, err := os.ReadFile(conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
-	if text := look(); strings.Contains(text, " down;") {
-		t.Errorf("an instance is down while both are green:\n%s", text)
-	}
-	first.signal(syscall.SIGTERM)
-	first.eventually("its heartbeat is red", func() bool {
-		status, _ := first.heartbeat("/__lbheartbeat__")
-		return status == http.StatusServiceUnavailable
-	})
-	out := first.addr() + " max_fails=3 fail_timeout=10s down;"
-	if text := look(); strings.Count(text, " down;") != 1 || !strings.Contains(text, out) {
-		t.Errorf("the instance that drains is not down:\n%s", text)
-	}
-	// The reload takes a moment. GETs go to whichever instance counts.
-	second.eventually("nginx asks the other one alone", func() bool {
-		for range 8 {
-			resp, err := http.Get(nginx.URL + "/__lbheartbeat__")
-			if err != nil {
-				return false
-			}
-			resp.Body.Close()
-			if resp.StatusCode != http.StatusOK {
-				return false
-			}
-		}
-		return true
-	})
-	second.signal(syscall.SIGKILL)
-	second.exit()
-	if text := look(); strings.Count(text, " down;") != 1 {
-		t.Errorf("with none left it was to change nothing:\n%s", text)
 	}
 }

@@ -179,7 +179,7 @@ func (o *outage) load(clients, held int) (release func()) {
 	}
 	o.front.waitReceiving(o.daemon, float64(held))
 	for c := range clients {
-		o.posting.Go(func() { o.keepPosting(fmt.Sprintf("steady%d.", c), uint64(1000*(c+1))) })
+		o.posting.Go(func() { o.steady.Add(o.front.keepPosting(fmt.Sprintf("steady%d.", c), uint64(1000*(c+1)), o.enough)) })
 	}
 	o.eventually("some uploads are accepted", func() bool { return o.front.accepted.Load() >= int64(clients) })
 	heal := o.slow.Add("latency", "downstream", map[string]any{"latency": time.Minute.Milliseconds()})
@@ -191,21 +191,6 @@ func (o *outage) load(clients, held int) (release func()) {
 		heal()
 		for _, g := range gates {
 			close(g.rest)
-		}
-	}
-}
-
-// keepPosting uploads one archive after the other, each with symbols of its own.
-func (o *outage) keepPosting(client string, seed uint64) {
-	for n := uint64(0); ; n++ {
-		select {
-		case <-o.enough:
-			return
-		default:
-		}
-		p := parcels(o.T, fmt.Sprintf("%s%d.", client, n), 1, seed+n)[0]
-		if o.front.upload(p.client, p.content, nil).status == http.StatusCreated {
-			o.steady.Add(1)
 		}
 	}
 }

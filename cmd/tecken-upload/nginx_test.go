@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"tecken-upload/internal/testarchive"
+	"tecken-upload/internal/testenv"
+)
+
+// documented returns the block of docs/operations.md that is in this language.
+func documented(t *testing.T, language string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(testenv.Root(t), "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, found := strings.Cut(string(text), "\n```"+language+"\n")
+	block, _, closed := strings.Cut(block, "\n```\n")
+	if !found || !closed {
+		t.Fatalf("docs/operations.md has no block of %s", language)
+	}
+	return block + "\n"
+}
+
+// replaced replaces texts that must be there, given in pairs.
+func replaced(t *testing.T, text string, pairs ...string) string {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if !strings.Contains(text, pairs[i]) {
+			t.Fatalf("there is no %q in\n%s", pairs[i], text)
+		}
+		text = strings.ReplaceAll(text, pairs[i], pairs[i+1])
+	}
+	return text
+}
+
+// documentedNginx is what docs/operations.md says, before these two instances and without TLS.
+func documentedNginx(t *testing.T, first, second string) func(listen string) string {
+	t.Helper()
+	return func(listen string) string {
+		text := regexp.MustCompile(`(?m)^ *ssl_.*\n`).ReplaceAllString(documented(t, "nginx"), "")
+		return replaced(t, text, "10.0.0.11:8000", first, "10.0.0.12:8000", second, "listen 443 ssl;", "listen "+listen+";")
+	}
+}
+
+// access is a line of nginx's access log.
+type access struct {
+	method, path, status, upstreams string
+}
+
+func (f *fleet) accessLog() (lines []access) {
+	f.Helper()
+	text, err := os.ReadFile(f.nginx.AccessLog)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for scan := bufio.NewScanner(bytes.NewReader(text)); scan.Scan(); {
+		fields := strings.SplitN(scan.Text(), " ", 4)
+		if len(fields) != 4 {
+			f.Fatalf("access log: %q", scan.Text())
+		}
+		lines = append(lines, access{fields[0], fields[1], fields[2], fields[3]})
+	}
+	return lines
+}
+
+// nobodysAddress is one that refuses connections, for as long as the test runs.
+func nobodysAddress(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	// Bound, so that nobody else gets it, and not listened to.
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, ok := name.(*syscall.SockaddrInet4)
+	if !ok {
+		t.Fatalf("bound to %v", name)
+	}
+	return net.JoinHostPort("127.0.0.1", fmt.Sprint(in.Port))
+}
+
+// A connection that is refused costs a client nothing: the upload goes to the other instance.
+func TestNginxPassesARefusedConnectionOn(t *testing.T) {
+	d := startDaemon(t, nil)
+	dead := nobodysAddress(t)
+	nginx := testenv.Nginx(t, documentedNginx(t, dead, d.addr()))
+	f := &fleet{T: t, nginx: nginx}
+	as := &daemon{T: t, url: nginx.URL, token: d.token}
+	content, _ := makeArchive(t, testarchive.Spec{Seed: 1})
+	for range 4 {
+		if r := as.mustPost(writing(content)); r.status != http.StatusCreated {
+			t.Errorf("status %d: %s", r.status, r.err)
+		}
+	}
+	passed := 0
+	for _, line := range f.accessLog() {
+		if line.upstreams == dead+", "+d.addr() {
+			passed++
+		}
+	}
+	if passed == 0 {
+		t.Errorf("none was passed on: %v", f.accessLog())
+	}
+}
+
+// heartbeatScript is what docs/operations.md puts beside nginx.
+func (f *fleet) heartbeatScript() string {
+	f.Helper()
+	return replaced(f.T, documented(f.T, "sh"), "/etc/nginx/conf.d/tecken.conf", filepath.Join(f.nginx.Dir, "nginx.conf"),
+		"nginx -s reload", f.nginx.ReloadCommand())
+}
+
+func (f *fleet) shell(script string) {
+	f.Helper()
+	ctx, cancel := context.WithTimeout(f.Context(), patience)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "/bin/sh", "-c", script).CombinedOutput(); err != nil {
+		f.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// That script takes an instance out while its heartbeat is red, and puts it back.
+func TestNginxIsToldOfRedHeartbeats(t *testing.T) {
+	first := startDaemon(t, map[string]string{"TECKEN_SHUTDOWN_DELAY": "10m"})
+	second := startDaemon(t, nil)
+	nginx := testenv.Nginx(t, documentedNginx(t, first.addr(), second.addr()))
+	f := &fleet{T: t, nginx: nginx}
+	script := f.heartbeatScript()
+	look := func() string {
+		t.Helper()
+		f.shell(script)
+		text, err := os.ReadFile(filepath.Join(nginx.Dir, "nginx.conf"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if text := look(); strings.Contains(text, " down;") {
+		t.Errorf("an instance is down while both are green:\n%s", text)
+	}
+	first.signal(syscall.SIGTERM)
+	first.eventually("its heartbeat is red", func() bool {
+		status, _ := first.heartbeat("/__lbheartbeat__")
+		return status == http.StatusServiceUnavailable
+	})
+	out := first.addr() + " max_fails=3 fail_timeout=10s down;"
+	if text := look(); strings.Count(text, " down;") != 1 || !strings.Contains(text, out) {
+		t.Errorf("the instance that drains is not down:\n%s", text)
+	}
+	// The reload takes a moment. GETs go to whichever instance counts.
+	second.eventually("nginx asks the other one alone", func() bool {
+		for range 8 {
+			resp, err := http.Get(nginx.URL + "/__lbheartbeat__")
+			if err != nil {
+				return false
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				return false
+			}
+		}
+		return true
+	})
+	second.signal(syscall.SIGKILL)
+	second.exit()
+	if text := look(); strings.Count(text, " down;") != 1 {
+		t.Errorf("with none left it was to change nothing:\n%s", text)
+	}
+}
