@@ -80,7 +80,7 @@ func (d *daemon) spooled() (ids []int64) {
 // in the end every upload is stored, and recorded once.
 func TestFleetLosesAnInstance(t *testing.T) {
 	const held, clients, each = 4, 4, 4
-	f := newFleet(t, nil)
+	f := newFleet(t, map[string]string{"TECKEN_TENANT_UPLOADS": "64"})
 	dead, alive := f.instances[0], f.instances[1]
 	gatedParcels, steady := parcels(t, "held", held, 100), parcels(t, "steady", clients*each, 200)
 
@@ -131,7 +131,7 @@ func TestFleetLosesAnInstance(t *testing.T) {
 // notices, and each record has its end.
 func TestFleetRestarts(t *testing.T) {
 	const clients = 4
-	f := newFleet(t, map[string]string{"TECKEN_SHUTDOWN_DELAY": "2s"})
+	f := newFleet(t, map[string]string{"TECKEN_SHUTDOWN_DELAY": "2s", "TECKEN_TENANT_UPLOADS": "64"})
 	var posting sync.WaitGroup
 	var posted atomic.Int64
 	enough := make(chan struct{})

@@ -161,6 +161,7 @@ func newOutage(t *testing.T, pool int) *outage {
 	o.gate = newTurnstile(t, o.direct)
 	o.daemon = startDaemon(t, withS3(o.s3, "http://"+o.slow.Addr, map[string]string{
 		"TECKEN_DATABASE_URL": o.gate.address, "TECKEN_DATABASE_MAX_CONNS": strconv.Itoa(pool),
+		"TECKEN_TENANT_UPLOADS": "64", // all of them are one tenant's
 	}))
 	o.waitDatabase()
 	o.front = &front{T: t, url: o.url, token: o.makeToken(map[string]string{"TECKEN_DATABASE_URL": o.direct})}
