@@ -1,0 +1,252 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"tecken-upload/internal/lease"
+	"tecken-upload/internal/lease/redislease"
+	"tecken-upload/internal/testenv"
+)
+
+// sharing is a fleet whose instances share their tenants' limits in a Redis.
+type sharing struct {
+	*fleet
+	redis  *testenv.RedisServer
+	table  *redislease.Table
+	direct atomic.Int64 // uploads posted past nginx
+}
+
+// newSharing starts a fleet whose one tenant has this limit.
+func newSharing(t *testing.T, limit int, stale time.Duration, settings map[string]string) *sharing {
+	t.Helper()
+	s := &sharing{redis: testenv.Redis(t)}
+	all := map[string]string{
+		"TECKEN_REDIS_URL": s.redis.URL(), "TECKEN_TENANT_UPLOADS": strconv.Itoa(limit), "TECKEN_TENANT_STALE": stale.String(),
+	}
+	maps.Copy(all, settings)
+	s.fleet = newFleet(t, all)
+	var err error
+	if s.table, err = redislease.Open(s.redis.URL(), stale); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.table.Close() })
+	return s
+}
+
+// limits lists the leases that are held.
+func (f *sharing) limits() []lease.Lease {
+	f.Helper()
+	leases, err := f.table.List(f.Context())
+	if err != nil {
+		f.Fatal(err)
+	}
+	return leases
+}
+
+// at is an instance as a client sees it that posts to it past nginx, under a label of its own.
+func (f *sharing) at(d *daemon) *daemon {
+	label := fmt.Sprintf("-direct%d", f.direct.Add(1))
+	return &daemon{T: f.T, url: d.url, token: f.front.token + label, hangsUp: true}
+}
+
+// hold posts bodies to an instance that stop halfway, until release is called.
+func (f *sharing) hold(d *daemon, bodies int) (release func(), answers []chan reply) {
+	f.Helper()
+	list := parcels(f.T, "held", bodies, 1)
+	gates := make([]*gated, bodies)
+	for i, p := range list {
+		gates[i] = newGated(p.content)
+		answers = append(answers, f.at(d).posting(gates[i].write))
+	}
+	f.front.waitReceiving(d, float64(bodies))
+	return sync.OnceFunc(func() {
+		for _, g := range gates {
+			close(g.rest)
+		}
+	}), answers
+}
+
+// A tenant's limit counts over both instances: at no moment were more of its uploads in progress.
+func TestFleetKeepsALimit(t *testing.T) {
+	const limit, clients, each = 4, 12, 3
+	f := newSharing(t, limit, time.Minute, map[string]string{"TECKEN_ADMISSION_WAIT": "2s"})
+	release, answers := f.hold(f.instances[0], limit)
+	began := time.Now()
+	r := f.at(f.instances[1]).mustPost(writing(parcels(t, "over", 1, 50)[0].content))
+	if seconds, err := strconv.Atoi(r.retryAfter); r.status != http.StatusTooManyRequests || err != nil || seconds < 1 || seconds > 120 {
+		t.Errorf("over the limit: status %d, Retry-After %q: %s", r.status, r.retryAfter, r.err)
+	}
+	if waited := time.Since(began); waited < 2*time.Second {
+		t.Errorf("refused after %v, with an admission wait of 2 s", waited)
+	}
+	var posting sync.WaitGroup
+	for c := range clients {
+		list := parcels(t, fmt.Sprintf("client%d.", c), each, uint64(100*(c+1)))
+		posting.Go(func() {
+			for _, p := range list {
+				f.front.upload(p.client, p.content, nil)
+			}
+		})
+	}
+	release()
+	for _, answer := range answers {
+		if r := <-answer; r.status != http.StatusCreated {
+			t.Errorf("held: status %d: %s", r.status, r.err)
+		}
+	}
+	posting.Wait()
+	c := takeCensus(t, f.database, f.front)
+	c.check(clients * each)
+	if most := mostAtOnce(t, f.database); most != limit {
+		t.Errorf("%d uploads were in progress at once, with a limit of %d", most, limit)
+	}
+	for _, line := range f.accessLog() {
+		if line.method == http.MethodPost && line.status != "201" && line.status != "429" {
+			t.Errorf("answered %s", line.status)
+		}
+	}
+	f.instances[0].eventually("no lease is held", func() bool { return len(f.limits()) == 0 })
+	t.Logf("%d uploads in %d attempts", clients*each, len(f.front.attempts))
+}
+
+// mostAtOnce is how many uploads were in progress at once, by their records.
+func mostAtOnce(t *testing.T, database string) (most int) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	type event struct {
+		At   int64
+		Step int
+	}
+	rows, err := conn.Query(t.Context(), `SELECT created_at, 1 FROM uploads UNION ALL SELECT ended_at, -1 FROM uploads WHERE ended_at IS NOT NULL`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := pgx.CollectRows(rows, pgx.RowToStructByPos[event])
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(events, func(a, b event) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Step, b.Step)) })
+	now := 0
+	for _, e := range events {
+		now += e.Step
+		most = max(most, now)
+	}
+	return most
+}
+
+// Incident C1: an instance is killed with 50 leases held. They count until the stale cut-off, and not longer.
+func TestKilledWithLeasesHeld(t *testing.T) {
+	const held, stale = 50, 4 * time.Second
+	f := newSharing(t, held, stale, map[string]string{
+		"TECKEN_ADMISSION_WAIT": patience.String(), "TECKEN_MAX_RECEIVING": strconv.Itoa(2 * held),
+	})
+	dead, alive := f.instances[0], f.instances[1]
+	release, answers := f.hold(dead, held)
+	if n := len(f.limits()); n != held {
+		t.Fatalf("%d leases are held, want %d", n, held)
+	}
+	dead.signal(syscall.SIGKILL)
+	dead.exit()
+	killed := time.Now()
+	release()
+	for _, answer := range answers {
+		<-answer
+	}
+	leases := f.limits()
+	if len(leases) != held {
+		t.Fatalf("%v after the kill %d leases are held, want %d", time.Since(killed), len(leases), held)
+	}
+	// Nobody renews them any more.
+	first := slices.MinFunc(leases, byRenewal).Renewed.Add(stale)
+	last := slices.MaxFunc(leases, byRenewal).Renewed.Add(stale)
+	if last.After(killed.Add(stale)) {
+		t.Errorf("renewed %v after the kill", last.Sub(killed.Add(stale)))
+	}
+	waiting := f.at(alive).posting(writing(parcels(t, "next", 1, 90)[0].content))
+	var asked, answered time.Time
+	alive.eventually("the leases are reaped", func() bool {
+		asked = time.Now()
+		n := len(slices.DeleteFunc(f.limits(), func(l lease.Lease) bool { return l.Instance != leases[0].Instance }))
+		answered = time.Now()
+		if n < held && answered.Before(first) {
+			t.Errorf("%d of %d leases are held %v before the first is stale", n, held, first.Sub(answered))
+		}
+		if n > 0 && asked.After(last) {
+			t.Errorf("%d leases are held %v after the last was stale", n, asked.Sub(last))
+		}
+		return n == 0
+	})
+	r := <-waiting
+	if r.status != http.StatusCreated {
+		t.Errorf("the next upload: status %d: %s", r.status, r.err)
+	}
+	t.Logf("the last lease was gone %v after the kill, with a cut-off of %v", answered.Sub(killed), stale)
+}
+
+func byRenewal(a, b lease.Lease) int { return a.Renewed.Compare(b.Renewed) }
+
+// Redis goes away, once as if it crashed, once as if it hung: uploads go on, under limits that each instance keeps
+// for itself, and the instances say so. When it is back, limits count over both again, old leases too.
+func TestFleetWithoutRedis(t *testing.T) {
+	const limit = 2
+	f := newSharing(t, limit, 4*time.Second, map[string]string{"TECKEN_ADMISSION_WAIT": "0s"})
+	full, other := f.instances[0], f.instances[1]
+	release, answers := f.hold(full, limit)
+	post := func(d *daemon) int {
+		t.Helper()
+		return f.at(d).mustPost(writing(parcels(t, "small", 1, 60)[0].content)).status
+	}
+	for _, outage := range []struct {
+		name        string
+		begin, over func()
+	}{
+		{"killed", f.redis.Kill, f.redis.Restart},
+		{"hangs", f.redis.Stop, f.redis.Continue},
+	} {
+		if status := post(other); status != http.StatusTooManyRequests {
+			t.Errorf("before it %s: status %d, want 429", outage.name, status)
+		}
+		outage.begin()
+		if status := post(other); status != http.StatusCreated {
+			t.Errorf("it %s: status %d on the instance that holds nothing, want 201", outage.name, status)
+		}
+		if status := post(full); status != http.StatusTooManyRequests {
+			t.Errorf("it %s: status %d on the instance that is at the limit, want 429", outage.name, status)
+		}
+		for _, d := range f.instances {
+			d.eventually("the instance says that limits are local", func() bool { return d.metric("tecken_tenant_limits_local") == 1 })
+			d.waitLog("tenant limits are local, the shared leases are away")
+			if status, body := d.heartbeat("/__heartbeat__"); status != http.StatusOK {
+				t.Errorf("it %s: the heartbeat is %d %v", outage.name, status, body)
+			}
+		}
+		outage.over()
+		for _, d := range f.instances {
+			d.eventually("limits are shared again", func() bool { return d.metric("tecken_tenant_limits_local") == 0 })
+			d.waitLog("tenant limits are shared again")
+		}
+		other.eventually("what is held counts again", func() bool { return post(other) == http.StatusTooManyRequests })
+	}
+	release()
+	for _, answer := range answers {
+		if r := <-answer; r.status != http.StatusCreated {
+			t.Errorf("held: status %d: %s", r.status, r.err)
+		}
+	}
+}
