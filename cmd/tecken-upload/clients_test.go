@@ -76,7 +76,7 @@ func parcels(t *testing.T, name string, n int, seed uint64) []parcel {
 	list := make([]parcel, n)
 	for i := range list {
 		list[i].client = fmt.Sprintf("%s%d", name, i)
-		list[i].content, list[i].manifest = makeArchive(t, testarchive.Spec{Seed: seed + uint64(i), Bytes: 400 << 10, Members: 12})
+		list[i].content, list[i].manifest = makeArchive(t, testarchive.Spec{Seed: seed + uint64(i), Bytes: 128 << 10, Members: 8})
 	}
 	return list
 }

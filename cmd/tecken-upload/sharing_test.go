@@ -64,10 +64,10 @@ func (f *sharing) at(d *daemon) *daemon {
 // hold posts bodies to an instance that stop halfway, until release is called.
 func (f *sharing) hold(d *daemon, bodies int) (release func(), answers []chan reply) {
 	f.Helper()
-	list := parcels(f.T, "held", bodies, 1)
+	content := parcels(f.T, "held", 1, 1)[0].content
 	gates := make([]*gated, bodies)
-	for i, p := range list {
-		gates[i] = newGated(p.content)
+	for i := range gates {
+		gates[i] = newGated(content)
 		answers = append(answers, f.at(d).posting(gates[i].write))
 	}
 	f.front.waitReceiving(d, float64(bodies))
@@ -80,7 +80,7 @@ func (f *sharing) hold(d *daemon, bodies int) (release func(), answers []chan re
 
 // A tenant's limit counts over both instances: at no moment were more of its uploads in progress.
 func TestFleetKeepsALimit(t *testing.T) {
-	const limit, clients, each = 4, 12, 3
+	const limit, clients, each = 4, 8, 3
 	f := newSharing(t, limit, time.Minute, map[string]string{"TECKEN_ADMISSION_WAIT": "2s"})
 	release, answers := f.hold(f.instances[0], limit)
 	began := time.Now()
