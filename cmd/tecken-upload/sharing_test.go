@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
+	"os/exec"
 	"slices"
 	"strconv"
 	"sync"
@@ -16,7 +19,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tecken-upload/internal/lease"
-	"tecken-upload/internal/lease/redislease"
 	"tecken-upload/internal/testenv"
 )
 
@@ -24,35 +26,44 @@ import (
 type sharing struct {
 	*fleet
 	redis  *testenv.RedisServer
-	table  *redislease.Table
+	limit  int
 	direct atomic.Int64 // uploads posted past nginx
 }
 
 // newSharing starts a fleet whose one tenant has this limit.
 func newSharing(t *testing.T, limit int, stale time.Duration, settings map[string]string) *sharing {
 	t.Helper()
-	s := &sharing{redis: testenv.Redis(t)}
+	s := &sharing{redis: testenv.Redis(t), limit: limit}
 	all := map[string]string{
 		"TECKEN_REDIS_URL": s.redis.URL(), "TECKEN_TENANT_UPLOADS": strconv.Itoa(limit), "TECKEN_TENANT_STALE": stale.String(),
 	}
 	maps.Copy(all, settings)
 	s.fleet = newFleet(t, all)
-	var err error
-	if s.table, err = redislease.Open(s.redis.URL(), stale); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.table.Close() })
 	return s
 }
 
-// limits lists the leases that are held.
-func (f *sharing) limits() []lease.Lease {
+// limits runs "tecken-upload limits" as an operator does, and returns the leases of the one tenant.
+func (f *sharing) limits() (leases []lease.Lease) {
 	f.Helper()
-	leases, err := f.table.List(f.Context())
+	cmd := exec.CommandContext(f.Context(), program(f, "tecken-upload"), "limits", "--json")
+	cmd.Dir, cmd.Env = f.instances[0].dir, environ(f.settings[0])
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	if err != nil {
-		f.Fatal(err)
+		f.Fatalf("limits: %v\n%s", err, &stderr)
 	}
-	return leases
+	if len(out) == 0 {
+		return nil
+	}
+	var t tenantLimit
+	if err := json.Unmarshal(out, &t); err != nil {
+		f.Fatalf("limits: %v\n%s", err, out)
+	}
+	if t.Held != len(t.Leases) || t.Limit != f.limit || t.User != "ci@example.com" {
+		f.Errorf("limits: tenant %d is %s, holds %d of %d in %d leases", t.Tenant, t.User, t.Held, t.Limit, len(t.Leases))
+	}
+	return t.Leases
 }
 
 // at is an instance as a client sees it that posts to it past nginx, under a label of its own.
@@ -152,7 +163,7 @@ func mostAtOnce(t *testing.T, database string) (most int) {
 
 // Incident C1: an instance is killed with 50 leases held. They count until the stale cut-off, and not longer.
 func TestKilledWithLeasesHeld(t *testing.T) {
-	const held, stale = 50, 4 * time.Second
+	const held, stale = 50, 10 * time.Second
 	f := newSharing(t, held, stale, map[string]string{
 		"TECKEN_ADMISSION_WAIT": patience.String(), "TECKEN_MAX_RECEIVING": strconv.Itoa(2 * held),
 	})
@@ -205,7 +216,7 @@ func byRenewal(a, b lease.Lease) int { return a.Renewed.Compare(b.Renewed) }
 // for itself, and the instances say so. When it is back, limits count over both again, old leases too.
 func TestFleetWithoutRedis(t *testing.T) {
 	const limit = 2
-	f := newSharing(t, limit, 4*time.Second, map[string]string{"TECKEN_ADMISSION_WAIT": "0s"})
+	f := newSharing(t, limit, 8*time.Second, map[string]string{"TECKEN_ADMISSION_WAIT": "0s"})
 	full, other := f.instances[0], f.instances[1]
 	release, answers := f.hold(full, limit)
 	post := func(d *daemon) int {
