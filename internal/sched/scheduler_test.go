@@ -312,3 +312,22 @@ func TestALeaseIsItsFloorAndTheBytes(t *testing.T) {
 		}
 	}
 }
+
+func TestSlotsThatAreLostBeyondTheBoundOfRunaways(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{Slots: 3, Runaways: 1, Lease: time.Second})
+		slots := []*Slot{acquire(t, s, Task{}), acquire(t, s, Task{}), acquire(t, s, Task{})}
+		<-time.After(2 * time.Second)
+		for left := len(slots); left > 0; left-- {
+			if st := s.Stats(); st.Runaways != left || st.Busy != 0 {
+				t.Errorf("with %d of them left: %+v", left, st)
+			}
+			if _, err := s.Acquire(t.Context(), Task{}); !errors.Is(err, ErrRunaways) {
+				t.Errorf("with %d of them left: %v", left, err)
+			}
+			slots[left-1].Release()
+		}
+		acquire(t, s, Task{}).Release()
+		expectIdle(t, s)
+	})
+}

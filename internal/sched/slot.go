@@ -71,10 +71,10 @@ func (s *Slot) end() {
 		}
 		c.backlog.done(s.req)
 	case slotLost:
-		if c.broken() {
+		c.runaways--
+		if c.runaways == c.opts.Runaways-1 {
 			c.tripped = make(chan struct{})
 		}
-		c.runaways--
 	case slotEnded:
 		return
 	}
@@ -104,7 +104,7 @@ func (s *Slot) lose() bool {
 	s.state = slotLost
 	c.expired++
 	c.runaways++
-	if c.broken() {
+	if c.runaways == c.opts.Runaways { // more may follow: those that had their slots by then
 		close(c.tripped)
 	}
 	if c.opts.Grace > 0 {
