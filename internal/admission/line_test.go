@@ -438,3 +438,34 @@ func TestAWorkspaceThatTakesTimeToMake(t *testing.T) {
 		}
 	})
 }
+
+// Those who were refused leave one by one. Who comes in between is not forgotten with the last of them.
+func TestATenantIsNotForgottenByThoseWhoWereRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.Places = 1 })
+		first := h.enter(1, mib)
+		token := tenantOf(2, 1)
+		arrive := func() *visit {
+			v, err := h.gate.arrive(&token, mib)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		a, b := arrive(), arrive()
+		h.gate.mu.Lock()
+		a.refuse(upload.ErrBusy)
+		b.refuse(upload.ErrBusy)
+		h.gate.mu.Unlock()
+		a.leave()
+		late := h.try(t.Context(), token, mib)
+		synctest.Wait()
+		b.leave()
+		first.end()
+		r := <-late
+		if r.err != nil || r.at != 0 {
+			t.Fatalf("after %v: %v", r.at, r.err)
+		}
+		r.end()
+	})
+}

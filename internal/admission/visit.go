@@ -7,7 +7,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// A tenant is known while it has visits. Gate.mu guards its fields, but for id.
+// A tenant is known while it has visits that wait or are inside. Gate.mu guards its fields, but for id.
 type tenant struct {
 	id      int64
 	weight  int
@@ -222,7 +222,8 @@ func (v *visit) exit(now time.Time) {
 		g.bytes.change(now, -float64(v.size))
 	}
 	v.stage = gone
-	if t.taking == 0 && !t.present() {
+	// Another may be known by then: t is forgotten when its last refused visit has not left yet.
+	if t.taking == 0 && !t.present() && g.tenants[t.id] == t {
 		delete(g.tenants, t.id)
 	}
 }
