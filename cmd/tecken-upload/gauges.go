@@ -10,7 +10,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// gaugeTimeout bounds measuring the spool for one scrape of the metrics.
+// gaugeTimeout bounds looking through the spool for one scrape of the metrics.
 const gaugeTimeout = 2 * time.Second
 
 // gauges registers what is measured anew at each scrape.
@@ -69,9 +69,7 @@ func (in *instance) spoolGauges(ctx context.Context) {
 
 // measure returns a figure of the spool, or -1 where the spool can't be measured.
 func (in *instance) measure(ctx context.Context, value func(spool.Usage) int64) float64 {
-	ctx, cancel := context.WithTimeout(ctx, gaugeTimeout)
-	defer cancel()
-	usage, err := in.spool.Usage(ctx)
+	usage, err := in.usage.measure(ctx)
 	if err != nil {
 		return -1
 	}

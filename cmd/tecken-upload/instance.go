@@ -50,6 +50,7 @@ type instance struct {
 	reporter *telemetry.Reporter
 	records  *record.Store
 	spool    *spool.Spool
+	usage    *usageMeter // of the spool
 	storage  checkedStorage
 	disk     *health.Window
 	uploads  *upload.Service
@@ -88,6 +89,7 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 	if err != nil {
 		return in, fmt.Errorf("TECKEN_SPOOL_DIR: %w", err)
 	}
+	in.usage = newUsageMeter(in.spool.Usage)
 	background := context.WithoutCancel(ctx)
 	in.disk = health.NewWindow(c.DiskFullThreshold, c.DiskFullWindow, func() bool { return in.roomy(background) }, time.Now)
 	in.queues = in.newQueues(background)
@@ -217,7 +219,7 @@ func (in *instance) checkSpool(ctx context.Context) error {
 
 // roomy reports whether the disk has its headroom free, of bytes and of inodes.
 func (in *instance) roomy(ctx context.Context) bool {
-	usage, err := in.spool.Usage(ctx)
+	usage, err := in.usage.measure(ctx)
 	return err == nil && usage.Free >= usage.Headroom && (usage.Inodes == 0 || usage.FreeInodes >= minInodes)
 }
 

@@ -27,9 +27,7 @@ func (in *instance) saturation(ctx context.Context) float64 {
 
 // spoolRatio returns the part of what uploads may have of the disk that is promised to them; 1 where that can't be told.
 func (in *instance) spoolRatio(ctx context.Context) float64 {
-	ctx, cancel := context.WithTimeout(ctx, gaugeTimeout)
-	defer cancel()
-	u, err := in.spool.Usage(ctx)
+	u, err := in.usage.measure(ctx)
 	if err != nil || u.Budget <= 0 {
 		return 1
 	}
