@@ -89,10 +89,14 @@ func (in *instance) tellLoss(ctx context.Context, name string, l sched.Loss) {
 	in.logger.LogAttrs(ctx, slog.LevelError, what, facts...)
 }
 
-// stalled tells of a queue in which nothing has got done for too long, or nil.
+// stalled tells of a queue in which nothing has got done for too long, or nothing is begun any more; or nil.
 func (in *instance) stalled(q queue) error {
-	if stalled := q.Stats().Stalled; stalled > in.config.StallAlarm {
-		return fmt.Errorf("work waits to %s, and none has got on for %v", q.name, stalled.Round(time.Second))
+	s := q.Stats()
+	switch {
+	case s.Tripped: // then nobody waits: who comes is refused
+		return fmt.Errorf("nothing is begun to %s: %d tasks that lost their slots have not ended", q.name, s.Runaways)
+	case s.Stalled > in.config.StallAlarm:
+		return fmt.Errorf("work waits to %s, and none has got on for %v", q.name, s.Stalled.Round(time.Second))
 	}
 	return nil
 }

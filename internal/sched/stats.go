@@ -10,6 +10,7 @@ type Stats struct {
 	Stalled  time.Duration // for how long tasks have been waiting with none ended in time or moved; 0 when none waits
 	Expired  int64         // tasks that lost their slots, so far
 	Runaways int           // of these, those that have not ended
+	Tripped  bool          // there are so many of them that nothing is begun
 	// Busyness is the share of slots that were in use over the last minute, from 0 to 1: an integral over time, exact
 	// for the last 59 to 60 s, or since New.
 	Busyness float64
@@ -31,6 +32,7 @@ func (s *Scheduler) Stats() Stats {
 		Waiting:  s.backlog.waiting,
 		Expired:  s.expired,
 		Runaways: s.runaways,
+		Tripped:  s.broken(),
 		Busyness: s.usage.mean(now) / float64(s.opts.Slots),
 		WaitP50:  waits.quantile(0.50),
 		WaitP95:  waits.quantile(0.95),
