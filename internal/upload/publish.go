@@ -114,7 +114,7 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 	err = r.PublishSlots.Run(ctx, r.task(body.Size), func(ctx context.Context, slot *sched.Slot) error {
 		begun.Store(true)
 		defer done() // not before a call that is not waited for any more has come back
-		return r.Storage.Put(ctx, loc, obj, Body{Reader: moving{body, slot}, Size: body.Size, CRC32: body.CRC32})
+		return r.Storage.Put(ctx, loc, obj, Body{Reader: moving{body, r.moved(slot)}, Size: body.Size, CRC32: body.CRC32})
 	})
 	if !begun.Load() {
 		done()
@@ -127,16 +127,40 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 	return nil
 }
 
-// moving is a body that tells its slot of each read.
+// moved returns what tells that work behind a slot is getting on, and with it the stream that it may belong to: one of its
+// members may take longer than the watch over progress waits.
+func (r *run) moved(slot *sched.Slot) func() {
+	stream := r.stream
+	return func() {
+		slot.Moved()
+		if stream != nil {
+			stream.Moved()
+		}
+	}
+}
+
+// moving is a body that tells of each read.
 type moving struct {
 	io.ReadSeeker
-	slot *sched.Slot
+	moved func()
 }
 
 // Read implements io.Reader.
 func (m moving) Read(p []byte) (int, error) {
-	m.slot.Moved()
+	m.moved()
 	return m.ReadSeeker.Read(p)
+}
+
+// growing is a scratch file that tells of each write.
+type growing struct {
+	archive.Scratch
+	moved func()
+}
+
+// Write implements io.Writer.
+func (g growing) Write(p []byte) (int, error) {
+	g.moved()
+	return g.Scratch.Write(p)
 }
 
 // body makes what is to be stored of m; done ends its use. A member that has to be staged for that is staged
@@ -162,7 +186,11 @@ func (r *run) body(ctx context.Context, m *archive.Member) (body *archive.Body, 
 			return nil, err
 		}
 		release = slot.Release
-		return r.req.Place.Workspace.Scratch(slot.Context()) //nolint:contextcheck // it descends from ctx
+		scratch, err := r.req.Place.Workspace.Scratch(slot.Context()) //nolint:contextcheck // it descends from ctx
+		if err != nil {
+			return nil, err
+		}
+		return growing{scratch, r.moved(slot)}, nil
 	})
 	if err != nil {
 		return nil, nil, err

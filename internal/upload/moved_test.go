@@ -1,0 +1,55 @@
+package upload
+
+import (
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tecken-upload/internal/sched"
+)
+
+// A large member of a stream takes minutes, which is no stall while its bytes move: neither as it is staged, nor as it is stored.
+func TestBytesOfAStreamAreItsProgress(t *testing.T) {
+	scratch, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer scratch.Close()
+	synctest.Test(t, func(t *testing.T) {
+		streams, others := sched.New(sched.Options{}), sched.New(sched.Options{})
+		stream, err := streams.Acquire(t.Context(), sched.Task{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slot, err := others.Acquire(t.Context(), sched.Task{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*sched.Scheduler{streams, others} {
+			go func() {
+				if next, err := s.Acquire(t.Context(), sched.Task{}); err == nil {
+					next.Release()
+				}
+			}()
+		}
+		synctest.Wait()
+		r := &run{stream: stream}
+		for name, step := range map[string]func(){
+			"staged": func() { _, _ = io.WriteString(growing{scratch, r.moved(slot)}, "x") },
+			"stored": func() { _, _ = moving{strings.NewReader("x"), r.moved(slot)}.Read(make([]byte, 1)) },
+		} {
+			<-time.After(time.Minute)
+			step()
+			if a, b := streams.Stats().Stalled, others.Stats().Stalled; a != 0 || b != 0 {
+				t.Errorf("a byte was %s, and work is stalled for %v and %v", name, a, b)
+			}
+		}
+		r.stream = nil
+		r.moved(slot)()
+		slot.Release()
+		stream.Release()
+	})
+}
