@@ -26,6 +26,10 @@ const (
 )
 
 const (
+	// streamQuantum is what a tenant may begin in its turn: one archive, however small. They take too long for more.
+	streamQuantum = 1
+	// publishQuantum is the same: some lookups, each of which may take a while, or one member.
+	publishQuantum = 1 << 20
 	// streamFactor times the cores are the archives that may be processed as one stream; each may hold a window
 	// of 64 MiB, for as long as its upload takes. At least minStreams.
 	streamFactor, minStreams = 2, 8
@@ -50,9 +54,9 @@ func (in *instance) newQueues(ctx context.Context) queues {
 	streams := max(minStreams, streamFactor*c.CPUSlots)
 	return queues{
 		verify:  in.newQueue(ctx, "verify", sched.Options{Slots: c.CPUSlots, Lease: c.UploadTimeout / leaseShare, MinRate: verifyRate}),
-		publish: in.newQueue(ctx, "publish", sched.Options{Slots: c.StorageSlots, Lease: c.UploadTimeout / leaseShare, MinRate: publishRate}),
+		publish: in.newQueue(ctx, "publish", sched.Options{Slots: c.StorageSlots, Lease: c.UploadTimeout / leaseShare, MinRate: publishRate, Quantum: publishQuantum}),
 		stream: in.newQueue(ctx, "stream", sched.Options{
-			Slots: streams, PerTenant: streams / 2, Lease: c.UploadTimeout + streamSlack,
+			Slots: streams, PerTenant: streams / 2, Lease: c.UploadTimeout + streamSlack, Quantum: streamQuantum,
 		}),
 	}
 }
@@ -68,7 +72,12 @@ func (q *queues) all() []queue { return []queue{q.verify, q.publish, q.stream} }
 
 // backlogged reports whether work waits for slots.
 func (q *queues) backlogged() bool {
-	return q.verify.Waiting() > 0 || q.publish.Waiting() > 0
+	for _, queue := range q.all() {
+		if queue.Waiting() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // tellLoss reports a task that held its slot for too long.

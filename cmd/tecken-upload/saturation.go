@@ -18,7 +18,7 @@ func (in *instance) saturation(ctx context.Context) float64 {
 	gate := in.gate.Stats()
 	worst := max(gate.PlacesRatio, gate.TimeRatio, in.spoolRatio(ctx))
 	most := in.config.UploadTimeout / waitShare
-	for _, q := range []queue{in.queues.verify, in.queues.publish} {
+	for _, q := range in.queues.all() {
 		s := q.Stats()
 		worst = max(worst, s.Busyness, s.WaitP95.Seconds()/most.Seconds())
 	}

@@ -2,8 +2,8 @@
 //
 // An upload needs, in this order, a lease of its tenant's limit, and then room on the instance: a receiving place until its
 // body has arrived, its bytes in the spool, and time. Time is short when the bytes admitted and not yet finished would, at the
-// measured rate of work, take half of an upload's deadline or longer: work that is accepted only to time out
-// is thrown away. An instance that has admitted nothing has time for anything.
+// measured rate of work, take half of an upload's deadline or longer, and the tenant's own would at its share of
+// the rate: work that is accepted only to time out is thrown away. An instance that has admitted nothing has time for anything.
 //
 // Field clients do not honour Retry-After and give up early, so a caller is rather kept waiting for a while than
 // refused. All of that is within one budget, Config.Wait.
@@ -17,7 +17,8 @@
 // them up would not let it in.
 //
 // The last quarter of the receiving places, and of the spool, is open only to tenants below their share: the
-// whole, divided by weight among the tenants that have an admitted upload or wait for room. A tenant that is alone may have all.
+// whole, divided by weight among the tenants that have an admitted upload or wait for room, and one more, so that even a
+// tenant that is alone leaves something to whoever comes next. Of fewer than four places none is kept.
 //
 // At most 1,024 uploads wait, and a tenant's at most as many as could still come: 512 of one tenant, when no other is there. Whoever
 // comes beyond that is refused at once.

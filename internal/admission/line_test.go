@@ -133,8 +133,8 @@ func TestWhoIsHeldUp(t *testing.T) {
 func TestALargeUploadIsNotStarvedBySmallOnes(t *testing.T) {
 	onSmallDisk(t, func(h *house) {
 		var small []*admitted
-		for range 6 {
-			small = append(small, h.enter(1, 10*mib))
+		for i := range int64(6) {
+			small = append(small, h.enter(10+i, 10*mib))
 		}
 		large := h.try(h.Context(), tenantOf(2, 1), 30*mib)
 		synctest.Wait()
@@ -162,7 +162,7 @@ func TestAHopelessUploadIsPassed(t *testing.T) {
 		slow := h.enter(1, 60*mib)
 		<-time.After(time.Minute)
 		for range 10 { // a mebibyte leaves every ten seconds
-			a := h.enter(1, mib)
+			a := h.enter(4, mib)
 			<-time.After(10 * time.Second)
 			a.end()
 		}
@@ -243,11 +243,10 @@ func TestTheLastQuarterOfThePlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.Places = 8 })
 		var all []*admitted
-		for range 7 {
-			all = append(all, h.enter(1, 1)) // alone
+		for range 6 {
+			all = append(all, h.enter(1, 1)) // alone, but somebody may come
 		}
-		all[0].end()
-		all = all[1:]
+		h.refused((<-h.try(t.Context(), tenantOf(1, 1), 1)).err)
 		all = append(all, h.enter(2, 1))
 		third := h.try(t.Context(), tenantOf(1, 1), 1)
 		<-time.After(5 * time.Second)
@@ -280,12 +279,14 @@ func TestTheLastQuarterOfTheSpool(t *testing.T) {
 		mine = append(mine, h.enter(2, 10*mib)) // passes it
 		<-time.After(time.Second)
 		mine[1].end()
-		other.end() // now the first is alone, and may have everything
+		other.end()
+		<-time.After(time.Second)
+		h.pending(blocked) // it is alone, but somebody may come
+		mine[0].end()
 		r := <-blocked
-		if r.err != nil || r.at != 2*time.Second {
+		if r.err != nil || r.at != 3*time.Second {
 			h.Fatalf("%v after %v", r.err, r.at)
 		}
-		mine[0].end()
 		r.end()
 	}, func(c *Config) { c.Places = 100 })
 }
@@ -306,15 +307,14 @@ func TestAWeightedShare(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for range 6 { // of eight places, six are its share
+		for range 5 { // of eight places, 4.8 are its share, with one kept for a newcomer
 			if err := enter(2, 3); err != nil {
 				t.Fatal(err)
 			}
 		}
-		all[0].end()
-		all = all[1:]
 		h.refused(enter(2, 3))
-		if err := enter(1, 1); err != nil {
+		h.refused(enter(1, 1)) // which has more than its share
+		if err := enter(3, 1); err != nil {
 			t.Error(err)
 		}
 		for _, a := range all {

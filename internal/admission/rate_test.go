@@ -13,7 +13,7 @@ func TestTimeIsShort(t *testing.T) {
 		first := h.enter(1, 60*mib)
 		first.learn(mib, 40)
 		second := h.enter(2, 25*mib) // 45 MiB to do
-		third := h.try(t.Context(), tenantOf(3, 1), 10*mib)
+		third := h.try(t.Context(), tenantOf(2, 1), 10*mib)
 		for range 5 {
 			<-time.After(time.Second / 2)
 			h.pending(third)
@@ -37,6 +37,21 @@ func TestTimeIsShort(t *testing.T) {
 		}
 		// Nothing is admitted: whatever was learned, there is time.
 		h.enter(1, 100*mib).end()
+	})
+}
+
+// What others have, and send slowly or never, is no reason to refuse who would have its share of the rate.
+func TestWorkOfOthersTakesNobodysTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.Places = 100 })
+		first := h.enter(1, 60*mib)
+		first.learn(mib, 40)
+		slow := h.enter(1, 20*mib)
+		h.refused((<-h.try(t.Context(), tenantOf(1, 1), 50*mib)).err)
+		h.enter(2, 8*mib).end() // of what can be done in time, a third is its own
+		h.refused((<-h.try(t.Context(), tenantOf(2, 1), 30*mib)).err)
+		slow.end()
+		first.end()
 	})
 }
 

@@ -12,7 +12,7 @@ type room struct {
 	measured     bool  // the spool could be
 	free, budget int64 // bytes: what can be promised, what could be with no upload there
 	growing      bool  // workspaces wait for room; they come first
-	weights      int   // of the tenants present
+	weights      int   // of the tenants present, and one for a newcomer
 	rate         float64
 	rateKnown    bool
 	returning    float64 // receiving places that come back in a second; 0: unknown
@@ -22,7 +22,7 @@ type room struct {
 // look gathers what there is. promised is what was about to be reserved before the spool was measured: it may be in usage, or
 // not yet. Called with mu held.
 func (g *Gate) look(usage *spool.Usage, promised int64) *room {
-	r := &room{now: g.config.Now()}
+	r := &room{now: g.config.Now(), weights: 1}
 	if usage != nil {
 		r.measured = true
 		r.free, r.budget, r.growing = usage.Room-promised, usage.Budget, usage.Waiting > 0
@@ -105,11 +105,18 @@ func (g *Gate) lacksTime(v *visit, r *room) lack {
 	if g.inside.held == 0 || !r.rateKnown || g.config.Timeout <= 0 {
 		return lack{}
 	}
-	todo, within := float64(g.unfinished+v.size), r.rate*g.allowed().Seconds()
-	if todo < within {
+	within := r.rate * g.allowed().Seconds()
+	over := float64(g.unfinished+v.size) - within
+	if over < 0 {
 		return lack{}
 	}
-	return lack{of: forTime, wait: after(max(todo-within, 1), r.rate)}
+	// Slots are shared: whatever the others have, and however slowly it arrives, a tenant's own work gets its share of them.
+	share := float64(v.tenant.weight) / float64(r.weights)
+	overShare := float64(v.tenant.left()+v.size) - within*share
+	if overShare < 0 {
+		return lack{}
+	}
+	return lack{of: forTime, own: true, wait: min(after(max(over, 1), r.rate), after(max(overShare, 1), r.rate*share))}
 }
 
 // allowed is how long the work admitted may take.

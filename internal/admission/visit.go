@@ -27,6 +27,14 @@ func (t *tenant) present() bool { return len(t.inside)+len(t.waiting) > 0 }
 // load is what the tenant has for its weight.
 func (t *tenant) load() float64 { return float64(t.bytes) / float64(t.weight) }
 
+// left is what the tenant's admitted uploads have not been dealt with, in bytes.
+func (t *tenant) left() (sum int64) {
+	for v := range t.inside {
+		sum += v.left
+	}
+	return sum
+}
+
 // stage is how far a visit has come.
 type stage int
 

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -145,5 +146,52 @@ func TestABodyThatWasNotInvited(t *testing.T) {
 	}
 	if n, err := io.Copy(io.Discard, conn); err != nil {
 		t.Errorf("the connection broke after %d more bytes: %v", n, err)
+	}
+}
+
+// waitingGate keeps everybody waiting, and tells why they went.
+type waitingGate struct {
+	entered chan struct{}
+	left    chan error
+}
+
+func (g waitingGate) Enter(ctx context.Context, _ upload.Token, _ int64) (upload.Place, error) {
+	g.entered <- struct{}{}
+	<-ctx.Done()
+	g.left <- context.Cause(ctx)
+	return upload.Place{}, context.Cause(ctx)
+}
+
+func (g waitingGate) Contended() bool { return true }
+
+// Who waits with a body is not noticed by net/http when it goes: unread bytes are in the way.
+func TestAClientThatHangsUpWhileItWaits(t *testing.T) {
+	g := waitingGate{entered: make(chan struct{}, 1), left: make(chan error, 1)}
+	s := newSite(t, func(c *server.Config, _ *upload.Config) { c.Gate = g })
+	conn := s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nContent-Length: 1000000\n\n", s.token))
+	if _, err := io.CopyN(conn, zeros{}, 100<<10); err != nil {
+		t.Fatal(err)
+	}
+	<-g.entered
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-g.left; !errors.Is(err, upload.ErrClientGone) {
+		t.Errorf("it left because of %v", err)
+	}
+}
+
+func TestWhoWaitsIsToldOfTheShutdownAtOnce(t *testing.T) {
+	g := waitingGate{entered: make(chan struct{}, 1), left: make(chan error, 1)}
+	s := newSite(t, func(c *server.Config, _ *upload.Config) { c.Gate = g })
+	answers := make(chan answer, 1)
+	go func() { answers <- s.post(s.token, []byte("x")) }()
+	<-g.entered
+	s.server.Refuse()
+	if a := <-answers; a.status != 503 || !strings.Contains(a.text(), "shutting down") || a.header.Get("Retry-After") == "" {
+		t.Errorf("status %d, %q", a.status, a.text())
+	}
+	if a := s.post(s.token, []byte("x")); a.status != 503 || len(g.entered) != 0 {
+		t.Errorf("status %d, and %d at the gate", a.status, len(g.entered))
 	}
 }

@@ -121,7 +121,9 @@ type Server struct {
 	echo      *echo.Echo
 	heartbeat *heartbeat
 	draining  atomic.Bool
-	closing   atomic.Bool
+	// refusing ends when no upload is admitted any more; refuseAll ends it.
+	refusing  context.Context
+	refuseAll context.CancelCauseFunc
 	// stopping ends when the server has waited for the uploads in flight long enough; stop ends it.
 	stopping context.Context
 	stop     context.CancelCauseFunc
@@ -132,6 +134,7 @@ type Server struct {
 func New(ctx context.Context, c Config) *Server {
 	s := &Server{Config: c, echo: echo.New(), heartbeat: newHeartbeat(c.Checks, c.Logger, c.Now)}
 	s.stopping, s.stop = context.WithCancelCause(ctx)
+	s.refusing, s.refuseAll = context.WithCancelCause(ctx)
 	s.routes()
 	return s
 }
@@ -157,6 +160,7 @@ func (s *Server) HTTPServer() *http.Server {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelWarn),
 	}
 }
@@ -166,7 +170,7 @@ func (s *Server) HTTPServer() *http.Server {
 func (s *Server) Drain() { s.draining.Store(true) }
 
 // Refuse makes new uploads be answered 503.
-func (s *Server) Refuse() { s.closing.Store(true) }
+func (s *Server) Refuse() { s.refuseAll(upload.ErrShutdown) }
 
 // Stop ends the uploads in flight. They answer 503 and are recorded as interrupted.
 func (s *Server) Stop() { s.stop(upload.ErrShutdown) }

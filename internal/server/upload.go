@@ -75,15 +75,12 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 	if !token.CanUpload() {
 		return nil, errForbidden
 	}
-	if s.closing.Load() {
-		return nil, upload.ErrShutdown
-	}
 	if r.ContentLength > s.MaxUploadSize+formSlack {
 		return nil, &upload.SizeError{Limit: s.MaxUploadSize}
 	}
 	ctx, cancel := s.uploadContext(r)
 	defer cancel()
-	place, err := s.Gate.Enter(ctx, token, r.ContentLength)
+	place, err := s.admit(ctx, token, r.ContentLength)
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +101,20 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 		return nil, report.Err
 	}
 	return report, nil
+}
+
+// admit waits at the gate, no longer than there is anybody to let in.
+func (s *Server) admit(ctx context.Context, token upload.Token, size int64) (upload.Place, error) {
+	if s.refusing.Err() != nil {
+		return upload.Place{}, upload.ErrShutdown
+	}
+	waiting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	refused := context.AfterFunc(s.refusing, func() { cancel(upload.ErrShutdown) })
+	defer refused()
+	here := watchHangUp(waiting, func() { cancel(upload.ErrClientGone) })
+	defer here()
+	return s.Gate.Enter(waiting, token, size)
 }
 
 // uploadContext makes the context of one upload. Unlike the request's own it tells by its cause why it

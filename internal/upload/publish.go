@@ -114,7 +114,7 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 	err = r.PublishSlots.Run(ctx, r.task(body.Size), func(ctx context.Context, slot *sched.Slot) error {
 		begun.Store(true)
 		defer done() // not before a call that is not waited for any more has come back
-		return r.Storage.Put(ctx, loc, obj, Body{Reader: moving{body, r.moved(slot)}, Size: body.Size, CRC32: body.CRC32})
+		return r.Storage.Put(ctx, loc, obj, Body{Reader: &moving{ReadSeeker: body, moved: r.moved(slot)}, Size: body.Size, CRC32: body.CRC32})
 	})
 	if !begun.Load() {
 		done()
@@ -139,16 +139,37 @@ func (r *run) moved(slot *sched.Slot) func() {
 	}
 }
 
-// moving is a body that tells of each read.
+// movedStep is how much of a body must be read for that to count as getting on, in bytes: the first of it may only have gone into
+// buffers.
+const movedStep = 8 << 20
+
+// moving is a body that tells when it gets on. What is read once more, for another attempt, is no news.
 type moving struct {
 	io.ReadSeeker
 	moved func()
+
+	at   int64 // where the next read begins
+	told int64 // up to where was told of
 }
 
 // Read implements io.Reader.
-func (m moving) Read(p []byte) (int, error) {
-	m.moved()
-	return m.ReadSeeker.Read(p)
+func (m *moving) Read(p []byte) (int, error) {
+	n, err := m.ReadSeeker.Read(p)
+	m.at += int64(n)
+	if m.at >= m.told+movedStep {
+		m.told = m.at
+		m.moved()
+	}
+	return n, err
+}
+
+// Seek implements io.Seeker.
+func (m *moving) Seek(offset int64, whence int) (int64, error) {
+	at, err := m.ReadSeeker.Seek(offset, whence)
+	if err == nil {
+		m.at = at
+	}
+	return at, err
 }
 
 // growing is a scratch file that tells of each write.

@@ -15,7 +15,7 @@ import (
 // Storage that never answers, and does not heed its context either, costs its upload; the slot is the next one's.
 func TestACallThatNeverReturnsIsNotWaitedFor(t *testing.T) {
 	h := newHouse(t)
-	slots := sched.New(sched.Options{Slots: 1, Lease: 100 * time.Millisecond, Patience: 50 * time.Millisecond})
+	slots := sched.New(sched.Options{Slots: 1, Lease: 3 * time.Second, Patience: 50 * time.Millisecond})
 	c := h.config
 	c.PublishSlots = slots
 	h.service = upload.NewService(c)
