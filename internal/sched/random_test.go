@@ -36,7 +36,7 @@ func TestWhateverComes(t *testing.T) {
 func randomRun(t *testing.T, rng *rand.Rand) {
 	s := New(Options{
 		Slots: 1 + rng.IntN(6), PerTenant: rng.IntN(4), Queue: 20, Quantum: 1 << 20,
-		Lease: 5 * time.Second, Grace: time.Second, Runaways: 15, Lost: func(Loss) {},
+		Lease: 5 * time.Second, Grace: time.Second, Runaways: 1 + rng.IntN(8), Lost: func(Loss) {},
 	})
 	tr := &trace{starts: make(map[[2]int64]map[int]time.Duration)}
 	var wg sync.WaitGroup
