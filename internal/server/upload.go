@@ -110,7 +110,7 @@ func (s *Server) admit(ctx context.Context, token upload.Token, size int64) (upl
 	}
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	refused := context.AfterFunc(s.refusing, func() { cancel(upload.ErrShutdown) })
+	refused := context.AfterFunc(s.refusing, func() { cancel(upload.ErrShutdown) }) //nolint:contextcheck // it is the server's
 	defer refused()
 	here := watchHangUp(waiting, func() { cancel(upload.ErrClientGone) })
 	defer here()
