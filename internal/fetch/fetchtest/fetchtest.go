@@ -1,0 +1,77 @@
+// Package fetchtest serves archives over TLS on a loopback address, and makes clients that may fetch from there:
+// loopback is no public address, and the certificate's issuer is trusted by nobody else.
+package fetchtest
+
+import (
+	"crypto/x509"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"testing"
+	"time"
+
+	"tecken-upload/internal/fetch"
+	"tecken-upload/internal/fetch/internal/seam"
+)
+
+// Host is the name of every server, besides those it is given.
+const Host = "symbols.example.com"
+
+// A Server serves https.
+type Server struct {
+	*httptest.Server
+}
+
+// NewServer starts a server, which is closed with the test.
+func NewServer(t testing.TB, handler http.Handler) *Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(handler)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) //nolint:depguard // what net/http takes
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return &Server{Server: s}
+}
+
+// Port returns the port that it listens at.
+func (s *Server) Port() string {
+	u, err := url.Parse(s.Server.URL)
+	if err != nil {
+		panic(err)
+	}
+	return u.Port()
+}
+
+// At returns the address of a path and query on the server, under its name.
+func (s *Server) At(path string) string { return "https://" + Host + ":" + s.Port() + path }
+
+// Client returns a client of the server; change may alter its settings first.
+func (s *Server) Client(change ...func(*fetch.Config)) *fetch.Client {
+	c := fetch.Config{Hosts: []string{Host + ":" + s.Port()}, Timeout: 20 * time.Second, StallTimeout: 10 * time.Second, Agent: "test"}
+	for _, f := range change {
+		f(&c)
+	}
+	return fetch.NewWith(c, seam.Seam{
+		Check:    func(netip.Addr) error { return nil },
+		Roots:    s.Roots(),
+		Resolver: Resolver(Loopback),
+		Pause:    time.Millisecond,
+	})
+}
+
+// Roots returns what trusts the server's certificate, which is for example.com and names below.
+func (s *Server) Roots() *x509.CertPool {
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	return roots
+}
+
+// Loopback is an answer for Resolver: every name below example.com is on this machine.
+func Loopback(_ string, v6 bool) []netip.Addr {
+	if v6 {
+		return nil
+	}
+	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+}
