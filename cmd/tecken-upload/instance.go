@@ -194,6 +194,9 @@ func (in *instance) serve(ctx context.Context) {
 		ReceiveStallTimeout: c.ReceiveStallTimeout,
 		ReceiveMinRate:      int64(c.ReceiveMinRate),
 		Now:                 time.Now,
+		Fetch:               newFetch(c),
+		MaxFetches:          maxFetches(c),
+		FetchWait:           c.AdmissionWait,
 	})
 }
 

@@ -130,4 +130,8 @@ type Server struct {
 
 	// TryRetention is the same for try uploads.
 	TryRetention time.Duration `name:"tecken-try-retention" default:"720h" help:"How long storage keeps try symbols."`
+
+	// UploadByURLDomains are the exact hosts that uploads may be fetched from, at port 443 unless an entry names
+	// another: host:8443. Empty: upload by URL is off.
+	UploadByURLDomains List `name:"tecken-upload-by-url-domains" placeholder:"HOST,..." help:"Hosts to fetch uploads from, comma separated. Default: none."`
 }

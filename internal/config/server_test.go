@@ -89,6 +89,22 @@ var faulty = variables{
 	"TECKEN_SHUTDOWN_TIMEOUT":      "-1s",
 	"TECKEN_RETENTION":             "2y",
 	"TECKEN_TRY_RETENTION":         "0s",
+	"TECKEN_UPLOAD_BY_URL_DOMAINS": "a.example.com,https://b.example.com",
+}
+
+func TestUploadByURLDomains(t *testing.T) {
+	for value, ok := range map[string]bool{
+		"": true, "a.example.com, B-2.example.com:8443": true, "localhost": true, "a_b.example.com:65535": true,
+		"*.example.com": false, "a.example.com.": false, ".example.com": false, "a..b": false, "-a.example.com": false,
+		"a.example.com/x": false, "u@a.example.com": false, "a.example.com:": false, "a.example.com:0": false,
+		"a.example.com:65536": false, "a.example.com:https": false, "a.example.com:08443:1": false, "[::1]": false, "::1": false,
+		"bücher.example.com": false, "a b": false,
+	} {
+		_, err := parse(new(config.Server), nil, variables{"TECKEN_UPLOAD_BY_URL_DOMAINS": value})
+		if ok != (err == nil) {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
 }
 
 func TestServerRefuses(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,6 +63,7 @@ func (s *Server) Validate() error {
 	s.validateStorage(&f)
 	s.validateTimes(&f)
 	s.validateLimits(&f)
+	s.validateFetch(&f)
 	return f.join()
 }
 
@@ -100,6 +102,12 @@ func (s *Server) validateLimits(f *faults) {
 	f.check("TECKEN_MAX_MEMBER_SIZE", moreThan(s.MaxMemberSize, 0))
 	f.check("TECKEN_MAX_EXTRACTED_SIZE", moreThan(s.MaxExtractedSize, 0))
 	f.check("TECKEN_RECEIVE_MIN_RATE", atLeast(s.ReceiveMinRate, 0))
+}
+
+func (s *Server) validateFetch(f *faults) {
+	for _, entry := range s.UploadByURLDomains {
+		f.check("TECKEN_UPLOAD_BY_URL_DOMAINS", host(entry))
+	}
 }
 
 // faults collects what is wrong.
@@ -160,6 +168,23 @@ func address(text string) error {
 	}
 	return nil
 }
+
+// host checks a host's name, and a port number behind it if there is one.
+func host(text string) error {
+	name, port, named := strings.Cut(text, ":")
+	for label := range strings.SplitSeq(name, ".") {
+		if !hostLabel.MatchString(label) {
+			return fmt.Errorf("%q is not <host> or <host>:<port>", text)
+		}
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); named && (err != nil || n == 0) {
+		return fmt.Errorf("port of %q must be a number from 1 to 65535", text)
+	}
+	return nil
+}
+
+// hostLabel is a part of a host's name: letters, digits and hyphens (RFC 1123, 2.1), and the underscore that some use.
+var hostLabel = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)
 
 // oneScheme checks that a URL begins in one of the given ways and goes on. What it says never shows
 // the URL, which may hold a password.

@@ -38,9 +38,9 @@ func (d *Download) URL() string { return shown(d.first) }
 
 // Redirects returns the addresses that it led to so far, in their order, without their queries.
 func (d *Download) Redirects() []string {
-	list := make([]string, len(d.redirects))
-	for i, u := range d.redirects {
-		list[i] = shown(u)
+	var list []string
+	for _, u := range d.redirects {
+		list = append(list, shown(u))
 	}
 	return list
 }

@@ -127,7 +127,7 @@ func (r *reader) take(part *multipart.Part) error {
 	switch {
 	case part.FileName() != "" && !r.found:
 		r.found = true
-		r.form.Filename = cleanName(part.FormName())
+		r.form.Filename = CleanName(part.FormName())
 		if err := r.file(content); err != nil {
 			return err
 		}
@@ -163,8 +163,8 @@ func (c *content) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// cleanName makes a client's name fit for records and logs.
-func cleanName(name string) string {
+// CleanName makes a name that somebody else chose fit for records and logs: as [Form.Filename].
+func CleanName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return -1

@@ -26,10 +26,11 @@ func (s *Store) Begin(ctx context.Context, u *upload.Upload) error {
 	}
 	err := s.change(ctx, queryTimeout, "begin an upload", func(ctx context.Context, tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, `
-			INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at)
-			SELECT user_id, id, $2, $3, $4, $5, $6, $7, $8 FROM tokens WHERE id = $1
+			INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url)
+			SELECT user_id, id, $2, $3, $4, $5, $6, $7, $8, $9 FROM tokens WHERE id = $1
 			RETURNING id`,
 			u.TokenID, text(u.TokenLabel), text(u.Filename), text(u.Bucket), u.Try, text(u.Format), u.Size, micros(u.CreatedAt),
+			optional(u.DownloadURL),
 		).Scan(&u.ID)
 	})
 	if err != nil {
@@ -70,10 +71,11 @@ func finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
 	}
 	res, err := tx.ExecContext(ctx, `
 		UPDATE uploads SET filename = $2, bucket = $3, try = $4, format = $5, size = $6, ended_at = $7, outcome = $8, error = $9,
-			uploaded_count = $10, skipped_count = $11, ignored_count = $12, pending_count = $13
+			uploaded_count = $10, skipped_count = $11, ignored_count = $12, pending_count = $13, redirect_urls = $14
 		WHERE id = $1 AND ended_at IS NULL`,
 		u.ID, text(u.Filename), text(u.Bucket), u.Try, text(u.Format), u.Size, micros(u.EndedAt), text(string(u.Outcome)), optional(u.Error),
 		count[upload.FileUploaded], count[upload.FileSkipped], count[upload.FileIgnored], count[upload.FilePending],
+		lines(u.RedirectURLs),
 	)
 	if err != nil {
 		return err
@@ -161,16 +163,17 @@ func (s *Store) Upload(ctx context.Context, id int64) (upload.Upload, error) {
 	u := upload.Upload{ID: id}
 	err := s.query(ctx, fmt.Sprintf("read upload %d", id), func(ctx context.Context) error {
 		var created, ended sql.NullInt64
+		var redirects string
 		err := s.read.QueryRowContext(ctx, `
 			SELECT users.email, token_id, token_label, filename, bucket, try, format, size, uploads.created_at, ended_at,
-				COALESCE(outcome, ''), COALESCE(error, '')
+				COALESCE(outcome, ''), COALESCE(error, ''), COALESCE(download_url, ''), COALESCE(redirect_urls, '')
 			FROM uploads JOIN users ON users.id = user_id WHERE uploads.id = $1`, id,
 		).Scan(&u.User, &u.TokenID, &u.TokenLabel, &u.Filename, &u.Bucket, &u.Try, &u.Format, &u.Size, &created, &ended,
-			&u.Outcome, &u.Error)
+			&u.Outcome, &u.Error, &u.DownloadURL, &redirects)
 		if err != nil {
 			return err
 		}
-		u.CreatedAt, u.EndedAt = fromMicros(created), fromMicros(ended)
+		u.CreatedAt, u.EndedAt, u.RedirectURLs = fromMicros(created), fromMicros(ended), fromLines(redirects)
 		if u.EndedAt.IsZero() {
 			// Its files come with its end, possibly right now: half of that is not to be seen.
 			return nil

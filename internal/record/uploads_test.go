@@ -29,7 +29,7 @@ func TestUploadRoundTrip(t *testing.T) {
 		tok := newToken(t, s)
 		u := upload.Upload{
 			User: tok.User, TokenID: tok.ID, TokenLabel: "windows 64", Bucket: "symbols",
-			CreatedAt: time.UnixMicro(1_700_000_000_123_456).UTC(),
+			CreatedAt: time.UnixMicro(1_700_000_000_123_456).UTC(), DownloadURL: "https://a.example.com/x.zip",
 		}
 		if err := s.Begin(t.Context(), &u); err != nil {
 			t.Fatal(err)
@@ -42,6 +42,7 @@ func TestUploadRoundTrip(t *testing.T) {
 		u.Filename, u.Try, u.Format, u.Size = "symbole größe 符号.zip", true, "zip", 5_000_000_000
 		u.EndedAt = time.UnixMicro(1_700_000_300_000_001).UTC()
 		u.Outcome, u.Error = upload.TimedOut, "the upload's deadline passed: 1 of 3 stored"
+		u.RedirectURLs = []string{"https://b.example.com/x.zip", "https://b.example.com/y.zip"}
 		const id = "44E4EC8C2F41492B9369D6B9A059577C2"
 		u.Files = []upload.File{
 			{

@@ -47,3 +47,24 @@ func fromMicros(n sql.NullInt64) time.Time {
 	}
 	return time.UnixMicro(n.Int64).UTC()
 }
+
+// lines returns a list as it is stored, one element to a line, NULL where there is none. An element is cut as other
+// texts are, and has no line ends.
+func lines(list []string) any {
+	if len(list) == 0 {
+		return nil
+	}
+	stored := make([]string, len(list))
+	for i, element := range list {
+		stored[i] = strings.ReplaceAll(text(element), "\n", " ")
+	}
+	return strings.Join(stored, "\n")
+}
+
+// fromLines is the inverse of lines, with "" for NULL.
+func fromLines(stored string) []string {
+	if stored == "" {
+		return nil
+	}
+	return strings.Split(stored, "\n")
+}

@@ -42,6 +42,10 @@ func newUploadBody(u *upload.Upload) uploadBody {
 		UploadedKeys: []string{},
 		IgnoredKeys:  []string{},
 	}
+	if u.DownloadURL != "" {
+		a.DownloadURL = &u.DownloadURL
+	}
+	a.RedirectURLs = append(a.RedirectURLs, u.RedirectURLs...)
 	if !u.EndedAt.IsZero() {
 		a.CompletedAt = &u.EndedAt
 	}

@@ -45,6 +45,7 @@ var statuses = []struct {
 	{archive.ErrInvalid, http.StatusBadRequest},
 	{archive.ErrTooLarge, http.StatusRequestEntityTooLarge},
 	{upload.ErrTooLarge, http.StatusRequestEntityTooLarge},
+	{upload.ErrSource, http.StatusBadRequest},
 	{upload.ErrOverLimit, http.StatusTooManyRequests},
 	{upload.ErrBusy, http.StatusServiceUnavailable},
 	{spool.ErrFull, http.StatusServiceUnavailable},

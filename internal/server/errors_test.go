@@ -32,6 +32,7 @@ var sentinels = map[string]struct {
 	"upload.ErrClientGone":     {upload.ErrClientGone, 499},
 	"upload.ErrReceiveTimeout": {upload.ErrReceiveTimeout, 504},
 	"upload.ErrTooLarge":       {upload.ErrTooLarge, 413},
+	"upload.ErrSource":         {upload.ErrSource, 400},
 	"archive.ErrInvalid":       {archive.ErrInvalid, 400},
 	"archive.ErrTooLarge":      {archive.ErrTooLarge, 413},
 	"intake.ErrNoFile":         {intake.ErrNoFile, 400},

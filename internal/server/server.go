@@ -20,7 +20,9 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/semaphore"
 
+	"tecken-upload/internal/fetch"
 	"tecken-upload/internal/upload"
 )
 
@@ -113,6 +115,11 @@ type Config struct {
 	ReceiveMinRate int64
 	// Now is the clock; time.Now outside of tests.
 	Now func() time.Time
+	// Fetch downloads what is uploaded by URL.
+	Fetch *fetch.Client
+	// MaxFetches bounds the downloads in progress; FetchWait is how long an upload waits for its turn.
+	MaxFetches int
+	FetchWait  time.Duration
 }
 
 // Server answers HTTP requests.
@@ -128,11 +135,13 @@ type Server struct {
 	stopping context.Context
 	stop     context.CancelCauseFunc
 	drains   sync.WaitGroup // bodies of refused uploads that are still being read
+	fetches  *semaphore.Weighted
 }
 
 // New makes a Server. The uploads in flight end with ctx.
 func New(ctx context.Context, c Config) *Server {
 	s := &Server{Config: c, echo: echo.New(), heartbeat: newHeartbeat(c.Checks, c.Logger, c.Now)}
+	s.fetches = semaphore.NewWeighted(int64(c.MaxFetches))
 	s.stopping, s.stop = context.WithCancelCause(ctx)
 	s.refusing, s.refuseAll = context.WithCancelCause(ctx)
 	s.routes()

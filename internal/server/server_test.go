@@ -22,6 +22,7 @@ import (
 
 	"tecken-upload/internal/admission"
 	"tecken-upload/internal/archive"
+	"tecken-upload/internal/fetch"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/sched"
@@ -79,6 +80,7 @@ func newSite(t *testing.T, change ...func(*server.Config, *upload.Config)) *site
 		Version:       server.Version{Source: "https://example.com/src", Version: "1.2.3", Commit: "abc", Build: "7"},
 		Checks:        map[string]server.Check{"database": s.records.Check, "storage": store.Check},
 		MaxUploadSize: maxUpload, ReceiveTimeout: time.Minute, ReceiveStallTimeout: 10 * time.Second, Now: time.Now,
+		Fetch: fetch.New(fetch.Config{}), MaxFetches: 2, FetchWait: time.Second,
 	}
 	for _, c := range change {
 		c(&sc, &uc)

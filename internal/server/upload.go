@@ -80,6 +80,9 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 	}
 	ctx, cancel := s.uploadContext(r)
 	defer cancel()
+	if namesURL(r) {
+		return s.uploadURL(ctx, c, token, label)
+	}
 	place, err := s.admit(ctx, token, r.ContentLength)
 	if err != nil {
 		return nil, err
@@ -87,13 +90,18 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 	defer place.Leave()
 	body := s.newBody(ctx, c)
 	defer body.release()
-	report := s.Uploads.Run(ctx, upload.Request{
+	return s.run(ctx, r, upload.Request{
 		Token:    token,
 		Label:    label,
 		Declared: r.ContentLength,
 		Place:    place,
 		Source:   &multipartSource{body: body, contentType: r.Header.Get("Content-Type")},
 	})
+}
+
+// run runs one upload that was admitted, and returns as upload does.
+func (s *Server) run(ctx context.Context, r *http.Request, req upload.Request) (*upload.Report, error) {
+	report := s.Uploads.Run(ctx, req)
 	if report.Leftover != nil {
 		s.Watcher.Fault(ctx, r, fmt.Errorf("remove a workspace: %w", report.Leftover), nil)
 	}

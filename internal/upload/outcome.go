@@ -15,6 +15,27 @@ import (
 // ErrReceiveTimeout is wrapped by the errors of a body that arrives too slowly.
 var ErrReceiveTimeout = errors.New("the body arrived too slowly")
 
+// ErrSource: the archive can't be had from where the request says, and trying again does not help.
+var ErrSource = errors.New("the archive can't be had from where the request says")
+
+// A SourceError says why an archive could not be fetched from where the request says.
+type SourceError struct {
+	Kind   error  // ErrSource, ErrUnavailable or ErrReceiveTimeout
+	Reason string // one sentence, fit for the client
+	Err    error  // what it came from, for logs; may be nil
+}
+
+// Error returns what it came from, or the reason.
+func (e *SourceError) Error() string {
+	if e.Err != nil {
+		return e.Err.Error()
+	}
+	return e.Reason
+}
+
+// Unwrap returns the kind.
+func (e *SourceError) Unwrap() error { return e.Kind }
+
 // ErrTooLarge: the archive has more bytes than an upload may have.
 var ErrTooLarge = errors.New("the archive is too large")
 
@@ -75,6 +96,7 @@ var outcomes = []struct {
 	{archive.ErrInvalid, Rejected},
 	{archive.ErrTooLarge, Rejected},
 	{ErrTooLarge, Rejected},
+	{ErrSource, Rejected},
 	{intake.ErrNoFile, Rejected},
 	{intake.ErrMalformed, Rejected},
 }
@@ -99,6 +121,7 @@ func Sentence(err error) string {
 		bad      *archive.Error
 		busy     *BusyError
 		size     *SizeError
+		source   *SourceError
 	)
 	switch {
 	case err == nil:
@@ -112,6 +135,8 @@ func Sentence(err error) string {
 	case errors.As(err, &deadline):
 		return fmt.Sprintf("The deadline of %v passed: %d of %d files are published. Try again; these will be skipped.",
 			deadline.Timeout, deadline.Done, deadline.Total)
+	case errors.As(err, &source):
+		return source.Reason
 	case errors.Is(err, ErrReceiveTimeout):
 		return "The body arrived too slowly."
 	case errors.As(err, &bad):

@@ -62,7 +62,8 @@ func NewService(c Config) *Service {
 
 // A Source delivers the archive of one upload.
 type Source interface {
-	// Deliver streams the archive into ws, which it must do at most once, with at most limit bytes.
+	// Deliver streams the archive into ws, which it must do at most once, with at most limit bytes. With an error,
+	// the delivery says what is known nonetheless.
 	Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (Delivery, error)
 }
 
@@ -72,6 +73,8 @@ type Delivery struct {
 	Size     int64    // its bytes
 	Filename string   // as in Upload.Filename
 	Try      bool     // the client asks for a try upload
+
+	RedirectURLs []string // as in Upload.RedirectURLs
 }
 
 // A Request is an upload that was authenticated and admitted.
@@ -79,8 +82,10 @@ type Request struct {
 	Token    Token
 	Label    string // as in Upload.TokenLabel
 	Declared int64  // the size the client announced, in bytes; -1 when it did not
-	Place    Place
-	Source   Source
+	// DownloadURL is as in Upload.DownloadURL.
+	DownloadURL string
+	Place       Place
+	Source      Source
 }
 
 // Run takes one upload from its first byte to its recorded end: receive, verify, publish, record. It
@@ -105,6 +110,8 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 				Bucket:     s.Storage.Name(),
 				Try:        req.Token.TryOnly(),
 				CreatedAt:  s.timestamp(),
+
+				DownloadURL: req.DownloadURL,
 			},
 		},
 	}
@@ -205,6 +212,7 @@ func (r *run) receive(ctx context.Context) (Delivery, error) {
 	leave := r.phase(PhaseReceive)
 	defer leave()
 	d, err := r.req.Source.Deliver(ctx, r.req.Place.Workspace, r.MaxSize)
+	r.up.RedirectURLs = d.RedirectURLs
 	if errors.Is(err, spool.ErrTooLarge) {
 		return d, &SizeError{Limit: r.MaxSize}
 	}

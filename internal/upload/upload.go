@@ -39,7 +39,7 @@ type Upload struct {
 	User       string    // e-mail of the token's user
 	TokenID    int64     // the tenant
 	TokenLabel string    // what the client wrote behind the token's first "-"; at most 100 bytes of printable ASCII
-	Filename   string    // the multipart field's name; at most 255 bytes of valid UTF-8
+	Filename   string    // the multipart field's name, or the fetched file's; at most 255 bytes of valid UTF-8
 	Bucket     string    // the storage's name
 	Try        bool      // a try upload, kept apart and for a shorter time
 	Format     string    // "zip", "tar.gz", …; empty until known
@@ -49,6 +49,11 @@ type Upload struct {
 	Outcome    Outcome   // empty while running, and for ever when the process died
 	Error      string    // one sentence where the outcome is not Completed
 	Files      []File    // in the archive's order; written by Records.Finish
+
+	// DownloadURL is where the archive was to be fetched from, empty where the client sent it; RedirectURLs are the
+	// addresses that this led to, in their order. They have neither user information nor a query.
+	DownloadURL  string
+	RedirectURLs []string // written by Records.Finish
 }
 
 // A File is the record of one member.

@@ -91,6 +91,9 @@ func facts(r *upload.Report, t tallies) []slog.Attr {
 		{Key: "extensions", Value: byExtension(t)},
 		{Key: "phases", Value: byPhase(r)},
 	}
+	if u.DownloadURL != "" {
+		out = append(out, slog.String("download_url", u.DownloadURL), slog.String("redirect_urls", strings.Join(u.RedirectURLs, " ")))
+	}
 	if !u.EndedAt.IsZero() && !u.CreatedAt.IsZero() {
 		out = append(out, slog.Duration("elapsed", u.EndedAt.Sub(u.CreatedAt)))
 	}

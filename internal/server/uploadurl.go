@@ -1,0 +1,184 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"tecken-upload/internal/fetch"
+	"tecken-upload/internal/intake"
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
+)
+
+// maxURLForm bounds a form that names a URL, in bytes.
+const maxURLForm = 64 << 10
+
+// namesURL reports whether a request names the archive's URL, instead of sending the archive.
+func namesURL(r *http.Request) bool {
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && mediaType == "application/x-www-form-urlencoded"
+}
+
+// uploadURL admits and runs an upload by URL, and returns as upload does. An address that is not allowed is refused
+// like any other request that can't be one: nothing is recorded.
+func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Token, label string) (*upload.Report, error) {
+	form, err := s.readURLForm(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	download, err := s.Fetch.Download(form.url)
+	if err != nil {
+		return nil, ofFetch(err, s.MaxUploadSize)
+	}
+	fetched, err := s.enterFetch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer fetched()
+	place, err := s.admit(ctx, token, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer place.Leave()
+	return s.run(ctx, c.Request(), upload.Request{
+		Token:       token,
+		Label:       label,
+		Declared:    -1,
+		DownloadURL: download.URL(),
+		Place:       place,
+		Source: &urlSource{
+			download: download,
+			try:      form.try,
+			pace:     pace{min: s.ReceiveMinRate, contended: s.Gate.Contended},
+			done:     fetched,
+		},
+	})
+}
+
+// urlForm is a form that names a URL.
+type urlForm struct {
+	url string
+	try bool
+}
+
+// readURLForm reads the whole form, within the bounds of any body.
+func (s *Server) readURLForm(ctx context.Context, c echo.Context) (urlForm, error) {
+	body := s.newBody(ctx, c)
+	text, err := io.ReadAll(io.LimitReader(body, maxURLForm+1))
+	body.release()
+	if err != nil {
+		return urlForm{}, err
+	}
+	if len(text) > maxURLForm {
+		return urlForm{}, badForm("The form is larger than the %d bytes that it may have.", maxURLForm)
+	}
+	// From here on the connection is only watched for its end, however long the download takes.
+	if err := body.rc.SetReadDeadline(time.Time{}); err != nil {
+		return urlForm{}, fmt.Errorf("%w: %w", upload.ErrClientGone, err)
+	}
+	form, err := url.ParseQuery(string(text))
+	if err != nil {
+		return urlForm{}, badForm("The form is malformed.") // err quotes it
+	}
+	address := strings.TrimSpace(form.Get("url"))
+	if address == "" {
+		return urlForm{}, intake.ErrNoFile
+	}
+	return urlForm{url: address, try: slices.ContainsFunc(form["try"], func(v string) bool { return v != "" })}, nil
+}
+
+func badForm(format string, args ...any) error {
+	return &upload.SourceError{Kind: upload.ErrSource, Reason: fmt.Sprintf(format, args...)}
+}
+
+// enterFetch waits for its turn to download. Downloads are bounded apart from the bodies that clients send: slow
+// sources elsewhere are not to keep them out. The function it returns ends the turn, and may be called again.
+func (s *Server) enterFetch(ctx context.Context) (leave func(), err error) {
+	waiting, cancel := context.WithTimeout(ctx, s.FetchWait)
+	defer cancel()
+	if !s.fetches.TryAcquire(1) && s.fetches.Acquire(waiting, 1) != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, &upload.BusyError{
+			Reason:     "This server is downloading as many archives as it can. Try again later.",
+			RetryAfter: retryAfter,
+		}
+	}
+	return sync.OnceFunc(func() { s.fetches.Release(1) }), nil
+}
+
+// urlSource delivers the archive from where a URL says.
+type urlSource struct {
+	download *fetch.Download
+	try      bool
+	pace     pace
+	done     func() // called once nothing more is fetched
+}
+
+// Deliver implements upload.Source.
+func (u *urlSource) Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (upload.Delivery, error) {
+	defer u.done()
+	file, err := u.receive(ctx, ws, limit)
+	d := upload.Delivery{
+		File:         file,
+		Filename:     intake.CleanName(u.download.Filename()),
+		Try:          u.try,
+		RedirectURLs: u.download.Redirects(),
+	}
+	if err != nil {
+		return d, ofFetch(err, limit)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return d, err
+	}
+	d.Size = info.Size()
+	return d, nil
+}
+
+func (u *urlSource) receive(ctx context.Context, ws *spool.Workspace, limit int64) (*os.File, error) {
+	defer u.download.Close()
+	if err := u.download.Open(ctx, limit); err != nil {
+		return nil, err
+	}
+	return ws.Receive(ctx, u, limit)
+}
+
+// Read implements io.Reader: it reads the archive as it arrives.
+func (u *urlSource) Read(p []byte) (int, error) {
+	n, err := u.download.Read(p)
+	if err == nil && u.pace.tooSlow(time.Now(), n) {
+		return n, fmt.Errorf("%w: it holds room that others wait for", upload.ErrReceiveTimeout)
+	}
+	return n, err
+}
+
+// ofFetch gives an error of a download its kind. limit is that of the archive, in bytes.
+func ofFetch(err error, limit int64) error {
+	var e *fetch.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch {
+	case errors.Is(e, fetch.ErrTooLarge):
+		return &upload.SizeError{Limit: limit}
+	case errors.Is(e, fetch.ErrTooSlow):
+		return &upload.SourceError{Kind: upload.ErrReceiveTimeout, Reason: e.Reason, Err: err}
+	case errors.Is(e, fetch.ErrUnreachable):
+		return &upload.SourceError{Kind: upload.ErrUnavailable, Reason: e.Reason, Err: err}
+	}
+	return &upload.SourceError{Kind: upload.ErrSource, Reason: e.Reason, Err: err}
+}
