@@ -14,6 +14,14 @@ func maxFetches(c *config.Server) int {
 	return max(1, min(mostFetches, c.MaxReceiving/2))
 }
 
+// fetchGauges tell how many archives are downloaded, of how many that may be.
+func (in *instance) fetchGauges() {
+	in.metrics.Gauge("tecken_fetch_places", "Archives that may be downloaded at once, for uploads by URL.",
+		func() float64 { return float64(maxFetches(in.config)) })
+	in.metrics.Gauge("tecken_fetch_places_busy", "Archives that are being downloaded, for uploads by URL.",
+		func() float64 { return float64(in.server.Fetching()) })
+}
+
 // newFetch makes what downloads the archives that are uploaded by URL, as patient as with those that are sent.
 func newFetch(c *config.Server) *fetch.Client {
 	return fetch.New(fetch.Config{

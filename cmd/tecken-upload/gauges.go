@@ -20,6 +20,7 @@ func (in *instance) gauges(ctx context.Context) {
 	in.spoolGauges(ctx)
 	in.uploadGauges()
 	in.diskGauges()
+	in.fetchGauges()
 }
 
 // queueGauges tell of the work in progress, and of what waits.

@@ -61,7 +61,7 @@ func (d *Download) Open(ctx context.Context, limit int64) error {
 }
 
 func (d *Download) open() error {
-	resp, err := d.follow()
+	resp, err := d.follow() //nolint:bodyclose // Close closes it
 	if err != nil {
 		return err
 	}
@@ -147,14 +147,14 @@ func (d *Download) answered(status int) error {
 
 // ended says why the download's context has ended.
 func (d *Download) ended() error {
-	switch cause := context.Cause(d.ctx); cause {
-	case errStalled:
+	cause := context.Cause(d.ctx)
+	switch {
+	case errors.Is(cause, errStalled):
 		return stalled(d.url.Host, d.client.StallTimeout)
-	case errLate:
+	case errors.Is(cause, errLate):
 		return late(d.url.Host, d.client.Timeout)
-	default:
-		return cause
 	}
+	return cause
 }
 
 // Read reads what has arrived, waiting for it. A transfer that breaks off is taken up, if it can be.
@@ -172,7 +172,7 @@ func (d *Download) Read(p []byte) (int, error) {
 		return 0, d.err
 	case d.ctx.Err() != nil:
 		d.err = d.ended()
-	case err == io.EOF && (d.size < 0 || d.read == d.size):
+	case errors.Is(err, io.EOF) && (d.size < 0 || d.read == d.size):
 		d.err = io.EOF
 	case err != nil || d.size >= 0 && d.read > d.size:
 		d.broken = plain(err)
@@ -197,7 +197,7 @@ func (d *Download) Close() error {
 	d.watch.Stop()
 	d.cancel(errClosed)
 	d.timely()
-	if d.err == nil || d.err == io.EOF {
+	if d.err == nil || errors.Is(d.err, io.EOF) {
 		d.err = errClosed
 	}
 	if d.body == nil {

@@ -68,7 +68,7 @@ func (d *Download) wait() error {
 
 // again asks for the rest. What is no proof of being the rest of the same is not taken.
 func (d *Download) again() error {
-	resp, err := d.get(d.read)
+	resp, err := d.get(d.read) //nolint:bodyclose // resume and Close close it
 	if errors.Is(err, ErrUnreachable) {
 		return fmt.Errorf("%w: %w", errAgain, err)
 	}

@@ -2,6 +2,7 @@ package fetch_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -215,7 +216,7 @@ func TestClose(t *testing.T) {
 		if err := d.Close(); err != nil {
 			t.Error(err)
 		}
-		if _, err := d.Read(make([]byte, 1)); err == nil || err == io.EOF {
+		if _, err := d.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("read after the end: %v", err)
 		}
 	}

@@ -136,6 +136,7 @@ type Server struct {
 	stop     context.CancelCauseFunc
 	drains   sync.WaitGroup // bodies of refused uploads that are still being read
 	fetches  *semaphore.Weighted
+	fetching atomic.Int64 // those of them in progress
 }
 
 // New makes a Server. The uploads in flight end with ctx.

@@ -117,8 +117,15 @@ func (s *Server) enterFetch(ctx context.Context) (leave func(), err error) {
 			RetryAfter: retryAfter,
 		}
 	}
-	return sync.OnceFunc(func() { s.fetches.Release(1) }), nil
+	s.fetching.Add(1)
+	return sync.OnceFunc(func() {
+		s.fetching.Add(-1)
+		s.fetches.Release(1)
+	}), nil
 }
+
+// Fetching returns how many uploads by URL have their turn to download.
+func (s *Server) Fetching() int64 { return s.fetching.Load() }
 
 // urlSource delivers the archive from where a URL says.
 type urlSource struct {

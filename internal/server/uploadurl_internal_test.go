@@ -19,7 +19,7 @@ func TestASlowDownloadThatIsInTheWay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer download.Close()
+		t.Cleanup(func() { _ = download.Close() })
 		if err := download.Open(t.Context(), 100); err != nil {
 			t.Fatal(err)
 		}

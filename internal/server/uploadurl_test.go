@@ -329,6 +329,9 @@ func TestDownloadsAreBounded(t *testing.T) {
 	}
 	s.wait(h.began, "the first download")
 	s.wait(h.began, "the second download")
+	if n := s.server.Fetching(); n != 2 {
+		t.Errorf("%d are told of", n)
+	}
 	a := s.postURL(s.token, remote.At("/x.zip"))
 	if a.status != 503 || a.header.Get("Retry-After") != "15" || !strings.Contains(a.text(), "downloading as many archives as it can") {
 		t.Errorf("the third: status %d, %q", a.status, a.text())
@@ -340,5 +343,8 @@ func TestDownloadsAreBounded(t *testing.T) {
 	wg.Wait()
 	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 201 {
 		t.Errorf("afterwards: status %d: %v", a.status, a.body)
+	}
+	if n := s.server.Fetching(); n != 0 {
+		t.Errorf("%d are told of, and none is", n)
 	}
 }

@@ -4,8 +4,7 @@ package fetchtest
 
 import (
 	"crypto/x509"
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -29,7 +28,7 @@ type Server struct {
 func NewServer(t testing.TB, handler http.Handler) *Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(handler)
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) //nolint:depguard // what net/http takes
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return &Server{Server: s}
@@ -37,7 +36,7 @@ func NewServer(t testing.TB, handler http.Handler) *Server {
 
 // Port returns the port that it listens at.
 func (s *Server) Port() string {
-	u, err := url.Parse(s.Server.URL)
+	u, err := url.Parse(s.URL)
 	if err != nil {
 		panic(err)
 	}

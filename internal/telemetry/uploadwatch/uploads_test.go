@@ -129,6 +129,20 @@ func explained(outcome upload.Outcome, status int, err string) map[string]any {
 	return facts
 }
 
+func TestUploadsByURLTellWhereFrom(t *testing.T) {
+	r := report(upload.Failed, 503, errors.New("lost"))
+	r.Upload.DownloadURL = "https://a.example.com/x.zip"
+	r.Upload.RedirectURLs = []string{"https://b.example.com/x.zip", "https://b.example.com/y.zip"}
+	line, events, _ := ended(t, r)
+	for key, want := range map[string]any{
+		"download_url": "https://a.example.com/x.zip", "redirect_urls": "https://b.example.com/x.zip https://b.example.com/y.zip",
+	} {
+		if line[key] != want || len(events) != 1 || events[0].Contexts["facts"][key] != want {
+			t.Errorf("%s: %v in the log, not %v; events: %v", key, line[key], want, events)
+		}
+	}
+}
+
 func TestUploadsTellTheSameEverywhere(t *testing.T) {
 	cut := fmt.Errorf("put a.sym: %w: Put \"http://s3/b/a?X-Amz-Signature=hunter2\": EOF", upload.ErrUnavailable)
 	const cutText = "put a.sym: backing service unavailable: Put \"http://s3/b/a?X-Amz-Signature=REDACTED\": EOF"
