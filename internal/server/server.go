@@ -137,6 +137,7 @@ type Server struct {
 	drains   sync.WaitGroup // bodies of refused uploads that are still being read
 	fetches  *semaphore.Weighted
 	fetching atomic.Int64 // those of them in progress
+	crowded  atomic.Int64 // when one last found no turn free, in Unix nanoseconds
 }
 
 // New makes a Server. The uploads in flight end with ctx.

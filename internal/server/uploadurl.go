@@ -61,7 +61,7 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 		Source: &urlSource{
 			download: download,
 			try:      form.try,
-			pace:     pace{min: s.ReceiveMinRate, contended: s.Gate.Contended},
+			pace:     pace{min: s.ReceiveMinRate, contended: s.fetchContended},
 			done:     fetched,
 		},
 	})
@@ -106,15 +106,10 @@ func badForm(format string, args ...any) error {
 // enterFetch waits for its turn to download. Downloads are bounded apart from the bodies that clients send: slow
 // sources elsewhere are not to keep them out. The function it returns ends the turn, and may be called again.
 func (s *Server) enterFetch(ctx context.Context) (leave func(), err error) {
-	waiting, cancel := context.WithTimeout(ctx, s.FetchWait)
-	defer cancel()
-	if !s.fetches.TryAcquire(1) && s.fetches.Acquire(waiting, 1) != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, &upload.BusyError{
-			Reason:     "This server is downloading as many archives as it can. Try again later.",
-			RetryAfter: retryAfter,
+	if !s.fetches.TryAcquire(1) {
+		s.crowded.Store(time.Now().UnixNano())
+		if err := s.waitToFetch(ctx); err != nil {
+			return nil, err
 		}
 	}
 	s.fetching.Add(1)
@@ -122,6 +117,27 @@ func (s *Server) enterFetch(ctx context.Context) (leave func(), err error) {
 		s.fetching.Add(-1)
 		s.fetches.Release(1)
 	}), nil
+}
+
+func (s *Server) waitToFetch(ctx context.Context) error {
+	waiting, cancel := context.WithTimeout(ctx, s.FetchWait)
+	defer cancel()
+	switch err := s.fetches.Acquire(waiting, 1); {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return &upload.BusyError{
+		Reason:     "This server is downloading as many archives as it can. Try again later.",
+		RetryAfter: retryAfter,
+	}
+}
+
+// fetchContended reports whether a download holds what others want: room, or its turn. Those who wait for a turn are
+// soon refused, so they count for as long as a rate is taken over.
+func (s *Server) fetchContended() bool {
+	return s.Gate.Contended() || time.Since(time.Unix(0, s.crowded.Load())) < paceWindow
 }
 
 // Fetching returns how many uploads by URL have their turn to download.

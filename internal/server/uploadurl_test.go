@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,8 +168,10 @@ func TestURLsThatAreNotFetched(t *testing.T) {
 // What goes wrong elsewhere is told, recorded, and leaves nothing; and nowhere is a secret to be found.
 func TestDownloadsThatFail(t *testing.T) {
 	var log syncBuffer
-	release := make(chan struct{})
+	var asked atomic.Int32 // requests that are being answered
 	remote := fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		defer asked.Add(-1)
 		switch r.URL.Path {
 		case "/redirect":
 			http.Redirect(w, r, "https://evil.example.com/?sig=hunter2", http.StatusFound)
@@ -181,7 +184,9 @@ func TestDownloadsThatFail(t *testing.T) {
 		case "/html":
 			_, _ = io.WriteString(w, "<html>")
 		case "/large":
-			_, _ = w.Write(make([]byte, maxUpload+1))
+			for r.Context().Err() == nil {
+				_, _ = w.Write(make([]byte, 64<<10))
+			}
 		case "/declared":
 			w.Header().Set("Content-Length", fmt.Sprint(maxUpload+1))
 		case "/cut":
@@ -190,13 +195,9 @@ func TestDownloadsThatFail(t *testing.T) {
 		case "/stall":
 			_, _ = io.WriteString(w, "PK")
 			_ = http.NewResponseController(w).Flush()
-			select {
-			case <-r.Context().Done():
-			case <-release:
-			}
+			<-r.Context().Done()
 		}
 	}))
-	defer close(release)
 	s := newSite(t, from(remote, func(c *fetch.Config) { c.StallTimeout = 200 * time.Millisecond }), func(c *server.Config, _ *upload.Config) {
 		c.Logger = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
@@ -233,6 +234,13 @@ func TestDownloadsThatFail(t *testing.T) {
 			}
 			s.idle()
 		})
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for try := 0; asked.Load() > 0; try++ {
+		if <-tick.C; try > 4000 {
+			t.Fatalf("%d connections to the other server are left", asked.Load())
+		}
 	}
 	if strings.Contains(log.String(), "hunter2") {
 		t.Errorf("a secret is logged: %s", log.String())
@@ -346,5 +354,38 @@ func TestDownloadsAreBounded(t *testing.T) {
 	}
 	if n := s.server.Fetching(); n != 0 {
 		t.Errorf("%d are told of, and none is", n)
+	}
+}
+
+// A turn to download is given back once there is nothing to download any more: before the archive is processed, and
+// where it is not admitted.
+func TestATurnToDownloadEndsWithTheDownload(t *testing.T) {
+	content := zipped(t, []byte("x"), zip.Store, "a/AA/a.bin")
+	remote := fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) }))
+	slots := &blockedSlots{asked: make(chan struct{}, 1)}
+	s := newSite(t, from(remote), func(_ *server.Config, c *upload.Config) { c.VerifySlots = slots })
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if a := s.postURL(s.token, remote.At("/")); a.status != 503 {
+			t.Errorf("status %d: %v", a.status, a.body)
+		}
+	})
+	s.wait(slots.asked, "the archive in processing")
+	if n := s.server.Fetching(); n != 0 {
+		t.Errorf("%d turns are taken while nothing is downloaded", n)
+	}
+	s.server.Stop()
+	wg.Wait()
+
+	full := newSite(t, from(remote), func(c *server.Config, _ *upload.Config) {
+		c.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
+	})
+	for range 3 {
+		if a := full.postURL(full.token, remote.At("/")); a.status != 503 || a.text() != "Full." {
+			t.Errorf("status %d, %q", a.status, a.text())
+		}
+	}
+	if n := full.server.Fetching(); n != 0 {
+		t.Errorf("%d turns are taken by uploads that were refused", n)
 	}
 }
