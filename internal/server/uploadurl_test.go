@@ -165,11 +165,9 @@ func TestURLsThatAreNotFetched(t *testing.T) {
 	}
 }
 
-// What goes wrong elsewhere is told, recorded, and leaves nothing; and nowhere is a secret to be found.
-func TestDownloadsThatFail(t *testing.T) {
-	var log syncBuffer
-	var asked atomic.Int32 // requests that are being answered
-	remote := fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// failing fails in the way that the path names, and counts the requests that it is at.
+func failing(asked *atomic.Int32) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		defer asked.Add(-1)
 		switch r.URL.Path {
@@ -197,7 +195,14 @@ func TestDownloadsThatFail(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 		}
-	}))
+	}
+}
+
+// What goes wrong elsewhere is told, recorded, and leaves nothing; and nowhere is a secret to be found.
+func TestDownloadsThatFail(t *testing.T) {
+	var log syncBuffer
+	var asked atomic.Int32 // requests that are being answered
+	remote := fetchtest.NewServer(t, failing(&asked))
 	s := newSite(t, from(remote, func(c *fetch.Config) { c.StallTimeout = 200 * time.Millisecond }), func(c *server.Config, _ *upload.Config) {
 		c.Logger = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
