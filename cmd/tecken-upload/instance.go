@@ -59,6 +59,8 @@ type instance struct {
 	leases   *lease.Keeper
 	gate     *admission.Gate
 	server   *server.Server
+
+	downloads downloads
 }
 
 // newInstance builds an instance. Nothing in it waits for a backing service: what is down may come up later.
@@ -77,6 +79,9 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 		return in, fmt.Errorf("TECKEN_DATABASE_URL: %w", err)
 	}
 	if in.storage, err = openStorage(ctx, c); err != nil {
+		return in, fmt.Errorf("TECKEN_STORAGE_URL: %w", err)
+	}
+	if err = in.openDownloads(ctx); err != nil {
 		return in, fmt.Errorf("TECKEN_STORAGE_URL: %w", err)
 	}
 	in.spool, err = spool.Open(c.SpoolDir, spool.Options{
@@ -161,8 +166,8 @@ func openStorage(ctx context.Context, c *config.Server) (checkedStorage, error) 
 func (in *instance) serve(ctx context.Context) {
 	c := in.config
 	in.uploads = upload.NewService(upload.Config{
-		Storage:         in.storage,
-		Records:         in.records,
+		Storage:         in.downloads.finder.Uploads(in.storage),
+		Records:         in.downloads.finder.Recorded(in.records),
 		VerifySlots:     in.queues.verify,
 		PublishSlots:    in.queues.publish,
 		SequentialSlots: in.queues.stream,
@@ -197,6 +202,8 @@ func (in *instance) serve(ctx context.Context) {
 		Fetch:               newFetch(c),
 		MaxFetches:          maxFetches(c),
 		FetchWait:           c.AdmissionWait,
+		Symbols:             in.downloads.finder,
+		Links:               in.downloads.links,
 	})
 }
 

@@ -134,4 +134,16 @@ type Server struct {
 	// UploadByURLDomains are the exact hosts that uploads may be fetched from, at port 443 unless an entry names
 	// another: host:8443. Empty: upload by URL is off.
 	UploadByURLDomains List `name:"tecken-upload-by-url-domains" placeholder:"HOST,..." help:"Hosts to fetch uploads from, comma separated. Default: none."`
+	// StoragePublicURL is the base of download redirects, to which object keys are appended. Without it they are
+	// presigned. Of directory storage the server sends the bytes itself.
+	StoragePublicURL string `name:"tecken-storage-public-url" placeholder:"URL" help:"Base of download redirects. Without it they are presigned."`
+
+	// PresignExpiry is how long a presigned redirect is good for, at most 7 days (S3's own limit).
+	PresignExpiry time.Duration `name:"tecken-presign-expiry" default:"15m" help:"How long a presigned redirect is good for."`
+
+	// DownloadExtensions are the ends of names that are looked up; others are a 404 without a look.
+	DownloadExtensions List `name:"tecken-download-extensions" default:".sym,.pdb,.dll,.exe,.pd_,.dl_,.ex_,.dbg.gz,.tar.bz2" help:"Ends of names that are looked up."`
+
+	// LegacyKeys lets a lookup that misses look once more, with the id as it was sent.
+	LegacyKeys bool `name:"tecken-legacy-keys" default:"false" help:"On a miss, look once more with the id as sent."`
 }

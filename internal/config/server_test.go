@@ -45,6 +45,8 @@ func TestServerDefaults(t *testing.T) {
 		ShutdownTimeout:     5 * time.Minute,
 		Retention:           2 * 365 * 24 * time.Hour,
 		TryRetention:        30 * 24 * time.Hour,
+		PresignExpiry:       15 * time.Minute,
+		DownloadExtensions:  config.List{".sym", ".pdb", ".dll", ".exe", ".pd_", ".dl_", ".ex_", ".dbg.gz", ".tar.bz2"},
 	}
 	var got config.Server
 	if _, err := parse(&got, nil, nil); err != nil {
@@ -90,6 +92,10 @@ var faulty = variables{
 	"TECKEN_RETENTION":             "2y",
 	"TECKEN_TRY_RETENTION":         "0s",
 	"TECKEN_UPLOAD_BY_URL_DOMAINS": "a.example.com,https://b.example.com",
+	"TECKEN_STORAGE_PUBLIC_URL":    "https://user:hunter2@cdn.example.com/",
+	"TECKEN_PRESIGN_EXPIRY":        "169h",
+	"TECKEN_DOWNLOAD_EXTENSIONS":   ".sym,pdb",
+	"TECKEN_LEGACY_KEYS":           "perhaps",
 }
 
 func TestUploadByURLDomains(t *testing.T) {
@@ -150,6 +156,10 @@ func TestServerTakes(t *testing.T) {
 		"TECKEN_TENANT_STALE":        "4s",
 		"TECKEN_ADMISSION_WAIT":      "0s",
 		"TECKEN_DISALLOWED_SNIPPETS": "",
+		"TECKEN_STORAGE_PUBLIC_URL":  "https://cdn.example.com/symbols",
+		"TECKEN_PRESIGN_EXPIRY":      "168h",
+		"TECKEN_DOWNLOAD_EXTENSIONS": "",
+		"TECKEN_LEGACY_KEYS":         "true",
 		"SENTRY_DSN":                 "https://key@o1.ingest.sentry.io/42",
 		"PORT":                       "5000",
 	} {

@@ -64,6 +64,7 @@ func (s *Server) Validate() error {
 	s.validateTimes(&f)
 	s.validateLimits(&f)
 	s.validateFetch(&f)
+	s.validateDownloads(&f)
 	return f.join()
 }
 

@@ -50,6 +50,8 @@ var statuses = []struct {
 	{upload.ErrBusy, http.StatusServiceUnavailable},
 	{spool.ErrFull, http.StatusServiceUnavailable},
 	{upload.ErrUnavailable, http.StatusServiceUnavailable},
+	{errSymbolNotFound, http.StatusNotFound},
+	{errSymbolName, http.StatusBadRequest},
 }
 
 // statusOf returns the status that err is answered with. An error of no known kind is our fault: 500.
@@ -62,8 +64,17 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
+// A protocolError is an error whose text is what the client is told.
+type protocolError string
+
+// Error implements error.
+func (e protocolError) Error() string { return string(e) }
+
 // textOf returns what the client is told of err.
 func textOf(err error) string {
+	if fixed, ok := errors.AsType[protocolError](err); ok {
+		return fixed.Error()
+	}
 	if statusOf(err) == http.StatusForbidden {
 		return err.Error()
 	}

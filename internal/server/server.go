@@ -120,6 +120,10 @@ type Config struct {
 	// MaxFetches bounds the downloads in progress; FetchWait is how long an upload waits for its turn.
 	MaxFetches int
 	FetchWait  time.Duration
+	// Symbols finds what is downloaded; nil: there are no downloads.
+	Symbols Symbols
+	// Links are where clients fetch symbol files by themselves; nil: they are sent from here.
+	Links Links
 }
 
 // Server answers HTTP requests.
@@ -138,6 +142,8 @@ type Server struct {
 	fetches  *semaphore.Weighted
 	fetching atomic.Int64 // those of them in progress
 	crowded  atomic.Int64 // when one last found no turn free, in Unix nanoseconds
+
+	downloads downloads
 }
 
 // New makes a Server. The uploads in flight end with ctx.
@@ -162,6 +168,7 @@ func (s *Server) routes() {
 		e.Add(method, "/__heartbeat__", s.getHeartbeat)
 		e.Add(method, "/__version__", s.getVersion)
 	}
+	s.downloadRoutes()
 }
 
 // HTTPServer returns a server for s, with all its time-outs. Those of bodies are set per request.

@@ -22,7 +22,7 @@ var ErrInvalidKey = errors.New("invalid symbol key")
 const forbidden = "/\\^`><{}[]#%\"'|"
 
 // A Key addresses one symbol file. Keys are comparable; the zero Key is not valid.
-// The debug id is held in upper case, the other components as they were sent.
+// The debug id is held in upper case, but for [Key.AsSent], the other components as they were sent.
 type Key struct {
 	debugFile, debugID, file string
 }
@@ -42,6 +42,15 @@ func NewKey(debugFile, debugID, file string) (Key, error) {
 		return Key{}, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrInvalidKey, n, MaxKey)
 	}
 	return k, nil
+}
+
+// AsSent returns the key with its debug id as it was sent, in whatever case, for a look into a bucket that another
+// server filled. An id that is not the key's own in another case leaves the key as it is.
+func (k Key) AsSent(debugID string) Key {
+	if strings.ToUpper(debugID) == k.debugID {
+		k.debugID = debugID
+	}
+	return k
 }
 
 // ParseKey makes a Key of "<debug file>/<debug id>/<symbol file>", or returns an error wrapping
@@ -105,7 +114,12 @@ func (k Key) IsSym() bool {
 // String returns "<debug file>/<debug id>/<symbol file>".
 func (k Key) String() string { return k.debugFile + "/" + k.debugID + "/" + k.file }
 
-// URLPath returns the key with each component escaped for use in a URL's path.
+// URLPath returns the key with each component escaped for use in a URL's path. Everything but letters, digits and
+// "-._~" is: storages differ in what else they take for itself (S3 takes a plus sign for a space).
 func (k Key) URLPath() string {
-	return url.PathEscape(k.debugFile) + "/" + url.PathEscape(k.debugID) + "/" + url.PathEscape(k.file)
+	return escape(k.debugFile) + "/" + escape(k.debugID) + "/" + escape(k.file)
+}
+
+func escape(component string) string {
+	return strings.ReplaceAll(url.QueryEscape(component), "+", "%20")
 }

@@ -63,3 +63,21 @@ func TestIsSym(t *testing.T) {
 		}
 	}
 }
+
+func TestAsSent(t *testing.T) {
+	key, err := NewKey("a", "abC", "a+b ~.sym")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := key.AsSent("aBc").String(); got != "a/aBc/a+b ~.sym" {
+		t.Errorf("key %q", got)
+	}
+	for _, other := range []string{"", "../..", "ABCD"} {
+		if got := key.AsSent(other); got != key {
+			t.Errorf("with the id %q: key %q", other, got)
+		}
+	}
+	if got := key.URLPath(); got != "a/ABC/a%2Bb%20~.sym" {
+		t.Errorf("URL path %q", got)
+	}
+}

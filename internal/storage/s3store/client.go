@@ -72,7 +72,7 @@ func newClient(ctx context.Context, c storage.Config, opts Options) (*s3.Client,
 	transport := built.GetTransport()
 	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.HTTPClient = &watchedClient{next: transport, stall: opts.stall}
-		o.Retryer = newRetryer(opts.maxBackoff)
+		o.Retryer = newRetryer(opts.Attempts, opts.maxBackoff)
 		o.UsePathStyle = c.PathStyle
 		o.DisableLogOutputChecksumValidationSkipped = true
 		if c.Endpoint != "" {
@@ -107,9 +107,9 @@ func newHTTPClient(opts Options) *awshttp.BuildableClient {
 // newRetryer returns the SDK's standard retryer, with what it misses: a body that is at fault is not sent
 // again; 429 is; and so is one that was damaged on its way, for we have checked what we sent. Its quota
 // of retries is shared by all calls, so that an outage is not answered with a storm.
-func newRetryer(maxBackoff time.Duration) aws.Retryer {
+func newRetryer(attempts int, maxBackoff time.Duration) aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts = maxAttempts
+		o.MaxAttempts = attempts
 		o.MaxBackoff = maxBackoff
 		bodyAtFault := retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
 			if errors.Is(err, storage.ErrBody) {

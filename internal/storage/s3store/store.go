@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +24,8 @@ type Options struct {
 	// Conns is the most connections to storage at a time; 0 means 24. It should exceed the number of
 	// concurrent Puts by a few, or lookups and health checks wait for bodies to be sent.
 	Conns int
+	// Attempts is how often a call is tried; 0 means 6.
+	Attempts int
 
 	// What tests make smaller.
 	stall, answer, maxBackoff time.Duration
@@ -52,6 +53,7 @@ type Store struct {
 // shared files, container or instance role). It connects to nothing yet.
 func Open(ctx context.Context, c storage.Config, opts Options) (*Store, error) {
 	setDefault(&opts.Conns, defaultConns)
+	setDefault(&opts.Attempts, maxAttempts)
 	setDefault(&opts.stall, stallTimeout)
 	setDefault(&opts.answer, answerTimeout)
 	setDefault(&opts.maxBackoff, maxBackoff)
@@ -130,11 +132,9 @@ func describe(meta map[string]string, encoding *string, modified *time.Time) upl
 	return obj
 }
 
-// copySource names the object at loc as the source of a copy. Everything but letters, digits, "-._~" and
-// slashes is escaped: servers differ in what else they take for itself.
+// copySource names the object at loc as the source of a copy.
 func (s *Store) copySource(loc upload.Location) *string {
-	escaped := url.QueryEscape(s.bucket + "/" + storage.ObjectKey(loc))
-	return aws.String(strings.NewReplacer("+", "%20", "%2F", "/").Replace(escaped))
+	return aws.String(escapeKey(s.bucket + "/" + storage.ObjectKey(loc)))
 }
 
 // status returns the HTTP status of the answer that err tells of; 0 where there was none.

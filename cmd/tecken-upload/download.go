@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tecken-upload/internal/config"
+	"tecken-upload/internal/download"
+	"tecken-upload/internal/server"
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/storage/dirstore"
+	"tecken-upload/internal/storage/s3store"
+	"tecken-upload/internal/upload"
+)
+
+// lookupAttempts is how often a lookup in S3 is tried: a debugger waits, and asks again by itself.
+const lookupAttempts = 3
+
+// downloads is what answers them.
+type downloads struct {
+	finder *download.Finder
+	links  server.Links // nil where storage is a directory
+}
+
+// openDownloads prepares downloads. Their connections to S3 are apart from those of uploads: neither waits for the
+// other's.
+func (in *instance) openDownloads(ctx context.Context) error {
+	place, err := storage.ParseURL(in.config.StorageURL)
+	if err != nil {
+		return err
+	}
+	var source download.Storage
+	if place.Dir != "" {
+		source, err = dirstore.Open(ctx, place.Dir)
+	} else {
+		source, in.downloads.links, err = openLookups(ctx, place, in.config)
+	}
+	if err != nil {
+		return err
+	}
+	in.downloads.finder = download.New(download.Config{
+		Storage:    source,
+		Records:    in.records,
+		Extensions: in.config.DownloadExtensions,
+		Legacy:     in.config.LegacyKeys,
+		Observe:    in.lookupMetrics(),
+	})
+	in.metrics.Gauge("tecken_lookup_answers", "Answers to lookups that are remembered.",
+		func() float64 { return float64(in.downloads.finder.Len()) })
+	return nil
+}
+
+func openLookups(ctx context.Context, place storage.Config, c *config.Server) (*s3store.Store, *s3store.Linker, error) {
+	store, err := s3store.Open(ctx, place, s3store.Options{
+		Conns:    download.Lookups + download.Streams,
+		Attempts: lookupAttempts,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return store, s3store.NewLinker(store, c.StoragePublicURL, c.PresignExpiry), nil
+}
+
+// lookupMetrics registers the metrics of lookups, and returns what counts one.
+func (in *instance) lookupMetrics() func(kind string, cached bool, elapsed time.Duration, err error) {
+	count := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tecken_lookups_total",
+		Help: "Lookups, by what was looked for, what was found, and whether it was remembered.",
+	}, []string{"kind", "result", "cached"})
+	elapsed := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "tecken_lookup_duration_seconds",
+		Help:    "Of lookups whose answer was not remembered, waiting included.",
+		Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8},
+	}, []string{"kind"})
+	in.metrics.Register(count, elapsed)
+	return func(kind string, cached bool, took time.Duration, err error) {
+		result := "error"
+		switch {
+		case err == nil:
+			result = "present"
+		case errors.Is(err, upload.ErrNotFound):
+			result = "missing"
+		}
+		count.WithLabelValues(kind, result, strconv.FormatBool(cached)).Inc()
+		if !cached {
+			elapsed.WithLabelValues(kind).Observe(took.Seconds())
+		}
+	}
+}

@@ -1,0 +1,49 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// maxPresignExpiry is the longest that S3 lets a presigned URL live.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html
+const maxPresignExpiry = 7 * 24 * time.Hour
+
+func (s *Server) validateDownloads(f *faults) {
+	if s.StoragePublicURL != "" {
+		f.check("TECKEN_STORAGE_PUBLIC_URL", publicURL(s.StoragePublicURL))
+	}
+	f.check("TECKEN_PRESIGN_EXPIRY", atLeast(s.PresignExpiry, time.Second), atMost(s.PresignExpiry, maxPresignExpiry))
+	f.check("TECKEN_DOWNLOAD_EXTENSIONS", extensions(s.DownloadExtensions))
+}
+
+// publicURL checks a base that keys are appended to. Every client is sent there: it holds no secret.
+func publicURL(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
+		return errors.New("must be https://<host>/<path> or http://<host>/<path>")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return errors.New("must have no user, query or fragment")
+	}
+	return nil
+}
+
+func extensions(list List) error {
+	for _, end := range list {
+		if !strings.HasPrefix(end, ".") || len(end) < 2 || strings.ContainsAny(end, "/ \t") {
+			return fmt.Errorf("%q is not the end of a name, such as .sym", end)
+		}
+	}
+	return nil
+}
+
+func atMost[T time.Duration | int](value, most T) error {
+	if value > most {
+		return fmt.Errorf("is %v, must be %v or less", value, most)
+	}
+	return nil
+}

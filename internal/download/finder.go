@@ -1,0 +1,235 @@
+package download
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/upload"
+)
+
+// What we would rather lose.
+const (
+	// lookupTimeout bounds one call to storage or to the records, waiting for its place included. A debugger waits
+	// for it, and asks elsewhere then.
+	lookupTimeout = 8 * time.Second
+	// maxAnswers bounds what is remembered of each kind. An answer takes about 300 bytes, 1 KiB at most.
+	maxAnswers = 50_000
+)
+
+// Bounds of what is under way at a time.
+const (
+	// Lookups is the most calls to storage that look whether an object is there.
+	Lookups = 64
+	// Streams is the most contents that are read through a Finder.
+	Streams = 32
+	// queries is the most calls to the records. Uploads share their connections to the database.
+	queries = 4
+)
+
+// errSlow is the cause of a call that took too long.
+var errSlow = fmt.Errorf("%w: it took too long", upload.ErrUnavailable)
+
+// Storage is where symbol files are. The methods are as of upload.Storage: safe for concurrent use, ended soon after
+// their contexts, failing with upload.ErrNotFound or upload.ErrUnavailable.
+type Storage interface {
+	// Stat describes the object at loc.
+	Stat(ctx context.Context, loc upload.Location) (upload.Object, error)
+	// OpenContent opens the object at loc as it is stored, still compressed where its description says so.
+	OpenContent(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error)
+}
+
+// Config is what a Finder works with.
+type Config struct {
+	Storage Storage
+	Records Records
+	// Extensions are the ends of the names that are looked for. Case counts, as in storage.
+	Extensions []string
+	// Legacy lets a lookup that misses look once more with the id as it was sent.
+	Legacy bool
+	// Observe is called at each lookup; it does not block. kind is "symbol", "module" or "binary".
+	// err is nil, wraps upload.ErrNotFound, or is a failure.
+	Observe func(kind string, cached bool, elapsed time.Duration, err error)
+}
+
+// A Finder finds symbol files. It is safe for concurrent use.
+type Finder struct {
+	Config
+	objects *cache[upload.Object]
+	modules *cache[[]Module]
+	files   *cache[[]string]
+	// binaries remembers where those of a build id are.
+	binaries *cache[upload.Location]
+
+	lookups, queries, streams places
+}
+
+// New makes a Finder.
+func New(c Config) *Finder {
+	tell := func(kind string) func(bool, time.Duration, error) {
+		return func(cached bool, elapsed time.Duration, err error) {
+			if c.Observe != nil {
+				c.Observe(kind, cached, elapsed, err)
+			}
+		}
+	}
+	return &Finder{
+		Config:   c,
+		objects:  newCache[upload.Object](maxAnswers, tell("symbol")),
+		modules:  newCache[[]Module](maxAnswers, tell("module")),
+		files:    newCache[[]string](maxAnswers, tell("module")),
+		binaries: newCache[upload.Location](maxAnswers, tell("binary")),
+		lookups:  make(places, Lookups),
+		queries:  make(places, queries),
+		streams:  make(places, Streams),
+	}
+}
+
+// Len returns how many answers are remembered.
+func (f *Finder) Len() int {
+	return f.objects.len() + f.modules.len() + f.files.len() + f.binaries.len()
+}
+
+// A Query is what a client asks for: the three components of a key, decoded, in the case they were sent.
+type Query struct {
+	File, ID, Name string
+	Try            bool // look among try uploads as well, after regular ones
+	Refresh        bool // believe nothing that is remembered
+}
+
+// key returns the key that is asked for. A name that no key may have is the client's fault; an id that is none is just
+// not found.
+func (q Query) key() (symbol.Key, error) {
+	for _, name := range []string{q.File, q.Name} {
+		if err := symbol.CheckComponent(name); err != nil {
+			return symbol.Key{}, err
+		}
+	}
+	key, err := symbol.NewKey(q.File, q.ID, q.Name)
+	if err != nil {
+		return symbol.Key{}, fmt.Errorf("look up %q: %w (%v)", q.ID, upload.ErrNotFound, err) //nolint:errorlint // of one kind only
+	}
+	return key, nil
+}
+
+// Found is a symbol file that is in storage.
+type Found struct {
+	Location upload.Location
+	Object   upload.Object
+	// Moved tells that it was found by its code id: its key is another than the one asked for.
+	Moved bool
+}
+
+// Find finds the symbol file that q asks for: by its key and, a .sym that is not there, by its code id.
+// It fails with upload.ErrNotFound, symbol.ErrInvalidKey or upload.ErrUnavailable, or the cause of ctx.
+func (f *Finder) Find(ctx context.Context, q Query) (Found, error) {
+	if !f.wanted(q) {
+		return Found{}, fmt.Errorf("look up %q: %w", q.Name, upload.ErrNotFound)
+	}
+	key, err := q.key()
+	if err != nil {
+		return Found{}, err
+	}
+	found, err := f.byKey(ctx, key, q)
+	if err == nil || !errors.Is(err, upload.ErrNotFound) || !key.IsSym() || len(q.ID) == debugIDLen {
+		return found, err
+	}
+	return f.byCode(ctx, key, q)
+}
+
+// wanted reports whether there can be such a file: debuggers ask for some that nobody ever has.
+func (f *Finder) wanted(q Query) bool {
+	if q.Name == "file.ptr" || strings.Trim(q.ID, "0") == "" {
+		return false
+	}
+	for _, end := range f.Extensions {
+		if strings.HasSuffix(q.Name, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// byKey looks for a key: regular, try where that is asked for, and both once more with the id as it was sent.
+func (f *Finder) byKey(ctx context.Context, key symbol.Key, q Query) (Found, error) {
+	locations := []upload.Location{{Key: key}}
+	if q.Try {
+		locations = append(locations, upload.Location{Key: key, Try: true})
+	}
+	if sent := key.AsSent(q.ID); f.Legacy && sent != key {
+		for _, loc := range locations {
+			locations = append(locations, upload.Location{Key: sent, Try: loc.Try})
+		}
+	}
+	for _, loc := range locations {
+		obj, err := f.stat(ctx, loc, q.Refresh)
+		if err == nil {
+			return Found{Location: loc, Object: obj}, nil
+		}
+		if !errors.Is(err, upload.ErrNotFound) {
+			return Found{}, err
+		}
+	}
+	return Found{}, fmt.Errorf("look up %s: %w", key, upload.ErrNotFound)
+}
+
+// stat describes the object at loc.
+func (f *Finder) stat(ctx context.Context, loc upload.Location, refresh bool) (upload.Object, error) {
+	return f.objects.get(ctx, cacheKey(loc), refresh, func(ctx context.Context) (obj upload.Object, err error) {
+		err = f.lookups.use(ctx, func(ctx context.Context) error {
+			obj, err = f.Config.Storage.Stat(ctx, loc)
+			return err
+		})
+		return obj, err
+	})
+}
+
+// Open opens what Find found, to be closed by the caller. It fails as Find does: a remembered object may be gone.
+func (f *Finder) Open(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error) {
+	content, obj, err := f.Config.Storage.OpenContent(ctx, loc)
+	if errors.Is(err, upload.ErrNotFound) {
+		f.objects.forget(cacheKey(loc))
+	}
+	return content, obj, err
+}
+
+// cacheKey is a string of its own: a part of a request's would keep all of that in memory.
+func cacheKey(loc upload.Location) string {
+	if loc.Try {
+		return "try/" + loc.Key.String()
+	}
+	return "reg/" + loc.Key.String()
+}
+
+// places bound how much of a kind is under way.
+type places chan struct{}
+
+// use calls fn in a place, within lookupTimeout.
+func (p places) use(ctx context.Context, fn func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, lookupTimeout, errSlow)
+	defer cancel()
+	if err := p.take(ctx); err != nil {
+		return err
+	}
+	defer p.leave()
+	err := fn(ctx)
+	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	return err
+}
+
+func (p places) take(ctx context.Context) error {
+	select {
+	case p <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a place: %w", context.Cause(ctx))
+	}
+}
+
+func (p places) leave() { <-p }

@@ -1,0 +1,107 @@
+package record
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"tecken-upload/internal/download"
+	"tecken-upload/internal/symbol"
+)
+
+// Bounds of one look for modules. The same module is recorded with each upload of it: those uploaded last stand for
+// the others.
+const (
+	maxModuleRows = 64
+	maxModules    = 4
+	maxFileRows   = 256
+	maxFiles      = 32
+)
+
+const (
+	moduleColumns = `debug_file, debug_id, file, COALESCE(module_debug_file, ''), COALESCE(module_debug_id, ''),
+		COALESCE(code_file, ''), COALESCE(code_id, ''), COALESCE(generator, '')`
+	// published are the files that are in storage. An upload that failed may have published some, too.
+	published = `state IN ('uploaded', 'skipped') AND (SELECT try FROM uploads WHERE uploads.id = upload_id) = $1`
+	lastRows  = ` ORDER BY files.id DESC LIMIT `
+)
+
+// Modules returns the modules that q asks for, those uploaded last first, at most 4; of a module in each of its keys.
+func (s *Store) Modules(ctx context.Context, q download.ModuleQuery) (found []download.Module, err error) {
+	where, args := ` AND debug_file = $2 AND debug_id = $3 AND module_debug_id IS NOT NULL`, []any{q.Try, q.DebugFile, q.DebugID}
+	switch {
+	case q.CodeID != "" && q.CodeFile != "":
+		// Many headers name no code file: outside of Windows it has the debug file's name.
+		where = ` AND code_id = $2 AND (code_file = $3 OR code_file IS NULL AND debug_file = $3)`
+		args = []any{q.Try, q.CodeID, q.CodeFile}
+	case q.CodeID != "":
+		where, args = ` AND code_id = $2`, []any{q.Try, q.CodeID}
+	}
+	query := `SELECT ` + moduleColumns + ` FROM files WHERE debug_file IS NOT NULL AND ` + published + where + lastRows
+	err = s.query(ctx, "look up a module", func(ctx context.Context) error {
+		found, err = s.modules(ctx, query+fmt.Sprint(maxModuleRows), args)
+		return err
+	})
+	return found, err
+}
+
+func (s *Store) modules(ctx context.Context, query string, args []any) (found []download.Module, err error) {
+	rows, err := s.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	seen := make(map[symbol.Key]bool)
+	for rows.Next() && len(found) < maxModules {
+		m, err := scanModule(rows)
+		if err != nil {
+			return nil, err
+		}
+		if !seen[m.Key] {
+			seen[m.Key] = true
+			found = append(found, m)
+		}
+	}
+	return found, rows.Err()
+}
+
+func scanModule(rows *sql.Rows) (m download.Module, err error) {
+	var debugFile, debugID, file string
+	err = rows.Scan(&debugFile, &debugID, &file, &m.DebugFile, &m.DebugID, &m.CodeFile, &m.CodeID, &m.Generator)
+	if err != nil {
+		return m, err
+	}
+	m.Key, err = symbol.NewKey(debugFile, debugID, file)
+	return m, err
+}
+
+// ModuleFiles returns the names of the files that were uploaded for a module, those uploaded last first, at most 32.
+func (s *Store) ModuleFiles(ctx context.Context, debugFile, debugID string, try bool) (names []string, err error) {
+	query := `SELECT file FROM files WHERE ` + published + ` AND debug_file = $2 AND debug_id = $3` + lastRows
+	err = s.query(ctx, "look up a module's files", func(ctx context.Context) error {
+		names, err = s.names(ctx, query+fmt.Sprint(maxFileRows), try, debugFile, debugID)
+		return err
+	})
+	return names, err
+}
+
+func (s *Store) names(ctx context.Context, query string, args ...any) (names []string, err error) {
+	rows, err := s.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	seen := make(map[string]bool)
+	for rows.Next() && len(names) < maxFiles {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		if !seen[name] {
+			seen[name] = true
+			names = append(names, name)
+		}
+	}
+	return names, rows.Err()
+}

@@ -1,0 +1,250 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"tecken-upload/internal/download"
+	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/upload"
+)
+
+// downloadFaultInterval paces what is told of failing downloads: they may fail by the thousands in a second, all for
+// one reason.
+const downloadFaultInterval = 10 * time.Second
+
+// The answers to those who ask for what there is not; the texts are those of Mozilla's Tecken.
+const (
+	errSymbolNotFound protocolError = "Symbol Not Found"
+	errSymbolName     protocolError = "Symbol name lookup contains invalid characters and will never be found."
+)
+
+// Symbols finds what is downloaded. It is safe for concurrent use. Its methods fail with upload.ErrNotFound,
+// symbol.ErrInvalidKey, upload.ErrUnavailable, or the cause of ctx.
+type Symbols interface {
+	// Find finds a symbol file.
+	Find(ctx context.Context, q download.Query) (download.Found, error)
+	// Open opens what Find found, to be read until ctx ends.
+	Open(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error)
+	// Module tells of the binary that a symbol file is of.
+	Module(ctx context.Context, q download.Query) (download.Module, error)
+	// Binary opens the binary of a build id, in hexadecimal, to be read until ctx ends.
+	Binary(ctx context.Context, buildID string, kind download.Kind) (*download.Binary, error)
+}
+
+// Links makes addresses at which clients fetch symbol files from storage by themselves.
+type Links interface {
+	// URL returns the address of the object at loc, and whether it is a secret that expires.
+	URL(ctx context.Context, loc upload.Location) (address string, secret bool, err error)
+}
+
+// downloads is what a Server needs to answer downloads.
+type downloads struct {
+	told atomic.Int64 // when a failing download was told of last, in Unix nanoseconds
+}
+
+func (s *Server) downloadRoutes() {
+	if s.Symbols == nil {
+		return
+	}
+	for _, prefix := range []string{"", "/try"} {
+		s.openRoute(prefix+"/:debug_file/:debug_id/:file", s.getSymbol)
+	}
+	s.openRoute("/api/syminfo/:file/:id", s.getSyminfo)
+	s.openRoute("/buildid/:id/debuginfo", s.getBinary(download.DebugInfo))
+	s.openRoute("/buildid/:id/executable", s.getBinary(download.Executable))
+}
+
+// openRoute registers a route that scripts of any site may use.
+func (s *Server) openRoute(path string, handle echo.HandlerFunc) {
+	open := func(c echo.Context) error {
+		if pathComponents(c.Request()) == nil {
+			return s.noSuchRoute(c)
+		}
+		h := c.Response().Header()
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("X-Content-Type-Options", "nosniff")
+		return handle(c)
+	}
+	s.echo.GET(path, open)
+	s.echo.HEAD(path, open)
+	s.echo.OPTIONS(path, s.preflight)
+}
+
+// preflight answers a browser that asks what it may ask for.
+func (s *Server) preflight(c echo.Context) error {
+	if pathComponents(c.Request()) == nil {
+		return s.noSuchRoute(c)
+	}
+	h := c.Response().Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Methods", "GET, HEAD")
+	h.Set("Access-Control-Allow-Headers", "*")
+	h.Set("Access-Control-Max-Age", "86400")
+	s.writeEmpty(c, http.StatusNoContent)
+	return nil
+}
+
+// noSuchRoute answers for a path that only looks like one of three components, as if there were no routes of symbols.
+func (s *Server) noSuchRoute(c echo.Context) error {
+	var methods []string
+	for _, r := range s.echo.Routes() {
+		if r.Path == c.Request().URL.Path {
+			methods = append(methods, r.Method)
+		}
+	}
+	if methods == nil {
+		return echo.ErrNotFound
+	}
+	slices.Sort(methods)
+	c.Response().Header().Set("Allow", strings.Join(methods, ", "))
+	return echo.ErrMethodNotAllowed
+}
+
+// pathComponents returns the components of the request's path, each decoded once; nil where one is empty.
+func pathComponents(r *http.Request) []string {
+	parts := strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
+	for i, p := range parts {
+		plain, err := url.PathUnescape(p)
+		if err != nil || plain == "" {
+			return nil
+		}
+		parts[i] = plain
+	}
+	return parts
+}
+
+// lookupQuery says what is asked for by file, id and name, with what the request's query adds.
+func lookupQuery(r *http.Request, parts []string) download.Query {
+	query := r.URL.Query()
+	q := download.Query{File: parts[0], ID: parts[1], Try: query.Has("try"), Refresh: query.Has("_refresh")}
+	if len(parts) > 2 {
+		q.Name = parts[2]
+	}
+	return q
+}
+
+// getSymbol answers for one symbol file: HEAD whether there is one, GET with it or where it is.
+func (s *Server) getSymbol(c echo.Context) error {
+	r := c.Request()
+	parts := pathComponents(r)
+	try := len(parts) == 4
+	if try {
+		parts = parts[1:]
+	}
+	q := lookupQuery(r, parts)
+	q.Try = q.Try || try
+	start := time.Now()
+	found, err := s.Symbols.Find(r.Context(), q)
+	setDebugTime(c, time.Since(start))
+	if err != nil {
+		return s.refuseDownload(c, err)
+	}
+	switch {
+	case r.Method == http.MethodHead && (found.Moved || s.Links != nil):
+		c.Response().Header().Set("Content-Type", contentType(found.Location.Key))
+		s.writeEmpty(c, http.StatusOK)
+		return nil
+	case found.Moved:
+		s.redirect(c, ownAddress(r, found.Location.Key, try))
+		return nil
+	case s.Links != nil:
+		return s.redirectToStorage(c, found.Location)
+	}
+	return s.sendSymbol(c, found.Location)
+}
+
+// setDebugTime tells those who ask how long a lookup took, in seconds.
+func setDebugTime(c echo.Context, took time.Duration) {
+	if asked, err := strconv.ParseBool(c.Request().Header.Get("Debug")); err == nil && asked {
+		c.Response().Header().Set("Debug-Time", strconv.FormatFloat(took.Seconds(), 'f', 6, 64))
+	}
+}
+
+// refuseDownload answers for what can't be had. Who hung up is told of as that.
+func (s *Server) refuseDownload(c echo.Context, err error) error {
+	r := c.Request()
+	switch {
+	case r.Context().Err() != nil:
+		err = fmt.Errorf("%w: %w", upload.ErrClientGone, err)
+	case errors.Is(err, upload.ErrUnavailable):
+	case errors.Is(err, upload.ErrNotFound):
+		err = errSymbolNotFound
+	case errors.Is(err, symbol.ErrInvalidKey):
+		err = errSymbolName
+	}
+	now, last := s.Now().UnixNano(), s.downloads.told.Load()
+	quiet := statusOf(err) >= http.StatusInternalServerError &&
+		(now-last < int64(downloadFaultInterval) || !s.downloads.told.CompareAndSwap(last, now))
+	if quiet {
+		s.Logger.DebugContext(r.Context(), "download failed", "err", err)
+		s.answerError(c, err)
+		return nil
+	}
+	return err
+}
+
+// redirectToStorage sends a client to storage.
+func (s *Server) redirectToStorage(c echo.Context, loc upload.Location) error {
+	address, secret, err := s.Links.URL(c.Request().Context(), loc)
+	if err != nil {
+		return s.refuseDownload(c, err)
+	}
+	if secret {
+		c.Response().Header().Set("Cache-Control", "no-store")
+	}
+	s.redirect(c, address)
+	return nil
+}
+
+// redirect sends a client elsewhere. Crash tools follow 301 and 302 only, and the first is for ever.
+func (s *Server) redirect(c echo.Context, address string) {
+	c.Response().Header().Set("Location", address)
+	s.writeEmpty(c, http.StatusFound)
+}
+
+// ownAddress returns the address of a key on this server, with the request's own query.
+func ownAddress(r *http.Request, key symbol.Key, try bool) string {
+	address := "/" + key.URLPath()
+	if try {
+		address = "/try" + address
+	}
+	if query := r.URL.Query().Encode(); query != "" {
+		address += "?" + query
+	}
+	return address
+}
+
+// writeEmpty writes an answer without a body.
+func (s *Server) writeEmpty(c echo.Context, status int) {
+	s.setWriteDeadline(c, answerTimeout)
+	if c.Request().Method != http.MethodHead && status != http.StatusNoContent {
+		c.Response().Header().Set("Content-Length", "0")
+	}
+	c.Response().WriteHeader(status)
+}
+
+func (s *Server) setWriteDeadline(c echo.Context, wait time.Duration) {
+	if err := http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(wait)); err != nil {
+		s.Logger.DebugContext(c.Request().Context(), "set the write deadline", "err", err)
+	}
+}
+
+// contentType returns the media type of a symbol file. It says no charset: names in it are of any.
+func contentType(key symbol.Key) string {
+	if key.IsSym() {
+		return "text/plain"
+	}
+	return "application/octet-stream"
+}

@@ -1,0 +1,51 @@
+package s3store
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/upload"
+)
+
+// A Linker makes the addresses that clients fetch objects at by themselves. It talks to nobody, save where the SDK
+// renews its credentials.
+type Linker struct {
+	public  string // with a slash at its end; empty: presign
+	presign *s3.PresignClient
+	bucket  string
+}
+
+// NewLinker makes a Linker for the objects of s. public is the base that object keys are appended to, an http or
+// https URL; where it is empty, addresses are presigned, and good for expiry, a second to seven days.
+func NewLinker(s *Store, public string, expiry time.Duration) *Linker {
+	if public != "" && !strings.HasSuffix(public, "/") {
+		public += "/"
+	}
+	presign := s3.NewPresignClient(s.client, s3.WithPresignExpires(expiry))
+	return &Linker{public: public, presign: presign, bucket: s.bucket}
+}
+
+// URL returns the address of the object at loc, whether it exists or not, and whether that address is presigned: a
+// secret that expires, to be kept by no cache.
+func (l *Linker) URL(ctx context.Context, loc upload.Location) (address string, presigned bool, err error) {
+	if l.public != "" {
+		return l.public + escapeKey(storage.ObjectKey(loc)), false, nil
+	}
+	request, err := l.presign.PresignGetObject(ctx, &s3.GetObjectInput{Bucket: &l.bucket, Key: key(loc)})
+	if err != nil {
+		return "", false, fmt.Errorf("presign %s: %w: %w", loc.Key, upload.ErrUnavailable, err)
+	}
+	return request.URL, true, nil
+}
+
+// escapeKey escapes everything but letters, digits, "-._~" and slashes: servers differ in what else they take for
+// itself.
+func escapeKey(objectKey string) string {
+	return strings.NewReplacer("+", "%20", "%2F", "/").Replace(url.QueryEscape(objectKey))
+}
