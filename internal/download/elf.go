@@ -62,14 +62,15 @@ func (f elfFile) hasCode() bool {
 		table = uint64(f.order.Uint32(f.head[28:]))
 		size, count = int(f.order.Uint16(f.head[42:])), int(f.order.Uint16(f.head[44:]))
 	}
-	for i := range count {
-		at := table + uint64(i)*uint64(size)
-		if at+uint64(size) > uint64(len(f.head)) || size < 32 || f.wide && size < 56 {
-			return false
-		}
-		if f.isCode(f.head[at : at+uint64(size)]) {
+	if table > uint64(len(f.head)) || size < 32 || f.wide && size < 56 {
+		return false
+	}
+	headers := f.head[table:]
+	for i := 0; i < count && len(headers) >= size; i++ {
+		if f.isCode(headers[:size]) {
 			return true
 		}
+		headers = headers[size:]
 	}
 	return false
 }

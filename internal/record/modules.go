@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 
 	"tecken-upload/internal/download"
 	"tecken-upload/internal/symbol"
@@ -13,34 +12,36 @@ import (
 // Bounds of one look for modules. The same module is recorded with each upload of it: those uploaded last stand for
 // the others.
 const (
-	maxModuleRows = 64
-	maxModules    = 4
-	maxFileRows   = 256
-	maxFiles      = 32
+	maxModules = 4
+	maxFiles   = 32
 )
 
+// The queries. Published are the files that are in storage; an upload that failed may have published some, too. They
+// are ordered by no column, or PostgreSQL might rather walk all files from the last one on.
 const (
-	moduleColumns = `debug_file, debug_id, file, COALESCE(module_debug_file, ''), COALESCE(module_debug_id, ''),
-		COALESCE(code_file, ''), COALESCE(code_id, ''), COALESCE(generator, '')`
-	// published are the files that are in storage. An upload that failed may have published some, too.
+	modulesFrom = `SELECT debug_file, debug_id, file, COALESCE(module_debug_file, ''), COALESCE(module_debug_id, ''),
+		COALESCE(code_file, ''), COALESCE(code_id, ''), COALESCE(generator, '') FROM files WHERE debug_file IS NOT NULL AND `
 	published = `state IN ('uploaded', 'skipped') AND (SELECT try FROM uploads WHERE uploads.id = upload_id) = $1`
-	lastRows  = ` ORDER BY files.id DESC LIMIT `
+	lastRows  = ` ORDER BY files.id + 0 DESC LIMIT 64`
+
+	modulesByDebugID = modulesFrom + published + ` AND debug_file = $2 AND debug_id = $3 AND module_debug_id IS NOT NULL` + lastRows
+	modulesByCodeID  = modulesFrom + published + ` AND code_id = $2` + lastRows
+	// Many headers name no code file: outside of Windows it has the debug file's name.
+	modulesByCode = modulesFrom + published + ` AND code_id = $2 AND (code_file = $3 OR code_file IS NULL AND debug_file = $3)` + lastRows
+	moduleFiles   = `SELECT file FROM files WHERE ` + published + ` AND debug_file = $2 AND debug_id = $3` + lastRows
 )
 
 // Modules returns the modules that q asks for, those uploaded last first, at most 4; of a module in each of its keys.
 func (s *Store) Modules(ctx context.Context, q download.ModuleQuery) (found []download.Module, err error) {
-	where, args := ` AND debug_file = $2 AND debug_id = $3 AND module_debug_id IS NOT NULL`, []any{q.Try, q.DebugFile, q.DebugID}
+	query, args := modulesByDebugID, []any{q.Try, q.DebugFile, q.DebugID}
 	switch {
 	case q.CodeID != "" && q.CodeFile != "":
-		// Many headers name no code file: outside of Windows it has the debug file's name.
-		where = ` AND code_id = $2 AND (code_file = $3 OR code_file IS NULL AND debug_file = $3)`
-		args = []any{q.Try, q.CodeID, q.CodeFile}
+		query, args = modulesByCode, []any{q.Try, q.CodeID, q.CodeFile}
 	case q.CodeID != "":
-		where, args = ` AND code_id = $2`, []any{q.Try, q.CodeID}
+		query, args = modulesByCodeID, []any{q.Try, q.CodeID}
 	}
-	query := `SELECT ` + moduleColumns + ` FROM files WHERE debug_file IS NOT NULL AND ` + published + where + lastRows
 	err = s.query(ctx, "look up a module", func(ctx context.Context) error {
-		found, err = s.modules(ctx, query+fmt.Sprint(maxModuleRows), args)
+		found, err = s.modules(ctx, query, args)
 		return err
 	})
 	return found, err
@@ -78,9 +79,8 @@ func scanModule(rows *sql.Rows) (m download.Module, err error) {
 
 // ModuleFiles returns the names of the files that were uploaded for a module, those uploaded last first, at most 32.
 func (s *Store) ModuleFiles(ctx context.Context, debugFile, debugID string, try bool) (names []string, err error) {
-	query := `SELECT file FROM files WHERE ` + published + ` AND debug_file = $2 AND debug_id = $3` + lastRows
 	err = s.query(ctx, "look up a module's files", func(ctx context.Context) error {
-		names, err = s.names(ctx, query+fmt.Sprint(maxFileRows), try, debugFile, debugID)
+		names, err = s.names(ctx, moduleFiles, try, debugFile, debugID)
 		return err
 	})
 	return names, err

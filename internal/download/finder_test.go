@@ -1,0 +1,301 @@
+package download_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tecken-upload/internal/download"
+	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/upload"
+)
+
+// fakeStorage answers lookups when it is told to, which real storage can't be made to.
+type fakeStorage struct {
+	mu      sync.Mutex
+	present map[string]bool
+	stat    func(ctx context.Context, key string) error // before the answer; may be nil
+
+	stats, busy, most atomic.Int64
+}
+
+func (s *fakeStorage) Stat(ctx context.Context, loc upload.Location) (upload.Object, error) {
+	s.stats.Add(1)
+	busy := s.busy.Add(1)
+	defer s.busy.Add(-1)
+	for most := s.most.Load(); busy > most && !s.most.CompareAndSwap(most, busy); most = s.most.Load() {
+	}
+	s.mu.Lock()
+	present := s.present[loc.Key.String()]
+	s.mu.Unlock()
+	if s.stat != nil {
+		if err := s.stat(ctx, loc.Key.String()); err != nil {
+			return upload.Object{}, err
+		}
+	}
+	if !present {
+		return upload.Object{}, fmt.Errorf("stat: %w", upload.ErrNotFound)
+	}
+	return upload.Object{Size: 7}, nil
+}
+
+func (s *fakeStorage) OpenContent(context.Context, upload.Location) (io.ReadSeekCloser, upload.Object, error) {
+	return nil, upload.Object{}, upload.ErrNotFound
+}
+
+func (s *fakeStorage) Name() string { return "fake" }
+
+func (s *fakeStorage) Put(_ context.Context, loc upload.Location, _ upload.Object, _ upload.Body) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.present == nil {
+		s.present = make(map[string]bool)
+	}
+	s.present[loc.Key.String()] = true
+	return nil
+}
+
+func (s *fakeStorage) Refresh(context.Context, upload.Location, upload.Object) error { return nil }
+
+// noRecords knows of no module.
+type noRecords struct{}
+
+func (noRecords) Modules(context.Context, download.ModuleQuery) ([]download.Module, error) {
+	return nil, nil
+}
+
+func (noRecords) ModuleFiles(context.Context, string, string, bool) ([]string, error) {
+	return nil, nil
+}
+
+func newFinder(s *fakeStorage, change ...func(*download.Config)) *download.Finder {
+	c := download.Config{Storage: s, Records: noRecords{}, Extensions: []string{".pdb", ".sym"}}
+	for _, ch := range change {
+		ch(&c)
+	}
+	return download.New(c)
+}
+
+func query(id string) download.Query { return download.Query{File: "app", ID: id, Name: "app.pdb"} }
+
+func location(t *testing.T, id string) upload.Location {
+	t.Helper()
+	key, err := symbol.NewKey("app", id, "app.pdb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return upload.Location{Key: key}
+}
+
+func wantFind(t *testing.T, f *download.Finder, q download.Query, want error) {
+	t.Helper()
+	if _, err := f.Find(t.Context(), q); !errors.Is(err, want) || (err == nil) != (want == nil) {
+		t.Errorf("find %s: %v, want %v", q.ID, err, want)
+	}
+}
+
+func (s *fakeStorage) wantStats(t *testing.T, want int64) {
+	t.Helper()
+	if got := s.stats.Load(); got != want {
+		t.Errorf("%d calls to storage, want %d", got, want)
+	}
+}
+
+func TestAnswersAreBelievedForATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStorage{}
+		f := newFinder(s)
+		put := func(id string) { _ = s.Put(t.Context(), location(t, id), upload.Object{}, upload.Body{}) }
+		put("A1")
+		for range 3 {
+			wantFind(t, f, query("a1"), nil)
+			wantFind(t, f, query("B1"), upload.ErrNotFound)
+		}
+		s.wantStats(t, 2)
+		put("B1") // by another instance
+		<-time.After(59 * time.Second)
+		wantFind(t, f, query("B1"), upload.ErrNotFound)
+		<-time.After(time.Second)
+		wantFind(t, f, query("B1"), nil)
+		wantFind(t, f, query("A1"), nil)
+		s.wantStats(t, 3)
+		s.present = nil // expired
+		wantFind(t, f, query("A1"), nil)
+		q := query("B1")
+		q.Refresh = true
+		wantFind(t, f, q, upload.ErrNotFound)
+		wantFind(t, f, query("B1"), upload.ErrNotFound)
+		s.wantStats(t, 4)
+		<-time.After(9 * time.Minute)
+		wantFind(t, f, query("A1"), upload.ErrNotFound)
+	})
+}
+
+func TestFailuresAreNotRemembered(t *testing.T) {
+	for name, fail := range map[string]func(context.Context, string) error{
+		"an error": func(context.Context, string) error { return fmt.Errorf("stat: %w", upload.ErrUnavailable) },
+		"a panic":  func(context.Context, string) error { panic("on purpose") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &fakeStorage{stat: fail}
+			var told []string
+			f := newFinder(s, func(c *download.Config) {
+				c.Observe = func(kind string, cached bool, _ time.Duration, err error) {
+					told = append(told, fmt.Sprintf("%s %t %t", kind, cached, err == nil))
+				}
+			})
+			if _, err := f.Find(t.Context(), query("A1")); err == nil || errors.Is(err, upload.ErrNotFound) {
+				t.Errorf("got %v", err)
+			}
+			s.stat = nil
+			wantFind(t, f, query("A1"), upload.ErrNotFound)
+			wantFind(t, f, query("A1"), upload.ErrNotFound)
+			s.wantStats(t, 2)
+			if got := strings.Join(told, ", "); got != "symbol false false, symbol false false, symbol true false" {
+				t.Errorf("told: %s", got)
+			}
+			if f.Len() != 1 {
+				t.Errorf("%d answers", f.Len())
+			}
+		})
+	}
+}
+
+// Many ask for one thing: one call. Each goes when its own context says so; the call ends with the last of them.
+func TestLookupsOfOneKeyShareACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := make(chan error, 1)
+		s := &fakeStorage{stat: func(ctx context.Context, _ string) error {
+			<-ctx.Done()
+			ended <- ctx.Err()
+			return ctx.Err()
+		}}
+		f := newFinder(s)
+		gone := errors.New("gone")
+		var wg sync.WaitGroup
+		for i := range 100 {
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Duration(i+1)*time.Millisecond, gone)
+			wg.Go(func() {
+				defer cancel()
+				if _, err := f.Find(ctx, query("A1")); !errors.Is(err, gone) {
+					t.Errorf("find: %v", err)
+				}
+			})
+		}
+		<-time.After(99*time.Millisecond + time.Microsecond)
+		synctest.Wait()
+		s.wantStats(t, 1)
+		if len(ended) > 0 {
+			t.Error("the call ended before the last that waited for it")
+		}
+		wg.Wait()
+		<-ended
+		s.stat = nil
+		wantFind(t, f, query("A1"), upload.ErrNotFound)
+	})
+}
+
+// A lookup that began before an upload has stored its key may find nothing; it must not be remembered, and lookups
+// from then on must not wait for it.
+func TestALateMissIsNotRemembered(t *testing.T) {
+	for name, store := range map[string]func(context.Context, upload.Storage, upload.Location) error{
+		"put": func(ctx context.Context, s upload.Storage, loc upload.Location) error {
+			return s.Put(ctx, loc, upload.Object{}, upload.Body{})
+		},
+		"found there by the upload": func(ctx context.Context, s upload.Storage, loc upload.Location) error {
+			_, err := s.Stat(ctx, loc)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				release := make(chan struct{})
+				s := &fakeStorage{stat: func(context.Context, string) error { <-release; return nil }}
+				f := newFinder(s)
+				early := make(chan error, 1)
+				go func() {
+					_, err := f.Find(t.Context(), query("A1"))
+					early <- err
+				}()
+				synctest.Wait()
+				s.stat = nil
+				loc := location(t, "A1")
+				if name != "put" {
+					_ = s.Put(t.Context(), loc, upload.Object{}, upload.Body{}) // by another instance
+				}
+				if err := store(t.Context(), f.Uploads(s), loc); err != nil {
+					t.Fatal(err)
+				}
+				wantFind(t, f, query("A1"), nil)
+				close(release)
+				if err := <-early; !errors.Is(err, upload.ErrNotFound) {
+					t.Errorf("the early one: %v", err)
+				}
+				wantFind(t, f, query("A1"), nil)
+			})
+		})
+	}
+}
+
+func TestLookupsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeStorage{stat: func(ctx context.Context, _ string) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		f := newFinder(s)
+		var wg sync.WaitGroup
+		start := time.Now()
+		for i := range 3 * download.Lookups {
+			wg.Go(func() {
+				if _, err := f.Find(t.Context(), query(fmt.Sprintf("A%d", i))); !errors.Is(err, upload.ErrUnavailable) {
+					t.Errorf("find: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		// Storage hangs: nobody waits for longer than one lookup may take.
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if most := s.most.Load(); most != download.Lookups {
+			t.Errorf("%d calls at once, want %d", most, download.Lookups)
+		}
+		s.stat = nil
+		wantFind(t, f, query("A1"), upload.ErrNotFound)
+	})
+}
+
+// Uploads and lookups at random never leave an answer behind that is wrong.
+func TestConcurrentUploadsAndLookups(t *testing.T) {
+	s := &fakeStorage{}
+	f := newFinder(s)
+	up := f.Uploads(s)
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := range 500 {
+				id := fmt.Sprintf("A%d", i)
+				if worker == i%8 {
+					if err := up.Put(t.Context(), location(t, id), upload.Object{}, upload.Body{}); err != nil {
+						t.Error(err)
+					}
+					wantFind(t, f, query(id), nil)
+					continue
+				}
+				_, _ = f.Find(t.Context(), query(id))
+			}
+		})
+	}
+	wg.Wait()
+	for i := range 500 {
+		wantFind(t, f, query(fmt.Sprintf("A%d", i)), nil)
+	}
+}

@@ -1,0 +1,95 @@
+package download
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestAnswersAreBoundedInNumber(t *testing.T) {
+	const most = 100
+	c := newCache[int](most, func(bool, time.Duration, error) {})
+	loads := 0
+	get := func(key string) {
+		t.Helper()
+		if _, err := c.get(t.Context(), key, false, func(context.Context) (int, error) { loads++; return 0, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 10 * most {
+		get(fmt.Sprint(i))
+		get("asked for all the time")
+		if n := c.len(); n > most {
+			t.Fatalf("%d answers", n)
+		}
+	}
+	if loads != 10*most+1 {
+		t.Errorf("%d lookups: what is asked for all the time was forgotten", loads)
+	}
+	c.clear()
+	if n := c.len(); n != 0 {
+		t.Errorf("%d answers are left", n)
+	}
+}
+
+// elfHeadOf makes the head of an ELF file: its header, a program header of code, and a build id note.
+func elfHeadOf(order binary.AppendByteOrder, class elf.Class, inFile uint64, id []byte) []byte {
+	head := append([]byte(elf.ELFMAG), byte(class), byte(elf.ELFDATA2LSB), 1)
+	if order == binary.AppendByteOrder(binary.BigEndian) {
+		head[elf.EI_DATA] = byte(elf.ELFDATA2MSB)
+	}
+	head = append(head, make([]byte, 9)...)
+	var b bytes.Buffer
+	write := func(v any) { _ = binary.Write(&b, order.(binary.ByteOrder), v) } // to memory
+	if class == elf.ELFCLASS64 {
+		write(elf.Header64{Type: uint16(elf.ET_DYN), Phoff: 64, Phentsize: 56, Phnum: 1})
+		write(elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_X), Filesz: inFile, Memsz: 4096})
+	} else {
+		write(elf.Header32{Type: uint16(elf.ET_DYN), Phoff: 52, Phentsize: 32, Phnum: 1})
+		write(elf.Prog32{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_X), Filesz: uint32(inFile), Memsz: 4096})
+	}
+	copy(b.Bytes(), head)
+	for _, n := range []uint32{4, uint32(len(id)), 3} {
+		write(n)
+	}
+	b.WriteString("GNU\x00")
+	b.Write(id)
+	return b.Bytes()
+}
+
+func TestELF(t *testing.T) {
+	id := []byte("0123456789abcdefghij")
+	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+		for _, class := range []elf.Class{elf.ELFCLASS32, elf.ELFCLASS64} {
+			for inFile, code := range map[uint64]bool{4096: true, 0: false, 580: false} {
+				f, ok := parseELF(elfHeadOf(order, class, inFile, id))
+				if !ok || !f.hasBuildID(id) || f.hasBuildID(id[:16]) || f.hasBuildID([]byte("0123456789abcdefghi_")) || f.hasCode() != code {
+					t.Errorf("%v %v, %d bytes of code: ELF %t, id %t, code %t", order, class, inFile, ok, f.hasBuildID(id), f.hasCode())
+				}
+			}
+		}
+	}
+	for _, head := range []string{"", "\x7fELF", "MZ" + string(make([]byte, 100))} {
+		if _, ok := parseELF([]byte(head)); ok {
+			t.Errorf("%q is taken for ELF", head)
+		}
+	}
+}
+
+// FuzzELF: whatever a file holds, looking at it is safe.
+func FuzzELF(f *testing.F) {
+	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+		f.Add(elfHeadOf(order, elf.ELFCLASS64, 4096, []byte("0123456789")))
+		f.Add(elfHeadOf(order, elf.ELFCLASS32, 0, []byte("0123456789")))
+	}
+	f.Fuzz(func(_ *testing.T, head []byte) {
+		if e, ok := parseELF(head); ok {
+			e.hasCode()
+			e.hasBuildID([]byte("0123456789"))
+		}
+	})
+}

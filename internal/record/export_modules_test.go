@@ -1,0 +1,14 @@
+package record
+
+import "strings"
+
+// ModuleQueries returns the queries for modules, with values, and the index that each is to use.
+func ModuleQueries() map[string]string {
+	values := strings.NewReplacer("$1", "FALSE", "$2", "'A7'", "$3", "'A7'")
+	return map[string]string{
+		values.Replace(modulesByDebugID): "files_key",
+		values.Replace(modulesByCodeID):  "files_code",
+		values.Replace(modulesByCode):    "files_code",
+		values.Replace(moduleFiles):      "files_key",
+	}
+}

@@ -1,0 +1,207 @@
+package server_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"tecken-upload/internal/server"
+	"tecken-upload/internal/testenv"
+	"tecken-upload/internal/upload"
+)
+
+const program = `int answer(int x)
+{
+	return x + 42;
+}
+int main(void)
+{
+	return answer(1) == 43 ? 0 : 1;
+}
+`
+
+// built is a program, as a build leaves it for its users and for its debuggers.
+type built struct {
+	stripped, debug string // files
+	buildID         string // hexadecimal, in lower case
+	debugID         string // as dump_syms makes it of the build id
+}
+
+// build compiles a program with debug information and separates the two.
+func build(t *testing.T) built {
+	t.Helper()
+	for tool, pkg := range map[string]string{"gcc": "gcc libc6-dev", "objcopy": "binutils", "debuginfod-find": "debuginfod", "gdb": "gdb"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			testenv.Missing(t, tool, "apt-get install "+pkg)
+		}
+	}
+	dir := t.TempDir()
+	b := built{stripped: filepath.Join(dir, "app"), debug: filepath.Join(dir, "app.dbg")}
+	if err := os.WriteFile(filepath.Join(dir, "main.c"), []byte(program), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, dir, nil, "gcc", "-g", "-O0", "-Wl,--build-id=sha1", "-o", "app", "main.c")
+	run(t, dir, nil, "objcopy", "--only-keep-debug", "app", "app.dbg")
+	run(t, dir, nil, "strip", "app")
+	notes := run(t, dir, nil, "readelf", "-n", "app")
+	b.buildID = regexp.MustCompile(`Build ID: ([0-9a-f]{40})`).FindStringSubmatch(notes)[1]
+	b.debugID = debugIDOf(t, b.buildID)
+	return b
+}
+
+// debugIDOf makes a debug id of a build id: its first 16 bytes as a GUID, and an age of 0.
+func debugIDOf(t *testing.T, buildID string) string {
+	t.Helper()
+	id, err := hex.DecodeString(buildID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range [][]byte{id[0:4], id[4:6], id[6:8]} {
+		for i, j := 0, len(part)-1; i < j; i, j = i+1, j-1 {
+			part[i], part[j] = part[j], part[i]
+		}
+	}
+	return fmt.Sprintf("%X0", id[:16])
+}
+
+// files are what a build uploads: the debug information as it is or as gzip, and the program.
+func (b built) files(t *testing.T, zipped bool) map[string]string {
+	t.Helper()
+	prefix := "app/" + b.debugID + "/"
+	files := map[string]string{
+		prefix + "app.sym":     "MODULE Linux x86_64 " + b.debugID + " app\nINFO CODE_ID " + strings.ToUpper(b.buildID) + "\n",
+		prefix + "app":         readAll(t, b.stripped),
+		prefix + "app.tar.bz2": "BZh91AY",
+	}
+	if !zipped {
+		files[prefix+"app.debug"] = readAll(t, b.debug)
+		return files
+	}
+	var text bytes.Buffer
+	w := gzip.NewWriter(&text)
+	_, err := w.Write([]byte(readAll(t, b.debug)))
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	files[prefix+"app.dbg.gz"] = text.String()
+	return files
+}
+
+func readAll(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// run runs a program and returns what it printed.
+func run(t *testing.T, dir string, environ []string, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), environ...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
+// debugger is the environment in which debuginfod's clients ask the site alone, with nothing remembered.
+func (s *site) debugger() []string {
+	s.Helper()
+	return []string{"DEBUGINFOD_URLS=" + s.url, "DEBUGINFOD_CACHE_PATH=" + s.TempDir(), "DEBUGINFOD_TIMEOUT=60", "LC_ALL=C"}
+}
+
+// Real debuggers find what was uploaded, in whatever form, in both storages.
+func TestDebuggersFindBinaries(t *testing.T) {
+	b := build(t)
+	s3 := testenv.S3(t)
+	for name, change := range map[string]func(*server.Config, *upload.Config){
+		"directory": func(*server.Config, *upload.Config) {},
+		"S3":        withS3(t, s3, s3.Endpoint, ""),
+	} {
+		for _, zipped := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, gzip %t", name, zipped), func(t *testing.T) {
+				s := newSite(t, change, withDownloads())
+				s.wantStatus(404, "GET", "/buildid/"+b.buildID+"/debuginfo")
+				s.publish(s.token, b.files(t, zipped))
+				environ := s.debugger()
+				for kind, want := range map[string]string{"debuginfo": b.debug, "executable": b.stripped} {
+					path := strings.TrimSpace(run(t, "", environ, "debuginfod-find", kind, b.buildID))
+					if readAll(t, path) != readAll(t, want) {
+						t.Errorf("debuginfod-find %s gave other bytes", kind)
+					}
+				}
+				out := run(t, "", environ, "gdb", "-nx", "-batch", "-ex", "set debuginfod enabled on", "-ex", "file "+b.stripped, "-ex", "info line answer")
+				if !strings.Contains(out, `Line 2 of "main.c"`) {
+					t.Errorf("gdb does not find the line:\n%s", out)
+				}
+				s.wantBinaryHeaders(b)
+			})
+		}
+	}
+}
+
+// wantBinaryHeaders asks for a binary in ways that the debuggers above do not.
+func (s *site) wantBinaryHeaders(b built) {
+	s.Helper()
+	text := readAll(s.T, b.debug)
+	path := "/buildid/" + strings.ToUpper(b.buildID) + "/debuginfo"
+	for _, accept := range []string{"identity", "gzip"} {
+		resp, body := s.fetch("GET", path, "Accept-Encoding", accept)
+		if resp.Header.Get("Content-Encoding") == "gzip" {
+			body = gunzip(s.T, body)
+		}
+		if body != text {
+			s.Errorf("with %s: other bytes", accept)
+		}
+		head := s.wantStatus(200, "HEAD", path, "Accept-Encoding", accept)
+		for _, r := range []*http.Response{resp, head} {
+			wantHeader(s.T, r, "X-Debuginfod-Size", fmt.Sprint(len(text)), "Content-Type", "application/octet-stream", "Vary", "Accept-Encoding")
+			if !strings.HasPrefix(r.Header.Get("X-Debuginfod-File"), "app.d") {
+				s.Errorf("X-Debuginfod-File is %q", r.Header.Get("X-Debuginfod-File"))
+			}
+		}
+	}
+	resp, part := s.fetch("GET", "/buildid/"+b.buildID+"/executable", "Range", "bytes=1-3")
+	if resp.StatusCode != 206 || part != "ELF" {
+		s.Errorf("a range: status %d, %q", resp.StatusCode, part)
+	}
+	s.wantStatus(404, "GET", "/buildid/"+b.buildID+"/source/main.c")
+	s.wantStatus(404, "GET", "/buildid/"+b.buildID+"/section/.text")
+}
+
+// The debug id of a key is made of the first 16 bytes of a build id: the other four are looked at as well. And what
+// is at hand is not given away for what it is not.
+func TestBinariesOfOtherBuilds(t *testing.T) {
+	s := newSite(t, withDownloads())
+	b := build(t)
+	other := b
+	other.buildID = b.buildID[:32] + "00000000"
+	s.publish(s.token, other.files(t, true))
+	s.wantStatus(404, "GET", "/buildid/"+other.buildID+"/debuginfo")
+	s.wantStatus(404, "HEAD", "/buildid/"+other.buildID+"/executable")
+	s.wantStatus(404, "GET", "/buildid/"+b.buildID+"/debuginfo") // no .sym says so
+
+	prefix := "app/" + b.debugID + "/"
+	s.publish(s.token, map[string]string{
+		prefix + "app.sym":    "MODULE Linux x86_64 " + b.debugID + " app\nINFO CODE_ID " + b.buildID + "\n",
+		prefix + "app.dbg.gz": "\x1f\x8bbroken",
+		prefix + "app":        readAll(t, b.debug), // of an unusual name
+		prefix + "short":      "\x7fELF",
+		prefix + "empty.dbg":  "",
+	})
+	s.wantStatus(200, "GET", "/buildid/"+b.buildID+"/debuginfo")
+	s.wantStatus(404, "GET", "/buildid/"+b.buildID+"/executable")
+}
