@@ -132,7 +132,7 @@ func (f *Finder) openBinary(ctx context.Context, loc upload.Location, id []byte,
 			leave()
 		}
 	}()
-	content, obj, err := f.Config.Storage.OpenContent(ctx, loc)
+	content, obj, err := f.Storage.OpenContent(ctx, loc)
 	if err != nil {
 		return nil, err
 	}

@@ -181,7 +181,7 @@ func (f *Finder) byKey(ctx context.Context, key symbol.Key, q Query) (Found, err
 func (f *Finder) stat(ctx context.Context, loc upload.Location, refresh bool) (upload.Object, error) {
 	return f.objects.get(ctx, cacheKey(loc), refresh, func(ctx context.Context) (obj upload.Object, err error) {
 		err = f.lookups.use(ctx, func(ctx context.Context) error {
-			obj, err = f.Config.Storage.Stat(ctx, loc)
+			obj, err = f.Storage.Stat(ctx, loc)
 			return err
 		})
 		return obj, err
@@ -190,7 +190,7 @@ func (f *Finder) stat(ctx context.Context, loc upload.Location, refresh bool) (u
 
 // Open opens what Find found, to be closed by the caller. It fails as Find does: a remembered object may be gone.
 func (f *Finder) Open(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error) {
-	content, obj, err := f.Config.Storage.OpenContent(ctx, loc)
+	content, obj, err := f.Storage.OpenContent(ctx, loc)
 	if errors.Is(err, upload.ErrNotFound) {
 		f.objects.forget(cacheKey(loc))
 	}

@@ -196,7 +196,9 @@ func TestLookupsOfOneKeyShareACall(t *testing.T) {
 			t.Error("the call ended before the last that waited for it")
 		}
 		wg.Wait()
-		<-ended
+		if err := <-ended; err == nil {
+			t.Error("the call was not cancelled")
+		}
 		s.stat = nil
 		wantFind(t, f, query("A1"), upload.ErrNotFound)
 	})

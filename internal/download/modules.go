@@ -101,7 +101,7 @@ func (f *Finder) recordedIn(ctx context.Context, mq ModuleQuery, refresh bool) (
 	key := fmt.Sprintf("%s/%s/%s/%s/%t", mq.CodeFile, mq.CodeID, mq.DebugFile, mq.DebugID, mq.Try)
 	return f.modules.get(ctx, key, refresh, func(ctx context.Context) (found []Module, err error) {
 		err = f.queries.use(ctx, func(ctx context.Context) error {
-			found, err = f.Config.Records.Modules(ctx, mq)
+			found, err = f.Records.Modules(ctx, mq)
 			return err
 		})
 		if err == nil && len(found) == 0 {
@@ -116,7 +116,7 @@ func (f *Finder) filesOf(ctx context.Context, m Module) ([]string, error) {
 	key := m.Key.DebugFile() + "/" + m.Key.DebugID()
 	return f.files.get(ctx, key, false, func(ctx context.Context) (names []string, err error) {
 		err = f.queries.use(ctx, func(ctx context.Context) error {
-			names, err = f.Config.Records.ModuleFiles(ctx, m.Key.DebugFile(), m.Key.DebugID(), false)
+			names, err = f.Records.ModuleFiles(ctx, m.Key.DebugFile(), m.Key.DebugID(), false)
 			return err
 		})
 		return names, err

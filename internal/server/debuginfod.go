@@ -15,32 +15,36 @@ import (
 // size: they count modulo 4 GiB.
 const maxSizedGzip = 512 << 20
 
-// getBinary answers debuginfod's clients, gdb among them. There are no sources here: those are a 404.
+// getDebugInfo answers debuginfod's clients, gdb among them, with debug information. There are no sources here: those
+// are a 404.
 //
 // Protocol: https://man7.org/linux/man-pages/man8/debuginfod.8.html
-func (s *Server) getBinary(kind download.Kind) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		r := c.Request()
-		b, err := s.Symbols.Binary(r.Context(), pathComponents(r)[1], kind)
-		if err != nil {
-			return s.refuseDownload(c, err)
-		}
-		defer b.Close()
-		size, err := inflatedSize(b)
-		if err != nil {
-			return s.refuseDownload(c, fmt.Errorf("measure %s: %w", b.Location.Key, err))
-		}
-		h := c.Response().Header()
-		h.Set("X-Debuginfod-File", b.Location.Key.File())
-		if size >= 0 {
-			h.Set("X-Debuginfod-Size", strconv.FormatInt(size, 10))
-		}
-		plain := int64(-1)
-		if b.Object.Gzip {
-			plain = b.Object.Size
-		}
-		return s.send(c, payload{content: b, object: b.Object, gzip: b.Gzip, plain: plain, contentType: "application/octet-stream"})
+func (s *Server) getDebugInfo(c echo.Context) error { return s.sendBinary(c, download.DebugInfo) }
+
+// getExecutable answers them with the program itself.
+func (s *Server) getExecutable(c echo.Context) error { return s.sendBinary(c, download.Executable) }
+
+func (s *Server) sendBinary(c echo.Context, kind download.Kind) error {
+	r := c.Request()
+	b, err := s.Symbols.Binary(r.Context(), pathComponents(r)[1], kind)
+	if err != nil {
+		return s.refuseDownload(c, err)
 	}
+	defer b.Close()
+	size, err := inflatedSize(b)
+	if err != nil {
+		return s.refuseDownload(c, fmt.Errorf("measure %s: %w", b.Location.Key, err))
+	}
+	h := c.Response().Header()
+	h.Set("X-Debuginfod-File", b.Location.Key.File())
+	if size >= 0 {
+		h.Set("X-Debuginfod-Size", strconv.FormatInt(size, 10))
+	}
+	plain := int64(-1)
+	if b.Object.Gzip {
+		plain = b.Object.Size
+	}
+	return s.send(c, payload{content: b, object: b.Object, gzip: b.Gzip, plain: plain, contentType: "application/octet-stream"})
 }
 
 // inflatedSize returns how many bytes b has as a client sees it, or -1 where nothing tells. Of a gzip stream it is what

@@ -175,7 +175,7 @@ func (s *site) wantBinaryHeaders(b built) {
 		}
 	}
 	resp, part := s.fetch("GET", "/buildid/"+b.buildID+"/executable", "Range", "bytes=1-3")
-	if resp.StatusCode != 206 || part != "ELF" {
+	if resp.StatusCode != http.StatusPartialContent || part != "ELF" {
 		s.Errorf("a range: status %d, %q", resp.StatusCode, part)
 	}
 	s.wantStatus(404, "GET", "/buildid/"+b.buildID+"/source/main.c")

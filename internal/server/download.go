@@ -25,9 +25,9 @@ import (
 const downloadFaultInterval = 10 * time.Second
 
 // The answers to those who ask for what there is not; the texts are those of Mozilla's Tecken.
-const (
-	errSymbolNotFound protocolError = "Symbol Not Found"
-	errSymbolName     protocolError = "Symbol name lookup contains invalid characters and will never be found."
+var (
+	errSymbolNotFound error = protocolError("Symbol Not Found")
+	errSymbolName     error = protocolError("Symbol name lookup contains invalid characters and will never be found.")
 )
 
 // Symbols finds what is downloaded. It is safe for concurrent use. Its methods fail with upload.ErrNotFound,
@@ -62,8 +62,8 @@ func (s *Server) downloadRoutes() {
 		s.openRoute(prefix+"/:debug_file/:debug_id/:file", s.getSymbol)
 	}
 	s.openRoute("/api/syminfo/:file/:id", s.getSyminfo)
-	s.openRoute("/buildid/:id/debuginfo", s.getBinary(download.DebugInfo))
-	s.openRoute("/buildid/:id/executable", s.getBinary(download.Executable))
+	s.openRoute("/buildid/:id/debuginfo", s.getDebugInfo)
+	s.openRoute("/buildid/:id/executable", s.getExecutable)
 }
 
 // openRoute registers a route that scripts of any site may use.

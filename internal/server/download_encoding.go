@@ -9,7 +9,7 @@ import (
 // acceptsGzip reports whether a client would rather have gzip than the plain form. One that says nothing gets what
 // everybody understands. https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3
 func acceptsGzip(h http.Header) bool {
-	gzip, any, identity := -1.0, -1.0, -1.0 // not named
+	gzip, rest, identity := -1.0, -1.0, -1.0 // not named
 	for _, field := range h.Values("Accept-Encoding") {
 		for item := range strings.SplitSeq(field, ",") {
 			coding, params, _ := strings.Cut(item, ";")
@@ -17,14 +17,14 @@ func acceptsGzip(h http.Header) bool {
 			case "gzip", "x-gzip":
 				gzip = max(gzip, quality(params))
 			case "*":
-				any = quality(params)
+				rest = quality(params)
 			case "identity":
 				identity = quality(params)
 			}
 		}
 	}
 	if gzip < 0 {
-		gzip = any
+		gzip = rest
 	}
 	return gzip > 0 && gzip >= identity
 }

@@ -176,12 +176,12 @@ func TestDownloadFromADirectory(t *testing.T) {
 		t.Errorf("part: %q", tail)
 	}
 	wantHeader(t, part, "Content-Range", fmt.Sprintf("bytes 10-19/%d", len(body)), "Content-Length", "10", "Content-Encoding", "gzip")
-	if resp, all := s.fetch("GET", "/"+xulKey, "Range", "bytes=10-19"); resp.StatusCode != 200 || all != text {
+	if resp, all := s.fetch("GET", "/"+xulKey, "Range", "bytes=10-19"); resp.StatusCode != http.StatusOK || all != text {
 		t.Errorf("a range of the inflated form: status %d, %d bytes", resp.StatusCode, len(all))
 	}
 	refused := s.wantStatus(416, "GET", "/"+xulKey, "Accept-Encoding", "gzip", "Range", "bytes=1000000-")
 	wantHeader(t, refused, "Content-Range", fmt.Sprintf("bytes */%d", len(body)), "Content-Encoding", "")
-	if resp, all := s.fetch("GET", "/"+xulKey, "Accept-Encoding", "gzip", "Range", "bytes=0-1", "If-Range", tags[0]); resp.StatusCode != 200 || all != body {
+	if resp, all := s.fetch("GET", "/"+xulKey, "Accept-Encoding", "gzip", "Range", "bytes=0-1", "If-Range", tags[0]); resp.StatusCode != http.StatusOK || all != body {
 		t.Errorf("a range if it is the other form: status %d", resp.StatusCode)
 	}
 
@@ -191,7 +191,7 @@ func TestDownloadFromADirectory(t *testing.T) {
 		t.Error(err)
 	}
 	binary, body := s.fetch("GET", "/xul.pdb/44e4ec8c2f41492b9369d6b9a059577c2/xul.pd_", "Accept-Encoding", "gzip", "Range", "bytes=6-")
-	if binary.StatusCode != 206 || body != "binary" {
+	if binary.StatusCode != http.StatusPartialContent || body != "binary" {
 		t.Errorf("status %d, %q", binary.StatusCode, body)
 	}
 	wantHeader(t, binary, "Content-Type", "application/octet-stream", "X-Content-Type-Options", "nosniff", "Content-Encoding", "")
@@ -215,7 +215,7 @@ func TestDownloadFromS3(t *testing.T) {
 		}
 		body, err := io.ReadAll(fetched.Body)
 		fetched.Body.Close()
-		if err != nil || fetched.StatusCode != 200 || string(body) != text {
+		if err != nil || fetched.StatusCode != http.StatusOK || string(body) != text {
 			t.Errorf("%s: fetched %d %q, %v", resp.Header.Get("Location"), fetched.StatusCode, body, err)
 		}
 		head := s.wantStatus(200, "HEAD", path)

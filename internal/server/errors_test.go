@@ -45,6 +45,8 @@ var sentinels = map[string]struct {
 	"server.errTokenUnknown":   {errTokenUnknown, 403},
 	"server.errTokenExpired":   {errTokenExpired, 403},
 	"server.errForbidden":      {errForbidden, 403},
+	"server.errSymbolNotFound": {errSymbolNotFound, 404},
+	"server.errSymbolName":     {errSymbolName, 400},
 	"server.errDiskFull":       {errDiskFull, 500}, // a heartbeat's, never an answer
 }
 

@@ -27,6 +27,8 @@ type Store interface {
 	upload.Storage
 	// Open returns the object at loc as it is stored, or ErrNotFound.
 	Open(ctx context.Context, loc upload.Location) (io.ReadCloser, upload.Object, error)
+	// OpenContent is Open, to be read from any place.
+	OpenContent(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error)
 	// Check returns an error wrapping ErrUnavailable where nothing can be stored.
 	Check(ctx context.Context) error
 }
@@ -48,18 +50,20 @@ type Backend struct {
 // Run runs the suite, each test of it against an empty backend of its own.
 func Run(t *testing.T, open func(t *testing.T) Backend) {
 	for name, test := range map[string]func(*testing.T, Backend){
-		"round trip":            testRoundTrip,
-		"odd keys":              testOddKeys,
-		"replace":               testReplace,
-		"try uploads apart":     testTryApart,
-		"missing":               testMissing,
-		"unusable body":         testUnusableBody,
-		"cancelled before":      testCancelledBefore,
-		"cancelled amid":        testCancelledAmid,
-		"concurrent puts":       testConcurrentPuts,
-		"read while replaced":   testReadWhileReplaced,
-		"refresh":               testRefresh,
-		"name and health check": testNameAndCheck,
+		"round trip":             testRoundTrip,
+		"odd keys":               testOddKeys,
+		"replace":                testReplace,
+		"try uploads apart":      testTryApart,
+		"missing":                testMissing,
+		"unusable body":          testUnusableBody,
+		"cancelled before":       testCancelledBefore,
+		"cancelled amid":         testCancelledAmid,
+		"concurrent puts":        testConcurrentPuts,
+		"read while replaced":    testReadWhileReplaced,
+		"refresh":                testRefresh,
+		"content":                testContent,
+		"content while replaced": testContentWhileReplaced,
+		"name and health check":  testNameAndCheck,
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t)

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"archive/zip"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"tecken-upload/internal/testenv"
+)
+
+// writeZip returns what writes a zip of one file.
+func writeZip(name, content string) func(io.Writer) error {
+	return func(w io.Writer) error {
+		z := zip.NewWriter(w)
+		f, err := z.Create(name)
+		if err == nil {
+			_, err = io.WriteString(f, content)
+		}
+		return errors.Join(err, z.Close())
+	}
+}
+
+// lookup makes a request and follows no redirect.
+func (d *daemon) lookup(method, path string) *http.Response {
+	d.Helper()
+	r, err := http.NewRequestWithContext(d.Context(), method, d.url+path, nil)
+	if err != nil {
+		d.Fatal(err)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		d.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp
+}
+
+// What the real program took it gives out again: by key and by code id, from both storages. Its settings reach what
+// they are for, and lookups are counted.
+func TestSymbolsOutAgain(t *testing.T) {
+	s3 := testenv.S3(t)
+	settings := map[string]string{"TECKEN_DOWNLOAD_EXTENSIONS": ".sym", "TECKEN_LEGACY_KEYS": "true"}
+	for name, c := range map[string]struct {
+		settings map[string]string
+		status   int
+		location string
+	}{
+		"directory": {settings, http.StatusOK, ""},
+		"presigned": {withS3(s3, s3.Endpoint, settings), http.StatusFound, s3.Endpoint + "/symbols/v1/app/AB1/app.sym?X-Amz-"},
+		"public": {withS3(s3, s3.Endpoint, map[string]string{"TECKEN_STORAGE_PUBLIC_URL": "https://cdn.example.com"}),
+			http.StatusFound, "https://cdn.example.com/v1/app/AB1/app.sym"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := startDaemon(t, c.settings)
+			known := d.lookup(http.MethodHead, "/app/ab1/app.sym").StatusCode == http.StatusOK // of a test before
+			if r := d.mustPost(writeZip("app/ab1/app.sym", "MODULE Linux x86 AB1 app\nINFO CODE_ID CDCD app\n")); r.status != http.StatusCreated {
+				t.Fatalf("upload: %d %s", r.status, r.err)
+			}
+			resp := d.lookup(http.MethodGet, "/app/aB1/app.sym")
+			if location := resp.Header.Get("Location"); resp.StatusCode != c.status || !strings.HasPrefix(location, c.location) {
+				t.Errorf("status %d, Location %s", resp.StatusCode, location)
+			}
+			if resp := d.lookup(http.MethodHead, "/app/ab1/app.sym"); resp.StatusCode != http.StatusOK {
+				t.Errorf("HEAD: status %d", resp.StatusCode)
+			}
+			if resp := d.lookup(http.MethodGet, "/app/cdcd/app.sym"); resp.Header.Get("Location") != "/app/AB1/app.sym" {
+				t.Errorf("by code id: status %d, %v", resp.StatusCode, resp.Header)
+			}
+			if c.settings["TECKEN_DOWNLOAD_EXTENSIONS"] != "" {
+				if resp := d.lookup(http.MethodGet, "/app/AB1/app.pdb"); resp.StatusCode != http.StatusNotFound {
+					t.Errorf("another extension: status %d", resp.StatusCode)
+				}
+			}
+			if !known && d.metric(`tecken_lookups_total{cached="false",kind="symbol",result="missing"}`) < 1 {
+				t.Error("misses are not counted")
+			}
+			if d.metric(`tecken_lookups_total{cached="true",kind="symbol",result="present"}`) < 1 ||
+				d.metric(`tecken_lookup_duration_seconds_count{kind="module"}`) < 1 || d.metric("tecken_lookup_answers") < 2 {
+				t.Error("lookups are not counted")
+			}
+		})
+	}
+}

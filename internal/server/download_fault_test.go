@@ -1,0 +1,229 @@
+package server_test
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tecken-upload/internal/download"
+	"tecken-upload/internal/server"
+	"tecken-upload/internal/testenv"
+	"tecken-upload/internal/upload"
+)
+
+// Storage that is down, or that does not answer, is never told as "no such symbol": debuggers remember that.
+func TestDownloadsWhileStorageIsDown(t *testing.T) {
+	s3 := testenv.S3(t)
+	proxy := testenv.Toxiproxy(t, s3.Addr)
+	s := newSite(t, withS3(t, s3, "http://"+proxy.Addr, ""), withDownloads())
+	s.publish(s.token, map[string]string{xulKey: xulSym})
+	s.wantStatus(200, "HEAD", "/"+xulKey)
+
+	heal := proxy.Add("timeout", "downstream", map[string]any{"timeout": 0}) // no byte comes back
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for i := range 2 * download.Lookups {
+		wg.Go(func() {
+			resp, err := http.Head(fmt.Sprintf("%s/app/A%d/app.sym", s.url, i))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+				t.Errorf("status %d, Retry-After %q", resp.StatusCode, resp.Header.Get("Retry-After"))
+			}
+		})
+	}
+	s.wantStatus(302, "GET", "/"+xulKey) // known, and needs no storage
+	s.wantStatus(404, "GET", "/app/A1/file.ptr")
+	wg.Wait()
+	// One lookup may take 8 s; the rest is for a machine that has other things to do.
+	if took := time.Since(begin); took > 30*time.Second {
+		t.Errorf("answered after %v", took)
+	}
+	s.watcher.mu.Lock()
+	if n := len(s.watcher.faults); n == 0 || n > 6 {
+		t.Errorf("%d faults were told of, want a few of them", n)
+	}
+	s.watcher.mu.Unlock()
+	heal()
+	s.wantStatus(404, "HEAD", "/app/A1/app.sym")
+	s.publish(s.token, map[string]string{"app/A1/app.sym": "MODULE"})
+	s.wantStatus(200, "HEAD", "/app/A1/app.sym")
+
+	proxy.Cut()
+	s.wantStatus(503, "GET", "/app/A2/app.sym")
+	s.wantStatus(200, "HEAD", "/"+xulKey)
+}
+
+// Without the database, code ids can't be looked up: that is no "not found" either. Debug ids need none.
+func TestDownloadsWithoutADatabase(t *testing.T) {
+	s := newSite(t, withDownloads(func(c *download.Config) { c.Records = noDatabase{} }))
+	s.wantStatus(503, "GET", "/xul.dll/5CF2591C6859000/xul.sym")
+	s.wantStatus(503, "GET", "/api/syminfo/xul.dll/5CF2591C6859000")
+	s.wantStatus(503, "GET", "/buildid/0123456789abcdef0123/debuginfo")
+	s.wantStatus(404, "GET", "/"+xulKey)
+	s.wantStatus(404, "GET", "/xul.dll/5CF2591C6859000/xul.dll")
+}
+
+type noDatabase struct{}
+
+func (noDatabase) Modules(context.Context, download.ModuleQuery) ([]download.Module, error) {
+	return nil, fmt.Errorf("look up: %w", upload.ErrUnavailable)
+}
+
+func (noDatabase) ModuleFiles(context.Context, string, string, bool) ([]string, error) {
+	return nil, fmt.Errorf("look up: %w", upload.ErrUnavailable)
+}
+
+// A gzip stream that is broken must not look like a whole file to its reader.
+func TestABrokenObjectIsCutShort(t *testing.T) {
+	s := newSite(t, withDownloads())
+	text := xulSym + strings.Repeat("FUNC 1000 54 0 main\n", 20000)
+	s.publish(s.token, map[string]string{xulKey: text})
+	path := filepath.Join(s.objects, "v1", xulKey)
+	stored, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored[len(stored)/2] ^= 0xff
+	if err := os.WriteFile(path, stored, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	meta := filepath.Join(filepath.Dir(path), ".xul.sym.meta")
+	for _, known := range []bool{true, false} {
+		if !known {
+			if err := os.Remove(meta); err != nil {
+				t.Fatal(err)
+			}
+		}
+		resp, err := http.DefaultTransport.RoundTrip(newRequest(t, s.url+"/"+xulKey, "identity"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || err == nil {
+			t.Errorf("size known %t: status %d, %v; want an answer that breaks off", known, resp.StatusCode, err)
+		}
+	}
+	s.watcher.mu.Lock()
+	defer s.watcher.mu.Unlock()
+	if len(s.watcher.faults) == 0 {
+		t.Error("nobody was told")
+	}
+}
+
+func newRequest(t *testing.T, url, accept string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept-Encoding", accept)
+	return r
+}
+
+// An object without metadata, as another server may leave it, is served all the same.
+func TestAnObjectOfUnknownContent(t *testing.T) {
+	s := newSite(t, withDownloads())
+	dir := filepath.Join(s.objects, "v1", "xul.pdb", "AB")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(dir, "xul.sym"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := gzip.NewWriter(f)
+	_, err = io.WriteString(w, xulSym)
+	if err := errors.Join(err, w.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, accept := range []string{"identity", "gzip"} {
+		resp, body := s.fetch("GET", "/xul.pdb/AB/xul.sym", "Accept-Encoding", accept)
+		if accept == "gzip" {
+			wantHeader(t, resp, "Content-Encoding", "gzip", "Accept-Ranges", "bytes")
+			body = gunzip(t, body)
+		} else {
+			wantHeader(t, resp, "Content-Encoding", "", "Accept-Ranges", "none")
+		}
+		if body != xulSym || resp.Header.Get("Etag") == "" {
+			t.Errorf("%s: %d bytes, ETag %s", accept, len(body), resp.Header.Get("Etag"))
+		}
+		s.wantStatus(200, "HEAD", "/xul.pdb/AB/xul.sym", "Accept-Encoding", accept)
+	}
+}
+
+// A reader that goes away leaves nothing behind: neither the place it had, nor the answer it waited for.
+func TestReadersThatGoAway(t *testing.T) {
+	b := build(t)
+	s := newSite(t, withDownloads())
+	big := b.files(t, false)
+	name := "app/" + b.debugID + "/app.debug"
+	big[name] += strings.Repeat("x", 2<<20)
+	delete(big, "app/"+b.debugID+"/app")
+	if text := big[name]; len(text) > 7<<20 {
+		t.Fatalf("%d bytes", len(text))
+	}
+	s.publish(s.token, big)
+	for range download.Streams + 5 {
+		conn := s.raw("GET /buildid/" + b.buildID + "/debuginfo HTTP/1.1\nHost: x\n\n")
+		if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+			t.Fatalf("%q, %v", line, err)
+		}
+		conn.Close()
+	}
+	s.wantStatus(200, "HEAD", "/buildid/"+b.buildID+"/debuginfo")
+}
+
+// hangingStorage looks for as long as it is let.
+type hangingStorage struct {
+	download.Storage
+	begun, ended chan struct{}
+}
+
+func (h *hangingStorage) Stat(ctx context.Context, _ upload.Location) (upload.Object, error) {
+	h.begun <- struct{}{}
+	<-ctx.Done()
+	h.ended <- struct{}{}
+	return upload.Object{}, ctx.Err()
+}
+
+func TestAClientThatHangsUpWhileWaiting(t *testing.T) {
+	storage := &hangingStorage{begun: make(chan struct{}, 1), ended: make(chan struct{}, 1)}
+	s := newSite(t, withDownloads(func(c *download.Config) { c.Storage = storage }))
+	conn := s.raw("GET /" + xulKey + " HTTP/1.1\nHost: x\n\n")
+	<-storage.begun
+	conn.Close()
+	select {
+	case <-storage.ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the lookup goes on for nobody")
+	}
+	want := "GET /:debug_file/:debug_id/:file 499"
+	for end := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
+		s.watcher.mu.Lock()
+		got := fmt.Sprint(s.watcher.requests)
+		s.watcher.mu.Unlock()
+		if strings.Contains(got, want) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("requests are %s, want %s", got, want)
+		}
+	}
+}
+
+var _ server.Symbols = (*download.Finder)(nil)
