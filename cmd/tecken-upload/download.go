@@ -47,6 +47,7 @@ func (in *instance) openDownloads(ctx context.Context) error {
 		Records:    in.records,
 		Extensions: in.config.DownloadExtensions,
 		Legacy:     in.config.LegacyKeys,
+		Queries:    max(1, in.config.DatabaseMaxConns/2),
 		Observe:    in.lookupMetrics(),
 	})
 	in.metrics.Gauge("tecken_lookup_answers", "Answers to lookups that are remembered.",

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -23,6 +24,8 @@ const (
 	minBuildID, maxBuildID = 8, 64
 	// maxCandidates bounds the files that are opened to find the one of a build id.
 	maxCandidates = 8
+	// searchTimeout bounds all of that. A debugger waits longer for what it needs than for one symbol.
+	searchTimeout = 20 * time.Second
 )
 
 // A Kind is what of a binary is asked for.
@@ -73,6 +76,8 @@ func (f *Finder) Binary(ctx context.Context, buildID string, kind Kind) (*Binary
 
 // search finds out where the binary is.
 func (f *Finder) search(ctx context.Context, id []byte, kind Kind) (upload.Location, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, searchTimeout, errSlow)
+	defer cancel()
 	query := ModuleQuery{CodeID: strings.ToUpper(hex.EncodeToString(id))}
 	modules, err := f.recordedIn(ctx, query, false)
 	if err != nil {
@@ -123,7 +128,7 @@ func isDebugName(name string) bool {
 
 // openBinary opens a file, provided that it is the wanted one; else it fails with upload.ErrNotFound.
 func (f *Finder) openBinary(ctx context.Context, loc upload.Location, id []byte, kind Kind) (_ *Binary, err error) {
-	leave, err := f.stream(ctx)
+	ctx, opened, leave, err := f.takeStream(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -158,6 +163,7 @@ func (f *Finder) openBinary(ctx context.Context, loc upload.Location, id []byte,
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("read %s: %w", loc.Key, err)
 	}
+	opened()
 	return &Binary{ReadSeekCloser: &streamed{content, leave}, Location: loc, Object: obj, Gzip: zipped}, nil
 }
 
@@ -190,14 +196,21 @@ func inflatedHead(content io.Reader) (head []byte, zipped bool, err error) {
 	return head[:n], true, nil
 }
 
-// stream takes one of the places for contents that are read.
-func (f *Finder) stream(ctx context.Context) (leave func(), err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, lookupTimeout, errSlow)
-	defer cancel()
+// takeStream takes one of the places for contents that are read. Until opened is called, the context that it returns
+// ends when opening has taken too long; leave ends it, and gives the place back.
+func (f *Finder) takeStream(ctx context.Context) (_ context.Context, opened func(), leave func(), err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(lookupTimeout, func() { cancel(errSlow) })
 	if err := f.streams.take(ctx); err != nil {
-		return nil, err
+		timer.Stop()
+		cancel(nil)
+		return nil, nil, nil, err
 	}
-	return sync.OnceFunc(f.streams.leave), nil
+	return ctx, func() { timer.Stop() }, sync.OnceFunc(func() {
+		timer.Stop()
+		cancel(nil)
+		f.streams.leave()
+	}), nil
 }
 
 // streamed is a content that gives its place back when it is closed.

@@ -27,8 +27,8 @@ const (
 	Lookups = 64
 	// Streams is the most contents that are read through a Finder.
 	Streams = 32
-	// queries is the most calls to the records. Uploads share their connections to the database.
-	queries = 4
+	// maxQueries is the most calls to the records. Uploads share their connections to the database.
+	maxQueries = 4
 )
 
 // errSlow is the cause of a call that took too long.
@@ -51,6 +51,8 @@ type Config struct {
 	Extensions []string
 	// Legacy lets a lookup that misses look once more with the id as it was sent.
 	Legacy bool
+	// Queries is the most calls to the records at a time; unless positive, and at most, 4.
+	Queries int
 	// Observe is called at each lookup; it does not block. kind is "symbol", "module" or "binary".
 	// err is nil, wraps upload.ErrNotFound, or is a failure.
 	Observe func(kind string, cached bool, elapsed time.Duration, err error)
@@ -77,6 +79,9 @@ func New(c Config) *Finder {
 			}
 		}
 	}
+	if c.Queries <= 0 || c.Queries > maxQueries {
+		c.Queries = maxQueries
+	}
 	return &Finder{
 		Config:   c,
 		objects:  newCache[upload.Object](maxAnswers, tell("symbol")),
@@ -84,7 +89,7 @@ func New(c Config) *Finder {
 		files:    newCache[[]string](maxAnswers, tell("module")),
 		binaries: newCache[upload.Location](maxAnswers, tell("binary")),
 		lookups:  make(places, Lookups),
-		queries:  make(places, queries),
+		queries:  make(places, c.Queries),
 		streams:  make(places, Streams),
 	}
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -49,7 +50,9 @@ func (s *Server) send(c echo.Context, p payload) error {
 	r, h := c.Request(), c.Response().Header()
 	h.Set("Content-Type", p.contentType)
 	h.Set("Vary", "Accept-Encoding")
-	w := &downloadWriter{ResponseWriter: c.Response(), extend: func() { s.setWriteDeadline(c, sendStall) }}
+	w := &downloadWriter{ResponseWriter: c.Response(), stopping: s.stopping, extend: func() { s.setWriteDeadline(c, sendStall) }}
+	hurry := context.AfterFunc(s.stopping, func() { s.setWriteDeadline(c, drainStopping) })
+	defer hurry()
 	if p.gzip && !acceptsGzip(r.Header) {
 		h.Set("Etag", p.plainTag(stored))
 		err = s.sendInflated(w, r, p)
@@ -153,13 +156,14 @@ func (f *inflating) Seek(_ int64, whence int) (int64, error) {
 	return 0, nil
 }
 
-// A downloadWriter gives each write its own time, says whether ranges can be had, and leaves the text of refusals
-// to the server.
+// A downloadWriter gives each write its own time until the server stops, says whether ranges can be had, and leaves
+// the text of refusals to the server.
 type downloadWriter struct {
 	http.ResponseWriter
-	extend  func()
-	ranges  bool
-	refused int // the status of a refusal
+	stopping context.Context //nolint:containedctx // a Writer has no other way to hear of its end
+	extend   func()
+	ranges   bool
+	refused  int // the status of a refusal
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -179,6 +183,9 @@ func (w *downloadWriter) WriteHeader(status int) {
 func (w *downloadWriter) Write(p []byte) (int, error) {
 	if w.refused != 0 {
 		return len(p), nil
+	}
+	if w.stopping.Err() != nil {
+		return 0, context.Cause(w.stopping)
 	}
 	w.extend()
 	return w.ResponseWriter.Write(p)

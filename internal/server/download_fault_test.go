@@ -188,6 +188,43 @@ func TestReadersThatGoAway(t *testing.T) {
 	s.wantStatus(200, "HEAD", "/buildid/"+b.buildID+"/debuginfo")
 }
 
+// A reader that has stopped does not keep the server from stopping.
+func TestAStalledReaderDoesNotHoldUpTheEnd(t *testing.T) {
+	s := newSite(t, withDownloads())
+	path := filepath.Join(s.objects, "v1", "app", "AB", "app.pdb")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 1<<30); err != nil { // more than any socket's buffers take
+		t.Fatal(err)
+	}
+	conn := s.raw("GET /app/AB/app.pdb HTTP/1.1\nHost: x\n\n")
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	s.server.Stop()
+	s.waitRequest("GET /:debug_file/:debug_id/:file 200")
+}
+
+// waitRequest waits until such a request has ended.
+func (s *site) waitRequest(want string) {
+	s.Helper()
+	for end := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
+		s.watcher.mu.Lock()
+		got := fmt.Sprint(s.watcher.requests)
+		s.watcher.mu.Unlock()
+		if strings.Contains(got, want) {
+			return
+		}
+		if time.Now().After(end) {
+			s.Fatalf("requests are %s, want %s", got, want)
+		}
+	}
+}
+
 // hangingStorage looks for as long as it is let.
 type hangingStorage struct {
 	download.Storage
@@ -212,18 +249,7 @@ func TestAClientThatHangsUpWhileWaiting(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the lookup goes on for nobody")
 	}
-	want := "GET /:debug_file/:debug_id/:file 499"
-	for end := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
-		s.watcher.mu.Lock()
-		got := fmt.Sprint(s.watcher.requests)
-		s.watcher.mu.Unlock()
-		if strings.Contains(got, want) {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("requests are %s, want %s", got, want)
-		}
-	}
+	s.waitRequest("GET /:debug_file/:debug_id/:file 499")
 }
 
 var _ server.Symbols = (*download.Finder)(nil)

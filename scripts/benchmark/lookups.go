@@ -84,11 +84,7 @@ func measureLookups(ctx context.Context, l *lab) (_ []result, err error) {
 			*m.rounds = append(*m.rounds, r)
 		}
 	}
-	known := keys[:100]
-	if _, err := ask(ctx, s.server, s.address, known, len(known), 0); err != nil {
-		return nil, err
-	}
-	pacedCached, err := ask(ctx, s.server, s.address, known, cachedRate*int(pacedTime.Seconds()), cachedRate)
+	pacedBase, err := ask(ctx, bare, address, keys[:100], cachedRate*int(pacedTime.Seconds()), cachedRate)
 	if err != nil {
 		return nil, err
 	}
@@ -96,11 +92,15 @@ func measureLookups(ctx context.Context, l *lab) (_ []result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	pacedCached, err := ask(ctx, s.server, s.address, keys[:100], cachedRate*int(pacedTime.Seconds()), cachedRate)
+	if err != nil {
+		return nil, err
+	}
 	return []result{
 		rateResult("lookups answered from memory, per second and core of the server", cachedRate, cached, base),
 		rateResult("HEADs through versitygw, per second and core of the server", freshRate, fresh, base),
-		latencyResult("p99 of lookups answered from memory, 5,000 each second", pacedCached),
-		latencyResult("p99 of HEADs through versitygw, 1,000 each second", pacedFresh),
+		latencyResult("p99 of lookups answered from memory, 5,000 each second", pacedCached, pacedBase),
+		latencyResult("p99 of HEADs through versitygw, 1,000 each second", pacedFresh, pacedBase),
 	}, nil
 }
 
@@ -132,11 +132,12 @@ func medianRate(rounds []round) float64 {
 	return rates[len(rates)/2]
 }
 
-func latencyResult(measure string, r round) result {
+// latencyResult tells of the round, and of the least that Echo can do on the same machine at that moment.
+func latencyResult(measure string, r, base round) result {
 	return result{
 		measure:  measure,
 		target:   fmt.Sprintf("< %v", lookupLatency),
-		measured: fmt.Sprintf("%.2f ms (median %.2f)", r.p99().Seconds()*1000, r.latencies[len(r.latencies)/2].Seconds()*1000),
+		measured: fmt.Sprintf("%.2f ms; of a bare Echo handler %.2f ms, 5,000 each second", r.p99().Seconds()*1000, base.p99().Seconds()*1000),
 		missed:   r.p99() >= lookupLatency,
 	}
 }
