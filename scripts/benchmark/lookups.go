@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// askers is how many connections lookups come over.
-	askers = 8
+	// askers and pacedAskers are how many connections lookups come over: as fast as answers come, and at a rate, where one
+	// that takes longer must not hold up those after it.
+	askers, pacedAskers = 8, 32
 	// lookupPairs is how often each kind is measured, in turn.
 	lookupPairs = 3
 	// cachedLookups and freshLookups are how many are made in one measurement. Each of the latter is of another key.
@@ -187,9 +188,13 @@ func ask(ctx context.Context, server *process, address string, keys []string, lo
 		return round{}, err
 	}
 	r := round{lookups: lookups, latencies: make([]time.Duration, lookups)}
+	conns := askers
+	if rate > 0 {
+		conns = pacedAskers
+	}
 	begin := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
-	for first := range askers {
+	for first := range conns {
 		g.Go(func() error {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 			if err != nil {
@@ -199,7 +204,7 @@ func ask(ctx context.Context, server *process, address string, keys []string, lo
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			defer stop()
 			answers := bufio.NewReader(conn)
-			for i := first; i < lookups; i += askers {
+			for i := first; i < lookups; i += conns {
 				due := time.Now()
 				if rate > 0 {
 					due = begin.Add(time.Duration(float64(i) / rate * float64(time.Second)))
