@@ -5,5 +5,11 @@ import "database/sql"
 // DB is the connection, or pool, that s writes with.
 func (s *Store) DB() *sql.DB { return s.write }
 
+// Trace calls f with each statement that reads for a list.
+func (s *Store) Trace(f func(query string, args []any)) { s.trace = f }
+
+// SetScanLimit has lists look at fewer rows for a page.
+func (s *Store) SetScanLimit(n int) { s.scan = n }
+
 // LockFile is lockFile.
 var LockFile = lockFile

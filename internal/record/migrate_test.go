@@ -68,7 +68,7 @@ func TestMigrateByManyAtOnce(t *testing.T) {
 			begun(t, s, tok)
 		}
 		versions := column(t, stores[0], `SELECT version_id FROM goose_db_version ORDER BY id`)
-		if want := []string{"0", "1", "3"}; !slices.Equal(versions, want) {
+		if want := migrationVersions(t); !slices.Equal(versions, want) {
 			t.Errorf("migrations applied: %v, want %v", versions, want)
 		}
 	})
@@ -90,7 +90,7 @@ func TestNewerSchemaIsToleratedAndKept(t *testing.T) {
 		}
 		wantUpload(t, s, u)
 		versions := column(t, s, `SELECT version_id FROM goose_db_version ORDER BY id`)
-		if want := []string{"0", "1", "3", "9999"}; !slices.Equal(versions, want) {
+		if want := append(migrationVersions(t), "9999"); !slices.Equal(versions, want) {
 			t.Errorf("migrations applied: %v, want %v", versions, want)
 		}
 	})
@@ -168,7 +168,7 @@ func TestSchemasAgree(t *testing.T) {
 	liteIndexes := column(t, lite, `SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY 1`)
 	postIndexes := column(t, post, `
 		SELECT indexname FROM pg_indexes
-		WHERE schemaname = 'public' AND indexname NOT LIKE '%\_pkey' AND indexname NOT LIKE '%\_key' OR indexname = 'files_key' ORDER BY 1`)
+		WHERE schemaname = 'public' AND indexname NOT LIKE '%\_pkey' AND indexname NOT LIKE '%\_key' ORDER BY 1`)
 	if diff := cmp.Diff(liteIndexes, postIndexes); diff != "" || len(liteIndexes) == 0 {
 		t.Errorf("indexes (-SQLite +PostgreSQL)\n%s", diff)
 	}
@@ -186,6 +186,21 @@ func TestSchemasAgree(t *testing.T) {
 	if diff := cmp.Diff(names("sqlite"), names("postgres")); diff != "" {
 		t.Errorf("migrations (-SQLite +PostgreSQL)\n%s", diff)
 	}
+}
+
+// migrationVersions returns the versions that a migrated database has been through.
+func migrationVersions(t *testing.T) []string {
+	t.Helper()
+	found, err := filepath.Glob("migrations/sqlite/*.sql")
+	if err != nil || len(found) == 0 {
+		t.Fatalf("migrations: %v (%v)", found, err)
+	}
+	versions := []string{"0"}
+	for _, f := range found {
+		number, _, _ := strings.Cut(filepath.Base(f), "_")
+		versions = append(versions, strings.TrimLeft(number, "0"))
+	}
+	return versions
 }
 
 // column reads the one column that a query has.

@@ -62,7 +62,9 @@ type Store struct {
 	database
 	log   *slog.Logger
 	now   func() time.Time
-	ready atomic.Bool // the schema is there, and the Store is not closed
+	ready atomic.Bool                    // the schema is there, and the Store is not closed
+	scan  int                            // scanLimit, less in tests
+	trace func(query string, args []any) // told of the lists' statements, for tests; may be nil
 }
 
 // A database is what differs between the two.
@@ -104,7 +106,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	return &Store{database: db, log: opts.Logger, now: opts.Now}, nil
+	return &Store{database: db, log: opts.Logger, now: opts.Now, scan: scanLimit}, nil
 }
 
 // Check returns nil if the database answers and its schema is there, else an error wrapping

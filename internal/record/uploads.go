@@ -66,27 +66,33 @@ func (s *Store) Finish(ctx context.Context, u *upload.Upload) error {
 
 func finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
 	count := make(map[upload.FileState]int)
+	stored := int64(0)
 	for i := range u.Files {
 		count[u.Files[i].State]++
+		stored += u.Files[i].StoredSize
 	}
-	res, err := tx.ExecContext(ctx, `
+	var userID, created int64
+	err := tx.QueryRowContext(ctx, `
 		UPDATE uploads SET filename = $2, bucket = $3, try = $4, format = $5, size = $6, ended_at = $7, outcome = $8, error = $9,
 			uploaded_count = $10, skipped_count = $11, ignored_count = $12, pending_count = $13, redirect_urls = $14
-		WHERE id = $1 AND ended_at IS NULL`,
+		WHERE id = $1 AND ended_at IS NULL
+		RETURNING user_id, created_at`,
 		u.ID, text(u.Filename), text(u.Bucket), u.Try, text(u.Format), u.Size, micros(u.EndedAt), text(string(u.Outcome)), optional(u.Error),
 		count[upload.FileUploaded], count[upload.FileSkipped], count[upload.FileIgnored], count[upload.FilePending],
 		lines(u.RedirectURLs),
-	)
-	if err != nil {
-		return err
-	}
-	if n, err := res.RowsAffected(); err != nil {
-		return err
-	} else if n == 0 {
+	).Scan(&userID, &created)
+	if errors.Is(err, sql.ErrNoRows) {
 		// Either it has ended, or it never began.
 		return tx.QueryRowContext(ctx, `SELECT id FROM uploads WHERE id = $1`, u.ID).Scan(new(int64))
 	}
-	return insertFiles(ctx, tx, u)
+	if err != nil {
+		return err
+	}
+	if err := insertFiles(ctx, tx, u); err != nil {
+		return err
+	}
+	// Last of all: uploads of one user queue for this row.
+	return addToDay(ctx, tx, userID, created, u.Size, count[upload.FileUploaded], stored)
 }
 
 // insertFiles writes u's files, many in a statement: a round trip for each of 10,000 would take seconds. Only

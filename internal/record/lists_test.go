@@ -1,0 +1,357 @@
+package record_test
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"tecken-upload/internal/catalogue"
+	"tecken-upload/internal/record"
+	"tecken-upload/internal/upload"
+)
+
+// A library is a database with a bit of everything in it, and what is in it.
+type library struct {
+	store   *record.Store
+	users   []upload.Token
+	uploads []upload.Upload // by id, from 1
+	userIDs map[string]int64
+}
+
+var libraryStart = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func newLibrary(t *testing.T, url string, uploads int) *library {
+	t.Helper()
+	l := &library{store: openMigrated(t, url, record.Options{}), userIDs: make(map[string]int64)}
+	for _, name := range []string{"ci@example.com", "dev@example.com", "idle@example.com"} {
+		_, tok, err := l.store.CreateToken(t.Context(), record.TokenSpec{User: name, Permissions: []upload.Permission{upload.PermissionUpload}, Weight: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.users = append(l.users, tok)
+		l.userIDs[name] = tok.UserID
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range uploads {
+		l.add(t, random)
+	}
+	return l
+}
+
+// add records one more upload.
+func (l *library) add(t *testing.T, random *rand.Rand) {
+	t.Helper()
+	tok := l.users[min(random.IntN(5), 1)]
+	u := upload.Upload{
+		User: tok.User, TokenID: tok.ID, Bucket: []string{"symbols", "other"}[random.IntN(2)], Try: random.IntN(3) == 0, Filename: "symbols.zip", Format: "zip",
+		Size: int64(random.IntN(20)), CreatedAt: libraryStart.Add(time.Duration(random.IntN(40)) * time.Hour), // many at once
+	}
+	if err := l.store.Begin(t.Context(), &u); err != nil {
+		t.Fatal(err)
+	}
+	if random.IntN(8) != 0 {
+		u.Outcome, u.EndedAt = upload.Completed, u.CreatedAt.Add(time.Minute)
+		if random.IntN(4) == 0 {
+			u.Outcome, u.Error = upload.Failed, "Internal Server Error"
+		}
+		for i := range random.IntN(12) {
+			key := mustKey(t, fmt.Sprintf("%s/%X/x.%s", []string{"xul.p", "xul.pdb", "xul_a.pdb", "xulba.pdb", "a.so"}[random.IntN(5)], 10+random.IntN(3), []string{"sym", "pd_"}[random.IntN(2)]))
+			u.Files = append(u.Files, upload.File{
+				Name: fmt.Sprintf("%d-%s", i, key), Key: key, State: []upload.FileState{upload.FileUploaded, upload.FileSkipped, upload.FilePending}[random.IntN(3)],
+				Size: int64(random.IntN(20)), StoredSize: 1, MD5: upload.MD5{1},
+			})
+		}
+		if random.IntN(5) == 0 {
+			u.Files = append(u.Files, upload.File{Name: "x-symbols.txt", State: upload.FileIgnored})
+		}
+		if err := l.store.Finish(t.Context(), &u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.uploads = append(l.uploads, u)
+}
+
+// wantUploads returns the ids that a list is to have, in its order.
+func (l *library) wantUploads(q *catalogue.UploadQuery) []int64 {
+	var found []*upload.Upload
+	for i := range l.uploads {
+		u := &l.uploads[i]
+		if l.matches(u, q.UserID, q.User, q.Created, q.Try, q.Bucket) && q.Size.Holds(u.Size) &&
+			(!q.Running || u.EndedAt.IsZero()) && (q.Running || q.Outcome == "" || q.Outcome == u.Outcome) {
+			found = append(found, u)
+		}
+	}
+	slices.SortFunc(found, func(a, b *upload.Upload) int {
+		order := cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+		if q.BySize {
+			order = cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(a.ID, b.ID))
+		}
+		if !q.Ascending {
+			order = -order
+		}
+		return order
+	})
+	ids := []int64{}
+	for _, u := range found {
+		ids = append(ids, u.ID)
+	}
+	return ids
+}
+
+func (l *library) matches(u *upload.Upload, userID int64, user string, created *catalogue.Span, try *bool, bucket string) bool {
+	return (userID == 0 || l.userIDs[u.User] == userID) && (user == "" || u.User == user) &&
+		created.Holds(u.CreatedAt.UnixMicro()) && (try == nil || *try == u.Try) && (bucket == "" || bucket == u.Bucket)
+}
+
+// wantFiles returns the files that a list is to have, in its order.
+func (l *library) wantFiles(q *catalogue.FileQuery) []string {
+	type row struct {
+		u        *upload.Upload
+		f        *upload.File
+		position int
+	}
+	var found []row
+	for i := range l.uploads {
+		u := &l.uploads[i]
+		for j := range u.Files {
+			f := &u.Files[j]
+			if matches := l.matches(u, q.UserID, q.User, q.Created, q.Try, q.Bucket) && q.Size.Holds(f.Size) && matchesKey(f, q); matches {
+				found = append(found, row{u, f, j})
+			}
+		}
+	}
+	// Files have their ids in the order in which uploads ended, here that of the uploads' own.
+	slices.SortFunc(found, func(a, b row) int {
+		byID := cmp.Or(cmp.Compare(a.u.ID, b.u.ID), cmp.Compare(a.position, b.position))
+		switch {
+		case q.Prefix:
+			return cmp.Or(strings.Compare(a.f.Key.DebugFile(), b.f.Key.DebugFile()), byID)
+		case q.DebugFile != "":
+			return -byID
+		}
+		return cmp.Or(b.u.CreatedAt.Compare(a.u.CreatedAt), cmp.Compare(b.u.ID, a.u.ID), cmp.Compare(a.position, b.position))
+	})
+	names := []string{}
+	for _, r := range found {
+		names = append(names, fmt.Sprint(r.u.ID, " ", r.f.Name))
+	}
+	return names
+}
+
+func matchesKey(f *upload.File, q *catalogue.FileQuery) bool {
+	switch {
+	case q.DebugFile == "":
+		return true
+	case q.Prefix:
+		return strings.HasPrefix(f.Key.DebugFile(), q.DebugFile)
+	}
+	return f.Key.DebugFile() == q.DebugFile && (q.DebugID == "" || f.Key.DebugID() == q.DebugID) && (q.File == "" || f.Key.File() == q.File)
+}
+
+// allUploads follows a list from page to page.
+func allUploads(t *testing.T, s *record.Store, q catalogue.UploadQuery, between func()) []int64 {
+	t.Helper()
+	ids := []int64{}
+	for {
+		page, err := s.ListUploads(t.Context(), &q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Uploads) > q.Limit || page.Next == q.After && page.Next != "" {
+			t.Fatalf("%d uploads of %d, behind %q comes %q", len(page.Uploads), q.Limit, q.After, page.Next)
+		}
+		for i := range page.Uploads {
+			ids = append(ids, page.Uploads[i].ID)
+		}
+		if page.Next == "" {
+			return ids
+		}
+		q.After = page.Next
+		if between != nil {
+			between()
+		}
+	}
+}
+
+// allFiles is the same for files.
+func allFiles(t *testing.T, s *record.Store, q catalogue.FileQuery, between func()) []string {
+	t.Helper()
+	names := []string{}
+	for {
+		page, err := s.ListFiles(t.Context(), &q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Files) > q.Limit || page.Next == q.After && page.Next != "" {
+			t.Fatalf("%d files of %d, behind %q comes %q", len(page.Files), q.Limit, q.After, page.Next)
+		}
+		for i := range page.Files {
+			names = append(names, fmt.Sprint(page.Files[i].Upload.ID, " ", page.Files[i].Name))
+		}
+		if page.Next == "" {
+			return names
+		}
+		q.After = page.Next
+		if between != nil {
+			between()
+		}
+	}
+}
+
+func randomSpan(random *rand.Rand, from func(int) int64, chance int) *catalogue.Span {
+	if random.IntN(chance) != 0 {
+		return nil
+	}
+	a := random.IntN(40)
+	return &catalogue.Span{From: from(a), Until: from(a + random.IntN(20))}
+}
+
+func randomUploadQuery(l *library, random *rand.Rand) catalogue.UploadQuery {
+	hours := func(n int) int64 { return libraryStart.Add(time.Duration(n) * time.Hour).UnixMicro() }
+	q := catalogue.UploadQuery{
+		BySize: random.IntN(2) == 0, Ascending: random.IntN(2) == 0, Limit: 1 + random.IntN(30),
+		Size: randomSpan(random, func(n int) int64 { return int64(n) / 2 }, 3), Created: randomSpan(random, hours, 3),
+	}
+	switch random.IntN(6) {
+	case 0:
+		q.UserID = l.users[random.IntN(3)].UserID
+	case 1:
+		q.User = []string{"dev@example.com", "ci@example.com", "idle@example.com", "nobody@example.com"}[random.IntN(4)]
+	}
+	if random.IntN(4) == 0 {
+		try := random.IntN(2) == 0
+		q.Try = &try
+	}
+	if random.IntN(4) == 0 {
+		q.Bucket = "symbols"
+	}
+	switch random.IntN(6) {
+	case 0:
+		q.Running = true
+	case 1:
+		q.Outcome = upload.Failed
+	}
+	return q
+}
+
+// Whatever is asked for, and however few rows a page may be looked for in, following the pages finds what is there in
+// its order.
+func TestListsFindWhatIsThere(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		l := newLibrary(t, url, 90)
+		random := rand.New(rand.NewPCG(3, 4))
+		for i := range 300 {
+			l.store.SetScanLimit([]int{1, 7, 40, 4000}[i%4])
+			q := randomUploadQuery(l, random)
+			if diff := gocmp.Diff(l.wantUploads(&q), allUploads(t, l.store, q, nil)); diff != "" {
+				t.Errorf("uploads of %+v (-want +got)\n%s", q, diff)
+			}
+			f := catalogue.FileQuery{UserID: q.UserID, User: q.User, Size: q.Size, Created: q.Created, Try: q.Try, Bucket: q.Bucket, Limit: q.Limit}
+			switch random.IntN(5) {
+			case 0:
+				f.DebugFile, f.Prefix = []string{"x", "xul", "xul_", "xul%", "nothing"}[random.IntN(5)], true
+			case 1:
+				f.DebugFile = []string{"xul.p", "xul_a.pdb", "xul_"}[random.IntN(3)]
+			case 2:
+				f.DebugFile, f.DebugID = "xul.p", "A"
+			case 3:
+				f.DebugFile, f.DebugID, f.File = "xul.p", "A", "x.sym"
+			}
+			if diff := gocmp.Diff(l.wantFiles(&f), allFiles(t, l.store, f, nil)); diff != "" {
+				t.Errorf("files of %+v (-want +got)\n%s", f, diff)
+			}
+		}
+	})
+}
+
+// While uploads come in, whoever follows the pages of a list sees every row that was there exactly once.
+func TestPagesWhileUploadsComeIn(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		l := newLibrary(t, url, 40)
+		random := rand.New(rand.NewPCG(5, 6))
+		try := false
+		for _, q := range []catalogue.UploadQuery{{Limit: 3}, {Limit: 3, Ascending: true}, {Limit: 3, BySize: true}, {Limit: 2, Try: &try}} {
+			l.store.SetScanLimit(5)
+			old := l.wantUploads(&q)
+			added := 0
+			got := allUploads(t, l.store, q, func() {
+				if added++; added < 20 {
+					l.add(t, random)
+				}
+			})
+			wantOnce(t, old, got)
+		}
+		for _, q := range []catalogue.FileQuery{{Limit: 7}, {Limit: 3, DebugFile: "xul", Prefix: true}, {Limit: 3, DebugFile: "xul.p"}, {Limit: 3, Try: &try}} {
+			old := l.wantFiles(&q)
+			added := 0
+			got := allFiles(t, l.store, q, func() {
+				if added++; added < 20 {
+					l.add(t, random)
+				}
+			})
+			wantOnce(t, old, got)
+		}
+	})
+}
+
+// wantOnce asserts that got has each of want, in that order, and nothing twice.
+func wantOnce[T comparable](t *testing.T, want, got []T) {
+	t.Helper()
+	seen := make(map[T]int)
+	for _, v := range got {
+		seen[v]++
+		if seen[v] == 2 {
+			t.Errorf("%v was seen twice", v)
+		}
+	}
+	isOld := make(map[T]bool)
+	for _, v := range want {
+		isOld[v] = true
+	}
+	old := slices.DeleteFunc(slices.Clone(got), func(v T) bool { return !isOld[v] })
+	if diff := gocmp.Diff(want, old); diff != "" {
+		t.Errorf("rows that were there before (-want +got)\n%s", diff)
+	}
+}
+
+func TestCursorsOfOtherListsAreRefused(t *testing.T) {
+	s := newLibrary(t, sqliteURL(t), 20).store
+	page, err := s.ListUploads(t.Context(), &catalogue.UploadQuery{Limit: 1})
+	if err != nil || page.Next == "" {
+		t.Fatal(page, err)
+	}
+	var errs []error
+	for _, after := range []string{"2", "?", "Yy4x", "Yy4xLjI_", page.Next + "x", strings.Repeat("A", 1<<20), "\x00", "Yy4tOTIyMzM3MjAzNjg1NDc3NTgwOS4x"} {
+		_, err := s.ListUploads(t.Context(), &catalogue.UploadQuery{Limit: 1, After: after})
+		errs = append(errs, err)
+	}
+	later := page.Uploads[0].CreatedAt.Add(time.Hour).UnixMicro()
+	for _, q := range []catalogue.UploadQuery{
+		{BySize: true}, {Ascending: true}, {BySize: true, Ascending: true}, {Created: &catalogue.Span{From: later, Until: later + 1}},
+	} {
+		q.Limit, q.After = 1, page.Next
+		_, err := s.ListUploads(t.Context(), &q)
+		errs = append(errs, err)
+	}
+	files, err := s.ListFiles(t.Context(), &catalogue.FileQuery{Limit: 1, DebugFile: "xul", Prefix: true})
+	if err != nil || files.Next == "" {
+		t.Fatal(files, err)
+	}
+	for _, q := range []catalogue.FileQuery{{}, {DebugFile: "xul.p"}, {DebugFile: "a", Prefix: true}, {DebugFile: "xum", Prefix: true}, {UploadID: 1}} {
+		q.Limit, q.After = 1, files.Next
+		_, err := s.ListFiles(t.Context(), &q)
+		errs = append(errs, err)
+	}
+	for i, err := range errs {
+		if !errors.Is(err, catalogue.ErrCursor) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
