@@ -204,6 +204,8 @@ func (in *instance) serve(ctx context.Context) {
 		FetchWait:           c.AdmissionWait,
 		Symbols:             in.downloads.finder,
 		Links:               in.downloads.links,
+		UploadRecords:       in.records,
+		FileRecords:         in.records,
 	})
 }
 

@@ -52,6 +52,8 @@ var statuses = []struct {
 	{upload.ErrUnavailable, http.StatusServiceUnavailable},
 	{errSymbolNotFound, http.StatusNotFound},
 	{errSymbolName, http.StatusBadRequest},
+	{errNoRecord, http.StatusNotFound},
+	{errBadQuery, http.StatusBadRequest},
 }
 
 // statusOf returns the status that err is answered with. An error of no known kind is our fault: 500.
@@ -77,6 +79,12 @@ func textOf(err error) string {
 	}
 	if statusOf(err) == http.StatusForbidden {
 		return err.Error()
+	}
+	if query := (*queryError)(nil); errors.As(err, &query) {
+		return query.sentence
+	}
+	if errors.Is(err, errNoRecord) {
+		return errNoRecord.Error()
 	}
 	return upload.Sentence(err)
 }

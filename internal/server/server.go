@@ -124,6 +124,9 @@ type Config struct {
 	Symbols Symbols
 	// Links are where clients fetch symbol files by themselves; nil: they are sent from here.
 	Links Links
+	// UploadRecords and FileRecords are what the API of records shows.
+	UploadRecords UploadRecords
+	FileRecords   FileRecords
 }
 
 // Server answers HTTP requests.
@@ -169,6 +172,7 @@ func (s *Server) routes() {
 		e.Add(method, "/__version__", s.getVersion)
 	}
 	s.downloadRoutes()
+	s.recordRoutes()
 }
 
 // HTTPServer returns a server for s, with all its time-outs. Those of bodies are set per request.

@@ -81,6 +81,7 @@ func newSite(t *testing.T, change ...func(*server.Config, *upload.Config)) *site
 		Checks:        map[string]server.Check{"database": s.records.Check, "storage": store.Check},
 		MaxUploadSize: maxUpload, ReceiveTimeout: time.Minute, ReceiveStallTimeout: 10 * time.Second, Now: time.Now,
 		Fetch: fetch.New(fetch.Config{}), MaxFetches: 2, FetchWait: time.Second,
+		UploadRecords: s.records, FileRecords: s.records,
 	}
 	for _, c := range change {
 		c(&sc, &uc)
