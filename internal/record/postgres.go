@@ -49,6 +49,7 @@ func openPostgres(ctx context.Context, url string, maxConns int) (database, erro
 		dialect:    goose.DialectPostgres,
 		migrations: sub,
 		locker:     &sessionLocker{session},
+		skipLocked: ` FOR UPDATE SKIP LOCKED`,
 		tickets:    tickets,
 		closers:    []func() error{db.Close, func() error { pool.Close(); return nil }},
 	}, nil

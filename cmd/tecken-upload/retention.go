@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"tecken-upload/internal/record"
+)
+
+const (
+	// expireInterval is the time between two passes through expired records. Each instance makes its own.
+	expireInterval = time.Hour
+	// inFlightSlack is how much longer than its time-outs allow an upload may last: it waits for places and slots, and
+	// its end for the database to come back.
+	inFlightSlack = 24 * time.Hour
+)
+
+// expireRecords removes, until ctx ends, records that are older than their symbols may become.
+func (in *instance) expireRecords(ctx context.Context) error {
+	c := in.config
+	return in.records.RunRetention(ctx, record.Retention{
+		Regular:  c.Retention,
+		Try:      c.TryRetention,
+		InFlight: c.ReceiveTimeout + c.UploadTimeout + inFlightSlack,
+		Interval: expireInterval,
+		Fault: func(err error) {
+			in.logger.Error("records were not expired", "err", err)
+			in.reporter.Error("records were not expired", err)
+		},
+	})
+}

@@ -1,0 +1,147 @@
+package record
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"tecken-upload/internal/upload"
+)
+
+// How expired records go: slowly, since nothing waits for it.
+const (
+	// expiryGrace is how much longer than its symbols a record is kept. An upload's record begins when its body does,
+	// its symbols are stored up to an hour later; and S3 removes what has expired at the end of a day, or after it.
+	expiryGrace = 48 * time.Hour
+	// expireUploads and expireFiles bound what goes in one transaction; one upload goes whole.
+	expireUploads = 50
+	expireFiles   = 2000
+	// expirePause is the least pause after a transaction. It is at least expireRest times as long as that took, so that
+	// uploads hardly notice.
+	expirePause = 250 * time.Millisecond
+	expireRest  = 4
+	// daysKept is how many days of tallies are kept.
+	daysKept = 400
+)
+
+// A Retention says how long records are kept.
+type Retention struct {
+	Regular, Try time.Duration // of symbols; their records are kept two days longer
+	// InFlight is how long an upload may last. A record without an end is left alone for that long, whatever else
+	// holds.
+	InFlight time.Duration
+	// Interval is the time between two passes, give or take a quarter at random.
+	Interval time.Duration
+	// Fault is told of passes that failed for another reason than the database being unavailable. May be nil.
+	Fault func(error)
+}
+
+// Expired counts the records that a pass removed.
+type Expired struct {
+	Uploads, Files int
+}
+
+// RunRetention removes expired records, in a pass every now and then until ctx ends, and returns nil. Any number of instances
+// may do so on one database: a record that one of them is at is passed over by the others.
+func (s *Store) RunRetention(ctx context.Context, r Retention) error {
+	// Soon after the start, or an instance that is restarted every day would never come to it.
+	wait := r.Interval/12 + rand.N(r.Interval/12+1)
+	for sleep(ctx, wait) == nil {
+		s.pass(ctx, r)
+		wait = r.Interval*3/4 + rand.N(r.Interval/2+1)
+	}
+	return nil
+}
+
+// pass is one pass, and tells what came of it.
+func (s *Store) pass(ctx context.Context, r Retention) {
+	start := time.Now()
+	gone, err := s.Expire(ctx, r)
+	if gone != (Expired{}) {
+		s.log.InfoContext(ctx, "records expired", "uploads", gone.Uploads, "files", gone.Files, "elapsed", time.Since(start))
+	}
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case errors.Is(err, upload.ErrUnavailable):
+		s.log.WarnContext(ctx, "records were not expired", "err", err)
+	case r.Fault != nil:
+		r.Fault(err)
+	}
+}
+
+// Expire removes, with their files, the records of uploads that began longer ago than r allows. It removes a few at a time and
+// pauses in between; ended early, it has removed some, and the next call goes on. Users and tokens stay.
+func (s *Store) Expire(ctx context.Context, r Retention) (gone Expired, err error) {
+	now := s.now()
+	running := now.Add(-r.InFlight)
+	for _, kind := range []struct {
+		is   string
+		kept time.Duration
+	}{{"try", r.Try}, {"NOT try", r.Regular}} {
+		before := now.Add(-kind.kept - expiryGrace)
+		query := `
+			SELECT id, uploaded_count + skipped_count + ignored_count + pending_count FROM uploads
+			WHERE ` + kind.is + ` AND created_at < $1 AND (ended_at IS NOT NULL OR created_at < $2)
+			ORDER BY created_at LIMIT ` + strconv.Itoa(expireUploads) + s.skipLocked
+		if err := s.expireAll(ctx, query, before, running, &gone); err != nil {
+			return gone, err
+		}
+	}
+	return gone, s.change(ctx, queryTimeout, "expire tallies", func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM upload_days WHERE day < $1`, now.UnixMicro()/dayMicros-daysKept)
+		return err
+	})
+}
+
+// expireAll removes what query selects until it selects no more.
+func (s *Store) expireAll(ctx context.Context, query string, before, running time.Time, gone *Expired) error {
+	for {
+		start := time.Now()
+		var batch Expired
+		err := s.change(ctx, finishTimeout, "expire records", func(ctx context.Context, tx *sql.Tx) (err error) {
+			batch, err = expireSome(ctx, tx, query, before, running)
+			return err
+		})
+		if err != nil || batch.Uploads == 0 {
+			return err
+		}
+		gone.Uploads += batch.Uploads
+		gone.Files += batch.Files
+		if err := sleep(ctx, max(expirePause, expireRest*time.Since(start))); err != nil {
+			return fmt.Errorf("expire records: %w", err)
+		}
+	}
+}
+
+// expireSome removes the first of the uploads that query selects. Their files go with them.
+func expireSome(ctx context.Context, tx *sql.Tx, query string, before, running time.Time) (batch Expired, err error) {
+	rows, err := tx.QueryContext(ctx, query, micros(before), micros(running))
+	if err != nil {
+		return batch, err
+	}
+	defer rows.Close()
+	var ids []string
+	for rows.Next() {
+		var id int64
+		var files int
+		if err := rows.Scan(&id, &files); err != nil {
+			return batch, err
+		}
+		if len(ids) > 0 && batch.Files+files > expireFiles {
+			break
+		}
+		ids = append(ids, strconv.FormatInt(id, 10))
+		batch.Files += files
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(ids) == 0 {
+		return Expired{}, err
+	}
+	batch.Uploads = len(ids)
+	_, err = tx.ExecContext(ctx, `DELETE FROM uploads WHERE id IN (`+strings.Join(ids, ", ")+`)`)
+	return batch, err
+}
