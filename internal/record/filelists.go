@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strings"
 
 	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/symbol"
@@ -135,21 +136,20 @@ func (s *Store) filesByKey(ctx context.Context, q *catalogue.FileQuery) (found [
 
 // fileWalk plans the way through the files of one upload, or of debug files.
 func fileWalk(q *catalogue.FileQuery) (l list, w *walk, err error) {
-	w = &walk{table: "files"}
+	w = &walk{table: "files", reverse: true, present: true}
 	switch {
 	case q.UploadID != 0:
-		l, w.key = listUploadFiles, []string{"position"}
-		w.where.add("upload_id = ?", q.UploadID)
+		l, w.reverse = listUploadFiles, false
+		w.key, w.same = []string{"upload_id", "position"}, []any{q.UploadID}
 	case q.Prefix:
-		l, w.key = listPrefix, []string{"debug_file", "id"}
-		w.from, w.until = q.DebugFile, behind(q.DebugFile)
+		l, w.reverse = listPrefix, false
+		w.key, w.from, w.until = []string{"debug_file", "id"}, q.DebugFile, behind(q.DebugFile)
 	case q.DebugID != "":
-		l, w.key, w.reverse = listDebugID, []string{"id"}, true
-		w.where.add("debug_file = ?", q.DebugFile)
-		w.where.add("debug_id = ?", q.DebugID)
+		l = listDebugID
+		w.key, w.same = []string{"debug_file", "debug_id", "id"}, []any{q.DebugFile, q.DebugID}
 	default:
-		l, w.key, w.reverse = listDebugFile, []string{"id"}, true
-		w.where.add("debug_file = ?", q.DebugFile)
+		l = listDebugFile
+		w.key, w.same = []string{"debug_file", "id"}, []any{q.DebugFile}
 	}
 	if w.after, err = l.key(q.After, l == listPrefix, 1); err != nil || w.after == nil {
 		return l, w, err
@@ -172,19 +172,14 @@ func (w *walk) filterFiles(q *catalogue.FileQuery, userID int64) {
 	if q.File != "" && q.DebugID != "" && !q.Prefix {
 		w.filter.add("file = ?", q.File)
 	}
-	if q.Size != nil {
-		w.filter.span("size", q.Size.From, q.Size.Until)
-	}
+	w.filter.span("size", q.Size)
 	of := walk{}
 	of.filterUploads(q.Try, q.Bucket)
 	if userID != 0 {
 		of.filter.add("user_id = ?", userID)
 	}
-	if q.Created != nil {
-		of.filter.span("created_at", q.Created.From, q.Created.Until)
-	}
+	of.filter.span("created_at", q.Created)
 	if len(of.filter.terms) != 0 {
-		of.filter.add("id = upload_id")
-		w.filter.add("(SELECT count(*) FROM uploads"+of.filter.sql()+") = 1", of.filter.args...)
+		w.filter.add("(SELECT "+strings.Join(of.filter.terms, " AND ")+" FROM uploads WHERE id = upload_id)", of.filter.args...)
 	}
 }

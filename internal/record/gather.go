@@ -123,9 +123,7 @@ func (g *gathering) gather(ctx context.Context, s *Store, uploads []catalogue.Up
 	var c clauses
 	term, args := among("upload_id", ids)
 	c.add(term, args...)
-	if size := g.query.Size; size != nil {
-		c.span("size", size.From, size.Until)
-	}
+	c.span("size", g.query.Size)
 	limit := ""
 	if len(ids) == 1 {
 		c.add("position > ?", behind)

@@ -11,7 +11,7 @@ import (
 )
 
 // uploadColumns are those of an upload's record, in the order that scanUpload reads them in.
-const uploadColumns = `id, user_id, (SELECT email FROM users WHERE users.id = uploads.user_id), token_id, token_label, filename, bucket, try,
+const uploadColumns = `id, user_id, (SELECT email FROM users WHERE users.id = user_id), token_id, token_label, filename, bucket, try,
 	format, size, created_at, ended_at, COALESCE(outcome, ''), COALESCE(error, ''),
 	uploaded_count, skipped_count, ignored_count, pending_count`
 
@@ -80,9 +80,6 @@ func (s *Store) userOf(ctx context.Context, id int64, email string) (userID int6
 // uploadWalk plans the way through the uploads that q asks for.
 func uploadWalk(q *catalogue.UploadQuery, userID int64) (l list, w *walk, err error) {
 	w = &walk{table: "uploads", reverse: !q.Ascending}
-	if userID != 0 {
-		w.where.add("user_id = ?", userID)
-	}
 	span, other, column := q.Created, q.Size, "size"
 	switch {
 	case q.BySize && q.Ascending:
@@ -102,9 +99,10 @@ func uploadWalk(q *catalogue.UploadQuery, userID int64) (l list, w *walk, err er
 	if span != nil {
 		w.from, w.until = span.From, span.Until
 	}
-	if other != nil {
-		w.filter.span(column, other.From, other.Until)
+	if userID != 0 {
+		w.key, w.same = append([]string{"user_id"}, w.key...), []any{userID}
 	}
+	w.filter.span(column, other)
 	w.filterUploads(q.Try, q.Bucket)
 	switch {
 	case q.Running:

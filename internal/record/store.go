@@ -75,6 +75,7 @@ type database struct {
 	locker      lock.SessionLocker                          // taken by goose while migrating; may be nil
 	exclusive   func(context.Context) (func() error, error) // taken around goose; may be nil
 	skipLocked  string                                      // has a SELECT lock its rows, but for those that are locked
+	ranges      bool                                        // how a walk is written
 	tickets     *tickets                                    // for calls, where connecting may be refused; may be nil
 	closers     []func() error
 }

@@ -4,13 +4,16 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
+
+	"tecken-upload/internal/catalogue"
 )
 
 // scanLimit is how many rows one page may be looked for in. What can't be found by an index is looked for in
 // that many rows at a time: few enough for 50 ms.
-const scanLimit = 4000
+const scanLimit = 2000
 
 // clauses are terms joined by AND, with the arguments of their "?" in order.
 type clauses struct {
@@ -32,13 +35,11 @@ func (c *clauses) tuple(columns []string, op string, values []any) {
 	c.add(left+" "+op+" "+right, values...)
 }
 
-// span adds the bounds of a column; either may be nil.
-func (c *clauses) span(column string, from, until any) {
-	if from != nil {
-		c.add(column+" >= ?", from)
-	}
-	if until != nil {
-		c.add(column+" < ?", until)
+// span adds the bounds of a column.
+func (c *clauses) span(column string, span *catalogue.Span) {
+	if span != nil {
+		c.add(column+" >= ?", span.From)
+		c.add(column+" < ?", span.Until)
 	}
 }
 
@@ -53,43 +54,75 @@ func (c *clauses) sql() string {
 //
 // It looks at no more than scanLimit rows: those that the index finds are read first, in a subquery whose LIMIT keeps
 // the planner from doing otherwise, and only these are looked at for what no index tells.
+//
+// The order names all columns of the index, though the first may be the same in all rows. PostgreSQL is given the last of
+// these as a range: an equation lets it leave the column out of the order, and go through another index for rows
+// that it believes to be frequent. SQLite is given equations alone: of a range that the row's id is a part of, it
+// uses what stands before the id, and so passes over the rows of all pages before.
 type walk struct {
-	table   string
-	key     []string // the index's columns behind those of where; unique together with them
-	reverse bool
-	where   clauses // columns before the key are equal to something
-	from    any     // bounds of the key's first column, from included and until excluded; nil: none
-	until   any
-	after   []any // a value for each of key; nil: from the beginning
-	with    bool  // the row at after is part of the page
-	filter  clauses
+	table       string
+	key         []string // the index's columns, unique together
+	same        []any    // what the first of them are
+	from, until any      // bounds of the next one, from included and until excluded; nil: none
+	reverse     bool
+	after       []any // a value for each of key but the same; nil: from the beginning
+	with        bool  // the row at after is part of the page
+	equated     int   // how many of the same are given as equations
+	present     bool  // the index has only rows whose first column is there
+	filter      clauses
+}
+
+// rest are the columns of the key that differ.
+func (w *walk) rest() []string { return w.key[len(w.same):] }
+
+// bound adds a comparison with what the rows have in common and, unless it is nil, more.
+func (w *walk) bound(c *clauses, op string, more ...any) {
+	values := slices.Concat(w.same[w.equated:], more)
+	if len(values) > 0 {
+		c.tuple(w.key[w.equated:w.equated+len(values)], op, values)
+	}
+}
+
+// bounds are the comparisons that the index serves; last is the key of the last row to read, or nil.
+func (w *walk) bounds(last []any) (c clauses) {
+	if w.present {
+		c.add(w.key[0] + " IS NOT NULL")
+	}
+	for i, v := range w.same[:w.equated] {
+		c.add(w.key[i]+" = ?", v)
+	}
+	above, below := ">", "<"
+	if w.with {
+		above, below = ">=", "<="
+	}
+	// Of two bounds on one side only the tighter one, or a planner may begin at the other.
+	switch {
+	case w.after != nil && !w.reverse:
+		w.bound(&c, above, w.after...)
+	case w.reverse && last != nil:
+		w.bound(&c, ">=", last...)
+	case w.from != nil:
+		w.bound(&c, ">=", w.from)
+	default:
+		w.bound(&c, ">=")
+	}
+	switch {
+	case w.after != nil && w.reverse:
+		w.bound(&c, below, w.after...)
+	case !w.reverse && last != nil:
+		w.bound(&c, "<=", last...)
+	case w.until != nil:
+		w.bound(&c, "<", w.until)
+	default:
+		w.bound(&c, "<=")
+	}
+	return c
 }
 
 // selected is the part of the statement that reads rows off the index.
 func (w *walk) selected(columns string, last []any, limit int) (string, []any) {
-	c := clauses{terms: w.where.terms[:len(w.where.terms):len(w.where.terms)], args: w.where.args[:len(w.where.args):len(w.where.args)]}
-	from, until, forth, back, dir := w.from, w.until, " >", " <", ""
-	if w.reverse {
-		forth, back, dir = " <", " >", " DESC"
-	}
-	if w.with {
-		forth += "="
-	}
-	if w.after != nil {
-		// The tighter bound alone, or a planner may begin at the other one.
-		if w.reverse {
-			until = nil
-		} else {
-			from = nil
-		}
-		c.tuple(w.key, forth, w.after)
-	}
-	c.span(w.key[0], from, until)
-	if last != nil {
-		c.tuple(w.key, back+"=", last)
-	}
-	return "SELECT " + columns + " FROM " + w.table + c.sql() + " ORDER BY " + strings.Join(w.key, dir+", ") + dir +
-		" LIMIT " + strconv.Itoa(limit), c.args
+	c := w.bounds(last)
+	return "SELECT " + columns + " FROM " + w.table + c.sql() + w.order() + " LIMIT " + strconv.Itoa(limit), c.args
 }
 
 // boundary returns the key of the last row that this page is looked for in, or nil where all of them are.
@@ -98,9 +131,9 @@ func (w *walk) boundary(ctx context.Context, s *Store) ([]any, error) {
 		return nil, nil
 	}
 	// The offset is bounded: the index alone is read, once.
-	query, args := w.selected(strings.Join(w.key, ", "), nil, 1)
-	found := make([]any, len(w.key))
-	into := make([]any, len(w.key))
+	query, args := w.selected(strings.Join(w.rest(), ", "), nil, 1)
+	found := make([]any, len(w.rest()))
+	into := make([]any, len(found))
 	for i := range found {
 		into[i] = &found[i]
 	}
@@ -114,6 +147,9 @@ func (w *walk) boundary(ctx context.Context, s *Store) ([]any, error) {
 // page reads up to limit rows, and tells whether there may be more: next is the key to go on behind, or nil. scan
 // is called for each row, and returns its key.
 func (w *walk) page(ctx context.Context, s *Store, columns string, limit int, scan func(*sql.Rows) ([]any, error)) (next []any, err error) {
+	if w.equated = len(w.same); s.ranges {
+		w.equated = max(0, w.equated-1)
+	}
 	last, err := w.boundary(ctx, s)
 	if err != nil {
 		return nil, err
@@ -121,11 +157,11 @@ func (w *walk) page(ctx context.Context, s *Store, columns string, limit int, sc
 	query, args := w.selected("*", last, limit+1)
 	if len(w.filter.terms) != 0 {
 		query, args = w.selected("*", last, s.scan)
-		query = "SELECT " + columns + " FROM (" + query + ") AS " + w.table + w.filter.sql()
+		query = "SELECT " + columns + " FROM (" + query + ") AS found" + w.filter.sql()
 		query += w.order() + " LIMIT " + strconv.Itoa(limit+1)
 		args = append(args, w.filter.args...)
 	} else {
-		query = "SELECT " + columns + " FROM (" + query + ") AS " + w.table + w.order()
+		query = "SELECT " + columns + " FROM (" + query + ") AS found" + w.order()
 	}
 	rows, err := s.rows(ctx, query, args)
 	if err != nil {

@@ -1,0 +1,63 @@
+package record_test
+
+import (
+	"flag"
+	"slices"
+	"testing"
+	"time"
+
+	"tecken-upload/internal/record"
+	"tecken-upload/internal/testenv"
+)
+
+var benchFiles = flag.Int("files", 1_000_000, "file records of the database that BenchmarkLists asks")
+
+// BenchmarkLists asks everything that the records API asks, two pages at most, of a million file records:
+//
+//	go test -run '^$' -bench Lists -benchtime 20x ./internal/record
+//
+// What it shows is of two pages, where there are two.
+func BenchmarkLists(b *testing.B) {
+	const each = 100 // files of an upload
+	for _, kind := range []struct {
+		name string
+		url  func() string
+	}{
+		{"SQLite", func() string { return "sqlite:" + b.TempDir() + "/tecken.db" }},
+		{"PostgreSQL", func() string { return testenv.Postgres(b) }},
+	} {
+		s, err := record.Open(b.Context(), kind.url(), record.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Migrate(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		fill(b, s, *benchFiles/each, each)
+		if kind.name == "PostgreSQL" {
+			if _, err := s.DB().ExecContext(b.Context(), "VACUUM ANALYZE"); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for _, q := range questions() {
+			b.Run(kind.name+"/"+q.name, func(b *testing.B) {
+				rows := q.ask(b, s) // once, to have it in memory
+				var took []time.Duration
+				for b.Loop() {
+					start := time.Now()
+					q.ask(b, s)
+					took = append(took, time.Since(start))
+				}
+				slices.Sort(took)
+				b.ReportMetric(milliseconds(took[len(took)/2]), "median-ms")
+				b.ReportMetric(milliseconds(took[len(took)-1]), "worst-ms")
+				b.ReportMetric(float64(rows), "rows")
+			})
+		}
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

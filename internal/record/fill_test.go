@@ -1,0 +1,170 @@
+package record_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"tecken-upload/internal/catalogue"
+	"tecken-upload/internal/record"
+	"tecken-upload/internal/upload"
+)
+
+// fillNow is when a filled database was filled: its last upload is of this moment.
+var fillNow = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+
+const (
+	fillUsers    = 40
+	fillInterval = 8 * time.Minute // between two uploads
+)
+
+// fill puts so many uploads into s, each of so many files, shaped like those of a large project: nearly all are one
+// user's, a quarter are try uploads, a quarter of the files come with every upload.
+func fill(t testing.TB, s *record.Store, uploads, files int) {
+	t.Helper()
+	run := func(statement string) {
+		t.Helper()
+		if _, err := s.DB().ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	for i := range fillUsers {
+		_, tok, err := s.CreateToken(t.Context(), record.TokenSpec{
+			User: fmt.Sprintf("user%d@example.com", i+1), Permissions: []upload.Permission{upload.PermissionUpload}, Weight: 1,
+		})
+		if err != nil || tok.UserID != int64(i+1) || tok.ID != tok.UserID {
+			t.Fatalf("token %+v: %v", tok, err)
+		}
+	}
+	count := func(from, n int) string {
+		return fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d) ", from, from+n-1)
+	}
+	begin := fillNow.Add(-time.Duration(uploads) * fillInterval).UnixMicro()
+	run(count(1, uploads) + fmt.Sprintf(`
+		INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at, ended_at, outcome, uploaded_count, skipped_count)
+		SELECT CASE WHEN i %% 33 = 0 THEN 2 + i / 33 %% %d ELSE 1 END, CASE WHEN i %% 33 = 0 THEN 2 + i / 33 %% %d ELSE 1 END,
+			'', 'symbols.zip', CASE WHEN i %% 1000 = 0 THEN 'old' ELSE 'symbols' END, i %% 4 = 0, 'zip',
+			CAST(i AS BIGINT) * 7919 %% 1300 * 1000000, %d + CAST(i AS BIGINT) * %d, %d + CAST(i AS BIGINT) * %d,
+			CASE WHEN i %% 50 = 0 THEN 'failed' ELSE 'completed' END, %d, %d
+		FROM n`, fillUsers-1, fillUsers-1, begin, fillInterval.Microseconds(), begin, fillInterval.Microseconds(), files-(files+3)/4, (files+3)/4))
+	run(count(0, files) + fmt.Sprintf(`
+		INSERT INTO files (upload_id, position, name, debug_file, debug_id, file, state, size, stored_size,
+			module_os, module_arch, module_debug_file, module_debug_id, code_id)
+		SELECT id, i, f, f, d, f || CASE i %% 2 WHEN 0 THEN '.sym' ELSE '.dbg.gz' END, CASE i %% 4 WHEN 0 THEN 'skipped' ELSE 'uploaded' END,
+			CASE i WHEN 1 THEN 1000000000 ELSE id * 7919 %% 5000000 END, 1000,
+			'Linux', 'x86_64', f, d, CASE i %% 2 WHEN 0 THEN d END
+		FROM (
+			SELECT id, i, 'module' || (i / 2) || '.so' AS f, (100000000000000000 + i / 2 * 1000000 + CASE WHEN i %% 4 = 0 THEN 0 ELSE id END) || '00000000000000A' AS d
+			FROM uploads CROSS JOIN n
+		) AS shaped ORDER BY id, i`))
+	run(fmt.Sprintf(`
+		INSERT INTO upload_days (day, user_id, upload_count, upload_size, file_count, file_size)
+		SELECT created_at / 86400000000, user_id, count(*), sum(size), sum(uploaded_count), %d FROM uploads GROUP BY 1, 2`, files))
+}
+
+// A question is something that the records API asks.
+type question struct {
+	name string
+	ask  func(t testing.TB, s *record.Store) (rows int)
+}
+
+// questions are of every kind there is, those that find little of much among them.
+func questions() (all []question) {
+	yes, no := true, false
+	ago := func(from, until time.Duration) *catalogue.Span {
+		return &catalogue.Span{From: fillNow.Add(-from).UnixMicro(), Until: fillNow.Add(-until).UnixMicro()}
+	}
+	big := &catalogue.Span{From: 1 << 40, Until: 1 << 50}
+	middling := &catalogue.Span{From: 500_000_000, Until: 600_000_000}
+	for _, q := range []struct {
+		name string
+		q    catalogue.UploadQuery
+	}{
+		{"uploads", catalogue.UploadQuery{}},
+		{"uploads, oldest first", catalogue.UploadQuery{Ascending: true}},
+		{"uploads by size", catalogue.UploadQuery{BySize: true}},
+		{"uploads by size, smallest first", catalogue.UploadQuery{BySize: true, Ascending: true}},
+		{"uploads of the busy user", catalogue.UploadQuery{UserID: 1}},
+		{"uploads of the busy user by size", catalogue.UploadQuery{UserID: 1, BySize: true}},
+		{"uploads of another user", catalogue.UploadQuery{UserID: 7}},
+		{"uploads of another user by e-mail, by size", catalogue.UploadQuery{User: "user7@example.com", BySize: true}},
+		{"uploads of a size", catalogue.UploadQuery{Size: middling}},
+		{"uploads of a size nobody has", catalogue.UploadQuery{Size: big}},
+		{"uploads of a size nobody has, by size", catalogue.UploadQuery{Size: big, BySize: true}},
+		{"uploads of a day", catalogue.UploadQuery{Created: ago(12*24*time.Hour, 11*24*time.Hour)}},
+		{"uploads of a day by size", catalogue.UploadQuery{Created: ago(12*24*time.Hour, 11*24*time.Hour), BySize: true}},
+		{"uploads of a user, day, size and kind", catalogue.UploadQuery{UserID: 1, Created: ago(12*24*time.Hour, 0), Size: middling, Try: &yes}},
+		{"try uploads", catalogue.UploadQuery{Try: &yes}},
+		{"uploads in progress", catalogue.UploadQuery{Running: true}},
+		{"failed uploads of a bucket", catalogue.UploadQuery{Outcome: upload.Failed, Bucket: "old"}},
+	} {
+		all = append(all, question{q.name, func(t testing.TB, s *record.Store) int { return askUploads(t, s, q.q) }})
+	}
+	for _, q := range []struct {
+		name string
+		q    catalogue.FileQuery
+	}{
+		{"files", catalogue.FileQuery{}},
+		{"files of another user", catalogue.FileQuery{UserID: 7}},
+		{"files of a size nobody has", catalogue.FileQuery{Size: big}},
+		{"files of a day", catalogue.FileQuery{Created: ago(12*24*time.Hour, 11*24*time.Hour)}},
+		{"try files of an unused bucket", catalogue.FileQuery{Try: &yes, Bucket: "unused"}},
+		{"files of an upload", catalogue.FileQuery{UploadID: 100}},
+		{"a debug file", catalogue.FileQuery{DebugFile: "module1.so"}},
+		{"a debug file nobody has", catalogue.FileQuery{DebugFile: "module1.s"}},
+		{"a debug file of another user", catalogue.FileQuery{DebugFile: "module1.so", UserID: 7}},
+		{"a debug file of a size nobody has, in regular uploads of an unused bucket",
+			catalogue.FileQuery{DebugFile: "module1.so", Size: big, Try: &no, Bucket: "unused"}},
+		{"a debug file in old uploads", catalogue.FileQuery{DebugFile: "module1.so", Created: ago(time.Hour<<20, time.Hour<<19)}},
+		{"a debug file and id of every upload", catalogue.FileQuery{DebugFile: "module2.so", DebugID: "100000000002000000" + "00000000000000A"}},
+		{"a key", catalogue.FileQuery{DebugFile: "module1.so", DebugID: "100000000001000100" + "00000000000000A", File: "module1.so.sym"}},
+		{"a key that every upload has, of another user",
+			catalogue.FileQuery{DebugFile: "module2.so", DebugID: "100000000002000000" + "00000000000000A", File: "module2.so.sym", UserID: 7}},
+		{"a prefix", catalogue.FileQuery{DebugFile: "mod", Prefix: true}},
+		{"a prefix, try files of another user", catalogue.FileQuery{DebugFile: "mod", Prefix: true, UserID: 7, Try: &yes}},
+	} {
+		all = append(all, question{q.name, func(t testing.TB, s *record.Store) int { return askFiles(t, s, q.q) }})
+	}
+	return append(all, question{"statistics of all", func(t testing.TB, s *record.Store) int {
+		if _, err := s.Stats(t.Context(), 0, fillNow); err != nil {
+			t.Fatal(err)
+		}
+		return 1
+	}})
+}
+
+// askUploads reads the first two pages of a list.
+func askUploads(t testing.TB, s *record.Store, q catalogue.UploadQuery) (rows int) {
+	t.Helper()
+	if q.Limit == 0 {
+		q.Limit = 100
+	}
+	page, err := s.ListUploads(t.Context(), &q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows = len(page.Uploads)
+	if q.After == "" && page.Next != "" {
+		q.After = page.Next
+		rows += askUploads(t, s, q)
+	}
+	return rows
+}
+
+// askFiles is the same for files.
+func askFiles(t testing.TB, s *record.Store, q catalogue.FileQuery) (rows int) {
+	t.Helper()
+	if q.Limit == 0 {
+		q.Limit = 100
+	}
+	page, err := s.ListFiles(t.Context(), &q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows = len(page.Files)
+	if q.After == "" && page.Next != "" {
+		q.After = page.Next
+		rows += askFiles(t, s, q)
+	}
+	return rows
+}

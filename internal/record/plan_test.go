@@ -1,0 +1,130 @@
+package record_test
+
+import (
+	"database/sql"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+
+	"tecken-upload/internal/record"
+)
+
+// No list reads all of a table, or sorts what it does not know to be little.
+func TestListsAreServedByIndexes(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url, record.Options{})
+		fill(t, s, 20_000, 5)
+		explain := explainSQLite
+		if path.Base(t.Name()) == "PostgreSQL" {
+			explain = explainPostgres
+			exec(t, s, `VACUUM ANALYZE`)
+		}
+		conn, err := s.DB().Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, analyzed := range []bool{false, true} { // a SQLite file never is, unless somebody does it
+			var statements []statement
+			s.Trace(func(query string, args []any) { statements = append(statements, statement{query, args}) })
+			for _, q := range questions() {
+				statements = nil
+				q.ask(t, s)
+				if len(statements) == 0 {
+					t.Errorf("%s: no statement was seen", q.name)
+				}
+				for _, st := range statements {
+					explain(t, conn, q.name, st)
+				}
+			}
+			s.Trace(nil)
+			if !analyzed {
+				if _, err := conn.ExecContext(t.Context(), `ANALYZE`); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+type statement struct {
+	query string
+	args  []any
+}
+
+// lines runs a query whose last column is text.
+func lines(t *testing.T, conn *sql.Conn, columns int, query string, args ...any) string {
+	t.Helper()
+	rows, err := conn.QueryContext(t.Context(), query, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer rows.Close()
+	var b strings.Builder
+	into := make([]any, columns)
+	for i := range into {
+		into[i] = new(any)
+	}
+	var line string
+	into[columns-1] = &line
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString(line + "\n")
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// liteScan is a look at all of a table, or at all of an index for no order's sake.
+var liteScan = regexp.MustCompile(`(?m)^SCAN (uploads|files)$|AUTOMATIC`)
+
+func explainSQLite(t *testing.T, conn *sql.Conn, name string, st statement) {
+	t.Helper()
+	plan := lines(t, conn, 4, "EXPLAIN QUERY PLAN "+st.query, st.args...)
+	// A page is put in order once more, which is little.
+	index := strings.Contains(st.query, "OFFSET") || !strings.Contains(st.query, " FROM (")
+	if liteScan.MatchString(plan) || index && strings.Contains(plan, "TEMP B-TREE") {
+		t.Errorf("%s: %s\n%v\n%s", name, st.query, st.args, plan)
+	}
+	t.Log(name, st.query, plan)
+}
+
+// postgresScan is a look at all of a table, or at all that some condition finds for the sake of an order.
+var postgresScan = regexp.MustCompile(`Seq Scan on (uploads|files)|Bitmap|Sort|Gather|Hash|Merge`)
+
+// explainPostgres looks at the plan for these arguments, and at the one for any.
+func explainPostgres(t *testing.T, conn *sql.Conn, name string, st statement) {
+	t.Helper()
+	literals := make([]string, len(st.args))
+	for i, a := range st.args {
+		literals[i] = fmt.Sprint(a)
+		if text, ok := a.(string); ok {
+			literals[i] = "'" + text + "'"
+		}
+	}
+	execute := "p"
+	if len(literals) > 0 {
+		execute += "(" + strings.Join(literals, ", ") + ")"
+	}
+	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+		for _, command := range []string{"SET plan_cache_mode = " + mode, "PREPARE p AS " + st.query} {
+			if _, err := conn.ExecContext(t.Context(), command); err != nil {
+				t.Fatalf("%s: %v", command, err)
+			}
+		}
+		plan := lines(t, conn, 1, "EXPLAIN EXECUTE "+execute)
+		if postgresScan.MatchString(plan) {
+			t.Errorf("%s, %s: %s\n%v\n%s", name, mode, st.query, st.args, plan)
+		}
+		t.Log(name, mode, st.query, plan)
+		if _, err := conn.ExecContext(t.Context(), "DEALLOCATE p"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
