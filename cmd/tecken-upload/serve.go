@@ -81,6 +81,7 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	g.Go(func() error { return in.watchQueues(background) })
 	g.Go(func() error { in.leases.Run(background); return nil })
 	g.Go(func() error { return in.expireRecords(background) })
+	g.Go(func() error { return in.expireSymbols(background) })
 	g.Go(func() error { return serve(httpServer, listener.http) })
 	g.Go(func() error { return serve(metricsServer, listener.metrics) })
 	in.logger.Info("serving", "address", listener.http.Addr().String(), "metrics", listener.metrics.Addr().String())
