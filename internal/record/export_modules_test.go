@@ -6,9 +6,9 @@ import "strings"
 func ModuleQueries() map[string]string {
 	values := strings.NewReplacer("$1", "FALSE", "$2", "'A7'", "$3", "'A7'")
 	return map[string]string{
-		values.Replace(modulesByDebugID): "files_key",
-		values.Replace(modulesByCodeID):  "files_code",
-		values.Replace(modulesByCode):    "files_code",
-		values.Replace(moduleFiles):      "files_key",
+		values.Replace(modulesByDebugID): "files_debug_id",
+		values.Replace(modulesByCodeID):  "files_code_id",
+		values.Replace(modulesByCode):    "files_code_id",
+		values.Replace(moduleFiles):      "files_debug_id",
 	}
 }

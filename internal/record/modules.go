@@ -16,19 +16,24 @@ const (
 	maxFiles   = 32
 )
 
-// The queries. Published are the files that are in storage; an upload that failed may have published some, too. They
-// are ordered by no column, or PostgreSQL might rather walk all files from the last one on.
+// The queries. Published are the files that are in storage; an upload that failed may have published some, too. An id
+// is given as a range and ordered by: an equation lets PostgreSQL leave it out of the order, and go through another index for
+// rows that it believes to be rare.
 const (
 	modulesFrom = `SELECT debug_file, debug_id, file, COALESCE(module_debug_file, ''), COALESCE(module_debug_id, ''),
 		COALESCE(code_file, ''), COALESCE(code_id, ''), COALESCE(generator, '') FROM files WHERE debug_file IS NOT NULL AND `
 	published = `state IN ('uploaded', 'skipped') AND (SELECT try FROM uploads WHERE uploads.id = upload_id) = $1`
-	lastRows  = ` ORDER BY files.id + 0 DESC LIMIT 64`
 
-	modulesByDebugID = modulesFrom + published + ` AND debug_file = $2 AND debug_id = $3 AND module_debug_id IS NOT NULL` + lastRows
-	modulesByCodeID  = modulesFrom + published + ` AND code_id = $2` + lastRows
+	withDebugID  = ` AND debug_file = $2 AND debug_id >= $3 AND debug_id <= $3`
+	lastDebugIDs = ` ORDER BY debug_id DESC, files.id DESC LIMIT 64`
+	withCodeID   = ` AND code_id >= $2 AND code_id <= $2`
+	lastCodeIDs  = ` ORDER BY code_id DESC, files.id DESC LIMIT 64`
+
+	modulesByDebugID = modulesFrom + published + withDebugID + ` AND module_debug_id IS NOT NULL` + lastDebugIDs
+	modulesByCodeID  = modulesFrom + published + withCodeID + lastCodeIDs
 	// Many headers name no code file: outside of Windows it has the debug file's name.
-	modulesByCode = modulesFrom + published + ` AND code_id = $2 AND (code_file = $3 OR code_file IS NULL AND debug_file = $3)` + lastRows
-	moduleFiles   = `SELECT file FROM files WHERE ` + published + ` AND debug_file = $2 AND debug_id = $3` + lastRows
+	modulesByCode = modulesFrom + published + withCodeID + ` AND (code_file = $3 OR code_file IS NULL AND debug_file = $3)` + lastCodeIDs
+	moduleFiles   = `SELECT file FROM files WHERE ` + `debug_file IS NOT NULL AND ` + published + withDebugID + lastDebugIDs
 )
 
 // Modules returns the modules that q asks for, those uploaded last first, at most 4; of a module in each of its keys.
