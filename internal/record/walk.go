@@ -55,7 +55,7 @@ func (c *clauses) sql() string {
 // It looks at no more than scanLimit rows: those that the index finds are read first, in a subquery whose LIMIT keeps
 // the planner from doing otherwise, and only these are looked at for what no index tells.
 //
-// The order names all columns of the index, though the first may be the same in all rows. PostgreSQL is given the last of
+// The order names the index's columns, though the first may be the same in all rows. PostgreSQL is given the last of
 // these as a range: an equation lets it leave the column out of the order, and go through another index for rows
 // that it believes to be frequent. SQLite is given equations alone: of a range that the row's id is a part of, it
 // uses what stands before the id, and so passes over the rows of all pages before.
@@ -185,7 +185,7 @@ func (w *walk) order() string {
 	if w.reverse {
 		dir = " DESC"
 	}
-	return " ORDER BY " + strings.Join(w.key, dir+", ") + dir
+	return " ORDER BY " + strings.Join(w.key[w.equated:], dir+", ") + dir
 }
 
 // rows runs a query whose parameters are written "?".

@@ -37,35 +37,38 @@ var errNoRecord = errors.New("Not Found") //nolint:staticcheck // an answer's te
 
 // recordRoutes adds the API of records. A token sees its own user's, one that may view all sees all.
 func (s *Server) recordRoutes() {
-	s.echo.POST("/upload/auth_info/", s.asUser(s.authInfo))
-	s.echo.GET("/api/uploads/", s.asUser(s.listUploads))
-	s.echo.GET("/api/uploads/upload/:id", s.asUser(s.oneUpload))
-	s.echo.GET("/api/uploads/files/", s.asUser(s.listFiles))
-	s.echo.GET("/api/uploads/files/file/:id", s.asUser(s.oneFile))
-	s.echo.GET("/api/stats/", s.asUser(s.stats))
+	s.echo.POST("/upload/auth_info/", forUser{s, s.authInfo}.handle)
+	s.echo.GET("/api/uploads/", forUser{s, s.listUploads}.handle)
+	s.echo.GET("/api/uploads/upload/:id", forUser{s, s.oneUpload}.handle)
+	s.echo.GET("/api/uploads/files/", forUser{s, s.listFiles}.handle)
+	s.echo.GET("/api/uploads/files/file/:id", forUser{s, s.oneFile}.handle)
+	s.echo.GET("/api/stats/", forUser{s, s.stats}.handle)
 }
 
-// asUser makes a handler of what answers the bearer of a token. Any permission will do.
-func (s *Server) asUser(answer func(c echo.Context, token *upload.Token) (any, error)) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		r := c.Request()
-		token, _, err := s.authenticate(r)
-		if err != nil {
-			return err
-		}
-		body, err := answer(c, &token)
-		if err != nil {
-			return err
-		}
-		c.Response().Header().Set("Cache-Control", "no-store") // it is for this token alone
-		if r.ContentLength == 0 {
-			s.write(c, http.StatusOK, body)
-			return nil
-		}
-		s.answerNow(c, func() { s.write(c, http.StatusOK, body) })
-		s.drain(c, unread(r, drainAuthenticated))
+// forUser is a handler that answers the bearer of a token. Any permission will do.
+type forUser struct {
+	*Server
+	answer func(c echo.Context, token *upload.Token) (any, error)
+}
+
+func (s forUser) handle(c echo.Context) error {
+	r := c.Request()
+	token, _, err := s.authenticate(r)
+	if err != nil {
+		return err
+	}
+	body, err := s.answer(c, &token)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set("Cache-Control", "no-store") // it is for this token alone
+	if r.ContentLength == 0 {
+		s.write(c, http.StatusOK, body)
 		return nil
 	}
+	s.answerNow(c, func() { s.write(c, http.StatusOK, body) })
+	s.drain(c, unread(r, drainAuthenticated))
+	return nil
 }
 
 func (s *Server) listUploads(c echo.Context, token *upload.Token) (any, error) {
