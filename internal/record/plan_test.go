@@ -92,7 +92,6 @@ func explainSQLite(t *testing.T, conn *sql.Conn, name string, st statement) {
 	if liteScan.MatchString(plan) || index && strings.Contains(plan, "TEMP B-TREE") {
 		t.Errorf("%s: %s\n%v\n%s", name, st.query, st.args, plan)
 	}
-	t.Log(name, st.query, plan)
 }
 
 // postgresScan is a look at all of a table, or at all that some condition finds for the sake of an order.
@@ -122,7 +121,6 @@ func explainPostgres(t *testing.T, conn *sql.Conn, name string, st statement) {
 		if postgresScan.MatchString(plan) {
 			t.Errorf("%s, %s: %s\n%v\n%s", name, mode, st.query, st.args, plan)
 		}
-		t.Log(name, mode, st.query, plan)
 		if _, err := conn.ExecContext(t.Context(), "DEALLOCATE p"); err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/testenv"
@@ -174,12 +175,19 @@ func wantUnavailable(t *testing.T, s *record.Store) {
 	_, tokenErr := s.Token(t.Context(), upload.TokenHash{})
 	_, tokensErr := s.Tokens(t.Context())
 	_, uploadErr := s.Upload(t.Context(), 1)
+	_, recordErr := s.UploadRecord(t.Context(), 1)
+	_, fileErr := s.FileRecord(t.Context(), 1)
+	_, uploadsErr := s.ListUploads(t.Context(), &catalogue.UploadQuery{Limit: 1})
+	_, filesErr := s.ListFiles(t.Context(), &catalogue.FileQuery{Limit: 1})
+	_, statsErr := s.Stats(t.Context(), 0, time.Now())
+	_, expireErr := s.Expire(t.Context(), record.Retention{})
 	for name, err := range map[string]error{
 		"Begin":       s.Begin(t.Context(), &upload.Upload{TokenID: 1}),
 		"Finish":      s.Finish(t.Context(), &upload.Upload{ID: 1, Outcome: upload.Failed}),
 		"Check":       s.Check(t.Context()),
 		"RevokeToken": s.RevokeToken(t.Context(), 1),
 		"CreateToken": createErr, "Token": tokenErr, "Tokens": tokensErr, "Upload": uploadErr,
+		"UploadRecord": recordErr, "FileRecord": fileErr, "ListUploads": uploadsErr, "ListFiles": filesErr, "Stats": statsErr, "Expire": expireErr,
 	} {
 		wantErr(t, name, err, upload.ErrUnavailable)
 	}
