@@ -160,7 +160,7 @@ func TestRetentionRunsUntilItIsStopped(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	r := retention
-	r.Interval = 10 * time.Millisecond
+	r.Interval, r.InFlight = 10*time.Millisecond, 1000*day // or a pass may come before an upload's end
 	go func() { done <- s.RunRetention(ctx, r) }()
 	for range 2 {
 		id := uploaded(t, s, tok, 200*day, false, true, 1)

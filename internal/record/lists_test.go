@@ -245,10 +245,10 @@ func randomUploadQuery(l *library, random *rand.Rand) catalogue.UploadQuery {
 // its order.
 func TestListsFindWhatIsThere(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
-		l := newLibrary(t, url, 90)
+		l := newLibrary(t, url, 50)
 		random := rand.New(rand.NewPCG(3, 4))
-		for i := range 300 {
-			l.store.SetScanLimit([]int{1, 7, 40, 4000}[i%4])
+		for i := range 120 {
+			l.store.SetScanLimit([]int{3, 7, 40, 4000}[i%4])
 			q := randomUploadQuery(l, random)
 			if diff := gocmp.Diff(l.wantUploads(&q), allUploads(t, l.store, q, nil)); diff != "" {
 				t.Errorf("uploads of %+v (-want +got)\n%s", q, diff)

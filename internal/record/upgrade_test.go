@@ -3,7 +3,6 @@ package record_test
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -26,7 +25,7 @@ func migratedTo(t *testing.T, url string, version int64) *record.Store {
 	if strings.HasPrefix(url, "postgres") {
 		dialect, dir = goose.DialectPostgres, "migrations/postgres"
 	}
-	provider, err := goose.NewProvider(dialect, s.DB(), fs.FS(os.DirFS(dir)), goose.WithDisableGlobalRegistry(true))
+	provider, err := goose.NewProvider(dialect, s.DB(), os.DirFS(dir), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		t.Fatal(err)
 	}
