@@ -68,25 +68,29 @@ func (s *Server) downloadRoutes() {
 
 // openRoute registers a route that scripts of any site may use.
 func (s *Server) openRoute(path string, handle echo.HandlerFunc) {
-	open := func(c echo.Context) error {
-		if pathComponents(c.Request()) == nil {
-			return s.noSuchRoute(c)
+	components := strings.Count(path, "/")
+	only := func(handle echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			// Echo lets the last parameter stand for all that follows.
+			if len(pathComponents(c.Request())) != components {
+				return s.noSuchRoute(c)
+			}
+			return handle(c)
 		}
+	}
+	open := only(func(c echo.Context) error {
 		h := c.Response().Header()
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("X-Content-Type-Options", "nosniff")
 		return handle(c)
-	}
+	})
 	s.echo.GET(path, open)
 	s.echo.HEAD(path, open)
-	s.echo.OPTIONS(path, s.preflight)
+	s.echo.OPTIONS(path, only(s.preflight))
 }
 
 // preflight answers a browser that asks what it may ask for.
 func (s *Server) preflight(c echo.Context) error {
-	if pathComponents(c.Request()) == nil {
-		return s.noSuchRoute(c)
-	}
 	h := c.Response().Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Allow-Methods", "GET, HEAD")
@@ -96,20 +100,31 @@ func (s *Server) preflight(c echo.Context) error {
 	return nil
 }
 
-// noSuchRoute answers for a path that only looks like one of three components, as if there were no routes of symbols.
+// noSuchRoute answers for a path that only looks like that of a symbol, as if there were no routes of symbols.
 func (s *Server) noSuchRoute(c echo.Context) error {
-	var methods []string
+	methods := []string{http.MethodOptions}
 	for _, r := range s.echo.Routes() {
-		if r.Path == c.Request().URL.Path {
+		if r.Method != http.MethodOptions && isOf(r.Path, c.Request()) {
 			methods = append(methods, r.Method)
 		}
 	}
-	if methods == nil {
+	if len(methods) == 1 {
 		return echo.ErrNotFound
 	}
 	slices.Sort(methods)
 	c.Response().Header().Set("Allow", strings.Join(methods, ", "))
+	if c.Request().Method == http.MethodOptions {
+		s.writeEmpty(c, http.StatusNoContent)
+		return nil
+	}
 	return echo.ErrMethodNotAllowed
+}
+
+// isOf reports whether a request's path is a route's.
+func isOf(route string, r *http.Request) bool {
+	return slices.EqualFunc(strings.Split(route, "/"), strings.Split(r.URL.EscapedPath(), "/"), func(want, got string) bool {
+		return want == got || strings.HasPrefix(want, ":") && got != ""
+	})
 }
 
 // pathComponents returns the components of the request's path, each decoded once; nil where one is empty.

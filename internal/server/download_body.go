@@ -50,6 +50,9 @@ func (s *Server) send(c echo.Context, p payload) error {
 	r, h := c.Request(), c.Response().Header()
 	h.Set("Content-Type", p.contentType)
 	h.Set("Vary", "Accept-Encoding")
+	if r.Method == http.MethodHead {
+		r.Header.Del("Range") // it is for GET alone, which http.ServeContent does not mind
+	}
 	w := &downloadWriter{ResponseWriter: c.Response(), stopping: s.stopping, extend: func() { s.setWriteDeadline(c, sendStall) }}
 	hurry := context.AfterFunc(s.stopping, func() { s.setWriteDeadline(c, drainStopping) })
 	defer hurry()
@@ -66,6 +69,7 @@ func (s *Server) send(c echo.Context, p payload) error {
 		http.ServeContent(w, r, "", p.object.Modified, p.content)
 	}
 	if w.refused != 0 {
+		h.Del("Content-Encoding") // of the file, not of this answer
 		s.write(c, w.refused, errorBody{Error: http.StatusText(w.refused)})
 		return nil
 	}

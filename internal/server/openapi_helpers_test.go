@@ -40,6 +40,11 @@ func readContract(t *testing.T) *contract {
 	if err := doc.Validate(t.Context(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaFormatValidation()); err != nil {
 		t.Fatalf("docs/openapi.yaml: %v", err)
 	}
+	for name, schema := range doc.Components.Schemas {
+		if closed := schema.Value.AdditionalProperties.Has; schema.Value.Type.Is("object") && (closed == nil || *closed) {
+			t.Errorf("the schema %s lets properties in that it does not name", name)
+		}
+	}
 	router, err := gorillamux.NewRouter(doc)
 	if err != nil {
 		t.Fatal(err)

@@ -130,10 +130,12 @@ func (c *contract) downloads(s *site) {
 			get(200, binaryKey)
 			get(404, strings.ToLower("XUL.pdb/AB/")+"xul.sym")
 			c.conditional(get, xulKey)
+			get(304, xulKey, "If-None-Match", get(200, xulKey).Get("Etag"))
+			get(412, xulKey, "If-Match", `"another"`)
 			c.exchange(s, exchange{method: method, path: prefix + "%2e%2e/AB/xul.sym", status: 400, header: []string{"Debug", "1"}, wrong: true})
 			c.exchange(s, exchange{method: method, path: prefix + "xul.pdb/xyz/xul.sym", status: 404, wrong: true})
 			if method == "HEAD" {
-				get(200, xulKey, "Range", "bytes=0-3")
+				get(200, binaryKey, "Range", "bytes=0-3")
 				continue
 			}
 			c.ranges(get, xulKey)
@@ -352,7 +354,7 @@ func (c *contract) elsewhere(s *site) {
 			}
 		}
 	}
-	for _, path := range []string{"/nowhere", "/", "/api/uploads", "/xul.pdb//xul.sym", "/buildid/0123456789abcdef/source/main.c", "/api/syminfo//AB"} {
+	for _, path := range []string{"/nowhere", "/", "/api/uploads", "/xul.pdb//xul.sym", "/x/" + xulKey, "/" + xulKey + "/x", "/try/" + xulKey + "/x", "/api/syminfo/xul.dll/5CF2591C6859000/x", "/buildid/0123456789abcdef/source/main.c", "/api/syminfo//AB"} {
 		for _, method := range []string{"GET", "HEAD"} {
 			if resp := send(method, path, "NoSuchRoute"); resp.StatusCode != http.StatusNotFound {
 				c.Errorf("%s %s: status %d", method, path, resp.StatusCode)
