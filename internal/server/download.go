@@ -114,8 +114,7 @@ func (s *Server) noSuchRoute(c echo.Context) error {
 	slices.Sort(methods)
 	c.Response().Header().Set("Allow", strings.Join(methods, ", "))
 	if c.Request().Method == http.MethodOptions {
-		s.writeEmpty(c, http.StatusNoContent)
-		return nil
+		return c.NoContent(http.StatusNoContent)
 	}
 	return echo.ErrMethodNotAllowed
 }
