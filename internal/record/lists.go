@@ -12,15 +12,16 @@ import (
 
 // uploadColumns are those of an upload's record, in the order that scanUpload reads them in.
 const uploadColumns = `id, user_id, (SELECT email FROM users WHERE users.id = user_id), token_id, token_label, filename, bucket, try,
-	format, size, created_at, ended_at, COALESCE(outcome, ''), COALESCE(error, ''),
+	format, size, created_at, ended_at, COALESCE(outcome, ''), COALESCE(error, ''), COALESCE(download_url, ''), COALESCE(redirect_urls, ''),
 	uploaded_count, skipped_count, ignored_count, pending_count`
 
 func scanUpload(row interface{ Scan(...any) error }) (u catalogue.Upload, err error) {
 	var created, ended sql.NullInt64
+	var redirects string
 	err = row.Scan(&u.ID, &u.UserID, &u.User, &u.TokenID, &u.TokenLabel, &u.Filename, &u.Bucket, &u.Try,
-		&u.Format, &u.Size, &created, &ended, &u.Outcome, &u.Error,
+		&u.Format, &u.Size, &created, &ended, &u.Outcome, &u.Error, &u.DownloadURL, &redirects,
 		&u.Uploaded, &u.Skipped, &u.Ignored, &u.Pending)
-	u.CreatedAt, u.EndedAt = fromMicros(created), fromMicros(ended)
+	u.CreatedAt, u.EndedAt, u.RedirectURLs = fromMicros(created), fromMicros(ended), fromLines(redirects)
 	return u, err
 }
 

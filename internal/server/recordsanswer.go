@@ -63,7 +63,8 @@ func newUploadRecord(u *catalogue.Upload) uploadRecord {
 		Size:            u.Size,
 		BucketName:      u.Bucket,
 		TrySymbols:      u.Try,
-		RedirectURLs:    []string{},
+		DownloadURL:     orNull(u.DownloadURL),
+		RedirectURLs:    append([]string{}, u.RedirectURLs...), // never null
 		CreatedAt:       u.CreatedAt,
 		CompletedAt:     orNull(u.EndedAt),
 		Outcome:         orNull(string(u.Outcome)),

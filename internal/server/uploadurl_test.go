@@ -105,6 +105,10 @@ func TestUploadByURL(t *testing.T) {
 	if u.DownloadURL != remote.At("/latest") || len(u.RedirectURLs) != 1 || u.RedirectURLs[0] != remote.At("/builds/7/sym%20bols.zip") || u.TokenLabel != "nightly" {
 		t.Errorf("recorded %+v", u)
 	}
+	shown, _ := s.ask(s.token, fmt.Sprintf("/api/uploads/upload/%d", u.ID)).body["upload"].(map[string]any)
+	if diff := cmp.Diff([]any{want["download_url"], want["redirect_urls"]}, []any{shown["download_url"], shown["redirect_urls"]}); diff != "" {
+		t.Errorf("the API shows another address (-want +got):\n%s", diff)
+	}
 	s.idle()
 
 	for _, tc := range []struct {
