@@ -17,6 +17,9 @@ const (
 	// includes all the attempts that it makes.
 	leaseShare              = 4
 	verifyRate, publishRate = 4 << 20, 1 << 20
+	// leastLease is the least of it: where the deadline is that short, it is the deadline that ends what crawls, and its
+	// answer tells how far the upload came.
+	leastLease = 5 * time.Second
 	// streamSlack is what an archive that is one stream may hold its decoder for beyond the upload's deadline.
 	streamSlack = 30 * time.Second
 	// taskGrace is how long a task that lost its slot may take to end before that is reported.
@@ -62,6 +65,7 @@ func (in *instance) newQueues(ctx context.Context) queues {
 }
 
 func (in *instance) newQueue(ctx context.Context, name string, o sched.Options) queue {
+	o.Lease = max(o.Lease, leastLease)
 	o.Grace, o.Runaways = taskGrace, maxRunaways
 	o.Lost = func(l sched.Loss) { in.tellLoss(ctx, name, l) }
 	return queue{name: name, Scheduler: sched.New(o)}
