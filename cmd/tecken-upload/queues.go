@@ -16,7 +16,7 @@ const (
 	// each verifyRate or publishRate bytes. Inflating does hundreds of megabytes in a second; a call to storage
 	// includes all the attempts that it makes.
 	leaseShare              = 4
-	verifyRate, publishRate = 4 << 20, 1 << 20
+	verifyRate, publishRate = 4 << 20, 256 << 10
 	// leastLease is the least of it: where the deadline is that short, it is the deadline that ends what crawls, and its
 	// answer tells how far the upload came.
 	leastLease = 5 * time.Second
