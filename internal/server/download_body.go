@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -41,13 +42,17 @@ func (s *Server) sendSymbol(c echo.Context, loc upload.Location) error {
 }
 
 // send sends a payload: whole, in part, or not at all where the client has it. Ranges are of the stored form only: to
-// find a place in the other, all before it would have to be inflated.
+// find a place in the other, all before it would have to be inflated. Several at once are not given: each may cost a
+// request to storage, and a header has room for 100,000. Its client gets the whole (RFC 9110, 14.2).
 func (s *Server) send(c echo.Context, p payload) error {
 	stored, err := p.content.Seek(0, io.SeekEnd)
 	if err != nil {
 		return s.refuseDownload(c, fmt.Errorf("measure a download: %w", err))
 	}
 	r, h := c.Request(), c.Response().Header()
+	if strings.Contains(r.Header.Get("Range"), ",") {
+		r.Header.Del("Range")
+	}
 	h.Set("Content-Type", p.contentType)
 	h.Set("Vary", "Accept-Encoding")
 	if r.Method == http.MethodHead {

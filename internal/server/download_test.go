@@ -179,8 +179,14 @@ func TestDownloadFromADirectory(t *testing.T) {
 	if resp, all := s.fetch("GET", "/"+xulKey, "Range", "bytes=10-19"); resp.StatusCode != http.StatusOK || all != text {
 		t.Errorf("a range of the inflated form: status %d, %d bytes", resp.StatusCode, len(all))
 	}
+	several, all := s.fetch("GET", "/"+xulKey, "Accept-Encoding", "gzip", "Range", "bytes=0-1,4-5")
+	if several.StatusCode != http.StatusOK || all != body {
+		t.Errorf("several ranges at once: status %d, %d bytes; want the whole", several.StatusCode, len(all))
+	}
 	refused := s.wantStatus(416, "GET", "/"+xulKey, "Accept-Encoding", "gzip", "Range", "bytes=1000000-")
 	wantHeader(t, refused, "Content-Range", fmt.Sprintf("bytes */%d", len(body)), "Content-Encoding", "")
+	unmet := s.wantStatus(412, "GET", "/"+xulKey, "Accept-Encoding", "gzip", "If-Match", `"another"`)
+	wantHeader(t, unmet, "Content-Type", "application/json", "Content-Encoding", "")
 	if resp, all := s.fetch("GET", "/"+xulKey, "Accept-Encoding", "gzip", "Range", "bytes=0-1", "If-Range", tags[0]); resp.StatusCode != http.StatusOK || all != body {
 		t.Errorf("a range if it is the other form: status %d", resp.StatusCode)
 	}
