@@ -92,6 +92,27 @@ func TestGzipOfUnknownContent(t *testing.T) {
 	}
 }
 
+// Where nothing is mounted any more, nobody is told that an object is missing.
+func TestUnmounted(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "symbols")
+	s := openStore(t, dir)
+	loc := storagetest.Location(t, "a.pdb/1/a.pdb")
+	if _, err := s.Stat(t.Context(), loc); !errors.Is(err, upload.ErrNotFound) {
+		t.Fatalf("stat: %v; want ErrNotFound", err)
+	}
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := s.Stat(t.Context(), loc); !errors.Is(err, upload.ErrUnavailable) || errors.Is(err, upload.ErrNotFound) {
+			t.Errorf("stat without the directory: %v; want ErrUnavailable", err)
+		}
+	}
+}
+
 // Two Stores of one directory exclude each other as two processes do: the locks are of open files.
 func TestTwoStoresOfOneDirectory(t *testing.T) {
 	dir := t.TempDir()

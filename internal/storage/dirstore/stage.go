@@ -110,12 +110,14 @@ func (s *Store) lock(ctx context.Context, loc upload.Location, how int16) (unloc
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	mode := os.O_RDWR
+	mode := os.O_RDWR | os.O_CREATE
 	if how == unix.F_RDLCK {
-		mode = os.O_RDONLY // a file system may be mounted read-only
+		// A file system may be mounted read-only; and where Open's lock file is gone so are the objects, unmounted
+		// say: to find none then would be no news of them.
+		mode = os.O_RDONLY
 	}
 	// The lock belongs to this opening of the file, and goes when it is closed.
-	f, err := os.OpenFile(filepath.Join(s.dir, lockFile), mode|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(filepath.Join(s.dir, lockFile), mode, 0o644)
 	if err != nil {
 		return nil, err
 	}

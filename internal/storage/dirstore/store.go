@@ -42,6 +42,11 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Join(abs, stageDir), 0o755); err != nil {
 		return nil, fmt.Errorf("open symbol directory: %w", err)
 	}
+	lock, err := os.OpenFile(filepath.Join(abs, lockFile), os.O_RDONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open symbol directory: %w", err)
+	}
+	lock.Close()
 	if err := s.reclaim(ctx); err != nil {
 		return nil, fmt.Errorf("open symbol directory %s: %w", dir, err)
 	}
