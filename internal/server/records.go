@@ -32,23 +32,55 @@ type FileRecords interface {
 	FileRecord(ctx context.Context, id int64) (catalogue.File, error)
 }
 
+// Bounds of reading records.
+const (
+	// maxRecordReads is how many read records at a time. Each holds one connection to the database.
+	maxRecordReads = 2
+	// recordWait is how long a reader waits for its turn.
+	recordWait = 8 * time.Second
+)
+
 // errNoRecord: there is no record of that id.
 var errNoRecord = errors.New("Not Found") //nolint:staticcheck // an answer's text
 
 // recordRoutes adds the API of records. A token sees its own user's, one that may view all sees all.
 func (s *Server) recordRoutes() {
 	s.echo.POST("/upload/auth_info/", forUser{s, s.authInfo}.handle)
-	s.echo.GET("/api/uploads/", forUser{s, s.listUploads}.handle)
-	s.echo.GET("/api/uploads/upload/:id", forUser{s, s.oneUpload}.handle)
-	s.echo.GET("/api/uploads/files/", forUser{s, s.listFiles}.handle)
-	s.echo.GET("/api/uploads/files/file/:id", forUser{s, s.oneFile}.handle)
-	s.echo.GET("/api/stats/", forUser{s, s.stats}.handle)
+	for path, answer := range map[string]userAnswerer{
+		"/api/uploads/":               s.listUploads,
+		"/api/uploads/upload/:id":     s.oneUpload,
+		"/api/uploads/files/":         s.listFiles,
+		"/api/uploads/files/file/:id": s.oneFile,
+		"/api/stats/":                 s.stats,
+	} {
+		s.echo.GET(path, forUser{s, s.inTurn(answer)}.handle)
+	}
+}
+
+// A userAnswerer answers the bearer of a token.
+type userAnswerer func(c echo.Context, token *upload.Token) (any, error)
+
+// inTurn bounds how many at a time read records: uploads share their connections to the database.
+func (s *Server) inTurn(answer userAnswerer) userAnswerer {
+	return func(c echo.Context, token *upload.Token) (any, error) {
+		ctx := c.Request().Context()
+		waiting, cancel := context.WithTimeout(ctx, recordWait)
+		defer cancel()
+		switch err := s.recordReads.Acquire(waiting, 1); {
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("%w: %w", upload.ErrClientGone, ctx.Err())
+		case err != nil:
+			return nil, &upload.BusyError{Reason: "Too many are reading records. Try again later.", RetryAfter: retryAfter}
+		}
+		defer s.recordReads.Release(1)
+		return answer(c, token)
+	}
 }
 
 // forUser is a handler that answers the bearer of a token. Any permission will do.
 type forUser struct {
 	*Server
-	answer func(c echo.Context, token *upload.Token) (any, error)
+	answer userAnswerer
 }
 
 func (s forUser) handle(c echo.Context) error {

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -357,5 +359,48 @@ func TestRecordsWhileTheDatabaseIsAway(t *testing.T) {
 	s := newSite(t, func(c *server.Config, _ *upload.Config) { c.UploadRecords = away{} })
 	if a := s.ask(s.token, "/api/uploads/"); a.status != 503 || a.header.Get("Retry-After") == "" {
 		t.Errorf("status %d, %v", a.status, a.header)
+	}
+}
+
+// slowRecords holds those who read records until it is let go.
+type slowRecords struct {
+	server.UploadRecords
+	busy, most atomic.Int64
+	begun      chan struct{}
+	release    chan struct{}
+}
+
+func (r *slowRecords) Stats(ctx context.Context, userID int64, now time.Time) (catalogue.Stats, error) {
+	busy := r.busy.Add(1)
+	defer r.busy.Add(-1)
+	for most := r.most.Load(); busy > most && !r.most.CompareAndSwap(most, busy); most = r.most.Load() {
+	}
+	r.begun <- struct{}{}
+	<-r.release
+	return r.UploadRecords.Stats(ctx, userID, now)
+}
+
+// Those who read records take no more than a few of the database's connections from uploads.
+func TestFewReadRecordsAtATime(t *testing.T) {
+	const readers = 10
+	slow := &slowRecords{begun: make(chan struct{}, readers), release: make(chan struct{})}
+	s := newSite(t, func(c *server.Config, _ *upload.Config) {
+		slow.UploadRecords = c.UploadRecords
+		c.UploadRecords = slow
+	})
+	var all sync.WaitGroup
+	for range readers {
+		all.Go(func() { s.ask(s.token, "/api/stats/") })
+	}
+	<-slow.begun
+	<-slow.begun
+	// Others are not in their way.
+	if a := s.post(s.token, zipped(t, []byte("x"), zip.Store, "a/AA/a.bin")); a.status != http.StatusCreated {
+		t.Errorf("an upload: status %d", a.status)
+	}
+	close(slow.release)
+	all.Wait()
+	if most := slow.most.Load(); most != 2 {
+		t.Errorf("%d read records at a time", most)
 	}
 }

@@ -147,12 +147,15 @@ type Server struct {
 	crowded  atomic.Int64 // when one last found no turn free, in Unix nanoseconds
 
 	downloads downloads
+	// recordReads are the turns of those who read records.
+	recordReads *semaphore.Weighted
 }
 
 // New makes a Server. The uploads in flight end with ctx.
 func New(ctx context.Context, c Config) *Server {
 	s := &Server{Config: c, echo: echo.New(), heartbeat: newHeartbeat(c.Checks, c.Logger, c.Now)}
 	s.fetches = semaphore.NewWeighted(int64(c.MaxFetches))
+	s.recordReads = semaphore.NewWeighted(maxRecordReads)
 	s.stopping, s.stop = context.WithCancelCause(ctx)
 	s.refusing, s.refuseAll = context.WithCancelCause(ctx)
 	s.routes()
