@@ -167,7 +167,7 @@ func (c *contract) conditional(get func(status int, path string, header ...strin
 func (c *contract) ranges(get func(status int, path string, header ...string) http.Header, path string) {
 	c.Helper()
 	stored := get(206, path, "Accept-Encoding", "gzip", "Range", "bytes=0-3")
-	get(206, path, "Accept-Encoding", "gzip", "Range", "bytes=0-3,5-6")
+	get(200, path, "Accept-Encoding", "gzip", "Range", "bytes=0-3,5-6") // one range at a time
 	get(206, path, "Accept-Encoding", "gzip", "Range", "bytes=0-3", "If-Range", stored.Get("Etag"))
 	get(200, path, "Accept-Encoding", "gzip", "Range", "bytes=0-3", "If-Range", `"another"`)
 	get(416, path, "Accept-Encoding", "gzip", "Range", "bytes=1000000-")
