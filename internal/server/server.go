@@ -158,7 +158,7 @@ func New(ctx context.Context, c Config) *Server {
 	s.recordReads = semaphore.NewWeighted(maxRecordReads)
 	s.stopping, s.stop = context.WithCancelCause(ctx)
 	s.refusing, s.refuseAll = context.WithCancelCause(ctx)
-	s.routes()
+	s.routes() //nolint:contextcheck // handlers have the contexts of their requests
 	return s
 }
 
