@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sync/errgroup"
 
@@ -48,7 +47,9 @@ func (l *lab) compare(ctx context.Context, s *site, complete, partial []*sample)
 	}
 	client := s3.New(s3.Options{
 		BaseEndpoint: &s.endpoint, Region: region, UsePathStyle: true,
-		Credentials: credentials.NewStaticCredentialsProvider(access, secret, ""),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: access, SecretAccessKey: secret}, nil
+		}),
 		DisableLogOutputChecksumValidationSkipped: true,
 	})
 	found := make(map[string]bool)

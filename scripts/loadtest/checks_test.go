@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -12,7 +13,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"tecken-upload/internal/testarchive"
@@ -120,7 +120,9 @@ func TestReadback(t *testing.T) {
 	const number = 0x10002
 	client := s3.New(s3.Options{
 		BaseEndpoint: aws.String(s3server.Endpoint), Region: s3server.Region, UsePathStyle: true,
-		Credentials: credentials.NewStaticCredentialsProvider(s3server.Access, s3server.Secret, ""),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: s3server.Access, SecretAccessKey: s3server.Secret}, nil
+		}),
 	})
 	// No .sym: these would have to be gzipped.
 	tpl.members = tpl.members[1:3]

@@ -14,7 +14,6 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sync/errgroup"
 )
@@ -51,7 +50,9 @@ type readback struct {
 func newS3Client(s *site) *s3.Client {
 	return s3.New(s3.Options{
 		BaseEndpoint: aws.String(s.endpoint()), Region: region, UsePathStyle: true,
-		Credentials: credentials.NewStaticCredentialsProvider(access, secret, ""),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: access, SecretAccessKey: secret}, nil
+		}),
 		DisableLogOutputChecksumValidationSkipped: true,
 	})
 }
