@@ -11,11 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"tecken-upload/internal/upload"
 )
 
 //go:embed migrations/sqlite/*.sql migrations/postgres/*.sql
@@ -25,7 +28,8 @@ var migrations embed.FS
 const lockPoll = 50 * time.Millisecond
 
 // openSQLite prepares the file at path: one connection that writes, so that writers queue in this process
-// where their contexts are heeded, and some that read beside it, as WAL mode allows.
+// where their contexts are heeded, and some that read beside it, as WAL mode allows. The file is made where it is
+// migrated, and by nothing else: one that is lost is not to be replaced by an empty one.
 func openSQLite(path string, maxConns int) (database, error) {
 	if path == "" || path == ":memory:" {
 		return database{}, errors.New("sqlite: needs the path of a file")
@@ -51,18 +55,30 @@ func openSQLite(path string, maxConns int) (database, error) {
 	if err != nil {
 		return database{}, err
 	}
+	file := &sqliteFile{path: path}
 	return database{
 		read:       read,
 		write:      write,
 		dialect:    goose.DialectSQLite3,
 		migrations: sub,
-		exclusive:  func(ctx context.Context) (func() error, error) { return lockFile(ctx, path+"-migrate") },
+		exclusive: func(ctx context.Context) (func() error, error) {
+			unlock, err := lockFile(ctx, path+"-migrate")
+			if err != nil {
+				return nil, err
+			}
+			if err := file.make(); err != nil {
+				return nil, errors.Join(err, unlock())
+			}
+			return unlock, nil
+		},
+		present: file.check,
 		// The writer goes last: the last connection moves the WAL into the file.
 		closers: []func() error{read.Close, write.Close},
 	}, nil
 }
 
 func openSQLiteDB(path string, conns int, params url.Values) (*sql.DB, error) {
+	params.Set("mode", "rw")
 	params.Set("_busy_timeout", strconv.FormatInt(busyTimeout.Milliseconds(), 10))
 	params.Set("_foreign_keys", "1")
 	params.Set("_dqs", "0")
@@ -75,6 +91,38 @@ func openSQLiteDB(path string, conns int, params url.Values) (*sql.DB, error) {
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
 	return db, nil
+}
+
+// A sqliteFile is the file of a database. Its connections go on with it after it was removed, or replaced by a copy:
+// what they write then is lost.
+type sqliteFile struct {
+	path string
+	made atomic.Pointer[fs.FileInfo]
+}
+
+// make makes the file where there is none, and remembers which one it is.
+func (s *sqliteFile) make() error {
+	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return fmt.Errorf("%w: %w", upload.ErrUnavailable, err)
+	}
+	info, err := f.Stat()
+	if err == nil {
+		s.made.Store(&info)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// check returns an error wrapping upload.ErrUnavailable where the file is not the one that was made ready.
+func (s *sqliteFile) check() error {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", upload.ErrUnavailable, err)
+	}
+	if made := s.made.Load(); made == nil || !os.SameFile(*made, info) {
+		return fmt.Errorf("%w: %s was replaced while it was in use; a restart takes the new one", upload.ErrUnavailable, s.path)
+	}
+	return nil
 }
 
 // lockFile takes a lock that other processes, and other Stores of this one, wait for. It is a file beside

@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -139,5 +140,31 @@ func TestSQLiteBecomesReadyLater(t *testing.T) {
 	}
 	if err := s.Check(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A database that is lost is missed: nothing is written to what nobody can read again, and no empty one takes its place.
+func TestSQLiteIsLost(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"replaced": func(path string) error {
+			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, nil, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := sqliteURL(t)
+			path := strings.TrimPrefix(url, "sqlite:")
+			s := openMigrated(t, url, record.Options{})
+			tok := newToken(t, s)
+			if err := lose(path); err != nil {
+				t.Fatal(err)
+			}
+			wantErr(t, "Check", s.Check(t.Context()), upload.ErrUnavailable)
+			wantErr(t, "Begin", s.Begin(t.Context(), &upload.Upload{TokenID: tok.ID}), upload.ErrUnavailable)
+			if info, err := os.Stat(path); err == nil && info.Size() > 0 || name == "removed" && err == nil {
+				t.Errorf("something was made in its place: %v", info)
+			}
+		})
 	}
 }

@@ -74,6 +74,7 @@ type database struct {
 	migrations  fs.FS
 	locker      lock.SessionLocker                          // taken by goose while migrating; may be nil
 	exclusive   func(context.Context) (func() error, error) // taken around goose; may be nil
+	present     func() error                                // fails where the database is not there any more; may be nil
 	skipLocked  string                                      // has a SELECT lock its rows, but for those that are locked
 	ranges      bool                                        // how a walk is written
 	tickets     *tickets                                    // for calls, where connecting may be refused; may be nil
@@ -170,6 +171,11 @@ func (s *Store) begin(ctx context.Context) (*sql.Tx, error) {
 func (s *Store) bounded(ctx context.Context, limit time.Duration, doing string, fn func(context.Context) error) error {
 	if !s.ready.Load() {
 		return fmt.Errorf("%s: %w", doing, errNotMigrated)
+	}
+	if s.present != nil {
+		if err := s.present(); err != nil {
+			return fmt.Errorf("%s: %w", doing, err)
+		}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errSlow)
 	defer cancel()
