@@ -24,6 +24,8 @@ func migratedTo(t *testing.T, url string, version int64) *record.Store {
 	dialect, dir := goose.DialectSQLite3, "migrations/sqlite"
 	if strings.HasPrefix(url, "postgres") {
 		dialect, dir = goose.DialectPostgres, "migrations/postgres"
+	} else if err := os.WriteFile(strings.TrimPrefix(url, "sqlite:"), nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	provider, err := goose.NewProvider(dialect, s.DB(), os.DirFS(dir), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
