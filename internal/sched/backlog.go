@@ -39,6 +39,7 @@ type tenant struct {
 type request struct {
 	task    Task
 	cost    int64           // what it pays
+	passed  int64           // by how much that moved its tenant's uploads on
 	since   time.Duration   // when it was queued
 	granted chan struct{}   // closed when it has a slot
 	tripped <-chan struct{} // closed when nothing is begun any more
@@ -61,6 +62,7 @@ func (b *backlog) push(r *request) error {
 	}
 	if t.queue.uploads == nil {
 		t.queue.uploads = newRing[list.List](b.quantum)
+		t.queue.uploads.passing = true
 	}
 	u := t.queue.uploads.flow(r.task.Upload, 1)
 	r.tenant, r.upload, r.place = t, u, u.queue.PushBack(r)
@@ -79,7 +81,7 @@ func (b *backlog) pop() *request {
 	u := t.queue.uploads.next()
 	r := u.queue.Front().Value.(*request)
 	b.tenants.pay(t, r.cost)
-	t.queue.uploads.pay(u, r.cost)
+	r.passed = t.queue.uploads.pay(u, r.cost)
 	b.unlink(r)
 	b.count(t, -1, 1)
 	return r
@@ -96,8 +98,8 @@ func (b *backlog) done(r *request) { b.count(r.tenant, 0, -1) }
 
 // undo is done for a request that made no use of its slot.
 func (b *backlog) undo(r *request) {
-	b.tenants.refund(r.tenant, r.cost)
-	r.tenant.queue.uploads.refund(r.upload, r.cost)
+	b.tenants.refund(r.tenant, r.cost, 0)
+	r.tenant.queue.uploads.refund(r.upload, r.cost, r.passed)
 	b.done(r)
 }
 

@@ -7,13 +7,13 @@
 //   - Tenants that always have tasks waiting get bytes in proportion to their weights: over any interval each is
 //     within 2 x (largest task + quantum) of its share when weights are equal, however large tasks are, and
 //     however many tasks the others have. With weights, a tenant of weight w among n tenants of W in all is
-//     within (largest + quantum x w) + (w / W) x (n x largest + quantum x W). Inside a tenant the same holds for
-//     its uploads, which are equal. Inside an upload, tasks are served in the order they came.
+//     within (largest + quantum x w) + (w / W) x (n x largest + quantum x W). Inside a tenant its uploads are equal, and
+//     those that come and go hold up none that stays. Inside an upload, tasks are served in the order they came.
 //   - A tenant that comes anew gets its first slot no later than the first one freed after the current round, in
 //     which each tenant that waits may spend what is left of its quantum, whatever waits and whatever its own
 //     first task costs. (Of several newcomers the first to come is the first served.)
-//   - A task that holds its slot for longer than its lease loses it, whatever it does: see [Slot] and
-//     [Scheduler.Run].
+//   - A task that holds its slot for longer than its lease, or than the deadline of its context and Options.Patience,
+//     loses it, whatever it does: see [Slot] and [Scheduler.Run].
 //   - Waiting is bounded in number by Options.Queue and in time by the caller's context. A task that is no longer
 //     waited for costs its tenant nothing.
 //   - A task costs O(log n) in the number of tenants and of the tenant's uploads, however many tasks wait. Memory is
@@ -40,6 +40,9 @@
 // make its deficit positive again. Rounds are never stepped through: each flow carries the number of the round in
 // which it goes on, and a heap finds the next. So a task of gigabytes against a quantum of megabytes costs no
 // more than any other, and when nobody else waits the number of the round just jumps.
+//
+// Tenants come back, and find what they owe; uploads do not. Among uploads the rounds therefore also go by the bytes that
+// were served: see ring.
 //
 // # Locks
 //

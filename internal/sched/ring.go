@@ -12,9 +12,18 @@ import "container/heap"
 //   - f.round >= ring.round for each flow that is ready or idle, so that a flow that leaves and comes back in the
 //     same round goes on with what was left, and one in debt waits as long as if it had stayed;
 //   - an aside flow whose round has passed comes back as a newcomer does: it has nothing to gain by it.
+//
+// Where flows are passing, they come once and never again, and newcomers without end would be served before one in debt:
+// the rounds go by the flows that are served, and each takes its debt along. There the round is at least what the bytes
+// served come to, had the flows that were ready shared them: the virtual time of fair queuing (A. Demers, S. Keshav and
+// S. Shenker, "Analysis and Simulation of a Fair Queueing Algorithm", SIGCOMM 1989). A flow that is ready may then be
+// in a round that has passed, and is the next.
 type ring[Q any] struct {
 	quantum int64
-	round   int64 // the round of the flow that was served last
+	passing bool
+	turn    int64 // the latest round of a flow that was served
+	round   int64 // the same, or a later one where flows are passing
+	clock   int64 // where flows are passing: bytes that each would have been served
 	orders  int64 // given out so far
 	known   map[int64]*flow[Q]
 	ready   flows[Q]
@@ -92,10 +101,15 @@ func (r *ring[Q]) aside(f *flow[Q]) {
 }
 
 // pay charges f, which is next, for what it was served. It may go into debt, and then waits for the round in
-// which that is made up for.
-func (r *ring[Q]) pay(f *flow[Q], cost int64) {
-	if r.round < f.round {
-		r.round = f.round
+// which that is made up for. What it returns is for refund.
+func (r *ring[Q]) pay(f *flow[Q], cost int64) (passed int64) {
+	r.turn = max(r.turn, f.round)
+	if r.passing {
+		passed = cost / int64(len(r.ready))
+		r.clock = max(r.clock, r.turn*r.quantum) + passed
+	}
+	if round := max(r.round, r.turn, r.clock/r.quantum); r.round < round {
+		r.round = round
 		r.forget()
 	}
 	f.deficit -= cost
@@ -106,10 +120,15 @@ func (r *ring[Q]) pay(f *flow[Q], cost int64) {
 		f.fresh, f.order = false, r.order()
 	}
 	r.fix(f)
+	return passed
 }
 
 // refund gives f back what it paid for nothing, as far as its rounds have not passed.
-func (r *ring[Q]) refund(f *flow[Q], cost int64) {
+func (r *ring[Q]) refund(f *flow[Q], cost, passed int64) {
+	if r.passing {
+		r.clock -= passed
+		r.round = max(r.turn, r.clock/r.quantum)
+	}
 	f.deficit += cost
 	if earlier := min(f.round-r.round, (f.deficit-1)/r.share(f)); earlier > 0 {
 		f.round -= earlier

@@ -205,7 +205,7 @@ func TestARefundUndoesAPayment(t *testing.T) {
 		}
 		round, deficit, cost := f.round, f.deficit, 1+rng.Int64N(500)
 		r.pay(f, cost)
-		r.refund(f, cost)
+		r.refund(f, cost, 0)
 		if f.round != round || f.deficit != deficit {
 			t.Errorf("seed %d: round %d deficit %d, had been %d and %d", seed, f.round, f.deficit, round, deficit)
 		}
@@ -217,7 +217,7 @@ func TestARefundIsNoMoreThanARoundIsWorth(t *testing.T) {
 	wakeAll(r, 1, 2)
 	r.pay(r.next(), 45) // flow 1: to be paid in five rounds
 	order(r, 3, 10)     // flow 2: three of them have passed
-	r.refund(r.flow(1, 1), 45)
+	r.refund(r.flow(1, 1), 45, 0)
 	want := []int64{1, 2, 1, 2}
 	if got := order(r, len(want), 10); !slices.Equal(got, want) {
 		t.Errorf("served %v, want %v", got, want)

@@ -16,10 +16,10 @@ var errExited = errors.New("the work ended its goroutine")
 // with a slot that is released when work returns, and returns what work returns; after the loss of the slot an error
 // is wrapped with ErrLeaseExpired.
 //
-// Work that has not returned Options.Patience after its context ended is abandoned: Run returns the cause, while
-// work keeps its slot until it returns or the lease ends. From the end of its context on, work must therefore
-// touch nothing of its caller's: it closes over values that are its own, and hands results over through a channel
-// or a variable that the caller reads only when Run returned nil.
+// Work that has not returned Options.Patience after its context ended is abandoned: it loses its slot, and Run returns
+// the cause. From the end of its context on, work must therefore touch nothing of its caller's: it closes over values
+// that are its own, and hands results over through a channel or a variable that the caller reads only when Run returned
+// nil.
 //
 // A panic in work is raised again in the caller, as a *PanicError. When work had been abandoned Options.Lost is told
 // instead.
@@ -31,6 +31,7 @@ func (s *Scheduler) Run(ctx context.Context, t Task, work func(ctx context.Conte
 	j := &job{slot: slot, done: make(chan struct{}), err: errExited}
 	go j.run(work)
 	if !j.wait(s.opts.Patience) {
+		slot.expire()
 		return slot.cause()
 	}
 	if j.panic != nil {

@@ -29,30 +29,33 @@ func TestRunReturnsWhatWorkReturns(t *testing.T) {
 }
 
 func TestRunAbandonsWorkThatDoesNotReturn(t *testing.T) {
+	const patience = 2 * time.Second
 	for name, c := range map[string]struct {
+		rate    int64 // what its bytes add to the lease
 		timeout time.Duration
 		want    error
 		after   time.Duration
 	}{
-		"the lease ends":   {time.Hour, ErrLeaseExpired, 12 * time.Second},
-		"the context ends": {3 * time.Second, context.DeadlineExceeded, 5 * time.Second},
+		"the lease ends":                       {0, time.Hour, ErrLeaseExpired, 10*time.Second + patience},
+		"the context ends":                     {0, 3 * time.Second, context.DeadlineExceeded, 3*time.Second + patience},
+		"the context ends long before a lease": {1 << 20, 5 * time.Minute, context.DeadlineExceeded, 5*time.Minute + patience},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := New(Options{Lease: 10 * time.Second, Patience: 2 * time.Second})
+				s := New(Options{Lease: 10 * time.Second, MinRate: c.rate, Patience: patience})
 				ctx, cancel := context.WithTimeout(t.Context(), c.timeout)
 				defer cancel()
 				never := make(chan struct{})
 				start := time.Now()
-				err := s.Run(ctx, Task{}, func(context.Context, *Slot) error { <-never; return nil })
+				err := s.Run(ctx, Task{Cost: 8 << 30}, func(context.Context, *Slot) error { <-never; return nil })
 				if !errors.Is(err, c.want) || time.Since(start) != c.after {
 					t.Errorf("after %v run returned %v, want %v after %v", time.Since(start), err, c.want, c.after)
 				}
 				acquire(t, s, Task{}).Release()
-				if held := time.Since(start); held > 12*time.Second {
-					t.Errorf("the slot came free after %v, want the lease at most", held)
+				if held := time.Since(start); held != c.after {
+					t.Errorf("the slot came free after %v", held)
 				}
-				if st := s.Stats(); st.Runaways != 1 {
+				if st := s.Stats(); st.Runaways != 1 || st.Expired != 1 {
 					t.Errorf("stats %+v", st)
 				}
 				close(never)
@@ -116,8 +119,11 @@ func TestAPanicInAbandonedWorkIsTold(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("run returned %v", err)
 		}
+		if l := <-losses; l.Task.Tenant != 5 || l.Held != 2*time.Second || l.Panic != nil {
+			t.Errorf("told %+v of the slot", l)
+		}
 		if l := <-losses; l.Task.Tenant != 5 || l.Held != time.Minute || !errors.Is(l.Panic, errBroken) {
-			t.Errorf("told %+v", l)
+			t.Errorf("told %+v of the panic", l)
 		}
 		synctest.Wait()
 		expectIdle(t, s)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -36,7 +35,7 @@ type Options struct {
 	Lease     time.Duration // how long a task may hold its slot, besides its bytes; for ever unless positive
 	MinRate   int64         // bytes a second that it may count on in addition; none unless positive
 	Grace     time.Duration // how long a task that lost its slot may take to end before Lost is told again; never unless positive
-	Patience  time.Duration // how long Run waits for work to return once its context has ended; 5 s unless positive
+	Patience  time.Duration // how long work may take to return once its context has ended; 5 s unless positive
 
 	// Runaways is how many tasks may have lost their slots without having ended; with that many, nothing is begun
 	// until one ends, and all who wait or come get ErrRunaways. It is a circuit breaker: a task that is stuck in a
@@ -102,8 +101,7 @@ type Scheduler struct {
 	opts  Options
 	epoch time.Time // of all times within
 
-	// progress is when a task last ended in time or moved, or found nobody waiting before it.
-	progress atomic.Int64
+	progress progress
 
 	mu       sync.Mutex // taken last; nothing blocks under it
 	backlog  *backlog
@@ -165,19 +163,15 @@ func (s *Scheduler) enqueue(t Task) (*request, error) {
 	}
 	now := s.now()
 	r := &request{task: t, since: now, granted: make(chan struct{}), tripped: s.tripped}
-	first := s.backlog.waiting == 0
 	if err := s.backlog.push(r); err != nil {
 		return nil, err
-	}
-	if first {
-		s.progress.Store(int64(now))
 	}
 	s.waits.arrive(now)
 	s.dispatch(now)
 	return r, nil
 }
 
-// dispatch hands out the slots that are free. s.mu is held.
+// dispatch hands out the slots that are free, once something has changed. s.mu is held.
 func (s *Scheduler) dispatch(now time.Duration) {
 	for s.backlog.busy < s.opts.Slots && !s.broken() {
 		r := s.backlog.pop()
@@ -190,6 +184,7 @@ func (s *Scheduler) dispatch(now time.Duration) {
 		close(r.granted)
 	}
 	s.usage.set(now, s.backlog.busy)
+	s.progress.observe(now, s.backlog.waiting, s.backlog.busy)
 }
 
 // broken says whether nothing may be begun. s.mu is held.
@@ -203,8 +198,8 @@ func (s *Scheduler) withdraw(r *request) {
 	if r.place != nil {
 		s.backlog.leave(r)
 		s.waits.leave(r.since)
-		return
+	} else {
+		s.backlog.undo(r)
 	}
-	s.backlog.undo(r)
 	s.dispatch(now)
 }

@@ -33,7 +33,11 @@ func (s *Scheduler) newSlot(ctx context.Context, r *request) *Slot {
 	if lease := s.opts.lease(r.task.Cost); lease > 0 {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		slot.timer = time.AfterFunc(lease-(s.now()-r.start), slot.expire)
+		left := lease - (s.now() - r.start)
+		if deadline, ok := ctx.Deadline(); ok {
+			left = min(left, time.Until(deadline)+s.opts.Patience) // it is of no use to anybody then
+		}
+		slot.timer = time.AfterFunc(left, slot.expire)
 	}
 	return slot
 }
@@ -45,7 +49,7 @@ func (s *Slot) Context() context.Context { return s.ctx }
 // Once the context has ended it tells nothing.
 func (s *Slot) Moved() {
 	if s.ctx.Err() == nil {
-		s.sched.progress.Store(int64(s.sched.now()))
+		s.sched.progress.made(s.sched.now())
 	}
 }
 
@@ -67,7 +71,7 @@ func (s *Slot) end() {
 	switch s.state {
 	case slotHeld:
 		if inTime {
-			c.progress.Store(int64(now))
+			c.progress.made(now)
 		}
 		c.backlog.done(s.req)
 	case slotLost:
@@ -85,7 +89,7 @@ func (s *Slot) end() {
 	c.dispatch(now)
 }
 
-// expire is the end of the lease.
+// expire is the end of the lease, or of the wait for work whose context has ended.
 func (s *Slot) expire() {
 	if s.lose() {
 		s.cancel(ErrLeaseExpired)
@@ -111,6 +115,7 @@ func (s *Slot) lose() bool {
 		s.timer = time.AfterFunc(c.opts.Grace, s.remind)
 	}
 	c.backlog.done(s.req)
+	c.progress.lose()
 	c.dispatch(c.now())
 	return true
 }

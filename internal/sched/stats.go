@@ -4,13 +4,15 @@ import "time"
 
 // Stats describes a Scheduler at one moment.
 type Stats struct {
-	Slots    int           // slots there are
-	Busy     int           // slots in use
-	Waiting  int           // tasks that wait
-	Stalled  time.Duration // for how long tasks have been waiting with none ended in time or moved; 0 when none waits
-	Expired  int64         // tasks that lost their slots, so far
-	Runaways int           // of these, those that have not ended
-	Tripped  bool          // there are so many of them that nothing is begun
+	Slots    int   // slots there are
+	Busy     int   // slots in use
+	Waiting  int   // tasks that wait
+	Expired  int64 // tasks that lost their slots, so far
+	Runaways int   // of these, those that have not ended
+	Tripped  bool  // there are so many of them that nothing is begun
+	// Stalled is for how long tasks have been waiting with none ended in time or moved; 0 when none waits. After a task has
+	// lost its slot it is for how long there was work, waiting or not.
+	Stalled time.Duration
 	// Busyness is the share of slots that were in use over the last minute, from 0 to 1: an integral over time, exact
 	// for the last 59 to 60 s, or since New.
 	Busyness float64
@@ -26,7 +28,7 @@ func (s *Scheduler) Stats() Stats {
 	defer s.mu.Unlock()
 	now := s.now()
 	waits := s.waits.all(now)
-	st := Stats{
+	return Stats{
 		Slots:    s.opts.Slots,
 		Busy:     s.backlog.busy,
 		Waiting:  s.backlog.waiting,
@@ -34,13 +36,10 @@ func (s *Scheduler) Stats() Stats {
 		Runaways: s.runaways,
 		Tripped:  s.broken(),
 		Busyness: s.usage.mean(now) / float64(s.opts.Slots),
+		Stalled:  s.progress.stalled(now),
 		WaitP50:  waits.quantile(0.50),
 		WaitP95:  waits.quantile(0.95),
 	}
-	if st.Waiting > 0 {
-		st.Stalled = max(now-time.Duration(s.progress.Load()), 0)
-	}
-	return st
 }
 
 // Waiting returns how many tasks wait. It is cheaper than Stats.
