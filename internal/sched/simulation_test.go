@@ -333,11 +333,16 @@ func simulateNewcomers(t *testing.T, name string, size func(*rand.Rand) int64) {
 		name, waits[len(waits)/2].Round(time.Millisecond), waits[len(waits)*99/100].Round(time.Millisecond), waits[len(waits)-1].Round(time.Millisecond))
 }
 
-// untilServed returns when the newcomer got its slot. Until then others may spend what is left of the present round:
-// less than the quantum each before their last task.
+// untilServed returns when the newcomer got its slot. Until then others may be served that have something left of the
+// present round, and spend that.
 func untilServed(t *testing.T, h *hall, id int64, queue func()) time.Duration {
 	t.Helper()
-	spent := make(map[int64]int64)
+	left := make(map[int64]int64)
+	for _, f := range h.tenants.known {
+		if f.round == h.tenants.round {
+			left[f.id] = f.deficit
+		}
+	}
 	for {
 		_, begun := h.step()
 		for _, r := range begun {
@@ -345,10 +350,10 @@ func untilServed(t *testing.T, h *hall, id int64, queue func()) time.Duration {
 			if r.task.Tenant == id {
 				return h.now
 			}
-			if spent[r.task.Tenant] >= defaultQuantum {
-				t.Fatalf("tenant %d was served again before newcomer %d", r.task.Tenant, id)
+			if left[r.task.Tenant] <= 0 {
+				t.Fatalf("tenant %d had its turn, and was served before newcomer %d", r.task.Tenant, id)
 			}
-			spent[r.task.Tenant] += r.cost
+			left[r.task.Tenant] -= r.cost
 		}
 	}
 }
