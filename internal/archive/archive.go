@@ -51,9 +51,18 @@ type Member struct {
 	content io.Reader // of a tar's member, while Walk yields it
 }
 
-// Acquire waits for a slot for work on cost bytes. It returns the context that the work is to be done in, which
-// ends when the slot is lost, and a function that gives the slot back, called once.
-type Acquire func(ctx context.Context, cost int64) (slot context.Context, release func(), err error)
+// A Slot is the right to work on a member.
+type Slot interface {
+	// Context is what the work is to be done in; it ends when the slot is lost.
+	Context() context.Context
+	// Moved is told as the work gets on, every few megabytes.
+	Moved()
+	// Release gives the slot back; it is called once.
+	Release()
+}
+
+// Acquire waits for a slot for work on cost bytes.
+type Acquire func(ctx context.Context, cost int64) (Slot, error)
 
 // Open tells the format of the size bytes in f, and checks the whole listing of a zip. A fault of the
 // archive is an [*Error]. The Archive reads f until it is no longer used, and never closes it.

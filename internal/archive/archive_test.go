@@ -191,9 +191,9 @@ func TestCancelled(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			a, err := Open(ctx, bytes.NewReader(data), int64(len(data)), roomy)
 			must(t, err)
-			_, err = a.Verify(ctx, func(ctx context.Context, _ int64) (context.Context, func(), error) {
+			_, err = a.Verify(ctx, func(ctx context.Context, _ int64) (Slot, error) {
 				cancel(cause)
-				return ctx, func() {}, nil
+				return testSlot{ctx, func() {}, func() {}}, nil
 			})
 			if !errors.Is(err, cause) {
 				t.Errorf("verify: %v", err)
@@ -230,7 +230,7 @@ func TestAcquireFails(t *testing.T) {
 		a, err := Open(t.Context(), bytes.NewReader(data), int64(len(data)), roomy)
 		must(t, err)
 		var fault *Error
-		_, err = a.Verify(t.Context(), func(context.Context, int64) (context.Context, func(), error) { return nil, nil, busy })
+		_, err = a.Verify(t.Context(), func(context.Context, int64) (Slot, error) { return nil, busy })
 		if !errors.Is(err, busy) || errors.As(err, &fault) {
 			t.Errorf("%s: %v", format, err)
 		}
@@ -246,10 +246,10 @@ func TestSlots(t *testing.T) {
 		costs := make(chan int64, 100)
 		held := make(chan int, 1)
 		held <- 0
-		ms, err := a.Verify(t.Context(), func(ctx context.Context, cost int64) (context.Context, func(), error) {
+		ms, err := a.Verify(t.Context(), func(ctx context.Context, cost int64) (Slot, error) {
 			costs <- cost
 			held <- <-held + 1
-			return ctx, func() { held <- <-held - 1 }, nil
+			return testSlot{ctx, func() {}, func() { held <- <-held - 1 }}, nil
 		})
 		must(t, err)
 		close(costs)

@@ -231,9 +231,19 @@ func build(t testing.TB, format string, files []file) []byte {
 	return compress(t, format, tarOf(t, files))
 }
 
+// A testSlot tells a test what is done with it.
+type testSlot struct {
+	ctx            context.Context
+	moved, release func()
+}
+
+func (s testSlot) Context() context.Context { return s.ctx }
+func (s testSlot) Moved()                   { s.moved() }
+func (s testSlot) Release()                 { s.release() }
+
 // free is an Acquire that never waits.
-func free(ctx context.Context, _ int64) (context.Context, func(), error) {
-	return ctx, func() {}, context.Cause(ctx)
+func free(ctx context.Context, _ int64) (Slot, error) {
+	return testSlot{ctx, func() {}, func() {}}, context.Cause(ctx)
 }
 
 // verify opens and verifies data.

@@ -127,9 +127,33 @@ func (s *stream) decode(p []byte) (n int, err error) {
 	return n, err
 }
 
+// movedStep is after how many bytes of content a slot is told that its work gets on: less than a second's work of the slowest
+// decoder, on all but the slowest machines.
+const movedStep = 4 << 20
+
+// A pace tells a slot how work gets on, and ends it with the slot.
+type pace struct {
+	ctx   context.Context //nolint:containedctx // the slot's, which lasts as long
+	moved func()
+	n     int64 // bytes since the slot was told last
+}
+
+func newPace(s Slot) *pace { return &pace{ctx: s.Context(), moved: s.Moved} }
+
+func (p *pace) Write(b []byte) (int, error) {
+	if p.ctx.Err() != nil {
+		return 0, context.Cause(p.ctx)
+	}
+	if p.n += int64(len(b)); p.n >= movedStep {
+		p.n = 0
+		p.moved()
+	}
+	return len(b), nil
+}
+
 // A digest takes a member's content and learns all that Verify wants to know of it.
 type digest struct {
-	ctx  context.Context
+	pace *pace
 	want int64 // bytes declared; one more fails with errMore
 	n    int64
 	md5  hash.Hash
@@ -137,8 +161,8 @@ type digest struct {
 	scan *symbol.HeaderScanner // nil unless the member is a .sym
 }
 
-func newDigest(ctx context.Context, m *Member) *digest {
-	d := &digest{ctx: ctx, want: m.Size, md5: md5.New()}
+func newDigest(s Slot, m *Member) *digest {
+	d := &digest{pace: newPace(s), want: m.Size, md5: md5.New()}
 	if m.Key.IsSym() {
 		d.scan = new(symbol.HeaderScanner)
 	}
@@ -146,8 +170,8 @@ func newDigest(ctx context.Context, m *Member) *digest {
 }
 
 func (d *digest) Write(p []byte) (int, error) {
-	if d.ctx.Err() != nil {
-		return 0, context.Cause(d.ctx)
+	if _, err := d.pace.Write(p); err != nil {
+		return 0, err
 	}
 	if d.n += int64(len(p)); d.n > d.want {
 		return 0, errMore

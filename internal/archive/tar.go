@@ -188,11 +188,11 @@ func (a *Archive) verifyTar(ctx context.Context, acquire Acquire) error {
 			return err
 		}
 		a.members = append(a.members, m)
-		slot, release, err := acquire(ctx, m.Size)
+		slot, err := acquire(ctx, m.Size)
 		if err != nil {
 			return err
 		}
-		defer release()
+		defer slot.Release()
 		return m.verifyTar(slot, content, buf)
 	})
 	if err != nil {
@@ -243,13 +243,30 @@ func tarKind(h *tar.Header) string {
 	return ""
 }
 
-func (m *Member) verifyTar(ctx context.Context, content io.Reader, buf []byte) error {
-	d := newDigest(ctx, m)
+func (m *Member) verifyTar(slot Slot, content io.Reader, buf []byte) error {
+	d := newDigest(slot, m)
 	if _, err := io.CopyBuffer(d, content, buf); err != nil {
 		return err
 	}
 	m.crc = d.crc // a tar declares none
 	return m.check(d)
+}
+
+// Skip reads past the content of a member that Walk has just yielded and nobody wants. In a compressed tar all of it has to
+// be inflated, which is otherwise done when the walk goes on, outside of any slot. Of other members there is nothing to read.
+func (m *Member) Skip(ctx context.Context, acquire Acquire) error {
+	if m.content == nil || m.archive.format.decompressor == nil || m.Size == 0 {
+		return nil
+	}
+	slot, err := acquire(ctx, m.Size)
+	if err != nil {
+		return err
+	}
+	defer slot.Release()
+	if _, err := io.CopyBuffer(newPace(slot), m.content, make([]byte, bufSize)); err != nil {
+		return fmt.Errorf("read past %s: %w", m.Name, err)
+	}
+	return nil
 }
 
 // walkTar yields the verified members, each with its content.

@@ -50,11 +50,11 @@ func (a *Archive) verifyZip(ctx context.Context, acquire Acquire) error {
 			break
 		}
 		g.Go(func() error {
-			slot, release, err := acquire(gctx, m.Size)
+			slot, err := acquire(gctx, m.Size)
 			if err != nil {
 				return err
 			}
-			defer release()
+			defer slot.Release()
 			return m.verifyZip(slot)
 		})
 	}
@@ -68,9 +68,10 @@ func (a *Archive) verifyZip(ctx context.Context, acquire Acquire) error {
 }
 
 // verifyZip reads all of m and checks it.
-func (m *Member) verifyZip(ctx context.Context) error {
+func (m *Member) verifyZip(slot Slot) error {
+	ctx := slot.Context()
 	src := newSource(ctx, m.archive.f, m.zip.data, m.zip.size)
-	d := newDigest(ctx, m)
+	d := newDigest(slot, m)
 	read := m.copy
 	if m.zip.method == methodDeflated {
 		read = m.inflate

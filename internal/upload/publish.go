@@ -58,23 +58,36 @@ func (r *run) publish(ctx context.Context, a *archive.Archive) error {
 		}
 		i++
 		f := &r.up.Files[i]
-		if f.State == FileIgnored {
-			continue
-		}
-		if a.Sequential() {
-			if err := r.publishMember(ctx, m, f); err != nil {
+		switch {
+		case a.Sequential():
+			if err = r.publishNext(ctx, m, f); err != nil {
 				g.Go(func() error { return err })
-				break
 			}
-			continue
+		case f.State != FileIgnored:
+			g.Go(func() error { return r.publishMember(ctx, m, f) })
 		}
-		g.Go(func() error { return r.publishMember(ctx, m, f) })
+		if err != nil {
+			break
+		}
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	r.meter.complete(&r.meter.published)
 	return nil
+}
+
+// publishNext does what is to be done with a member while the walk waits.
+func (r *run) publishNext(ctx context.Context, m *archive.Member, f *File) error {
+	if f.State != FileIgnored {
+		if err := r.publishMember(ctx, m, f); err != nil {
+			return err
+		}
+	}
+	if f.State == FileUploaded {
+		return nil
+	}
+	return m.Skip(ctx, r.inflating(func(int64) {}))
 }
 
 // unpublished returns the bytes of the members that are to be in storage.

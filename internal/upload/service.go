@@ -280,7 +280,7 @@ func (r *run) verify(ctx context.Context, d Delivery) (_ *archive.Archive, relea
 		}
 	}()
 	r.meter.begin(&r.meter.verified, a.Inflated())
-	members, err := a.Verify(ctx, r.verifySlot)
+	members, err := a.Verify(ctx, r.inflating(func(cost int64) { r.worked(&r.meter.verified, cost) }))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -293,16 +293,30 @@ func (r *run) verify(ctx context.Context, d Delivery) (_ *archive.Archive, relea
 	return a, held, nil
 }
 
-// verifySlot is the archive.Acquire for the members of this upload.
-func (r *run) verifySlot(ctx context.Context, cost int64) (context.Context, func(), error) {
-	slot, err := r.VerifySlots.Acquire(ctx, r.task(cost))
-	if err != nil {
-		return nil, nil, err
+// inflating returns the archive.Acquire for work on this upload's members. ended is told of each piece of it.
+func (r *run) inflating(ended func(cost int64)) archive.Acquire {
+	return func(ctx context.Context, cost int64) (archive.Slot, error) {
+		slot, err := r.VerifySlots.Acquire(ctx, r.task(cost))
+		if err != nil {
+			return nil, err
+		}
+		return &cpuSlot{Slot: slot, moved: r.moved(slot), ended: func() { ended(cost) }}, nil
 	}
-	return slot.Context(), func() {
-		slot.Release()
-		r.worked(&r.meter.verified, cost)
-	}, nil
+}
+
+// A cpuSlot is a slot for work on a member, as the archive sees it.
+type cpuSlot struct {
+	*sched.Slot
+	moved, ended func()
+}
+
+// Moved implements archive.Slot.
+func (s *cpuSlot) Moved() { s.moved() }
+
+// Release implements archive.Slot.
+func (s *cpuSlot) Release() {
+	s.Slot.Release()
+	s.ended()
 }
 
 // worked counts n bytes of members that are dealt with.
