@@ -55,7 +55,7 @@ func (a *Archive) verifyZip(ctx context.Context, acquire Acquire) error {
 				return err
 			}
 			defer slot.Release()
-			return m.verifyZip(slot)
+			return m.verifyZip(slot) //nolint:contextcheck // it has the slot's
 		})
 	}
 	if err := g.Wait(); err != nil {

@@ -46,7 +46,7 @@ func (p *progress) observe(now time.Duration, waiting, busy int) {
 
 // stalled returns what the clock shows, 0 where there is nothing to measure.
 func (p *progress) stalled(now time.Duration) time.Duration {
-	if !p.waiting && !(p.some && p.lost.Load()) {
+	if !p.waiting && (!p.some || !p.lost.Load()) {
 		return 0
 	}
 	return max(now-time.Duration(p.last.Load()), 0)
