@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -59,6 +60,8 @@ func TestAnswers(t *testing.T) {
 			wantFault(t, c2.fault, err)
 		case err != nil || a.ending != c2.ending:
 			t.Errorf("%s: %q, %v", c2.name, a.ending, err)
+		case a.refused() && a.reason != "Busy.":
+			t.Errorf("%s: refused for %q", c2.name, a.reason)
 		}
 		if err := c.read(bufio.NewReader(strings.NewReader(text[:len(text)-1])), &attempt{job: &job{template: tpl}}); err == nil {
 			t.Errorf("%s: an answer cut short is no error", c2.name)
@@ -101,7 +104,10 @@ func TestRecords(t *testing.T) {
 		{"hung up and completed", made(hungUp, false), []row{good}, "not all of it"},
 		{"hung up and failed", made(hungUp, true), outcome("failed"), "hung up"},
 		{"refused", made(busy, true), nil, ""},
-		{"refused after its beginning", made(busy, true), outcome("failed"), ""},
+		{"refused after its beginning", made(busy, true), outcome("failed"), "comes before"},
+		{"refused by the way", made(overOwn, true), outcome("cancelled"), "comes before"},
+		{"broken and failed", made(broken, true), outcome("failed"), "it failed"},
+		{"broken and too late", made(broken, true), outcome("timed_out"), "it failed"},
 		{"refused and completed", made(overOwn, true), []row{good}, "it was refused"},
 	} {
 		_, err := compareRecords(c.rows, []*attempt{c.made})
@@ -110,6 +116,67 @@ func TestRecords(t *testing.T) {
 		} else if c.fault != "" {
 			wantFault(t, c.fault, err)
 		}
+	}
+}
+
+// TestRefusals: what the server does not count as a refusal is a failure of its own.
+func TestRefusals(t *testing.T) {
+	counted, err := readRefusals("tecken_refusals_total{reason=\"limit\"} 2\n" +
+		"tecken_refusals_total{reason=\"spool\"} 1\ntecken_refusals_total{reason=\"time\"} 3\n")
+	if err != nil || counted[overOwn] != 2 || counted[busy] != 4 {
+		t.Errorf("%v, %v", counted, err)
+	}
+	if _, err := readRefusals("tecken_refusals_total{reason=\"time\"} 3\n"); err == nil {
+		t.Error("a metric without the tenants' limits is no error")
+	}
+	for _, c := range []struct {
+		own, busy, hungUp int // answers
+		fault             string
+	}{
+		{2, 4, 0, ""},
+		{1, 3, 2, ""}, // two did not wait for the answer
+		{2, 5, 0, "5 × 503 answered, of which 4 are refusals"},
+		{3, 3, 0, "3 × 429 answered, of which 2 are refusals"},
+		{1, 4, 0, "1 refusals counted that nobody was told of"},
+		{2, 1, 2, "3 refusals counted that nobody was told of"},
+	} {
+		r := &load{}
+		for e, n := range map[ending]int{overOwn: c.own, busy: c.busy, hungUp: c.hungUp, accepted: 1} {
+			for i := range n {
+				r.attempts = append(r.attempts, &attempt{label: fmt.Sprint(e, i), ending: e})
+			}
+		}
+		// This one is recorded: it was let in.
+		r.attempts = append(r.attempts, &attempt{label: "late", ending: hungUp})
+		l := r.refusalsLine([]row{{label: "late"}}, counted)
+		if c.fault != "" {
+			wantFault(t, c.fault, l.fault)
+		} else if l.fault != nil {
+			t.Errorf("%+v: %v", c, l.fault)
+		}
+	}
+}
+
+func TestQuiet(t *testing.T) {
+	made := []*attempt{{ending: accepted}, {ending: accepted}}
+	if l := judgeQuiet(made, 2); l.fault != nil || l.measured != "2 of 2 accepted" {
+		t.Errorf("%+v", l)
+	}
+	for want, a := range map[string]*attempt{
+		"c1.u1.a0 to a server with room: 503: Busy.": {label: "c1.u1.a0", ending: busy, reason: "Busy."},
+		"429: Over.": {ending: overOwn, reason: "Over."},
+		"reset":      {ending: broken, err: errors.New("reset")},
+	} {
+		wantFault(t, want, judgeQuiet(append(made, a), 2).fault)
+	}
+}
+
+func TestComplaints(t *testing.T) {
+	if l := judgeComplaints(map[string]int{"WARN slow": 2, "WARN slower": 1}); l.fault != nil || l.measured != "0, and 3 warnings" {
+		t.Errorf("%+v", l)
+	}
+	for _, what := range []string{"ERROR upload ended backing service unavailable", "panic: no level at all"} {
+		wantFault(t, "3 × "+what, judgeComplaints(map[string]int{"WARN slow": 2, what: 3}).fault)
 	}
 }
 

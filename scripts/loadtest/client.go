@@ -52,7 +52,19 @@ type attempt struct {
 	began      time.Duration // since the run's beginning
 	took       time.Duration // from the first byte to the answer
 	retryAfter time.Duration
-	err        error // of a broken one
+	reason     string // of a refusal
+	err        error  // of a broken one
+}
+
+// refused reports whether it was answered that there is no room.
+func (a *attempt) refused() bool { return a.ending == overOwn || a.ending == busy }
+
+// denied tells why an attempt was not accepted.
+func (a *attempt) denied() error {
+	if a.err != nil {
+		return a.err
+	}
+	return fmt.Errorf("%s: %s", a.ending, a.reason)
 }
 
 // An answer is the body of a 201, or of an error.
@@ -85,7 +97,7 @@ func (c *client) run(ctx, whole context.Context) {
 		for n := 0; ctx.Err() == nil; n++ {
 			a := c.attempt(whole, j, n)
 			c.done(a)
-			if a.ending != overOwn && a.ending != busy || !c.patient() && n+1 >= mostAttempts {
+			if !a.refused() || !c.patient() && n+1 >= mostAttempts {
 				break
 			}
 			wait(ctx, j.backOff(n, c.patient(), a.retryAfter))
@@ -292,7 +304,7 @@ func (c *client) read(answers *bufio.Reader, a *attempt) error {
 	if err != nil || seconds < leastRetryAfter || seconds > mostRetryAfter {
 		return fmt.Errorf("a %d with Retry-After: %q", resp.StatusCode, resp.Header.Get("Retry-After"))
 	}
-	a.retryAfter = time.Duration(seconds) * time.Second
+	a.retryAfter, a.reason = time.Duration(seconds)*time.Second, said.Error
 	if said.Error == "" || resp.Header.Get("Content-Type") != "application/json" {
 		return fmt.Errorf("a %d that gives no reason: %.200q", resp.StatusCode, text)
 	}

@@ -27,7 +27,7 @@ type load struct {
 	clientTenants []*tenant // by the client's number
 	elapsed       time.Duration
 	samples       []sample
-	warming       []*attempt // before the run
+	besides       []*attempt // before and after the run, to a server with nothing else to do
 
 	mu       sync.Mutex
 	attempts []*attempt // of the run
@@ -84,7 +84,7 @@ func (r *load) run(ctx context.Context) (lines []line, err error) {
 	if err := r.upload(ctx, clients); err != nil {
 		return nil, err
 	}
-	return r.check(ctx, idle)
+	return r.check(ctx, idle, clients)
 }
 
 // programs finds versitygw, and builds the server as releases are built.
@@ -155,9 +155,9 @@ func (r *load) warm(ctx context.Context, c *client) error {
 			continue
 		}
 		a := c.attempt(ctx, &job{client: common, number: i, template: t}, 0)
-		r.warming = append(r.warming, a)
+		r.besides = append(r.besides, a)
 		if a.ending != accepted {
-			return fmt.Errorf("upload template %d to the idle server: %s: %w", i, a.ending, a.err)
+			return fmt.Errorf("upload template %d to the idle server: %w", i, a.denied())
 		}
 	}
 	return nil
@@ -191,7 +191,7 @@ func (r *load) upload(ctx context.Context, clients []*client) error {
 }
 
 // check judges what was promised.
-func (r *load) check(ctx context.Context, idle inUse) ([]line, error) {
+func (r *load) check(ctx context.Context, idle inUse, clients []*client) ([]line, error) {
 	r.say("all have their answers after %.1f s", r.elapsed.Seconds())
 	after, took, restErr := r.site.rest(ctx, idle, r.last, r.rest)
 	r.say("%.1f s after the last answer: %v", took.Seconds(), after)
@@ -201,24 +201,33 @@ func (r *load) check(ctx context.Context, idle inUse) ([]line, error) {
 		measured: fmt.Sprintf("after %.1f s %v; when idle %v", took.Seconds(), after, idle),
 		fault:    restErr,
 	}
-	lines := []line{r.answersLine(), {}, {}, rest, r.connectionsLine(), r.mostLine()}
-	if err := r.sayComplaints(); err != nil {
+	quiet := r.quietLine(ctx, clients)
+	connections, most := r.connectionsLine(), r.mostLine()
+	counted, err := r.site.refusals(ctx)
+	if err != nil {
 		return nil, err
 	}
+	server := r.site.server
 	stopErr := r.site.stop()
-	lines[1], lines[2] = r.recordsLine(ctx), r.storageLine(ctx)
+	rows, recordsErr := readRecords(ctx, r.site.database)
+	lines := []line{
+		r.answersLine(), r.refusalsLine(rows, counted), quiet, r.recordsLine(rows, recordsErr), r.storageLine(ctx),
+		rest, connections, most, r.errorsLine(server),
+	}
 	return append(lines, r.figures()...), stopErr
 }
 
-func (r *load) recordsLine(ctx context.Context) line {
+// all are the attempts that there were at any time.
+func (r *load) all() []*attempt { return slices.Concat(r.besides, r.attempts) }
+
+func (r *load) recordsLine(rows []row, err error) line {
 	accepts := r.tally()[accepted]
-	l := line{measure: "records of accepted uploads", promised: "each exactly once, as it was sent"}
-	rows, err := readRecords(ctx, r.site.database)
+	l := line{measure: "records of accepted uploads", promised: "each exactly once, as it was sent; none failed, none of a refused one"}
 	if err != nil {
 		l.fault = err
 		return l
 	}
-	outcomes, err := compareRecords(rows, append(r.warming, r.attempts...))
+	outcomes, err := compareRecords(rows, r.all())
 	l.measured, l.fault = fmt.Sprintf("%d of %d; of all requests %v", accepts, accepts, outcomes), err
 	return l
 }
@@ -226,29 +235,8 @@ func (r *load) recordsLine(ctx context.Context) line {
 func (r *load) storageLine(ctx context.Context) line {
 	r.say("reading everything back")
 	l := line{measure: "objects in storage, read back and compared byte by byte", promised: "all of each accepted upload, nothing else"}
-	b := newReadback(newS3Client(r.site), bucket, r.templates, append(r.warming, r.attempts...))
+	b := newReadback(newS3Client(r.site), bucket, r.templates, r.all())
 	l.fault = b.compare(ctx)
 	l.measured = fmt.Sprintf("%d objects equal, %.1f GiB inflated, of %d uploads", b.objects, float64(b.bytes)/float64(config.GiB), r.tally()[accepted])
 	return l
-}
-
-// sayComplaints tells what the server logged as warnings and errors.
-func (r *load) sayComplaints() error {
-	found, err := complaints(r.site.server)
-	if err != nil {
-		return err
-	}
-	var text []string
-	for what, n := range found {
-		text = append(text, fmt.Sprintf("%d × %.300s", n, what))
-	}
-	slices.Sort(text)
-	for i, t := range text {
-		if i == 2*mostFaults {
-			r.say("and %d other kinds", len(text)-i)
-			break
-		}
-		r.say("the server logged %s", t)
-	}
-	return nil
 }

@@ -10,7 +10,8 @@
 // tenants share the server, and one has most of the clients. What is sent follows from the seed; when it is, from
 // the machine.
 //
-// Promised are: no error other than truthful refusals; every object of every accepted upload is in storage
+// Promised are: no error other than truthful refusals, each of which the server counts as one; none at all for a few clients
+// that are alone, after the run; nothing that the server logs as an error; every object of every accepted upload is in storage
 // and equal, byte by byte, to what was sent, and nothing is there that was not; every accepted upload is recorded
 // exactly once, and none as completed that was not; the server opens no more connections to storage than
 // its pool has, and others only for those that were lost; soon after the last answer nothing is in use any more. It

@@ -54,8 +54,8 @@ func readRecords(ctx context.Context, url string) (rows []row, err error) {
 	return rows, found.Err()
 }
 
-// compareRecords compares the records with the attempts: one for each that was accepted, none or one for each other, all of
-// them ended, and nothing else. It returns how many there are by outcome.
+// compareRecords compares the records with the attempts: one for each that was accepted, none for each that was
+// refused, none or one for each other, all of them ended and none failed, and nothing else. It returns how many there are by outcome.
 func compareRecords(rows []row, attempts []*attempt) (map[string]int, error) {
 	made := make(map[string]*attempt, len(attempts))
 	for _, a := range attempts {
@@ -99,10 +99,12 @@ func (a *attempt) contradicts(r row) string {
 		return "it was accepted"
 	case a.ending == hungUp && !completed && r.outcome != "cancelled":
 		return "its client hung up"
-	case completed && (a.ending == overOwn || a.ending == busy):
-		return "it was refused"
+	case a.refused():
+		return "it was refused, which comes before an upload is begun"
 	case completed && !a.whole:
 		return "not all of it was sent"
+	case !completed && r.outcome != "cancelled":
+		return "it failed"
 	}
 	return ""
 }
