@@ -341,18 +341,24 @@ func TestConnections(t *testing.T) {
 
 func TestRest(t *testing.T) {
 	idle := inUse{goroutines: 12, descriptors: 14, names: 1, memory: 10 << 20}
-	if over := idle.over(idle); over != "" {
+	const slack = 32 << 20
+	if over := idle.over(idle, slack); over != "" {
 		t.Error(over)
 	}
 	for want, u := range map[string]inUse{
 		"1 goroutines":             {goroutines: 13},
 		"2 descriptors":            {descriptors: 16},
 		"1 names in the spool":     {names: 2},
-		"60 MiB of memory":         {memory: 70 << 20},
+		"33 MiB of memory":         {memory: 43 << 20},
 		"tecken_publish_waiting 1": {busy: ", tecken_publish_waiting 1"},
 	} {
-		if over := u.over(idle); over != want {
+		if over := u.over(idle, slack); over != want {
 			t.Errorf("%+v: %q, not %q", u, over, want)
+		}
+	}
+	for _, c := range []struct{ peak, slack int64 }{{0, 12}, {20, 12}, {43, 13}, {60, 20}, {500, 48}} {
+		if got := memorySlack(10<<20, c.peak<<20) >> 20; got != c.slack {
+			t.Errorf("with a peak of %d MiB the slack is %d, not %d", c.peak, got, c.slack)
 		}
 	}
 	text := "# HELP a b\na 3\nab 4\nb{x=\"}\"} 1\nb{x=\"y z\"} 2.5\n"
@@ -363,6 +369,22 @@ func TestRest(t *testing.T) {
 	}
 	if _, ok := metric(text, "c"); ok {
 		t.Error("c was found")
+	}
+}
+
+// TestRestGauges: each of them must be there, and be 0.
+func TestRestGauges(t *testing.T) {
+	idle := strings.Join(restGauges, " 0\n") + " 0\n"
+	if busy, err := busyGauges(idle); busy != "" || err != nil {
+		t.Errorf("%q, %v", busy, err)
+	}
+	for _, name := range restGauges {
+		busy, err := busyGauges(strings.Replace(idle, name+" 0\n", name+" 1\n", 1))
+		if want := ", " + name + " 1"; busy != want || err != nil {
+			t.Errorf("%q, %v, want %q", busy, err, want)
+		}
+		_, err = busyGauges(strings.Replace(idle, name+" 0\n", "", 1))
+		wantFault(t, "there is no metric "+name, err)
 	}
 }
 

@@ -193,11 +193,12 @@ func (r *load) upload(ctx context.Context, clients []*client) error {
 // check judges what was promised.
 func (r *load) check(ctx context.Context, idle inUse, clients []*client) ([]line, error) {
 	r.say("all have their answers after %.1f s", r.elapsed.Seconds())
-	after, took, restErr := r.site.rest(ctx, idle, r.last, r.rest)
+	slack := memorySlack(idle.memory, r.peak())
+	after, took, restErr := r.site.rest(ctx, idle, slack, r.last, r.rest)
 	r.say("%.1f s after the last answer: %v", took.Seconds(), after)
 	rest := line{
 		measure:  "in use after the last answer: slots, spool, leases, goroutines, descriptors, memory",
-		promised: fmt.Sprintf("as when idle within %v; memory + %.0f MiB", r.rest, mebi(memorySlack)),
+		promised: fmt.Sprintf("as when idle within %v; memory + %.0f MiB", r.rest, mebi(slack)),
 		measured: fmt.Sprintf("after %.1f s %v; when idle %v", took.Seconds(), after, idle),
 		fault:    restErr,
 	}

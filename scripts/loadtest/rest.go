@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// memorySlack is how much more anonymous memory it may have then than when it was idle and warm: its pools are filled now,
-	// and Go's allocator keeps some of what it had.
-	memorySlack = 48 * int64(config.MiB)
+	// leastMemory and mostMemory are how much more anonymous memory it may have then than when it was idle and warm, whatever it had
+	// during the run: its pools are filled now, and Go's allocator keeps some of what it had.
+	leastMemory, mostMemory = 12 * int64(config.MiB), 48 * int64(config.MiB)
 	// settleInterval is how often a server is asked whether it is at rest.
 	settleInterval = time.Second
 	// settleTimeout is how long it may take to get there at first.
@@ -26,25 +26,35 @@ const (
 	goroutinesPerConn = 2
 )
 
-// restGauges are the metrics that are 0 when the server is idle; of one with labels, the sum.
-// EXTEND HERE: an optional one is checked where the server has it, and may be missing.
-var restGauges = []struct {
-	name     string
-	optional bool
-}{
-	{name: "tecken_spool_held_bytes"},
-	{name: "tecken_spool_reserved_bytes"},
-	{name: "tecken_spool_workspaces"},
-	{name: "tecken_spool_waiting"},
-	{name: "tecken_verify_slots_busy"},
-	{name: "tecken_verify_waiting"},
-	{name: "tecken_publish_slots_busy"},
-	{name: "tecken_publish_waiting"},
-	{name: "tecken_uploads_in_receive"},
-	{name: "tecken_uploads_in_verify"},
-	{name: "tecken_uploads_in_publish"},
-	{name: "tecken_uploads_in_record"},
-	{name: "tecken_tenant_leases", optional: true},
+// restGauges are the metrics that are 0 when the server is idle; of one with labels, the sum. A server must have them all.
+var restGauges = []string{
+	"tecken_admitted", "tecken_admitted_tenants", "tecken_admission_waiting", "tecken_admission_limited",
+	"tecken_receiving", "tecken_unfinished_bytes", "tecken_tenant_leases", "tecken_fetch_places_busy",
+	"tecken_spool_held_bytes", "tecken_spool_reserved_bytes", "tecken_spool_workspaces", "tecken_spool_waiting",
+	"tecken_verify_slots_busy", "tecken_verify_waiting", "tecken_verify_runaways",
+	"tecken_publish_slots_busy", "tecken_publish_waiting", "tecken_publish_runaways",
+	"tecken_stream_slots_busy", "tecken_stream_waiting", "tecken_stream_runaways",
+	"tecken_uploads_in_receive", "tecken_uploads_in_verify", "tecken_uploads_in_publish", "tecken_uploads_in_record",
+}
+
+// busyGauges tells which restGauges in a server's metrics are not 0; "" for none.
+func busyGauges(text string) (busy string, err error) {
+	for _, name := range restGauges {
+		value, ok := metric(text, name)
+		if !ok {
+			return "", fmt.Errorf("there is no metric %s", name)
+		}
+		if value != 0 {
+			busy += fmt.Sprintf(", %s %v", name, value)
+		}
+	}
+	return busy, nil
+}
+
+// memorySlack is how much more anonymous memory than idle a server may have that had peak in the run: less than half of
+// what the run took, so that one that gives nothing back is found out.
+func memorySlack(idle, peak int64) int64 {
+	return min(max(leastMemory, (peak-idle)*2/5), mostMemory)
 }
 
 // inUse is what a server has in use, apart from its two pools, which are bounded and are kept for the next upload.
@@ -64,8 +74,8 @@ func (u inUse) String() string {
 		u.goroutines, u.descriptors, u.names, mebi(u.memory), mebi(u.resident), u.busy)
 }
 
-// over tells what u has in use beyond idle; "" for nothing.
-func (u inUse) over(idle inUse) string {
+// over tells what u has in use beyond idle, and for memory beyond slack more; "" for nothing.
+func (u inUse) over(idle inUse, slack int64) string {
 	var over []string
 	if u.goroutines > idle.goroutines {
 		over = append(over, fmt.Sprintf("%d goroutines", u.goroutines-idle.goroutines))
@@ -76,7 +86,7 @@ func (u inUse) over(idle inUse) string {
 	if u.names > idle.names {
 		over = append(over, fmt.Sprintf("%d names in the spool", u.names-idle.names))
 	}
-	if u.memory > idle.memory+memorySlack {
+	if u.memory > idle.memory+slack {
 		over = append(over, fmt.Sprintf("%.0f MiB of memory", mebi(u.memory-idle.memory)))
 	}
 	return strings.TrimPrefix(strings.Join(over, ", ")+u.busy, ", ")
@@ -96,14 +106,8 @@ func (s *site) measure(ctx context.Context) (u inUse, err error) {
 		return u, errors.New("there is no metric go_goroutines or process_open_fds")
 	}
 	u.goroutines = int(goroutines) - goroutinesPerConn*storage
-	for _, g := range restGauges {
-		value, ok := metric(text, g.name)
-		if !ok && !g.optional {
-			return u, fmt.Errorf("there is no metric %s", g.name)
-		}
-		if value != 0 {
-			u.busy += fmt.Sprintf(", %s %v", g.name, value)
-		}
+	if u.busy, err = busyGauges(text); err != nil {
+		return u, err
 	}
 	records, err1 := s.server.Open(s.records())
 	u.descriptors = int(descriptors) - records - storage
@@ -159,9 +163,9 @@ func (s *site) settle(ctx context.Context) (u inUse, err error) {
 	}
 }
 
-// rest waits until the server has no more in use than when it was idle, and returns what that is, and how long
+// rest waits until the server has no more in use than when it was idle, and slack more memory, and returns what that is, and how long
 // after the last answer. It fails where that takes longer than limit.
-func (s *site) rest(ctx context.Context, idle inUse, last time.Time, limit time.Duration) (u inUse, took time.Duration, err error) {
+func (s *site) rest(ctx context.Context, idle inUse, slack int64, last time.Time, limit time.Duration) (u inUse, took time.Duration, err error) {
 	var fault error
 	err = s.server.Until(ctx, limit-time.Since(last), "come to rest", func(ctx context.Context) bool {
 		now, err := s.measure(ctx)
@@ -172,10 +176,10 @@ func (s *site) rest(ctx context.Context, idle inUse, last time.Time, limit time.
 			return fault != nil
 		}
 		u = now
-		return u.over(idle) == ""
+		return u.over(idle, slack) == ""
 	})
 	if err := errors.Join(err, fault); err != nil {
-		return u, time.Since(last), fmt.Errorf("%w: still in use beyond idle: %s", err, u.over(idle))
+		return u, time.Since(last), fmt.Errorf("%w: still in use beyond idle: %s", err, u.over(idle, slack))
 	}
 	return u, time.Since(last), nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -17,7 +18,8 @@ const (
 type sample struct {
 	values   map[string]float64
 	resident int64
-	storage  int // open connections
+	memory   int64 // as inUse has it
+	storage  int   // open connections
 }
 
 // sampled are the metrics that the table tells of.
@@ -60,8 +62,18 @@ func (s *site) sample(ctx context.Context) (one sample, err error) {
 		one.values[name], _ = metric(text, name)
 	}
 	one.storage = s.proxy.tally().open
-	one.resident, err = s.server.Status("VmRSS")
-	return one, err
+	var err1, err2 error
+	one.resident, err1 = s.server.Status("VmRSS")
+	one.memory, err2 = s.server.Status("RssAnon")
+	return one, errors.Join(err1, err2)
+}
+
+// peak is the most anonymous memory that the server was seen with during the run.
+func (r *load) peak() (most int64) {
+	for _, s := range r.samples {
+		most = max(most, s.memory)
+	}
+	return most
 }
 
 // tell tells the user how it goes.
