@@ -324,9 +324,14 @@ func TestConnections(t *testing.T) {
 	r := &load{options: options{slots: 2}, site: &site{proxy: &proxy{pool: 6}}, attempts: []*attempt{{ending: hungUp}}}
 	counts := &r.site.proxy.counts
 	counts.opened, counts.cut, counts.byStorage = 9, 2, 1 // 6 + 3
+	wantFault(t, "9 connections opened, 8 are explained", r.connectionsLine().fault)
+	r.site.proxy.retries.Store(1) // it cost the one that storage closed
 	if l := r.connectionsLine(); l.fault != nil {
 		t.Error(l.fault)
 	}
+	counts.byStorage = 2
+	wantFault(t, "2 connections were closed by storage, with 1 retries", r.connectionsLine().fault)
+	counts.byStorage = 1
 	counts.dropped = 2 // one of them may be of the hang-up
 	counts.opened += 2
 	wantFault(t, "11 connections opened, 10 are explained", r.connectionsLine().fault)

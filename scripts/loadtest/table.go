@@ -61,11 +61,12 @@ func (r *load) answersLine() line {
 }
 
 // connectionsLine tells how many connections to storage there were. The end of an upload whose client hung up may
-// close one in mid-request for each of its members in publishing; or just after an answer, before that is read.
+// close one in mid-request for each of its members in publishing; or just after an answer, before that is read. One that
+// storage closes is explained by the retry that it costs, if at all.
 func (r *load) connectionsLine() line {
 	c, pool, hangUps := r.site.proxy.tally(), r.site.proxy.pool, r.tally()[hungUp]
 	retries := int(r.site.proxy.retries.Load())
-	explained := pool + retries + c.cut + c.byStorage + c.expired + min(c.dropped, hangUps)
+	explained := pool + retries + c.cut + c.expired + min(c.dropped, hangUps)
 	l := line{
 		measure:  "connections to storage ever opened, counted by a proxy before it",
 		promised: fmt.Sprintf("≤ pool of %d, + retries, + those lost to hang-ups", pool),
@@ -78,6 +79,8 @@ func (r *load) connectionsLine() line {
 	switch {
 	case c.opened > explained:
 		l.fault = fmt.Errorf("%d connections opened, %d are explained", c.opened, explained)
+	case c.byStorage > retries:
+		l.fault = fmt.Errorf("%d connections were closed by storage, with %d retries", c.byStorage, retries)
 	case c.cut > hangUps*r.slots:
 		l.fault = fmt.Errorf("%d requests were cut off, by %d uploads that ended early", c.cut, hangUps)
 	}
