@@ -251,6 +251,33 @@ func TestReadback(t *testing.T) {
 	wantFault(t, "an archive that nobody sent", compare(accepted))
 }
 
+func TestHeader(t *testing.T) {
+	m := testarchive.Member{Size: 7, MD5: "aa"}
+	good := map[string]string{"original_size": "7", "original_md5_hash": "aa"}
+	for _, c := range []struct {
+		key, kind, encoding string
+		metadata            map[string]string
+		fault               string
+	}{
+		{"a.sym", "text/plain", "gzip", good, ""},
+		{"a.pdb", "application/octet-stream", "", good, ""},
+		{"a.sym", "", "gzip", good, "content type"},
+		{"a.sym", "text/plain; charset=utf-8", "gzip", good, "content type"},
+		{"a.sym", "text/plain", "", good, "content type"},
+		{"a.pdb", "application/octet-stream", "gzip", good, "content type"},
+		{"a.pdb", "application/octet-stream", "identity", good, "content type"},
+		{"a.pdb", "application/octet-stream", "", map[string]string{"original_size": "8", "original_md5_hash": "aa"}, "wrong metadata"},
+		{"a.pdb", "application/octet-stream", "", map[string]string{"original_size": "7"}, "wrong metadata"},
+	} {
+		err := checkHeader(c.key, &s3.GetObjectOutput{ContentType: &c.kind, ContentEncoding: &c.encoding, Metadata: c.metadata}, m)
+		if c.fault != "" {
+			wantFault(t, c.fault, err)
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestProxy plays both sides of it.
 func TestProxy(t *testing.T) {
 	storage, err := net.Listen("tcp", "127.0.0.1:0")

@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sync/errgroup"
+
+	"tecken-upload/internal/testarchive"
 )
 
 // readers is how many objects are read at once.
@@ -140,8 +142,7 @@ func (r *readback) compareObject(ctx context.Context, key string) error {
 	}
 	defer object.Body.Close()
 	var content io.Reader = object.Body
-	gzipped := aws.ToString(object.ContentEncoding) == "gzip"
-	if gzipped {
+	if aws.ToString(object.ContentEncoding) == "gzip" {
 		if content, err = gzip.NewReader(object.Body); err != nil {
 			return fmt.Errorf("inflate %s: %w", key, err)
 		}
@@ -155,15 +156,26 @@ func (r *readback) compareObject(ctx context.Context, key string) error {
 	if err := equal(content, want); err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
-	if object.Metadata["original_size"] != strconv.FormatInt(m.Size, 10) || object.Metadata["original_md5_hash"] != m.MD5 ||
-		gzipped != strings.HasSuffix(key, ".sym") {
-		return fmt.Errorf("%s has the wrong metadata %v or encoding %q", key, object.Metadata, aws.ToString(object.ContentEncoding))
+	if err := checkHeader(key, object, m); err != nil {
+		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.found[src]++
 	r.objects++
 	r.bytes += m.Size
+	return nil
+}
+
+// checkHeader compares what is stored beside an object with the member it was made of.
+func checkHeader(key string, object *s3.GetObjectOutput, m testarchive.Member) error {
+	if object.Metadata["original_size"] != strconv.FormatInt(m.Size, 10) || object.Metadata["original_md5_hash"] != m.MD5 {
+		return fmt.Errorf("%s has the wrong metadata %v", key, object.Metadata)
+	}
+	kind, encoding := aws.ToString(object.ContentType), aws.ToString(object.ContentEncoding)
+	if sym := strings.HasSuffix(key, ".sym"); sym && (kind != "text/plain" || encoding != "gzip") || !sym && encoding != "" {
+		return fmt.Errorf("%s has the content type %q and the encoding %q", key, kind, encoding)
+	}
 	return nil
 }
 
