@@ -34,7 +34,7 @@ func newLab(ctx context.Context, o options, progress io.Writer) (_ *lab, err err
 	}
 	l := &lab{options: o, progress: progress, begin: time.Now(), gateway: filepath.Join(root, ".tools", "versitygw")}
 	if _, err := os.Stat(l.gateway); err != nil {
-		return nil, fmt.Errorf("%w: scripts/test builds it", err)
+		return nil, fmt.Errorf("%w: scripts/bench builds it", err)
 	}
 	if l.dir, err = os.MkdirTemp("", "tecken-bench-"); err != nil {
 		return nil, err

@@ -95,7 +95,7 @@ func (r *load) programs(ctx context.Context) (gateway string, err error) {
 	}
 	gateway = filepath.Join(root, ".tools", "versitygw")
 	if _, err := os.Stat(gateway); err != nil {
-		return "", fmt.Errorf("%w: scripts/test builds it", err)
+		return "", fmt.Errorf("%w: scripts/load builds it", err)
 	}
 	if r.server == "" {
 		r.say("building the server")
