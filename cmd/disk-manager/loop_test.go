@@ -37,7 +37,7 @@ var programFile = sync.OnceValues(func() (path string, err error) {
 		return "", err
 	}
 	path = filepath.Join(dir, "disk-manager")
-	build := exec.Command("go", "build", "-o", path, ".")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", path, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		return path, fmt.Errorf("build: %w\n%s", err, output)

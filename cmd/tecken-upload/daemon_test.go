@@ -38,7 +38,7 @@ var programs = sync.OnceValues(func() (dir string, err error) {
 		return "", err
 	}
 	programsDir = dir
-	build := exec.Command("go", "build", "-o", dir, "../../cmd/tecken-upload", "../../cmd/disk-manager")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "../../cmd/tecken-upload", "../../cmd/disk-manager")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("build: %w\n%s", err, output)
