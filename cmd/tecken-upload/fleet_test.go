@@ -131,7 +131,8 @@ func TestFleetLosesAnInstance(t *testing.T) {
 // notices, and each record has its end.
 func TestFleetRestarts(t *testing.T) {
 	const clients = 4
-	f := newFleet(t, map[string]string{"TECKEN_SHUTDOWN_DELAY": "2s", "TECKEN_TENANT_UPLOADS": "64"})
+	// Within the delay nginx is told that the instance goes, which takes much longer on a busy machine.
+	f := newFleet(t, map[string]string{"TECKEN_SHUTDOWN_DELAY": "10s", "TECKEN_TENANT_UPLOADS": "64"})
 	var posting sync.WaitGroup
 	var posted atomic.Int64
 	enough := make(chan struct{})

@@ -48,9 +48,9 @@ func TestStuckTasksStarveNobody(t *testing.T) {
 	endpoint := testenv.HoldS3(t, s3.Endpoint, func(r *http.Request) bool {
 		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/stuck-")
 	})
-	// A slot's lease is a quarter of the deadline: 5 s.
+	// A slot's lease is a quarter of the deadline: 10 s. For eight of them the heartbeat is red, which is told up to 2 s later.
 	d := startDaemon(t, withS3(s3, endpoint, map[string]string{
-		"TECKEN_STORAGE_SLOTS": "2", "TECKEN_UPLOAD_TIMEOUT": "20s", "TECKEN_STALL_ALARM": "2s", "SENTRY_DSN": sentry.DSN(),
+		"TECKEN_STORAGE_SLOTS": "2", "TECKEN_UPLOAD_TIMEOUT": "40s", "TECKEN_STALL_ALARM": "2s", "SENTRY_DSN": sentry.DSN(),
 	}))
 	other := d.as(d.makeToken(nil))
 	stuck := make([]chan reply, 2)
