@@ -140,10 +140,10 @@ func TestRefusals(t *testing.T) {
 		{1, 4, 0, "1 refusals counted that nobody was told of"},
 		{2, 1, 2, "3 refusals counted that nobody was told of"},
 	} {
-		r := &load{}
+		r := &load{options: options{wait: time.Second}}
 		for e, n := range map[ending]int{overOwn: c.own, busy: c.busy, hungUp: c.hungUp, accepted: 1} {
 			for i := range n {
-				r.attempts = append(r.attempts, &attempt{label: fmt.Sprint(e, i), ending: e})
+				r.attempts = append(r.attempts, &attempt{label: fmt.Sprint(e, i), ending: e, took: time.Second})
 			}
 		}
 		// This one is recorded: it was let in.
@@ -154,6 +154,13 @@ func TestRefusals(t *testing.T) {
 		} else if l.fault != nil {
 			t.Errorf("%+v: %v", c, l.fault)
 		}
+	}
+	hasty := &attempt{label: "c1.u1.a0", ending: busy, reason: "Busy.", took: 999 * time.Millisecond}
+	r := &load{options: options{wait: time.Second}, attempts: []*attempt{hasty}}
+	counted = map[ending]int{busy: 1}
+	wantFault(t, "c1.u1.a0 after 999ms: 503: Busy.", r.refusalsLine(nil, counted).fault)
+	if r.wait = 0; r.refusalsLine(nil, counted).fault != nil {
+		t.Error("without a wait it may be refused at once")
 	}
 }
 

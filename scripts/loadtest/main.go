@@ -10,7 +10,7 @@
 // tenants share the server, and one has most of the clients. What is sent follows from the seed; when it is, from
 // the machine.
 //
-// Promised are: no error other than truthful refusals, each of which the server counts as one; none at all for a few clients
+// Promised are: no error other than truthful refusals, each of which the server counts as one, and none before the wait for room; none at all for a few clients
 // that are alone, after the run; nothing that the server logs as an error; every object of every accepted upload is in storage
 // and equal, byte by byte, to what was sent, and nothing is there that was not; every accepted upload is recorded
 // exactly once, and none as completed that was not; the server opens no more connections to storage than
@@ -59,6 +59,7 @@ type options struct {
 	database string // URL of an empty one; "" for SQLite
 	settings []string
 	slots    int           // storage slots of the server
+	wait     time.Duration // for how long it keeps an upload waiting before it refuses it
 	rest     time.Duration // within what it is to be idle again
 	hangUps  int           // of 100 uploads
 	keep     bool
@@ -79,11 +80,14 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.server, "server", "", "load this program, instead of building the server")
 	flags.StringVar(&o.database, "database", "", "keep the records in this `URL`, an empty database, instead of SQLite")
 	flags.IntVar(&o.slots, "slots", 16, "TECKEN_STORAGE_SLOTS, which bounds the connections to storage")
+	flags.DurationVar(&o.wait, "wait", 10*time.Second, "TECKEN_ADMISSION_WAIT, before which nobody is to be refused")
 	flags.DurationVar(&o.rest, "rest", 5*time.Second, "within what the server is to be idle after the last answer")
 	flags.IntVar(&o.hangUps, "hang-ups", 10, "of 100 uploads, whose client does not wait for its answer")
 	flags.Func("set", "a setting of the server, `TECKEN_NAME=VALUE`; may be repeated", func(s string) error {
 		if name, _, ok := strings.Cut(s, "="); !ok || !strings.HasPrefix(name, "TECKEN_") {
 			return errors.New("not TECKEN_NAME=VALUE")
+		} else if name == "TECKEN_ADMISSION_WAIT" || name == "TECKEN_STORAGE_SLOTS" {
+			return errors.New("what is checked needs it: use -wait or -slots")
 		}
 		o.settings = append(o.settings, s)
 		return nil
@@ -92,7 +96,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if o.clients < 10 || o.clients >= common || o.time < time.Second || o.slots < 1 || flags.NArg() > 0 {
+	if o.clients < 10 || o.clients >= common || o.time < time.Second || o.slots < 1 || o.wait < 0 || flags.NArg() > 0 {
 		return o, errors.New("at least 10 clients, one second and one slot, and no arguments")
 	}
 	return o, nil

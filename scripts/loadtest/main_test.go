@@ -22,7 +22,7 @@ func TestLoad(t *testing.T) {
 		t.Setenv("TMPDIR", t.TempDir())
 		var table, progress strings.Builder
 		cmd := exec.CommandContext(t.Context(), build(t, "scripts/loadtest"), "-server", server, "-clients", "60", "-time", "20s",
-			"-rest", "60s", "-set", "TECKEN_MAX_RECEIVING=6", "-set", "TECKEN_ADMISSION_WAIT=1s")
+			"-rest", "60s", "-set", "TECKEN_MAX_RECEIVING=6", "-wait", "1s")
 		cmd.Stdout, cmd.Stderr = &table, &progress
 		if err := cmd.Run(); err != nil || strings.Contains(table.String(), "broken") {
 			t.Fatalf("%v\n%s\n%s", err, progress.String(), table.String())
@@ -85,7 +85,7 @@ func build(t *testing.T, dir string) (program string) {
 }
 
 func TestFlags(t *testing.T) {
-	for _, args := range [][]string{{"-clients", "1"}, {"-time", "1ms"}, {"-set", "PATH=/"}, {"-slots", "0"}, {"more"}, {"-unknown"}} {
+	for _, args := range [][]string{{"-clients", "1"}, {"-time", "1ms"}, {"-set", "PATH=/"}, {"-slots", "0"}, {"-wait", "-1s"}, {"-set", "TECKEN_ADMISSION_WAIT=0s"}, {"more"}, {"-unknown"}} {
 		var out strings.Builder
 		if err := run(t.Context(), args, &out, &out); err == nil {
 			t.Errorf("%v is no error", args)

@@ -64,12 +64,13 @@ type site struct {
 	metrics  string // of its metrics
 	database string // URL
 	slots    int
+	wait     time.Duration
 	settings []string
 }
 
 // open starts a site in dir.
 func open(ctx context.Context, o options, dir, server, gateway string) (_ *site, err error) {
-	s := &site{dir: dir, database: o.database, slots: o.slots, settings: o.settings}
+	s := &site{dir: dir, database: o.database, slots: o.slots, wait: o.wait, settings: o.settings}
 	if s.database == "" {
 		s.database = "sqlite:" + s.records()
 	}
@@ -157,6 +158,7 @@ func (s *site) environ() []string {
 		"AWS_EC2_METADATA_DISABLED=true",
 		"TECKEN_STORAGE_URL=s3://" + bucket + "?" + query.Encode(),
 		"TECKEN_STORAGE_SLOTS=" + strconv.Itoa(s.slots),
+		"TECKEN_ADMISSION_WAIT=" + s.wait.String(),
 		"TECKEN_DATABASE_URL=" + s.database,
 		"TECKEN_SPOOL_DIR=" + s.spool(),
 		"TECKEN_LISTEN=127.0.0.1:0",

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"tecken-upload/scripts/loadtest/program"
 )
@@ -14,6 +15,10 @@ import (
 // quietUploads is how many uploads each tenant makes of a server with nothing else to do: enough that a refusal
 // in twenty for no reason is seen.
 const quietUploads = 25
+
+// mostInLine is up to how many clients there is a place in the server's line for each of them: beyond that some may be
+// refused at once.
+const mostInLine = 500
 
 // refusalsMetric counts what the server refused before its body. It is 0 when a server starts.
 const refusalsMetric = "tecken_refusals_total"
@@ -81,16 +86,20 @@ func readRefusals(text string) (map[ending]int, error) {
 }
 
 // refusalsLine compares what clients were refused with what the server counted: a 503 that it does not count is no refusal, but
-// a failure of its own. Of uploads whose client hung up and that left no record, it may have refused any.
+// a failure of its own; and looks for those that were refused before they had waited. Of uploads whose client hung up and that left no record, it may have refused any.
 func (r *load) refusalsLine(rows []row, counted map[ending]int) line {
 	recorded := make(map[string]bool, len(rows))
 	for _, row := range rows {
 		recorded[row.label] = true
 	}
 	told, unheard := make(map[ending]int), 0
+	var faults []error
 	for _, a := range r.all() {
 		if a.refused() {
 			told[a.ending]++
+			if a.took < r.wait && r.clients <= mostInLine {
+				faults = append(faults, fmt.Errorf("%s after %v: %w", a.label, a.took.Round(time.Millisecond), a.denied()))
+			}
 		}
 		if a.ending == hungUp && !recorded[a.label] {
 			unheard++
@@ -98,11 +107,10 @@ func (r *load) refusalsLine(rows []row, counted map[ending]int) line {
 	}
 	l := line{
 		measure:  "refusals that the server counts, of what there was no room for",
-		promised: "as many as were answered, and some of those that hung up",
+		promised: fmt.Sprintf("as many as were answered, and some of those that hung up; none before %v", r.wait),
 		measured: fmt.Sprintf("%d × 429 answered, %d counted; %d × 503 answered, %d counted; %d hung up and left no record",
 			told[overOwn], counted[overOwn], told[busy], counted[busy], unheard),
 	}
-	var faults []error
 	for _, e := range []ending{overOwn, busy} {
 		if told[e] > counted[e] {
 			faults = append(faults, fmt.Errorf("%d × %s answered, of which %d are refusals", told[e], e, counted[e]))
