@@ -10,8 +10,11 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// TestLoad builds the server once: that takes longer than some of the rest. The server is to be idle again much later than
-// promised, because tests of other packages run beside it.
+// restLimit is within what the server is to be idle again here: the 5 s that are promised, and 15 s more because tests of other
+// packages run beside it, and its collector comes to its turn when they let it.
+const restLimit = "20s"
+
+// TestLoad builds the server once: that takes longer than some of the rest.
 func TestLoad(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(testenv.Root(t), ".tools", "versitygw")); err != nil {
 		testenv.Missing(t, "versitygw, an S3 server,", "scripts/test installs it")
@@ -22,7 +25,7 @@ func TestLoad(t *testing.T) {
 		t.Setenv("TMPDIR", t.TempDir())
 		var table, progress strings.Builder
 		cmd := exec.CommandContext(t.Context(), build(t, "scripts/loadtest"), "-server", server, "-clients", "60", "-time", "20s",
-			"-rest", "60s", "-set", "TECKEN_MAX_RECEIVING=6", "-wait", "1s")
+			"-rest", restLimit, "-set", "TECKEN_MAX_RECEIVING=6", "-wait", "1s")
 		cmd.Stdout, cmd.Stderr = &table, &progress
 		if err := cmd.Run(); err != nil || strings.Contains(table.String(), "broken") {
 			t.Fatalf("%v\n%s\n%s", err, progress.String(), table.String())
@@ -38,7 +41,7 @@ func TestLoad(t *testing.T) {
 		nothingLeft(t)
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
-		table, progress, err := testRun(t, "-server", server, "-clients", "12", "-time", "2s", "-rest", "60s",
+		table, progress, err := testRun(t, "-server", server, "-clients", "12", "-time", "2s", "-rest", restLimit,
 			"-database", testenv.Postgres(t))
 		if err != nil || !strings.Contains(table, "completed:") {
 			t.Fatalf("%v\n%s\n%s", err, progress, table)
@@ -46,7 +49,7 @@ func TestLoad(t *testing.T) {
 	})
 	t.Run("a broken promise", func(t *testing.T) {
 		// A body that takes longer is a 504, which is no refusal.
-		table, _, err := testRun(t, "-server", server, "-clients", "30", "-time", "4s", "-rest", "60s",
+		table, _, err := testRun(t, "-server", server, "-clients", "30", "-time", "4s", "-rest", restLimit,
 			"-set", "TECKEN_RECEIVE_TIMEOUT=300ms")
 		if err == nil || !strings.Contains(err.Error(), "an answer that is no refusal: 504") || !strings.Contains(table, "**broken**") {
 			t.Errorf("got %v\n%s", err, table)
