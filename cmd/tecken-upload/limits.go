@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
-	"os"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -53,7 +50,7 @@ type tenantLimit struct {
 func (c *limitsCommand) Run(p *process) error {
 	ctx, cancel := context.WithTimeout(p.ctx, limitsTimeout)
 	defer cancel()
-	leases, err := c.leases(ctx, p.stderr)
+	held, err := c.held(ctx, p.stderr)
 	if err != nil {
 		return err
 	}
@@ -61,7 +58,7 @@ func (c *limitsCommand) Run(p *process) error {
 	if err != nil {
 		fmt.Fprintf(p.stderr, "Users and limits are not known: %v\n", err)
 	}
-	limits := c.limits(leases, tokens)
+	limits := limitsOf(held, tokens)
 	if !c.JSON {
 		return printLimits(p.stdout, limits)
 	}
@@ -74,30 +71,29 @@ func (c *limitsCommand) Run(p *process) error {
 	return nil
 }
 
-// leases asks Redis, or the server on this machine.
-func (c *limitsCommand) leases(ctx context.Context, notes io.Writer) (leases []lease.Lease, err error) {
+// held asks Redis, or the server on this machine. Redis knows no limits: those are this command's own settings, which are
+// to be those of the fleet.
+func (c *limitsCommand) held(ctx context.Context, notes io.Writer) (held heldLeases, err error) {
 	if c.RedisURL == "" {
 		fmt.Fprintln(notes, "TECKEN_REDIS_URL is not set: these are the leases of the server on this machine alone.")
 		return askServer(ctx, c.MetricsListen)
 	}
 	table, err := redislease.Open(c.RedisURL, c.TenantStale)
 	if err != nil {
-		return nil, fmt.Errorf("TECKEN_REDIS_URL: %w", err)
+		return held, fmt.Errorf("TECKEN_REDIS_URL: %w", err)
 	}
 	defer func() { err = errors.Join(err, table.Close()) }()
-	if leases, err = table.List(ctx); err != nil {
-		return nil, fmt.Errorf("ask Redis: %w (without TECKEN_REDIS_URL the server on this machine is asked)", err)
+	held.TenantUploads = c.TenantUploads
+	if held.Leases, err = table.List(ctx); err != nil {
+		return held, fmt.Errorf("ask Redis: %w (without TECKEN_REDIS_URL the server on this machine is asked)", err)
 	}
-	return leases, nil
+	return held, nil
 }
 
 // tokens returns all tokens there are.
 func (c *limitsCommand) tokens(p *process) (tokens []upload.Token, err error) {
-	// A look at the limits must not make a database where there is none.
-	if path, ok := strings.CutPrefix(c.DatabaseURL, "sqlite:"); ok {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no database %s", path)
-		}
+	if err := existing(c.Database); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, limitsRecordsTimeout)
 	defer cancel()
@@ -108,19 +104,19 @@ func (c *limitsCommand) tokens(p *process) (tokens []upload.Token, err error) {
 	return tokens, err
 }
 
-// limits puts together what is known of each tenant that holds a lease.
-func (c *limitsCommand) limits(leases []lease.Lease, tokens []upload.Token) []tenantLimit {
+// limitsOf puts together what is known of each tenant that holds a lease.
+func limitsOf(held heldLeases, tokens []upload.Token) []tenantLimit {
 	known := map[int64]upload.Token{}
 	for _, t := range tokens {
 		known[t.ID] = t
 	}
-	leases = slices.Clone(leases)
+	leases := slices.Clone(held.Leases)
 	lease.Sort(leases)
 	var limits []tenantLimit
 	for _, l := range leases {
 		if len(limits) == 0 || limits[len(limits)-1].Tenant != l.Tenant {
 			t := known[l.Tenant]
-			limits = append(limits, tenantLimit{Tenant: l.Tenant, User: t.User, Limit: c.TenantUploads * t.Weight})
+			limits = append(limits, tenantLimit{Tenant: l.Tenant, User: t.User, Limit: held.TenantUploads * t.Weight})
 		}
 		last := &limits[len(limits)-1]
 		last.Held++
@@ -146,15 +142,16 @@ func printLimits(w io.Writer, limits []tenantLimit) error {
 	return table.Flush()
 }
 
-// leasesAnswer is the answer to GET /leases.
-type leasesAnswer struct {
-	Leases []lease.Lease `json:"leases"`
+// heldLeases are leases, and of how many places a tenant of weight 1 has; the answer to GET /leases.
+type heldLeases struct {
+	TenantUploads int           `json:"tenant_uploads"`
+	Leases        []lease.Lease `json:"leases"`
 }
 
 // leasesHandler answers GET /leases at the metrics listener: what this instance holds.
-func leasesHandler(k *lease.Keeper) http.Handler {
+func leasesHandler(k *lease.Keeper, tenantUploads int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		text, err := json.Marshal(leasesAnswer{Leases: append([]lease.Lease{}, k.Held()...)})
+		text, err := json.Marshal(heldLeases{TenantUploads: tenantUploads, Leases: append([]lease.Lease{}, k.Held()...)})
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -164,11 +161,11 @@ func leasesHandler(k *lease.Keeper) http.Handler {
 	})
 }
 
-// askServer returns the leases of the server whose metrics listener has the given address.
-func askServer(ctx context.Context, address string) ([]lease.Lease, error) {
+// askServer returns what the server says whose metrics listener has the given address.
+func askServer(ctx context.Context, address string) (held heldLeases, err error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || port == "" || port == "0" {
-		return nil, fmt.Errorf("TECKEN_METRICS_LISTEN is %q, which does not tell where the server listens", address)
+		return held, fmt.Errorf("TECKEN_METRICS_LISTEN is %q, which does not tell where the server listens", address)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost" // it listens everywhere
@@ -176,21 +173,20 @@ func askServer(ctx context.Context, address string) ([]lease.Lease, error) {
 	url := "http://" + net.JoinHostPort(host, port) + "/leases"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return nil, fmt.Errorf("ask the server: %w", err)
+		return held, fmt.Errorf("ask the server: %w", err)
 	}
 	// No proxy: it is this machine.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask the server, which is to run with the same TECKEN_METRICS_LISTEN: %w", err)
+		return held, fmt.Errorf("ask the server, which is to run with the same TECKEN_METRICS_LISTEN: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask the server: %s answers %s", url, resp.Status)
+		return held, fmt.Errorf("ask the server: %s answers %s", url, resp.Status)
 	}
-	var answer leasesAnswer
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxLeasesBody)).Decode(&answer); err != nil {
-		return nil, fmt.Errorf("ask the server: read the answer of %s: %w", url, err)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxLeasesBody)).Decode(&held); err != nil {
+		return held, fmt.Errorf("ask the server: read the answer of %s: %w", url, err)
 	}
-	return answer.Leases, nil
+	return held, nil
 }

@@ -53,7 +53,7 @@ func takeLease(t *testing.T, k *lease.Keeper, tenant int64) {
 func serveLeases(t *testing.T, k *lease.Keeper) (address string) {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.Handle("GET /leases", leasesHandler(k))
+	mux.Handle("GET /leases", leasesHandler(k, 5))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return server.Listener.Addr().String()
@@ -72,7 +72,7 @@ func TestLimitsOfAServer(t *testing.T) {
 	takeLease(t, k, 7)
 	code, stdout, stderr = command(t, settings, "limits")
 	want := regexp.MustCompile(`^TENANT +USER +HELD +LIMIT +INSTANCE +SINCE +RENEWED
-(1 +ci@example.com +2 +24 +host-1 +[^ ]+Z +[^ ]+Z
+(1 +ci@example.com +2 +15 +host-1 +[^ ]+Z +[^ ]+Z
 ){2}7 +- +1 +- +host-1 +[^ ]+Z +[^ ]+Z
 $`)
 	if code != 0 || !want.MatchString(stdout) {

@@ -176,7 +176,7 @@ func (in *instance) listen(ctx context.Context) (l listeners, err error) {
 func (in *instance) metricsServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", in.metrics.Handler())
-	mux.Handle("GET /leases", leasesHandler(in.leases))
+	mux.Handle("GET /leases", leasesHandler(in.leases, in.config.TenantUploads))
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: metricsHeaderTimeout,

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -36,6 +38,9 @@ type tokenCreate struct {
 
 // Run is called by kong.
 func (c *tokenCreate) Run(p *process) error {
+	if err := existing(c.Database); err != nil {
+		fmt.Fprintf(p.stderr, "%v: it is made.\n", err)
+	}
 	return withRecords(p, c.Database, func(ctx context.Context, records *record.Store) error {
 		spec := record.TokenSpec{User: c.User, Weight: c.Weight, Expires: time.Now().Add(time.Duration(c.Expires))}
 		for _, name := range c.Permission {
@@ -58,6 +63,9 @@ type tokenList struct {
 
 // Run is called by kong.
 func (c *tokenList) Run(p *process) error {
+	if err := existing(c.Database); err != nil {
+		return err
+	}
 	return withRecords(p, c.Database, func(ctx context.Context, records *record.Store) error {
 		tokens, err := records.Tokens(ctx)
 		if err != nil {
@@ -109,6 +117,9 @@ type tokenRevoke struct {
 
 // Run is called by kong.
 func (c *tokenRevoke) Run(p *process) error {
+	if err := existing(c.Database); err != nil {
+		return err
+	}
 	return withRecords(p, c.Database, func(ctx context.Context, records *record.Store) error {
 		err := records.RevokeToken(ctx, c.ID)
 		if errors.Is(err, upload.ErrNotFound) {
@@ -122,17 +133,31 @@ func (c *tokenRevoke) Run(p *process) error {
 	})
 }
 
+// existing fails where the database is a file that is not there: a look at it, from the wrong directory perhaps, is to
+// make none.
+func existing(d config.Database) error {
+	path, ok := strings.CutPrefix(d.DatabaseURL, "sqlite:")
+	if !ok {
+		return nil
+	}
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no database %s (TECKEN_DATABASE_URL)", path)
+	}
+	return err
+}
+
 // withRecords calls f with the database, migrated.
 func withRecords(p *process, d config.Database, f func(context.Context, *record.Store) error) (err error) {
 	ctx, cancel := context.WithTimeout(p.ctx, commandTimeout)
 	defer cancel()
 	records, err := record.Open(ctx, d.DatabaseURL, record.Options{MaxConns: d.DatabaseMaxConns, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, records.Close()) }()
 	if err := records.Migrate(ctx); err != nil {
-		return fmt.Errorf("migrate the database: %w", err)
+		return err
 	}
 	return f(ctx, records)
 }
