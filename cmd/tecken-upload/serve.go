@@ -22,6 +22,9 @@ const (
 	// migratePatience is for how long the server waits for its database before it listens: rather start a
 	// little later than refuse the first uploads. A database that is down is not waited for.
 	migratePatience = 2 * time.Second
+	// secondSignal is after what time another signal counts as one: a terminal and a supervisor may each pass on what was
+	// meant once. Rather make somebody press twice more than lose uploads.
+	secondSignal = time.Second
 	// stopGrace is for how long cancelled uploads may still record their ends and write their answers.
 	stopGrace = 15 * time.Second
 	// flushTimeout bounds sending what is left to tell Sentry.
@@ -58,7 +61,7 @@ func (c *serveCommand) Run(p *process) error {
 	return err
 }
 
-// run serves until ctx ends or a signal comes, then drains. A second signal ends it at once.
+// run serves until ctx ends or a signal comes, then drains. A second signal ends it at once, unless it comes with the first.
 func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	background, stopBackground := context.WithCancel(ctx)
 	defer stopBackground()
@@ -94,7 +97,7 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	case <-failed.Done():
 		in.logger.Error("draining", "err", context.Cause(failed))
 	}
-	err = in.drain(context.WithoutCancel(ctx), httpServer, signals)
+	err = in.drain(context.WithoutCancel(ctx), httpServer, insisting(background, signals))
 	stopBackground()
 	_ = metricsServer.Close() // nothing is under way there that anybody waits for
 	if err != nil {
@@ -112,9 +115,29 @@ func (in *instance) migrate(ctx context.Context) error {
 	return nil
 }
 
+// insisting returns a channel that is closed at a signal that comes secondSignal from now or later.
+func insisting(ctx context.Context, signals <-chan os.Signal) <-chan struct{} {
+	again := make(chan struct{})
+	begin := time.Now()
+	go func() {
+		for {
+			select {
+			case <-signals:
+			case <-ctx.Done():
+				return
+			}
+			if time.Since(begin) >= secondSignal {
+				close(again)
+				return
+			}
+		}
+	}()
+	return again
+}
+
 // drain is the shutdown, from top to bottom: the heartbeat turns red, balancers get their time to see it,
 // the listener closes, uploads in flight finish, what is left is cancelled.
-func (in *instance) drain(ctx context.Context, s *http.Server, again <-chan os.Signal) error {
+func (in *instance) drain(ctx context.Context, s *http.Server, again <-chan struct{}) error {
 	in.server.Drain()
 	select {
 	case <-time.After(in.config.ShutdownDelay):
