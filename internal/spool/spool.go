@@ -198,12 +198,28 @@ type Usage struct {
 	Waiting            int   // requests that wait for room
 }
 
+// checkPlace makes sure that the directory is still what stands at its path: a janitor looks there, and finds nothing
+// of what goes into one that was moved away or removed.
+func (s *Spool) checkPlace() error {
+	var open, named unix.Stat_t
+	if err := unix.Fstat(s.fdnum(), &open); err != nil {
+		return err
+	}
+	if err := unix.Stat(s.dir, &named); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	if open.Dev != named.Dev || open.Ino != named.Ino {
+		return fmt.Errorf("%w: the directory was removed or replaced while it was in use; a restart takes the new one", ErrNotSpool)
+	}
+	return nil
+}
+
 // Usage measures the spool. It fails where the directory is gone or no longer a spool.
 func (s *Spool) Usage(ctx context.Context) (Usage, error) {
 	if ctx.Err() != nil {
 		return Usage{}, context.Cause(ctx)
 	}
-	if err := s.checkMark(); err != nil {
+	if err := errors.Join(s.checkPlace(), s.checkMark()); err != nil {
 		return Usage{}, fmt.Errorf("measure spool %s: %w", s.dir, err)
 	}
 	s.mu.Lock()

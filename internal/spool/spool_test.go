@@ -112,3 +112,24 @@ func TestUsage(t *testing.T) {
 		t.Errorf("Usage of what is no spool any more: %v", err)
 	}
 }
+
+// What goes into a directory that is not at its path any more is seen by no janitor, and its bytes by no operator.
+func TestASpoolThatIsTakenAway(t *testing.T) {
+	for name, take := range map[string]func(dir string) error{
+		"removed":  os.RemoveAll,
+		"replaced": func(dir string) error { return errors.Join(os.Rename(dir, dir+".old"), os.Mkdir(dir, 0o755)) },
+	} {
+		dir := filepath.Join(t.TempDir(), "spool")
+		s := open(t, dir, spool.Options{})
+		if err := take(dir); err != nil {
+			t.Fatal(err)
+		}
+		_, createErr := s.Create(t.Context(), 1)
+		_, usageErr := s.Usage(t.Context())
+		for _, err := range []error{createErr, usageErr} {
+			if !errors.Is(err, spool.ErrNotSpool) || !strings.Contains(err.Error(), "removed or replaced") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}

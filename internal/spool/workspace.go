@@ -80,6 +80,9 @@ func (w *Workspace) firstRoom(ctx context.Context, size int64) (*file, error) {
 // build makes the directory, the archive and the manifest.
 func (w *Workspace) build(ctx context.Context, archive *file) error {
 	w.files[archive] = struct{}{}
+	if err := w.spool.checkPlace(); err != nil {
+		return err
+	}
 	for range createTries {
 		err := w.makeDir()
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrInUse) {
