@@ -8,7 +8,7 @@
 //	tecken-upload limits
 //	tecken-upload version
 //
-// Settings come from the environment, or from flags of the same names; tecken-upload --help lists them.
+// Settings come from the environment, or from flags of the same names; tecken-upload serve --help lists them.
 package main
 
 import (

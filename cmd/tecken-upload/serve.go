@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tecken-upload/internal/config"
+	"tecken-upload/internal/storage"
 )
 
 // What we would rather lose.
@@ -39,6 +40,15 @@ var errStoppedAtOnce = errors.New("stopped at once by a second signal")
 // serveCommand runs the server until a signal ends it.
 type serveCommand struct {
 	config.Server
+}
+
+// Validate is called by kong. It reports every fault of the settings.
+func (c *serveCommand) Validate() error {
+	_, err := storage.ParseURL(c.StorageURL)
+	if err != nil {
+		err = fmt.Errorf("TECKEN_STORAGE_URL: %w", err)
+	}
+	return errors.Join(c.Server.Validate(), err)
 }
 
 // Run is called by kong.

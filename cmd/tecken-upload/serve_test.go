@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -39,4 +40,14 @@ func TestASignalIsAnotherOneWhenItComesLater(t *testing.T) {
 		signals <- syscall.SIGINT
 		expect(true)
 	})
+}
+
+// Whoever sets the program up learns of everything that is wrong in one go.
+func TestFaultsOfStorageAreToldWithTheOthers(t *testing.T) {
+	code, _, stderr := command(t, map[string]string{"TECKEN_STORAGE_URL": "s3://b?foo=bar", "TECKEN_CPU_SLOTS": "0"}, "serve")
+	for _, want := range []string{"TECKEN_CPU_SLOTS: is 0", `TECKEN_STORAGE_URL: "b" is not a bucket name`, `unknown parameter "foo"`} {
+		if code != 2 || !strings.Contains(stderr, want) {
+			t.Errorf("%d, without %q:\n%s", code, want, stderr)
+		}
+	}
 }

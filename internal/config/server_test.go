@@ -71,7 +71,6 @@ var faulty = variables{
 	"TECKEN_TENANT_STALE":          "3s",
 	"TECKEN_LISTEN":                "localhost",
 	"TECKEN_METRICS_LISTEN":        "localhost:http",
-	"TECKEN_STORAGE_URL":           "s3:///prefix",
 	"TECKEN_UPLOAD_TIMEOUT":        "0s",
 	"TECKEN_RECEIVE_TIMEOUT":       "-1s",
 	"TECKEN_RECEIVE_STALL_TIMEOUT": "0s",
