@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/md5"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"sync"
@@ -191,12 +192,20 @@ func findDuplicates(members []*Member) error {
 		case f == nil:
 			first[m.Key] = m
 		case f.Size != m.Size:
-			return invalid("Two members are named %s and differ: one has %d bytes, the other %d", quote(m.Name), f.Size, m.Size)
+			return invalid("%s and differ: one has %d bytes, the other %d", namesakes(f, m), f.Size, m.Size)
 		case !bytes.Equal(f.MD5[:], m.MD5[:]):
-			return invalid("Two members are named %s and differ: both have %d bytes (%d and %d), but not the same", quote(m.Name), m.Size, f.Size, m.Size)
+			return invalid("%s and differ: both have %d bytes (%d and %d), but not the same", namesakes(f, m), m.Size, f.Size, m.Size)
 		default:
 			m.Duplicate = true
 		}
 	}
 	return nil
+}
+
+// namesakes begins a sentence about two members of one key: ids are of any case.
+func namesakes(a, b *Member) string {
+	if a.Name == b.Name {
+		return "Two members are named " + quote(a.Name)
+	}
+	return fmt.Sprintf("Two members, %s and %s, are named alike", quote(a.Name), quote(b.Name))
 }

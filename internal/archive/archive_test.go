@@ -283,6 +283,10 @@ func TestDuplicates(t *testing.T) {
 					t.Errorf("%q does not say %q", got, want)
 				}
 			}
+			alike := rejected(t, build(t, format, []file{{"a/ABC/a.sym", "one"}, {"a/abc/a.sym", "two"}}), roomy, ErrInvalid)
+			if !strings.Contains(alike, "'a/ABC/a.sym' and 'a/abc/a.sym', are named alike") {
+				t.Errorf("%q does not name both", alike)
+			}
 		})
 	}
 }
