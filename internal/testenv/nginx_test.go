@@ -28,10 +28,7 @@ func TestNginxEndsWithItsTest(t *testing.T) {
 		if got := get(t, server.URL+"/some/path"); got != http.StatusTeapot {
 			t.Errorf("answered %d; want 418", got)
 		}
-		log, err := os.ReadFile(server.AccessLog)
-		if err != nil || string(log) != "GET /some/path 418 -\n" {
-			t.Errorf("access log %q (%v)", log, err)
-		}
+		waitLogged(t, server, "GET /some/path 418 -\n")
 	})
 	if addr == "" {
 		t.Skip("nginx is missing")
@@ -42,6 +39,22 @@ func TestNginxEndsWithItsTest(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); err == nil {
 		t.Errorf("%s is still there", dir)
+	}
+}
+
+// waitLogged waits until the access log reads so: nginx writes a line when its answer is sent.
+func waitLogged(t *testing.T, server *testenv.NginxServer, want string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); ; <-tick.C {
+		log, err := os.ReadFile(server.AccessLog)
+		if err == nil && string(log) == want {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("access log %q (%v)", log, err)
+		}
 	}
 }
 
