@@ -2,20 +2,30 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tecken-upload/internal/admission"
 )
 
-// waitShare is the part of an upload's deadline that a queue's wait may take (its p95) before the instance counts as
-// saturated: a member is waited for more than once.
-const waitShare = 10
+const (
+	// waitShare is the part of an upload's deadline that a queue's wait may take (its p95) before the instance counts as
+	// saturated: a member is waited for more than once.
+	waitShare = 10
+	// refusalWindow is for how long one upload that was refused for room counts as saturation: longer than between two
+	// scrapes, which else would see nothing of it.
+	refusalWindow = time.Minute
+)
 
-// saturation tells how near this instance is to having enough, from 0 to 1: the worst of the shares of slots in use, the
-// waits for them, the receiving places, the spool, and the time that what is admitted will take.
+// saturation tells how near this instance is to having enough, from 0 to 1. It is 1 while uploads are refused, or wait, for what
+// this instance lacks; otherwise the worst of the shares of slots in use, the waits for them, the receiving places, the spool, and the
+// time that what is admitted will take. It returns when ctx ends at the latest.
 func (in *instance) saturation(ctx context.Context) float64 {
 	gate := in.gate.Stats()
+	if gate.Short || lately(gate.TurnedAway) || in.disk.Full() || in.checkQueue(ctx) != nil {
+		return 1
+	}
 	worst := max(gate.PlacesRatio, gate.TimeRatio, in.spoolRatio(ctx))
 	most := in.config.UploadTimeout / waitShare
 	for _, q := range in.queues.all() {
@@ -25,10 +35,14 @@ func (in *instance) saturation(ctx context.Context) float64 {
 	return min(1, worst)
 }
 
-// spoolRatio returns the part of what uploads may have of the disk that is promised to them; 1 where that can't be told.
+// lately reports whether a refusal is recent enough to count.
+func lately(refused time.Time) bool { return time.Since(refused) < refusalWindow }
+
+// spoolRatio returns the part of what uploads may have of the disk that is promised to them; 1 where that can't be told, or
+// was not enough for those that grow.
 func (in *instance) spoolRatio(ctx context.Context) float64 {
 	u, err := in.usage.measure(ctx)
-	if err != nil || u.Budget <= 0 {
+	if err != nil || u.Budget <= 0 || u.Waiting > 0 || lately(u.Refused) {
 		return 1
 	}
 	return min(1, float64(u.Held+u.Reserved)/float64(u.Budget))

@@ -126,6 +126,7 @@ type Gate struct {
 	work       workRate
 	refusals   map[reason]int64
 	refused    time.Time // when an upload was last refused for room
+	turnedAway time.Time // the same, or because too many waited: Stats tells it, and nothing here heeds it
 }
 
 // NewGate makes a gate.
@@ -182,9 +183,11 @@ func (g *Gate) Contended() bool {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.config.Now().Sub(g.refused) < refusalMemory {
-		return true
-	}
+	return g.config.Now().Sub(g.refused) < refusalMemory || g.short()
+}
+
+// short reports whether somebody waits for whom there is no room. Called with mu held.
+func (g *Gate) short() bool {
 	for _, t := range g.tenants {
 		if len(t.waiting) > 0 && t.waiting[0].seen {
 			return true

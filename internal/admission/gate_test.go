@@ -78,6 +78,38 @@ func TestWithoutWaiting(t *testing.T) {
 	})
 }
 
+// What an autoscaler is to see: that uploads are kept out by what the instance lacks, and not by a tenant's own limit.
+func TestWhoIsKeptOutShows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.TenantUploads = 4 })
+		want := func(short bool, turnedAway time.Time, when string) {
+			t.Helper()
+			if st := h.gate.Stats(); st.Short != short || !st.TurnedAway.Equal(turnedAway) {
+				t.Errorf("%s: short is %v, and one was turned away at %v", when, st.Short, st.TurnedAway)
+			}
+		}
+		inside := []*admitted{h.enter(1, 1), h.enter(1, 1), h.enter(1, 1)}
+		want(false, time.Time{}, "three of four places are taken")
+		waiter := h.try(t.Context(), tenantOf(1, 1), 1)
+		synctest.Wait()
+		want(true, time.Time{}, "one waits: its tenant has its share")
+		h.refused((<-waiter).err)
+		at := time.Now()
+		want(false, at, "it was refused")
+		<-time.After(time.Minute)
+		inside[0].Arrived(1)
+		inside = append(inside, h.enter(1, 1))
+		limited := h.try(t.Context(), tenantOf(1, 1), 1)
+		synctest.Wait()
+		want(false, at, "one waits for its tenant's limit")
+		h.refused((<-limited).err)
+		want(false, at, "it was refused")
+		for _, a := range inside {
+			a.end()
+		}
+	})
+}
+
 func TestATenantsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.TenantUploads, c.Places = 2, 100 })

@@ -335,7 +335,7 @@ func TestTheLineIsBounded(t *testing.T) {
 		synctest.Wait()
 		late := h.try(t.Context(), tenantOf(2, 1), 1)
 		synctest.Wait()
-		if st := h.gate.Stats(); st.Waiting != 513 || st.Refused["queue"] != 88 || st.Tenants != 2 {
+		if st := h.gate.Stats(); st.Waiting != 513 || st.Refused["queue"] != 88 || st.Tenants != 2 || st.TurnedAway.IsZero() {
 			t.Errorf("%+v", st)
 		}
 		ended := make(chan result)

@@ -36,8 +36,11 @@ var sentences = map[reason]string{
 }
 
 // busy counts a refusal, and makes its error. wait is 0 where it is not known. Called with mu held.
-func (g *Gate) busy(of reason, wait time.Duration) *upload.BusyError {
+func (g *Gate) busy(now time.Time, of reason, wait time.Duration) *upload.BusyError {
 	g.refusals[of]++
+	if of != forLimit {
+		g.turnedAway = now
+	}
 	return &upload.BusyError{Reason: sentences[of], RetryAfter: g.retryAfter(wait)}
 }
 
@@ -58,7 +61,7 @@ func (g *Gate) refuse(v *visit, r *room, l lack) {
 		// Those who wait now have a place before one who comes back.
 		wait = after(float64(g.waiting), r.returning)
 	}
-	v.refuse(g.busy(l.of, wait))
+	v.refuse(g.busy(r.now, l.of, wait))
 }
 
 // refuseAfterAll makes the error of an upload that was let in, and found its room in the spool taken.
@@ -67,7 +70,7 @@ func (g *Gate) refuseAfterAll(v *visit) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.refused = now
-	return g.busy(forSpool, after(float64(v.size), g.bytes.perSecond(now)))
+	return g.busy(now, forSpool, after(float64(v.size), g.bytes.perSecond(now)))
 }
 
 // refuseQueue makes the error of an upload for which there is no place in line: where those before it are enough to reach its
@@ -76,7 +79,7 @@ func (g *Gate) refuseQueue(t *tenant, now time.Time) error {
 	if g.config.Leases != nil && t.leases+t.taking >= t.limit {
 		return g.overLimit(t, now)
 	}
-	return g.busy(forQueue, after(float64(t.taking+len(t.waiting)), g.inside.perSecond(now)))
+	return g.busy(now, forQueue, after(float64(t.taking+len(t.waiting)), g.inside.perSecond(now)))
 }
 
 // refuseOverLimit makes the error of an upload whose tenant is over its limit.
@@ -89,7 +92,7 @@ func (g *Gate) refuseOverLimit(t *tenant) error {
 
 // overLimit does the same with mu held.
 func (g *Gate) overLimit(t *tenant, now time.Time) *upload.BusyError {
-	err := g.busy(forLimit, g.untilLease(t, now))
+	err := g.busy(now, forLimit, g.untilLease(t, now))
 	err.OverLimit = true
 	err.Reason = fmt.Sprintf("You have %d uploads in progress, as many as your token may have. Try again later.", t.limit)
 	if t.limit == 1 {

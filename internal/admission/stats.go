@@ -18,9 +18,13 @@ type Stats struct {
 	Rate float64
 	// Drain is how long the unfinished bytes take at that rate, at most an hour; 0 where it is not known.
 	Drain time.Duration
-	// PlacesRatio and TimeRatio tell how near the gate is to refusing for want of receiving places, and of time: from 0 to 1, which is
-	// where it refuses.
+	// PlacesRatio and TimeRatio tell what part of the receiving places is taken, and how much of the time that what is admitted may
+	// take it will: from 0 to 1. The gate may refuse below 1: one that needs more than is left, or a tenant that has its share.
 	PlacesRatio, TimeRatio float64
+	// Short reports that somebody waits for whom this instance has no room.
+	Short bool
+	// TurnedAway is when an upload was last refused for what this instance lacks, and not for its tenant's limit; zero: never.
+	TurnedAway time.Time
 	// Refused counts the uploads that were refused so far, by reason: "limit" (the tenant's own), "receiving", "spool" (but
 	// not those that were too large for it), "time", "queue" (too many waited). Every reason is there.
 	Refused map[string]int64
@@ -35,8 +39,8 @@ func (g *Gate) Stats() Stats {
 	st := Stats{
 		Places: g.config.Places, PlacesUsed: int(g.places.held),
 		Waiting: g.waiting, Limited: g.taking, Admitted: int(g.inside.held), Leases: g.leases,
-		Unfinished: g.unfinished,
-		Refused:    make(map[string]int64),
+		Unfinished: g.unfinished, Short: g.short(), TurnedAway: g.turnedAway,
+		Refused: make(map[string]int64),
 	}
 	for _, t := range g.tenants {
 		if t.present() {

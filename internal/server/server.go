@@ -103,8 +103,8 @@ type Config struct {
 	Version Version
 	// Checks are what /__heartbeat__ looks at, by the name it answers with. Their details are logged, not answered.
 	Checks map[string]Check
-	// Saturation tells how near the instance is to refusing uploads, from 0 to 1; /__heartbeat__ answers with it. It returns at
-	// once. Nil: that is not told.
+	// Saturation tells how near the instance is to refusing uploads, from 0 to 1, and is 1 while it does; /__heartbeat__ answers with
+	// it. It returns at once. Nil: that is not told.
 	Saturation func() float64
 	// MaxUploadSize is the largest archive, in bytes. The body around it may have a MiB more.
 	MaxUploadSize int64

@@ -294,6 +294,9 @@ func TestContended(t *testing.T) {
 		_, err := s.Create(t.Context(), 61*MiB)
 		isFull(t, err, false)
 		want(false, "what nobody's going would make room for was refused")
+		if at := usage(t, s).Refused; !at.IsZero() {
+			t.Errorf("refused for what others hold at %v", at)
+		}
 		go func() {
 			_, err := s.Create(t.Context(), 20*MiB)
 			isFull(t, err, true)
@@ -303,6 +306,9 @@ func TestContended(t *testing.T) {
 		<-time.After(10 * time.Second)
 		synctest.Wait()
 		want(true, "it was refused just now")
+		if at := usage(t, s).Refused; !at.Equal(time.Now()) {
+			t.Errorf("refused at %v", at)
+		}
 		<-time.After(10 * time.Second)
 		want(false, "a while later")
 		closeAll(t, w)

@@ -196,6 +196,8 @@ type Usage struct {
 	Budget             int64 // bytes that could be promised, were all live workspaces gone
 	Live               int   // live workspaces of this process
 	Waiting            int   // requests that wait for room
+	// Refused is when room was last refused that live workspaces hold; zero: never.
+	Refused time.Time
 }
 
 // checkPlace makes sure that the directory is still what stands at its path: a janitor looks there, and finds nothing
@@ -237,7 +239,7 @@ func (s *Spool) Usage(ctx context.Context) (Usage, error) {
 		Total: int64(st.Blocks) * st.Frsize, Free: int64(st.Bavail) * st.Frsize,
 		Inodes: int64(st.Files), FreeInodes: int64(st.Ffree),
 		Headroom: s.opts.Headroom, Held: held, Reserved: reserved - held, Room: room, Budget: budget,
-		Live: s.live, Waiting: len(s.waiting) + len(s.growing),
+		Live: s.live, Waiting: len(s.waiting) + len(s.growing), Refused: s.refused,
 	}, nil
 }
 
