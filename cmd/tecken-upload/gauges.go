@@ -5,13 +5,11 @@ import (
 	"time"
 
 	"tecken-upload/internal/health"
+	"tecken-upload/internal/probe"
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 )
-
-// gaugeTimeout bounds looking through the spool for one scrape of the metrics.
-const gaugeTimeout = 2 * time.Second
 
 // gauges registers what is measured anew at each scrape.
 func (in *instance) gauges(ctx context.Context) {
@@ -62,42 +60,21 @@ func (in *instance) spoolGauges(ctx context.Context) {
 		"tecken_spool_workspaces":     {"Uploads that have a workspace.", func(u spool.Usage) int64 { return int64(u.Live) }},
 		"tecken_spool_waiting":        {"Requests that wait for room in the spool.", func(u spool.Usage) int64 { return int64(u.Waiting) }},
 	} {
-		in.metrics.Gauge(name, g.help, func() float64 { return in.measure(ctx, g.value) })
+		in.metrics.Gauge(name, g.help, func() float64 {
+			return figure(ctx, in.usage, func(u spool.Usage) float64 { return float64(g.value(u)) })
+		})
 	}
 	in.metrics.Gauge("tecken_spool_oldest_orphan_seconds", "Age of the oldest workspace that a dead server left; 0 where there is none.",
-		func() float64 { return in.oldestOrphan(ctx) })
+		func() float64 { return figure(ctx, in.orphan, time.Duration.Seconds) })
 }
 
-// measure returns a figure of the spool, or -1 where the spool can't be measured.
-func (in *instance) measure(ctx context.Context, value func(spool.Usage) int64) float64 {
-	usage, err := in.usage.measure(ctx)
+// figure returns a figure of the spool, or -1 where it can't be looked at.
+func figure[T any](ctx context.Context, look *probe.Probe[T], value func(T) float64) float64 {
+	seen, err := look.Ask(ctx)
 	if err != nil {
 		return -1
 	}
-	return float64(value(usage))
-}
-
-// oldestOrphan returns the age of the oldest workspace that a dead server left behind, in seconds; 0 where
-// there is none, -1 where it can't be told. A janitor that works keeps it below TECKEN_ORPHAN_AGE and a few sweeps.
-func (in *instance) oldestOrphan(ctx context.Context) float64 {
-	ctx, cancel := context.WithTimeout(ctx, gaugeTimeout)
-	defer cancel()
-	var oldest time.Duration
-	// Read-only: a look at the metrics changes nothing on the disk.
-	view, err := spool.Attach(in.config.SpoolDir, spool.Options{ReadOnly: true})
-	if err != nil {
-		return -1
-	}
-	defer view.Close()
-	for o, err := range view.Orphans(ctx) {
-		if err != nil && o.Name == "" {
-			return -1
-		}
-		if o.Workspace {
-			oldest = max(oldest, o.Age)
-		}
-	}
-	return oldest.Seconds()
+	return value(seen)
 }
 
 // uploadGauges tell where uploads are, and how late.

@@ -13,6 +13,7 @@ import (
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/lease"
 	"tecken-upload/internal/lease/redislease"
+	"tecken-upload/internal/probe"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/server"
 	"tecken-upload/internal/spool"
@@ -50,7 +51,8 @@ type instance struct {
 	reporter *telemetry.Reporter
 	records  *record.Store
 	spool    *spool.Spool
-	usage    *usageMeter // of the spool
+	usage    *probe.Probe[spool.Usage]   // of the spool
+	orphan   *probe.Probe[time.Duration] // the oldest one in it
 	storage  checkedStorage
 	disk     *health.Window
 	uploads  *upload.Service
@@ -94,7 +96,7 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 	if err != nil {
 		return in, fmt.Errorf("TECKEN_SPOOL_DIR: %w", err)
 	}
-	in.usage = newUsageMeter(in.spool.Usage)
+	in.usage, in.orphan = newLook(in.spool.Usage), newLook(in.oldestOrphan)
 	background := context.WithoutCancel(ctx)
 	in.disk = health.NewWindow(c.DiskFullThreshold, c.DiskFullWindow, func() bool { return in.roomy(background) }, time.Now)
 	in.queues = in.newQueues(background)
@@ -231,7 +233,7 @@ func (in *instance) checkSpool(ctx context.Context) error {
 
 // roomy reports whether the disk has its headroom free, of bytes and of inodes.
 func (in *instance) roomy(ctx context.Context) bool {
-	usage, err := in.usage.measure(ctx)
+	usage, err := in.usage.Ask(ctx)
 	return err == nil && usage.Free >= usage.Headroom && (usage.Inodes == 0 || usage.FreeInodes >= minInodes)
 }
 

@@ -41,7 +41,7 @@ func lately(refused time.Time) bool { return time.Since(refused) < refusalWindow
 // spoolRatio returns the part of what uploads may have of the disk that is promised to them; 1 where that can't be told, or
 // was not enough for those that grow.
 func (in *instance) spoolRatio(ctx context.Context) float64 {
-	u, err := in.usage.measure(ctx)
+	u, err := in.usage.Ask(ctx)
 	if err != nil || u.Budget <= 0 || u.Waiting > 0 || lately(u.Refused) {
 		return 1
 	}

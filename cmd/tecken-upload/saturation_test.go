@@ -33,7 +33,7 @@ func newPremises(t *testing.T, wait time.Duration) *premises {
 	p.in = &instance{
 		config: &config.Server{UploadTimeout: 100 * time.Second, StallAlarm: 5 * time.Second},
 		disk:   health.NewWindow(1, time.Second, func() bool { return true }, time.Now),
-		usage:  newUsageMeter(p.Usage),
+		usage:  newLook(p.Usage),
 		gate: admission.NewGate(admission.Config{
 			Leases: tenLeases{}, TenantUploads: 10, Spool: p, Places: 4, Wait: wait, Timeout: 100 * time.Second,
 			Saturated: func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.backlog },
@@ -111,6 +111,7 @@ func (p *premises) want(want float64, when string) {
 
 func (p *premises) within(least, most float64, when string) {
 	p.Helper()
+	<-time.After(lookFresh)
 	if got := p.in.saturation(p.Context()); got < least || got > most {
 		p.Errorf("%s: the saturation is %v, want %v to %v", when, got, least, most)
 	}

@@ -2,52 +2,41 @@ package main
 
 import (
 	"context"
-	"errors"
 	"time"
 
+	"tecken-upload/internal/probe"
 	"tecken-upload/internal/spool"
 )
 
-// usageTimeout bounds measuring the spool for a heartbeat or a scrape of the metrics.
-const usageTimeout = 2 * time.Second
+// Heartbeats and scrapes of the metrics can't wait for a disk that hangs.
+const (
+	// lookTimeout bounds a look at the spool. A scrape takes three at most, and Prometheus waits for 10 s.
+	lookTimeout = 2 * time.Second
+	// lookFresh is for how long a look serves whoever comes next: long enough for the rest of a scrape, however slow the disk is.
+	lookFresh = 250 * time.Millisecond
+)
 
-// errMeasuring is returned where the spool's disk does not answer.
-var errMeasuring = errors.New("measuring the spool takes too long")
-
-// A usageMeter measures the spool for those who can't wait for a disk that hangs. One measurement is under way at a time,
-// so that such a disk does not cost a thread for each who asks.
-type usageMeter struct {
-	usage func(ctx context.Context) (spool.Usage, error)
-	turn  chan struct{} // holds an element while a measurement is under way
+// newLook makes what looks at the spool, once at a time.
+func newLook[T any](look func(ctx context.Context) (T, error)) *probe.Probe[T] {
+	return probe.New(look, probe.Options{Timeout: lookTimeout, Fresh: lookFresh})
 }
 
-func newUsageMeter(usage func(ctx context.Context) (spool.Usage, error)) *usageMeter {
-	return &usageMeter{usage: usage, turn: make(chan struct{}, 1)}
-}
-
-// measure measures the spool, or fails within usageTimeout.
-func (m *usageMeter) measure(ctx context.Context) (spool.Usage, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, usageTimeout, errMeasuring)
-	defer cancel()
-	select {
-	case m.turn <- struct{}{}:
-	case <-ctx.Done():
-		return spool.Usage{}, context.Cause(ctx)
+// oldestOrphan returns the age of the oldest workspace that a dead server left behind; 0 where there is none. A janitor that
+// works keeps it below TECKEN_ORPHAN_AGE and a few sweeps.
+func (in *instance) oldestOrphan(ctx context.Context) (oldest time.Duration, err error) {
+	// Read-only: a look at the metrics changes nothing on the disk.
+	view, err := spool.Attach(in.config.SpoolDir, spool.Options{ReadOnly: true})
+	if err != nil {
+		return 0, err
 	}
-	type result struct {
-		usage spool.Usage
-		err   error
+	defer view.Close()
+	for o, err := range view.Orphans(ctx) {
+		if err != nil && o.Name == "" {
+			return 0, err
+		}
+		if o.Workspace {
+			oldest = max(oldest, o.Age)
+		}
 	}
-	results := make(chan result, 1)
-	go func() {
-		defer func() { <-m.turn }()
-		usage, err := m.usage(ctx)
-		results <- result{usage, err}
-	}()
-	select {
-	case r := <-results:
-		return r.usage, r.err
-	case <-ctx.Done():
-		return spool.Usage{}, context.Cause(ctx)
-	}
+	return oldest, nil
 }
