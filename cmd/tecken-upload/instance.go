@@ -195,7 +195,7 @@ func (in *instance) serve(ctx context.Context) {
 		Logger:              in.logger,
 		Version:             buildVersion(),
 		Checks:              in.checks(),
-		Saturation:          func() float64 { return in.saturation(context.WithoutCancel(ctx)) },
+		Saturation:          in.saturation,
 		MaxUploadSize:       int64(c.MaxUploadSize),
 		ReceiveTimeout:      c.ReceiveTimeout,
 		ReceiveStallTimeout: c.ReceiveStallTimeout,

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
@@ -12,12 +11,15 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"tecken-upload/internal/probe"
 	"tecken-upload/internal/upload"
 )
 
 const (
 	// checkTimeout bounds each check of a heartbeat, whatever it does.
 	checkTimeout = 2 * time.Second
+	// roundTimeout bounds them all: they run at once.
+	roundTimeout = 2 * checkTimeout
 	// shareTime is for how long a heartbeat's result answers further ones, so that a crowd of balancers is
 	// no load on what is checked.
 	shareTime = 2 * time.Second
@@ -28,91 +30,59 @@ type Check func(ctx context.Context) error
 
 // heartbeat runs checks at once, and shares their results.
 type heartbeat struct {
-	logger *slog.Logger
-	now    func() time.Time
-	probes map[string]*probe
-
-	mu    sync.Mutex // held while a round runs, so that others wait for its result
-	last  map[string]error
-	until time.Time
+	logger     *slog.Logger
+	checks     map[string]*probe.Probe[struct{}]
+	saturation func(ctx context.Context) float64 // may be nil
+	rounds     *probe.Probe[round]
 }
 
-// probe is one check, and the call of it that is under way. A check that hangs is not called again.
-type probe struct {
-	check Check
-	busy  chan struct{} // holds a token while a call is under way
+// round is what one look at everything found.
+type round struct {
+	checks     map[string]error
+	saturation *float64 // 0 to 1, with two decimals; nil where nobody knows
 }
 
-func newHeartbeat(checks map[string]Check, logger *slog.Logger, now func() time.Time) *heartbeat {
-	h := &heartbeat{logger: logger, now: now, probes: make(map[string]*probe)}
-	for name, check := range checks {
-		h.probes[name] = &probe{check: check, busy: make(chan struct{}, 1)}
+func newHeartbeat(c *Config) *heartbeat {
+	h := &heartbeat{logger: c.Logger, saturation: c.Saturation, checks: make(map[string]*probe.Probe[struct{}])}
+	for name, check := range c.Checks {
+		h.checks[name] = probe.New(func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, check(ctx)
+		}, probe.Options{Timeout: checkTimeout})
 	}
+	h.rounds = probe.New(h.look, probe.Options{Timeout: roundTimeout, Fresh: shareTime, Now: c.Now})
 	return h
 }
 
-// results returns the outcome of every check, at most shareTime old.
-func (h *heartbeat) results(ctx context.Context) map[string]error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.last != nil && h.now().Before(h.until) {
-		return h.last
-	}
-	// The round belongs to all who wait for it, not to the request that happens to start it.
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), checkTimeout, fmt.Errorf("no answer within %v", checkTimeout))
+// look runs every check, and takes the saturation.
+func (h *heartbeat) look(ctx context.Context) (round, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	results := make(map[string]error, len(h.probes))
-	for name, p := range h.probes {
+	r := round{checks: make(map[string]error, len(h.checks))}
+	for name, check := range h.checks {
 		wg.Go(func() {
-			err := p.run(ctx)
+			_, err := check.Ask(ctx)
 			mu.Lock()
 			defer mu.Unlock()
-			results[name] = err
+			r.checks[name] = err
 			if err != nil {
 				h.logger.WarnContext(ctx, "heartbeat check", "check", name, "err", err)
 			}
 		})
 	}
+	if h.saturation != nil {
+		r.saturation = rounded(h.saturation(ctx))
+	}
 	wg.Wait()
-	h.last, h.until = results, h.now().Add(shareTime)
-	return results
-}
-
-// run calls the check and waits for it no longer than ctx.
-func (p *probe) run(ctx context.Context) error {
-	select {
-	case p.busy <- struct{}{}:
-	default:
-		return errors.New("a call from before has not returned")
-	}
-	done := make(chan error, 1)
-	go func() {
-		var err error
-		defer func() {
-			if v := recover(); v != nil {
-				err = fmt.Errorf("panic: %v", v)
-			}
-			<-p.busy // before the answer, after which the next call may come
-			done <- err
-		}()
-		err = p.check(ctx)
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return r, nil
 }
 
 // status is a heartbeat's answer.
 type status struct {
-	Status string            `json:"status"`
-	Checks map[string]string `json:"checks,omitempty"`
-	// Saturation is 0 to 1, with two decimals; nil where nobody knows.
-	Saturation *float64 `json:"saturation,omitempty"`
+	Status     string            `json:"status"`
+	Checks     map[string]string `json:"checks,omitempty"`
+	Saturation *float64          `json:"saturation,omitempty"`
 }
 
 func word(err error) string {
@@ -150,22 +120,22 @@ func (s *Server) getHeartbeat(c echo.Context) error {
 	if errors.Is(failed, errDiskFull) {
 		checks["disk"] = word(failed)
 	}
-	for name, err := range s.heartbeat.results(c.Request().Context()) {
+	r, err := s.heartbeat.rounds.Ask(c.Request().Context())
+	if err != nil {
+		failed = err
+	}
+	for name, err := range r.checks {
 		checks[name] = word(err)
 		if err != nil {
 			failed = err
 		}
 	}
-	s.write(c, heartbeatCode(failed), status{Status: word(failed), Checks: checks, Saturation: s.saturation()})
+	s.write(c, heartbeatCode(failed), status{Status: word(failed), Checks: checks, Saturation: r.saturation})
 	return nil
 }
 
-// saturation returns what the heartbeat tells of it. Being busy is no fault: it turns nothing red.
-func (s *Server) saturation() *float64 {
-	if s.Saturation == nil {
-		return nil
-	}
-	ratio := s.Saturation()
+// rounded returns what the heartbeat tells of the saturation. Being busy is no fault: it turns nothing red.
+func rounded(ratio float64) *float64 {
 	if math.IsNaN(ratio) {
 		return nil
 	}

@@ -172,8 +172,10 @@ func TestAFullDiskTurnsBothHeartbeatsRed(t *testing.T) {
 // An instance that is merely busy keeps its traffic, and says how busy it is.
 func TestSaturationIsToldAndTurnsNothingRed(t *testing.T) {
 	var ratio atomic.Uint64
+	var now atomic.Int64
 	s := newSite(t, func(c *server.Config, _ *upload.Config) {
-		c.Saturation = func() float64 { return math.Float64frombits(ratio.Load()) }
+		c.Saturation = func(context.Context) float64 { return math.Float64frombits(ratio.Load()) }
+		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
 		c.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
 	})
 	for _, tc := range []struct {
@@ -181,6 +183,7 @@ func TestSaturationIsToldAndTurnsNothingRed(t *testing.T) {
 		want  any
 	}{{0, 0.0}, {0.004, 0.0}, {0.666, 0.67}, {1, 1.0}, {7, 1.0}, {-1, 0.0}, {math.NaN(), nil}} {
 		ratio.Store(math.Float64bits(tc.ratio))
+		now.Add(2)
 		if a := s.post(s.token, []byte("x")); a.status != 503 {
 			t.Errorf("an upload: status %d", a.status)
 		}
@@ -190,5 +193,25 @@ func TestSaturationIsToldAndTurnsNothingRed(t *testing.T) {
 		if a := s.get("GET", "/__lbheartbeat__"); a.status != 200 || len(a.body) != 1 {
 			t.Errorf("the balancer's heartbeat: status %d, %v", a.status, a.body)
 		}
+	}
+}
+
+// Where the saturation takes its time, it does so once for all who ask, beside the checks.
+func TestSaturationIsSharedAsTheChecksAre(t *testing.T) {
+	var now, calls atomic.Int64
+	s := newSite(t, func(c *server.Config, _ *upload.Config) {
+		c.Checks = map[string]server.Check{"storage": func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }}
+		c.Saturation = func(ctx context.Context) float64 { calls.Add(1); <-ctx.Done(); return 1 }
+		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
+	})
+	start := time.Now()
+	for range 3 {
+		if a := s.get("GET", "/__heartbeat__"); a.status != 503 || a.body["saturation"] != 1.0 {
+			t.Errorf("status %d: %v", a.status, a.body)
+		}
+	}
+	// 2 s by contract; the rest is slack for a busy machine.
+	if took := time.Since(start); took > 5*time.Second || calls.Load() != 1 {
+		t.Errorf("%d calls, within %v", calls.Load(), took)
 	}
 }

@@ -48,7 +48,7 @@ func TestOpenAPI(t *testing.T) {
 func withAllChecks(sc *server.Config, _ *upload.Config) {
 	fine := func(context.Context) error { return nil }
 	sc.Checks = map[string]server.Check{"database": fine, "storage": fine, "spool": fine, "queue": fine}
-	sc.Saturation = func() float64 { return 0.25 }
+	sc.Saturation = func(context.Context) float64 { return 0.25 }
 }
 
 // upload makes an exchange of a form.

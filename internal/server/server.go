@@ -104,8 +104,8 @@ type Config struct {
 	// Checks are what /__heartbeat__ looks at, by the name it answers with. Their details are logged, not answered.
 	Checks map[string]Check
 	// Saturation tells how near the instance is to refusing uploads, from 0 to 1, and is 1 while it does; /__heartbeat__ answers with
-	// it. It returns at once. Nil: that is not told.
-	Saturation func() float64
+	// it. It returns when ctx ends at the latest. Nil: that is not told.
+	Saturation func(ctx context.Context) float64
 	// MaxUploadSize is the largest archive, in bytes. The body around it may have a MiB more.
 	MaxUploadSize int64
 	// ReceiveTimeout bounds the receiving of one body, ReceiveStallTimeout the time between two of its bytes.
@@ -153,7 +153,7 @@ type Server struct {
 
 // New makes a Server. The uploads in flight end with ctx.
 func New(ctx context.Context, c Config) *Server {
-	s := &Server{Config: c, echo: echo.New(), heartbeat: newHeartbeat(c.Checks, c.Logger, c.Now)}
+	s := &Server{Config: c, echo: echo.New(), heartbeat: newHeartbeat(&c)}
 	s.fetches = semaphore.NewWeighted(int64(c.MaxFetches))
 	s.recordReads = semaphore.NewWeighted(maxRecordReads)
 	s.stopping, s.stop = context.WithCancelCause(ctx)
