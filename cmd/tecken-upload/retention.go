@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"math"
 	"time"
 
+	"tecken-upload/internal/config"
 	"tecken-upload/internal/record"
 )
 
@@ -21,11 +23,20 @@ func (in *instance) expireRecords(ctx context.Context) error {
 	return in.records.RunRetention(ctx, record.Retention{
 		Regular:  c.Retention,
 		Try:      c.TryRetention,
-		InFlight: c.ReceiveTimeout + c.UploadTimeout + inFlightSlack,
+		InFlight: inFlight(c),
 		Interval: expireInterval,
 		Fault: func(err error) {
 			in.logger.Error("records were not expired", "err", err)
 			in.reporter.Error("records were not expired", err)
 		},
 	})
+}
+
+// inFlight returns how long an upload may last. Time-outs that add up to more than a Duration holds mean for ever.
+func inFlight(c *config.Server) time.Duration {
+	total := inFlightSlack
+	for _, d := range []time.Duration{c.ReceiveTimeout, c.UploadTimeout} {
+		total += min(d, math.MaxInt64-total)
+	}
+	return total
 }

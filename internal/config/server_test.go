@@ -126,6 +126,20 @@ func TestServerRefuses(t *testing.T) {
 	}
 }
 
+// Whoever wants "never" has a bound to go by, far below what a Duration holds.
+func TestRetentionIsBounded(t *testing.T) {
+	for _, name := range []string{"TECKEN_RETENTION", "TECKEN_TRY_RETENTION"} {
+		if _, err := parse(new(config.Server), nil, variables{name: "876000h"}); err != nil {
+			t.Error(err)
+		}
+		for _, value := range []string{"876000h1s", "2562047h47m16.854775807s"} {
+			if _, err := parse(new(config.Server), nil, variables{name: value}); err == nil || !strings.Contains(err.Error(), "876000h") {
+				t.Errorf("%s=%s: %v", name, value, err)
+			}
+		}
+	}
+}
+
 func TestServerReportsEveryFaultAtOnce(t *testing.T) {
 	_, err := parse(new(config.Server), nil, faulty)
 	if err == nil {

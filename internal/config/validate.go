@@ -17,6 +17,9 @@ import (
 // minTenantStale leaves time for three renewals, each of which may take a second.
 const minTenantStale = 4 * time.Second
 
+// maxRetention is 100 years: as good as never, and far from what a Duration holds.
+const maxRetention = 876000 * time.Hour
+
 // Validate reports every fault of the settings, each named by its variable.
 func (p *Process) Validate() error {
 	var f faults
@@ -80,6 +83,8 @@ func (s *Server) validateTimes(f *faults) {
 	} {
 		f.check(name, moreThan(d, 0))
 	}
+	f.check("TECKEN_RETENTION", atMost(s.Retention, maxRetention))
+	f.check("TECKEN_TRY_RETENTION", atMost(s.TryRetention, maxRetention))
 	f.check("TECKEN_ADMISSION_WAIT", atLeast(s.AdmissionWait, 0))
 	f.check("TECKEN_SHUTDOWN_DELAY", atLeast(s.ShutdownDelay, 0))
 	f.check("TECKEN_SHUTDOWN_TIMEOUT", atLeast(s.ShutdownTimeout, 0))

@@ -83,7 +83,7 @@ func (s *Store) Expire(ctx context.Context, r Retention) (gone Expired, err erro
 		is   string
 		kept time.Duration
 	}{{"try", r.Try}, {"NOT try", r.Regular}} {
-		before := now.Add(-kind.kept - expiryGrace)
+		before := now.Add(-kind.kept).Add(-expiryGrace) // the sum may be more than a Duration holds
 		query := `
 			SELECT id, uploaded_count + skipped_count + ignored_count + pending_count FROM uploads
 			WHERE ` + kind.is + ` AND created_at < $1 AND (ended_at IS NOT NULL OR created_at < $2)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -88,6 +89,28 @@ func TestRecordsExpire(t *testing.T) {
 		}
 		if gone, err := s.Expire(t.Context(), retention); err != nil || gone != (record.Expired{}) {
 			t.Errorf("once more: %+v (%v)", gone, err)
+		}
+	})
+}
+
+// However long records are kept, it is no less.
+func TestRecordsThatAreKeptForEver(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url, atExpiry())
+		tok := newToken(t, s)
+		for _, ended := range []bool{true, false} {
+			uploaded(t, s, tok, 1000*day, false, ended, 1)
+			uploaded(t, s, tok, 1000*day, true, ended, 1)
+		}
+		for _, long := range []time.Duration{math.MaxInt64, math.MaxInt64 - 36*time.Hour, math.MaxInt64 - 48*time.Hour} {
+			for _, r := range []record.Retention{{Regular: long, Try: long}, {InFlight: long, Regular: long, Try: long}} {
+				if gone, err := s.Expire(t.Context(), r); err != nil || gone != (record.Expired{}) {
+					t.Errorf("%+v: %+v (%v)", r, gone, err)
+				}
+			}
+		}
+		if gone, err := s.Expire(t.Context(), record.Retention{InFlight: math.MaxInt64}); err != nil || gone != (record.Expired{Uploads: 2, Files: 2}) {
+			t.Errorf("in flight for ever: %+v (%v)", gone, err)
 		}
 	})
 }
