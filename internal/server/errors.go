@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,6 +65,14 @@ func statusOf(err error) int {
 		}
 	}
 	return http.StatusInternalServerError
+}
+
+// orGone gives an error that a client has led to by hanging up the kind of that: whatever was done for it was cancelled.
+func orGone(r *http.Request, err error) error {
+	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w: %w", upload.ErrClientGone, err)
+	}
+	return err
 }
 
 // A protocolError is an error whose text is what the client is told.
@@ -164,6 +173,7 @@ func (s *Server) answerAny(c echo.Context, err error) {
 	case errors.As(err, &routed):
 		s.write(c, routed.Code, errorBody{Error: http.StatusText(routed.Code)})
 	default:
+		err = orGone(r, err)
 		s.note(r, err)
 		s.answerError(c, err)
 	}

@@ -68,7 +68,7 @@ func (s *Server) inTurn(answer userAnswerer) userAnswerer {
 		defer cancel()
 		switch err := s.recordReads.Acquire(waiting, 1); {
 		case ctx.Err() != nil:
-			return nil, fmt.Errorf("%w: %w", upload.ErrClientGone, ctx.Err())
+			return nil, ctx.Err()
 		case err != nil:
 			return nil, &upload.BusyError{Reason: "Too many are reading records. Try again later.", RetryAfter: retryAfter}
 		}

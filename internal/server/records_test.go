@@ -404,3 +404,52 @@ func TestFewReadRecordsAtATime(t *testing.T) {
 		t.Errorf("%d read records at a time", most)
 	}
 }
+
+// hangingDatabase answers nobody, as long as it is let.
+type hangingDatabase struct {
+	server.UploadRecords
+	begun chan struct{}
+}
+
+func (h hangingDatabase) hang(ctx context.Context) error {
+	h.begun <- struct{}{}
+	<-ctx.Done()
+	return fmt.Errorf("query: %w", context.Cause(ctx))
+}
+
+func (h hangingDatabase) Token(ctx context.Context, _ upload.TokenHash) (upload.Token, error) {
+	return upload.Token{}, h.hang(ctx)
+}
+
+func (h hangingDatabase) Stats(ctx context.Context, _ int64, _ time.Time) (catalogue.Stats, error) {
+	return catalogue.Stats{}, h.hang(ctx)
+}
+
+// Who hangs up while the database is asked is no fault of ours.
+func TestAClientThatHangsUpWhileTheDatabaseIsAsked(t *testing.T) {
+	h := hangingDatabase{begun: make(chan struct{}, 1)}
+	tokens := func(c *server.Config, _ *upload.Config) { c.Tokens = h }
+	stats := func(c *server.Config, _ *upload.Config) { c.UploadRecords = h }
+	for _, x := range []struct {
+		request, route string
+		change         func(*server.Config, *upload.Config)
+	}{
+		{"GET /api/stats/", "GET /api/stats/", stats},
+		{"GET /api/uploads/upload/1", "GET /api/uploads/upload/:id", tokens},
+		{"POST /upload/auth_info/", "POST /upload/auth_info/", tokens},
+		{"POST /upload/", "POST /upload/", tokens},
+	} {
+		s := newSite(t, x.change)
+		conn := s.raw(x.request + " HTTP/1.1\nHost: x\nContent-Length: 0\nAuth-Token: " + s.token + "\n\n")
+		<-h.begun
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.waitRequest(x.route + " 499")
+		s.watcher.mu.Lock()
+		if len(s.watcher.faults) != 0 {
+			t.Errorf("%s: faults told of: %v", x.request, s.watcher.faults)
+		}
+		s.watcher.mu.Unlock()
+	}
+}

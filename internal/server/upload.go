@@ -140,6 +140,7 @@ func (s *Server) uploadContext(r *http.Request) (context.Context, context.Cancel
 
 // refuse answers an upload that was not begun, and gets rid of its body.
 func (s *Server) refuse(c echo.Context, err error, limit drainLimit) error {
+	err = orGone(c.Request(), err)
 	s.Disk.Note(err)
 	s.note(c.Request(), err)
 	s.answerRefusal(c, err)
