@@ -14,9 +14,11 @@
 //   - Of a token only its SHA-256 is stored.
 //   - Ids start at 1, those of uploads stay below 2^32, and none is used twice.
 //
-// The schema (migrations/) is migrated under a lock, by whichever instance comes first. Migrations only ever
-// add: a program that finds a schema newer than its own works with it, so that a fleet can be upgraded one by
-// one. Until [Store.Migrate] succeeded, everything else returns upload.ErrUnavailable at once.
+// The schema (migrations/) is migrated under a lock, by whichever instance comes first. Migrations add tables, columns and
+// indexes, and take away only indexes that others serve in the place of: a program that finds a schema newer than its
+// own works with it, so that a fleet can be upgraded one by one. Those that are transactions wait for a lock for 2
+// seconds at most, since everybody waits behind them; those that build or drop indexes CONCURRENTLY are none, and hold
+// nobody up. Until [Store.Migrate] succeeded, everything else returns upload.ErrUnavailable at once.
 //
 // Text is stored as valid UTF-8 without NUL, of at most 4 KiB: what offends is replaced or cut, never refused,
 // since a record with a blemish is better than none. Times are stored to the microsecond, in UTC.

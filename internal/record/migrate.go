@@ -19,6 +19,9 @@ const (
 
 // Migrate brings the schema up to date. Several programs may do so at once: one migrates, the others wait.
 // A schema newer than this program's is left as it is. From the first success on the Store works.
+//
+// On PostgreSQL it stops nobody for long: a lock that others would have to wait behind is waited for 2 seconds, then the attempt
+// fails, with upload.ErrUnavailable. Building indexes takes as long as it takes.
 func (s *Store) Migrate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, migrateTimeout, errSlow)
 	defer cancel()
@@ -31,7 +34,9 @@ func (s *Store) Migrate(ctx context.Context) error {
 
 func (s *Store) migrate(ctx context.Context) (err error) {
 	if s.exclusive != nil {
-		unlock, err := s.exclusive(ctx)
+		waiting, cancel := context.WithTimeoutCause(ctx, migrateWait, errSlow)
+		defer cancel()
+		unlock, err := s.exclusive(waiting)
 		if err != nil {
 			return err
 		}

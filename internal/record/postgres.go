@@ -41,7 +41,7 @@ func openPostgres(ctx context.Context, url string, maxConns int) (database, erro
 	if err != nil {
 		return database{}, err
 	}
-	session, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, uint64(migrateTimeout/time.Second)))
+	session, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, uint64(migrateWait/time.Second)))
 	if err != nil {
 		pool.Close()
 		return database{}, err
@@ -65,8 +65,15 @@ func openPostgres(ctx context.Context, url string, maxConns int) (database, erro
 	}, nil
 }
 
-// A sessionLocker is goose's, whose release heeds no context and would wait for ever for a server that hangs.
+// A sessionLocker is goose's, which would wait for ever for a server that hangs: its release heeds no context.
 type sessionLocker struct{ lock.SessionLocker }
+
+// SessionLock takes the lock, or gives up after migrateWait.
+func (l *sessionLocker) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, migrateWait, errSlow)
+	defer cancel()
+	return l.SessionLocker.SessionLock(ctx, conn)
+}
 
 // SessionUnlock releases the lock, or gives up: it ends with the session, too.
 func (l *sessionLocker) SessionUnlock(ctx context.Context, conn *sql.Conn) error {

@@ -27,8 +27,11 @@ const (
 	// finishPatience is how long Finish keeps trying while the database is unavailable. An upload that
 	// reached its end has cost minutes: rather wait out a failover than make the client send it again.
 	finishPatience = 5 * time.Second
-	// migrateTimeout bounds one attempt to migrate, with the wait for another instance that is at it.
-	migrateTimeout = 5 * time.Minute
+	// migrateWait is how long one attempt to migrate waits for another instance that is at it.
+	migrateWait = 5 * time.Minute
+	// migrateTimeout bounds one attempt to migrate. An index of files is built beside uploads, and one that is cut off is
+	// built again from its beginning: rather wait for a day than never end.
+	migrateTimeout = 24 * time.Hour
 	// unlockTimeout bounds the release of the migration lock, which the end of a session releases anyway.
 	unlockTimeout = 5 * time.Second
 	// connectTimeout bounds one connection attempt where the URL does not say connect_timeout.

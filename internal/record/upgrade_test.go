@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,68 @@ func TestUploadsGoOnWhileIndexesAreBuilt(t *testing.T) {
 	}
 	if got := allFiles(t, s, catalogue.FileQuery{Limit: 10, DebugFile: "a.so"}, nil); len(got) != 4 {
 		t.Errorf("files: %v", got)
+	}
+}
+
+// A backup reads for as long as it takes. What migrates meanwhile tries again and again, and uploads of instances that are not
+// upgraded yet are held up by less than they wait for their token to be looked up.
+func TestUploadsGoOnWhileTheSchemaWaitsForAReader(t *testing.T) {
+	url := testenv.Postgres(t)
+	s := migratedTo(t, url, 1)
+	old := open(t, url, record.Options{})
+	backup, err := old.DB().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = backup.Rollback() }() // the second time it does nothing
+	if _, err := backup.ExecContext(t.Context(), `LOCK TABLE users, tokens, uploads, files IN ACCESS SHARE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	migrated := make(chan error, 1)
+	go func() { migrated <- s.Run(t.Context()) }()
+	for range 2 { // attempts
+		eventually(t, 60*time.Second, func() error {
+			if waiting := column(t, old, `SELECT query FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE%' AND wait_event_type = 'Lock'`); len(waiting) != 1 {
+				return fmt.Errorf("waiting: %v", waiting)
+			}
+			return nil
+		})
+		for _, statement := range []string{`SELECT id FROM uploads WHERE id = 1`, `UPDATE uploads SET size = 8 WHERE id = 2`} {
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+			if _, err := old.DB().ExecContext(ctx, statement); err != nil {
+				t.Errorf("%s: %v", statement, err)
+			}
+			cancel()
+		}
+	}
+	if err := backup.Rollback(); err != nil {
+		t.Error(err)
+	}
+	if err := <-migrated; err != nil {
+		t.Fatal(err)
+	}
+	if left := column(t, s, `SELECT indexname FROM pg_indexes WHERE indexname IN ('uploads_created', 'uploads_user')`); len(left) != 0 {
+		t.Errorf("still there: %v", left)
+	}
+}
+
+// What takes a lock that others wait behind does not wait for it itself for long.
+func TestMigrationsBoundTheirWaitForLocks(t *testing.T) {
+	files, err := filepath.Glob("migrations/postgres/*.sql")
+	if err != nil || len(files) < 2 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files[1:] { // in the first there is nobody to wait for
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, up, _ := strings.Cut(string(text), "-- +goose Up\n")
+		bounded := strings.HasPrefix(up, "SET LOCAL lock_timeout = '2s';")
+		alone := strings.Contains(string(text), "-- +goose NO TRANSACTION\n")
+		if alone == bounded || alone && strings.Count(up, " INDEX ") != strings.Count(up, " INDEX CONCURRENTLY ") {
+			t.Errorf("%s: it is a transaction that bounds its waits, or none and only has indexes built and dropped CONCURRENTLY", file)
+		}
 	}
 }
 

@@ -1,8 +1,9 @@
 -- What the lists of the records API, its statistics and the expiry of records need. uploads is a small table: its
 -- indexes are built in a second or so, during which uploads wait. Those of files are built one by one in migrations of
--- their own.
+-- their own, and what these indexes take the place of is dropped in one, too: that has to wait for every reader.
 
 -- +goose Up
+SET LOCAL lock_timeout = '2s';
 
 -- What was uploaded by day (of its beginning, in UTC, counted from 1970-01-01) and user, counted as uploads end.
 CREATE TABLE upload_days (
@@ -25,8 +26,6 @@ GROUP BY 1, 2;
 -- By when they began; for everybody and for one user.
 CREATE INDEX uploads_created_id ON uploads (created_at, id);
 CREATE INDEX uploads_user_created ON uploads (user_id, created_at, id);
-DROP INDEX uploads_created;
-DROP INDEX uploads_user;
 
 -- By size.
 CREATE INDEX uploads_size ON uploads (size, id);

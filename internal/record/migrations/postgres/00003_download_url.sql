@@ -2,5 +2,6 @@
 -- the archive; redirect_urls has one address to a line, NULL where there was none.
 
 -- +goose Up
+SET LOCAL lock_timeout = '2s'; -- whoever comes while this waits for a reader waits as well
 ALTER TABLE uploads ADD COLUMN download_url TEXT;
 ALTER TABLE uploads ADD COLUMN redirect_urls TEXT;

@@ -25,8 +25,6 @@ GROUP BY 1, 2;
 -- By when they began; for everybody and for one user.
 CREATE INDEX uploads_created_id ON uploads (created_at);
 CREATE INDEX uploads_user_created ON uploads (user_id, created_at);
-DROP INDEX uploads_created;
-DROP INDEX uploads_user;
 
 -- By size.
 CREATE INDEX uploads_size ON uploads (size);
