@@ -3,6 +3,7 @@ package record
 import (
 	"encoding/base64"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -24,6 +25,17 @@ const (
 	listUploadFiles list = "u"
 )
 
+// What the numbers of a row may be. A database that is asked about others may refuse the question.
+var (
+	aTime     = catalogue.Span{From: math.MinInt64, Until: math.MaxInt64} // in microseconds
+	aSize     = catalogue.Span{Until: math.MaxInt64}
+	anID      = catalogue.Span{From: 1, Until: math.MaxInt64}
+	aPosition = catalogue.Span{Until: behindAll + 1}
+)
+
+// behindAll stands for a position behind all files of an upload: none has one as high.
+const behindAll int64 = math.MaxInt32
+
 // maxCursor bounds a cursor, in bytes: a key's component and three numbers, in base64.
 const maxCursor = 512
 
@@ -44,13 +56,13 @@ func (l list) cursor(key []any) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(strings.Join(parts, ".") + name))
 }
 
-// key is the inverse of cursor, for a key with so many numbers behind its name, if it has one.
-func (l list) key(cursor string, named bool, numbers int) ([]any, error) {
+// key is the inverse of cursor, for a key with such numbers behind its name, if it has one.
+func (l list) key(cursor string, named bool, numbers ...catalogue.Span) ([]any, error) {
 	if cursor == "" {
 		return nil, nil
 	}
 	text, err := base64.RawURLEncoding.DecodeString(cursor[:min(len(cursor), maxCursor)])
-	fields := numbers + 1
+	fields := len(numbers) + 1
 	if named {
 		fields++
 	}
@@ -62,9 +74,9 @@ func (l list) key(cursor string, named bool, numbers int) ([]any, error) {
 	if named {
 		key = append(key, parts[fields-1])
 	}
-	for _, part := range parts[1 : numbers+1] {
-		n, err := strconv.ParseInt(part, 10, 64)
-		if err != nil {
+	for i := range numbers {
+		n, err := strconv.ParseInt(parts[i+1], 10, 64)
+		if err != nil || !numbers[i].Holds(n) {
 			return nil, fmt.Errorf("page %.40q: %w", cursor, catalogue.ErrCursor)
 		}
 		key = append(key, n)

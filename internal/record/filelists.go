@@ -151,7 +151,11 @@ func fileWalk(q *catalogue.FileQuery) (l list, w *walk, err error) {
 		l = listDebugFile
 		w.key, w.same = []string{"debug_file", "id"}, []any{q.DebugFile}
 	}
-	if w.after, err = l.key(q.After, l == listPrefix, 1); err != nil || w.after == nil {
+	number := anID
+	if l == listUploadFiles {
+		number = aPosition
+	}
+	if w.after, err = l.key(q.After, l == listPrefix, number); err != nil || w.after == nil {
 		return l, w, err
 	}
 	if name, ok := w.after[0].(string); ok && (name < q.DebugFile || name >= behind(q.DebugFile) || text(name) != name) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"math"
 	"slices"
 	"strconv"
 
@@ -20,7 +19,7 @@ const (
 
 // filesByUpload lists files upload by upload: what is known of uploads narrows down where files are looked for.
 func (s *Store) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (found []listed, next string, err error) {
-	after, err := listFiles.key(q.After, false, 3)
+	after, err := listFiles.key(q.After, false, aTime, anID, aPosition)
 	if err != nil {
 		return nil, "", err
 	}
@@ -52,7 +51,7 @@ func (s *Store) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (foun
 	if end == nil {
 		return g.files, "", nil
 	}
-	return g.files, listFiles.cursor(append(end, int64(math.MaxInt64))), nil
+	return g.files, listFiles.cursor(append(end, behindAll)), nil
 }
 
 // uploadsOf returns the next uploads that have files, beginning with that of the file at after, if there may be more in it.
@@ -71,7 +70,7 @@ func (s *Store) uploadsOf(ctx context.Context, q *catalogue.FileQuery, after []a
 		if !q.Created.Holds(after[0].(int64)) {
 			return nil, nil, catalogue.ErrCursor
 		}
-		w.after, w.with = after[:2], after[2] != int64(math.MaxInt64)
+		w.after, w.with = after[:2], after[2] != behindAll
 	}
 	end, err = w.page(ctx, s, uploadColumns, uploadsOfFiles, func(rows *sql.Rows) ([]any, error) {
 		u, err := scanUpload(rows)

@@ -111,7 +111,11 @@ func uploadWalk(q *catalogue.UploadQuery, userID int64) (l list, w *walk, err er
 	case q.Outcome != "":
 		w.filter.add("outcome = ?", string(q.Outcome))
 	}
-	if w.after, err = l.key(q.After, false, 2); err != nil {
+	first := aTime
+	if q.BySize {
+		first = aSize
+	}
+	if w.after, err = l.key(q.After, false, first, anID); err != nil {
 		return l, w, err
 	}
 	if w.after != nil && !span.Holds(w.after[0].(int64)) {

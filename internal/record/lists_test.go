@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"cmp"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -321,8 +322,10 @@ func wantOnce[T comparable](t *testing.T, want, got []T) {
 	}
 }
 
-func TestCursorsOfOtherListsAreRefused(t *testing.T) {
-	s := newLibrary(t, sqliteURL(t), 20).store
+func TestCursorsOfOtherListsAreRefused(t *testing.T) { eachDatabase(t, testCursorsOfOtherLists) }
+
+func testCursorsOfOtherLists(t *testing.T, url string) {
+	s := newLibrary(t, url, 20).store
 	page, err := s.ListUploads(t.Context(), &catalogue.UploadQuery{Limit: 1})
 	if err != nil || page.Next == "" {
 		t.Fatal(page, err)
@@ -354,4 +357,46 @@ func TestCursorsOfOtherListsAreRefused(t *testing.T) {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
+}
+
+// Whatever a cursor says, the answer is a page or that it is of no list.
+func TestHostileCursors(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		s := newLibrary(t, url, 5).store
+		hostile := []string{
+			"-1", "0", "1", "2147483646", "2147483647", "2147483648", "4294967296", "9223372036854775806", "9223372036854775807",
+			"-2147483649", "-9223372036854775808", "9223372036854775808", "1e3", "0x1", "", " 1", "NaN",
+		}
+		ask := func(text string) (errs []error) {
+			after := base64.RawURLEncoding.EncodeToString([]byte(text))
+			for _, q := range []catalogue.UploadQuery{{}, {Ascending: true}, {BySize: true}, {BySize: true, Ascending: true}} {
+				q.After, q.Limit = after, 3
+				_, err := s.ListUploads(t.Context(), &q)
+				errs = append(errs, err)
+			}
+			for _, q := range []catalogue.FileQuery{{}, {UploadID: 1}, {DebugFile: "xul.p"}, {DebugFile: "xul", Prefix: true}, {DebugFile: "xul.p", DebugID: "A"}} {
+				q.After, q.Limit = after, 3
+				_, err := s.ListFiles(t.Context(), &q)
+				errs = append(errs, err)
+			}
+			return errs
+		}
+		lists := 0
+		for _, list := range []string{"c.%s.1", "c.1.%s", "C.%s.%s", "s.%s.1", "s.1.%s", "S.%s.%s", "f.%s.1.1", "f.1700000000000000.%s.0", "f.1700000000000000.1.%s", "u.%s", "d.%s", "i.%s", "p.%s.xul", "p.1.xul%s"} {
+			for _, n := range hostile {
+				text := strings.ReplaceAll(list, "%s", n)
+				for i, err := range ask(text) {
+					switch {
+					case err == nil:
+						lists++
+					case !errors.Is(err, catalogue.ErrCursor):
+						t.Errorf("%s in list %d: %v", text, i, err)
+					}
+				}
+			}
+		}
+		if lists == 0 {
+			t.Error("no cursor was of any list")
+		}
+	})
 }
