@@ -125,11 +125,13 @@ type Server struct {
 	// ShutdownTimeout is how long uploads in flight may finish before they are cancelled.
 	ShutdownTimeout time.Duration `name:"tecken-shutdown-timeout" default:"5m" help:"How long uploads in flight may finish."`
 
-	// Retention is how long storage keeps a regular symbol; a skipped one older than half of it is refreshed.
-	Retention time.Duration `name:"tecken-retention" default:"17520h" help:"How long storage keeps regular symbols."`
+	// Retention is how long records of regular uploads are kept, at most 876000h (100 years). It is to be what the bucket's own
+	// rules give regular symbols: a skipped one older than half of it is refreshed, and one that is to go before a try
+	// upload's would does for no try upload.
+	Retention time.Duration `name:"tecken-retention" default:"17520h" help:"How long records of regular uploads are kept. Skipped symbols older than half of it are refreshed. At most 876000h."`
 
-	// TryRetention is the same for try uploads.
-	TryRetention time.Duration `name:"tecken-try-retention" default:"720h" help:"How long storage keeps try symbols."`
+	// TryRetention is the same for try uploads; and try symbols in a directory are removed after it.
+	TryRetention time.Duration `name:"tecken-try-retention" default:"720h" help:"The same for try uploads; and how long a directory keeps try symbols."`
 
 	// UploadByURLDomains are the exact hosts that uploads may be fetched from, at port 443 unless an entry names
 	// another: host:8443. Empty: upload by URL is off.

@@ -72,7 +72,7 @@ func newSite(t *testing.T, change ...func(*server.Config, *upload.Config)) *site
 		Storage: store, Records: s.records,
 		VerifySlots: sched.New(sched.Options{Slots: 2}), PublishSlots: sched.New(sched.Options{Slots: 2}), SequentialSlots: sched.New(sched.Options{Slots: 1}),
 		Limits:  archive.Limits{MaxMembers: 10, MaxMemberSize: 8 << 20, MaxExtractedSize: 8 << 20, DisallowedSnippets: []string{"secret/stuff"}},
-		MaxSize: maxUpload, Timeout: time.Minute, Retention: time.Hour, TryRetention: time.Hour, PublishParallel: 4, Now: time.Now,
+		MaxSize: maxUpload, Timeout: time.Minute, Retention: 2 * time.Hour, TryRetention: time.Hour, PublishParallel: 4, Now: time.Now,
 	}
 	sc := server.Config{
 		Tokens: s.records, Gate: admission.NewGate(admission.Config{Spool: s.spool, Places: 4, Wait: time.Second}), Watcher: s.watcher, Disk: health.NewWindow(3, time.Minute, func() bool { return true }, time.Now),

@@ -248,8 +248,8 @@ func (r *run) noteDone(f *File) {
 	}
 }
 
-// stored reports whether storage has the file already, with the same content, and refreshes what is about
-// to expire there. A try upload is content with what regular storage has.
+// stored reports whether storage has the file already, with the same content, and refreshes what is about to expire there. A
+// try upload is content with what regular storage has, and keeps for as long as the try upload's own would be kept.
 func (r *run) stored(ctx context.Context, f *File) (bool, error) {
 	if r.up.Try {
 		if ok, err := r.storedAt(ctx, f, Location{Key: f.Key}); ok || err != nil {
@@ -263,7 +263,11 @@ func (r *run) storedAt(ctx context.Context, f *File, loc Location) (bool, error)
 	want := Object{Size: f.Size, MD5: f.MD5}
 	stored := false
 	err := r.PublishSlots.Run(ctx, r.task(0), func(ctx context.Context, _ *sched.Slot) (err error) {
-		stored, err = r.keeps(ctx, want, loc)
+		if r.up.Try && !loc.Try {
+			stored, err = r.lends(ctx, want, loc)
+		} else {
+			stored, err = r.keeps(ctx, want, loc)
+		}
 		return err
 	})
 	if err != nil {
@@ -272,17 +276,18 @@ func (r *run) storedAt(ctx context.Context, f *File, loc Location) (bool, error)
 	return stored, nil
 }
 
+// lends reports whether regular storage has an object with the wanted content, and keeps it for another TryRetention as it is.
+// Refreshed for a try upload, it would outlive its records.
+func (s *Service) lends(ctx context.Context, want Object, loc Location) (bool, error) {
+	obj, has, err := s.has(ctx, want, loc)
+	return has && s.Now().Sub(obj.Modified) <= s.Retention-s.TryRetention, err
+}
+
 // keeps reports whether storage has an object at loc with the wanted content, and will keep it for a while.
 func (s *Service) keeps(ctx context.Context, want Object, loc Location) (bool, error) {
-	obj, err := s.Storage.Stat(ctx, loc)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
+	obj, has, err := s.has(ctx, want, loc)
+	if err != nil || !has {
 		return false, err
-	}
-	if obj.Size != want.Size || obj.MD5 != want.MD5 {
-		return false, nil
 	}
 	retention := s.Retention
 	if loc.Try {
@@ -291,10 +296,18 @@ func (s *Service) keeps(ctx context.Context, want Object, loc Location) (bool, e
 	if s.Now().Sub(obj.Modified) <= retention/2 {
 		return true, nil
 	}
-	if err := s.Storage.Refresh(ctx, loc, obj); errors.Is(err, ErrNotFound) {
+	err = s.Storage.Refresh(ctx, loc, obj)
+	if errors.Is(err, ErrNotFound) {
 		return false, nil // it expired in between
-	} else if err != nil {
-		return false, err
 	}
-	return true, nil
+	return err == nil, err
+}
+
+// has reports whether storage has an object at loc with the wanted content.
+func (s *Service) has(ctx context.Context, want Object, loc Location) (Object, bool, error) {
+	obj, err := s.Storage.Stat(ctx, loc)
+	if errors.Is(err, ErrNotFound) {
+		return Object{}, false, nil
+	}
+	return obj, err == nil && obj.Size == want.Size && obj.MD5 == want.MD5, err
 }

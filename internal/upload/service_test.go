@@ -62,7 +62,7 @@ func newHouse(t *testing.T) *house {
 		MaxSize:         1 << 20,
 		Timeout:         time.Minute,
 		Retention:       time.Hour,
-		TryRetention:    time.Hour,
+		TryRetention:    20 * time.Minute,
 		PublishParallel: 4,
 		Now:             time.Now,
 	}
@@ -315,22 +315,6 @@ func TestAFaultAnywhereRejectsAllOfIt(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestAnOldObjectIsRefreshedWhenSkipped(t *testing.T) {
-	h := newHouse(t)
-	files := map[string]string{"a/AA/a.sym": sym}
-	h.complete(regular, source{content: zipOf(t, files, zip.Deflate)})
-	for age, want := range map[time.Duration]int{29 * time.Minute: 0, 31 * time.Minute: 1} {
-		h.storage.refreshed = 0
-		c := h.config
-		c.Now = func() time.Time { return time.Now().Add(age) }
-		h.service = upload.NewService(c)
-		h.complete(regular, source{content: zipOf(t, files, zip.Deflate)})
-		if h.storage.refreshed != want {
-			t.Errorf("aged %v of an hour: refreshed %d times, want %d", age, h.storage.refreshed, want)
-		}
 	}
 }
 
