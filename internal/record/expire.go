@@ -25,6 +25,9 @@ const (
 	// uploads hardly notice.
 	expirePause = 250 * time.Millisecond
 	expireRest  = 4
+	// clockSlack is how far this machine's clock and the database's may be apart: far more than clocks are, and far less than
+	// records are kept.
+	clockSlack = time.Hour
 	// daysKept is how many days of tallies are kept.
 	daysKept = 400
 )
@@ -75,9 +78,13 @@ func (s *Store) pass(ctx context.Context, r Retention) {
 }
 
 // Expire removes, with their files, the records of uploads that began longer ago than r allows. It removes a few at a time and
-// pauses in between; ended early, it has removed some, and the next call goes on. Users and tokens stay.
+// pauses in between; ended early, it has removed some, and the next call goes on. Users and tokens stay. It removes nothing, and
+// fails, where the clocks of this machine and of the database's are more than an hour apart.
 func (s *Store) Expire(ctx context.Context, r Retention) (gone Expired, err error) {
 	now := s.now()
+	if err := s.compareClocks(ctx, now); err != nil {
+		return gone, err
+	}
 	running := now.Add(-r.InFlight)
 	for _, kind := range []struct {
 		is   string
@@ -95,6 +102,24 @@ func (s *Store) Expire(ctx context.Context, r Retention) (gone Expired, err erro
 	return gone, s.change(ctx, queryTimeout, "expire tallies", func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM upload_days WHERE day < $1`, now.UnixMicro()/dayMicros-daysKept)
 		return err
+	})
+}
+
+// compareClocks fails where the database's clock says something else than now: one instance whose clock is ahead would remove
+// what all of them keep.
+func (s *Store) compareClocks(ctx context.Context, now time.Time) error {
+	if s.clock == "" {
+		return nil
+	}
+	return s.query(ctx, "compare clocks", func(ctx context.Context) error {
+		var theirs sql.NullInt64
+		if err := s.read.QueryRowContext(ctx, s.clock).Scan(&theirs); err != nil {
+			return err
+		}
+		if apart := now.Sub(fromMicros(theirs)); apart.Abs() > clockSlack {
+			return fmt.Errorf("this machine's clock is %v ahead of the database's", apart.Round(time.Second))
+		}
+		return nil
 	})
 }
 

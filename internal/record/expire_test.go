@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tecken-upload/internal/record"
+	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 )
 
@@ -113,6 +114,30 @@ func TestRecordsThatAreKeptForEver(t *testing.T) {
 			t.Errorf("in flight for ever: %+v (%v)", gone, err)
 		}
 	})
+}
+
+// By a clock that is far from the database's nothing goes, and that is told.
+func TestNothingExpiresByAWrongClock(t *testing.T) {
+	url := testenv.Postgres(t)
+	tok := newToken(t, openMigrated(t, url, record.Options{}))
+	for _, x := range []struct {
+		off  time.Duration
+		want int
+	}{{1000 * day, 0}, {61 * time.Minute, 0}, {-61 * time.Minute, 0}, {50 * time.Minute, 1}, {0, 1}} {
+		s := open(t, url, record.Options{Now: func() time.Time { return time.Now().Add(x.off) }})
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		u := upload.Upload{TokenID: tok.ID, CreatedAt: time.Now().Add(-200 * day)}
+		if err := s.Begin(t.Context(), &u); err != nil {
+			t.Fatal(err)
+		}
+		finishWith(t, s, &u, 1)
+		gone, err := s.Expire(t.Context(), record.Retention{Regular: 100 * day, Try: 100 * day})
+		if (err == nil) != (x.want > 0) || errors.Is(err, upload.ErrUnavailable) || gone.Uploads < x.want || x.want == 0 && gone != (record.Expired{}) {
+			t.Errorf("%v ahead: %+v, %v", x.off, gone, err)
+		}
+	}
 }
 
 // However short records are kept, an upload in flight is not touched, and can end.

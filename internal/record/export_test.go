@@ -1,6 +1,10 @@
 package record
 
-import "database/sql"
+import (
+	"database/sql"
+	"fmt"
+	"time"
+)
 
 // DB is the connection, or pool, that s writes with.
 func (s *Store) DB() *sql.DB { return s.write }
@@ -10,6 +14,11 @@ func (s *Store) Trace(f func(query string, args []any)) { s.trace = f }
 
 // SetScanLimit has lists look at fewer rows for a page.
 func (s *Store) SetScanLimit(n int) { s.scan = n }
+
+// SetServerTime has the database's clock stand at a time.
+func (s *Store) SetServerTime(at time.Time) {
+	s.clock = fmt.Sprintf(`SELECT CAST(%d AS BIGINT)`, at.UnixMicro())
+}
 
 // LockFile is lockFile.
 var LockFile = lockFile

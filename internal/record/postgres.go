@@ -58,6 +58,7 @@ func openPostgres(ctx context.Context, url string, maxConns int) (database, erro
 		dialect:    goose.DialectPostgres,
 		migrations: sub,
 		locker:     &sessionLocker{session},
+		clock:      `SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)`,
 		ranges:     true,
 		skipLocked: ` FOR UPDATE SKIP LOCKED`,
 		tickets:    tickets,

@@ -47,6 +47,9 @@ func open(t *testing.T, url string, opts record.Options) *record.Store {
 func openMigrated(t *testing.T, url string, opts record.Options) *record.Store {
 	t.Helper()
 	s := open(t, url, opts)
+	if opts.Now != nil {
+		s.SetServerTime(opts.Now())
+	}
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -79,6 +79,7 @@ type database struct {
 	exclusive   func(context.Context) (func() error, error) // taken around goose; may be nil
 	present     func() error                                // fails where the database is not there any more; may be nil
 	skipLocked  string                                      // has a SELECT lock its rows, but for those that are locked
+	clock       string                                      // asks for the server's time, in microseconds; "" where it is this machine's
 	ranges      bool                                        // how a walk is written
 	tickets     *tickets                                    // for calls, where connecting may be refused; may be nil
 	closers     []func() error

@@ -17,8 +17,12 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// maxFaults bounds what Expire tells of.
-const maxFaults = 10
+const (
+	// maxFaults bounds what Expire tells of.
+	maxFaults = 10
+	// clockSlack is how far this machine's clock may be ahead of the directory's.
+	clockSlack = time.Hour
+)
 
 // Expired is what a pass of Expire removed.
 type Expired struct {
@@ -28,8 +32,13 @@ type Expired struct {
 
 // Expire removes the try objects that were last stored or refreshed before a time, and the directories that this
 // leaves empty. Regular objects stay. It may run at any time, in several processes at once. What can't be removed is
-// told, the first ten of it, and does not keep the rest from going; when ctx ends, so does the pass.
+// told, the first ten of it, and does not keep the rest from going; when ctx ends, so does the pass. It removes nothing, and fails,
+// where this machine's clock is more than an hour ahead of the file system's, which is another one's where that is mounted over
+// a network.
 func (s *Store) Expire(ctx context.Context, before time.Time) (Expired, error) {
+	if err := s.compareClocks(); err != nil {
+		return Expired{}, fmt.Errorf("expire try symbols: %w", err)
+	}
 	e := expiry{store: s, ctx: ctx, before: before, top: filepath.Join(s.dir, filepath.FromSlash(storage.TryPrefix))}
 	e.dir(e.top)
 	err := errors.Join(e.faults...)
@@ -40,6 +49,23 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (Expired, error) {
 		err = fmt.Errorf("expire try symbols: %w", err)
 	}
 	return e.done, err
+}
+
+// compareClocks has the file system set a time by its own clock. It takes no room for that, of which there may be none.
+func (s *Store) compareClocks() error {
+	path := filepath.Join(s.dir, lockFile)
+	now := unix.Timespec{Nsec: unix.UTIME_NOW}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{now, now}, 0); err != nil {
+		return &os.PathError{Op: "touch", Path: path, Err: err}
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if ahead := time.Since(info.ModTime()); ahead > clockSlack {
+		return fmt.Errorf("this machine's clock is %v ahead of the directory's", ahead.Round(time.Second))
+	}
+	return nil
 }
 
 // expiry is one pass.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tecken-upload/internal/storage/storagetest"
@@ -82,6 +83,22 @@ func TestExpireOfNothing(t *testing.T) {
 	if done, err := s.Expire(ctx, time.Now()); !errors.Is(err, gone) || done != (Expired{}) {
 		t.Errorf("expired %+v after its end: %v", done, err)
 	}
+}
+
+// By a clock that is ahead of the file system's nothing goes.
+func TestExpireByAWrongClock(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := openStore(t, dir)
+		loc := aged(t, s, "a.pdb/1/a.pdb", true, 0)
+		<-time.After(100 * 365 * 24 * time.Hour) // by the clock of this bubble alone
+		if done, err := s.Expire(t.Context(), time.Now().Add(-30*24*time.Hour)); err == nil || done != (Expired{}) {
+			t.Errorf("expired %+v: %v", done, err)
+		}
+		if _, err := s.Stat(t.Context(), loc); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Uploads come to directories that are just being removed, and lose nothing by it.
