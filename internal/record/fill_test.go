@@ -65,7 +65,7 @@ func fill(t testing.TB, s *record.Store, uploads, files int) {
 // A question is something that the records API asks.
 type question struct {
 	name string
-	ask  func(t testing.TB, s *record.Store) (rows int)
+	ask  func(t testing.TB, s *record.Store, batch int) (rows int) // the first two pages of it
 }
 
 // questions are of every kind there is, those that find little of much among them.
@@ -98,7 +98,7 @@ func questions() (all []question) {
 		{"uploads in progress", catalogue.UploadQuery{Running: true}},
 		{"failed uploads of a bucket", catalogue.UploadQuery{Outcome: upload.Failed, Bucket: "old"}},
 	} {
-		all = append(all, question{q.name, func(t testing.TB, s *record.Store) int { return askUploads(t, s, q.q) }})
+		all = append(all, question{q.name, func(t testing.TB, s *record.Store, batch int) int { return askUploads(t, s, q.q, batch) }})
 	}
 	for _, q := range []struct {
 		name string
@@ -123,9 +123,9 @@ func questions() (all []question) {
 		{"a prefix", catalogue.FileQuery{DebugFile: "mod", Prefix: true}},
 		{"a prefix, try files of another user", catalogue.FileQuery{DebugFile: "mod", Prefix: true, UserID: 7, Try: &yes}},
 	} {
-		all = append(all, question{q.name, func(t testing.TB, s *record.Store) int { return askFiles(t, s, q.q) }})
+		all = append(all, question{q.name, func(t testing.TB, s *record.Store, batch int) int { return askFiles(t, s, q.q, batch) }})
 	}
-	return append(all, question{"statistics of all", func(t testing.TB, s *record.Store) int {
+	return append(all, question{"statistics of all", func(t testing.TB, s *record.Store, _ int) int {
 		if _, err := s.Stats(t.Context(), 0, fillNow); err != nil {
 			t.Fatal(err)
 		}
@@ -134,11 +134,9 @@ func questions() (all []question) {
 }
 
 // askUploads reads the first two pages of a list.
-func askUploads(t testing.TB, s *record.Store, q catalogue.UploadQuery) (rows int) {
+func askUploads(t testing.TB, s *record.Store, q catalogue.UploadQuery, batch int) (rows int) {
 	t.Helper()
-	if q.Limit == 0 {
-		q.Limit = 100
-	}
+	q.Limit = batch
 	page, err := s.ListUploads(t.Context(), &q)
 	if err != nil {
 		t.Fatal(err)
@@ -146,17 +144,15 @@ func askUploads(t testing.TB, s *record.Store, q catalogue.UploadQuery) (rows in
 	rows = len(page.Uploads)
 	if q.After == "" && page.Next != "" {
 		q.After = page.Next
-		rows += askUploads(t, s, q)
+		rows += askUploads(t, s, q, batch)
 	}
 	return rows
 }
 
 // askFiles is the same for files.
-func askFiles(t testing.TB, s *record.Store, q catalogue.FileQuery) (rows int) {
+func askFiles(t testing.TB, s *record.Store, q catalogue.FileQuery, batch int) (rows int) {
 	t.Helper()
-	if q.Limit == 0 {
-		q.Limit = 100
-	}
+	q.Limit = batch
 	page, err := s.ListFiles(t.Context(), &q)
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +160,7 @@ func askFiles(t testing.TB, s *record.Store, q catalogue.FileQuery) (rows int) {
 	rows = len(page.Files)
 	if q.After == "" && page.Next != "" {
 		q.After = page.Next
-		rows += askFiles(t, s, q)
+		rows += askFiles(t, s, q, batch)
 	}
 	return rows
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
-	"strconv"
 
 	"tecken-upload/internal/catalogue"
 )
@@ -123,12 +122,15 @@ func (g *gathering) gather(ctx context.Context, s *Store, uploads []catalogue.Up
 	term, args := among("upload_id", ids)
 	c.add(term, args...)
 	c.span("size", g.query.Size)
-	limit := ""
+	query := "SELECT " + listedColumns + " FROM files"
 	if len(ids) == 1 {
 		c.add("position > ?", behind)
-		limit = " ORDER BY upload_id, position LIMIT " + strconv.Itoa(g.most-len(g.files))
+		query += c.sql() + " ORDER BY upload_id, position LIMIT ?"
+		c.args = append(c.args, g.most-len(g.files))
+	} else {
+		query += c.sql()
 	}
-	rows, err := s.rows(ctx, "SELECT "+listedColumns+" FROM files"+c.sql()+limit, c.args)
+	rows, err := s.rows(ctx, query, c.args)
 	if err != nil {
 		return err
 	}

@@ -133,14 +133,18 @@ func (w *walk) filterUploads(try *bool, bucket string) {
 	}
 }
 
-// idChunk is how many ids a statement asks for: one of two numbers, so that statements are few.
-const idChunk = 64
+// idChunk is how many ids a statement asks for at most.
+const idChunk = 256
 
-// among returns "column IN (?, …)" with its arguments, for at most idChunk ids. It repeats the last to fill up.
+// among returns "column IN (?, …)" with its arguments, for at most idChunk ids. It repeats the last to fill up to one of three
+// numbers, so that statements are few.
 func among(column string, ids []int64) (string, []any) {
 	n := idChunk
-	if len(ids) == 1 {
+	switch {
+	case len(ids) == 1:
 		n = 1
+	case len(ids) <= idChunk/8:
+		n = idChunk / 8
 	}
 	args := make([]any, n)
 	for i := range args {

@@ -33,7 +33,7 @@ func TestListsAreServedByIndexes(t *testing.T) {
 			s.Trace(func(query string, args []any) { statements = append(statements, statement{query, args}) })
 			for _, q := range questions() {
 				statements = nil
-				q.ask(t, s)
+				q.ask(t, s, 100)
 				if len(statements) == 0 {
 					t.Errorf("%s: no statement was seen", q.name)
 				}
@@ -49,6 +49,22 @@ func TestListsAreServedByIndexes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// However large pages are, the statements are the same: few enough to be kept prepared.
+func TestPagesOfAnySizeAreTheSameStatements(t *testing.T) {
+	s := openMigrated(t, sqliteURL(t), record.Options{})
+	fill(t, s, 200, 5)
+	for _, q := range questions() {
+		seen := make(map[string]bool)
+		s.Trace(func(query string, _ []any) { seen[query] = true })
+		for batch := 1; batch <= 60; batch++ {
+			q.ask(t, s, batch)
+		}
+		if len(seen) > 8 {
+			t.Errorf("%s: %d statements", q.name, len(seen))
+		}
+	}
 }
 
 type statement struct {

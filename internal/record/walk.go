@@ -119,10 +119,11 @@ func (w *walk) bounds(last []any) (c clauses) {
 	return c
 }
 
-// selected is the part of the statement that reads rows off the index.
+// selected is the part of the statement that reads rows off the index. Its limit is a parameter, or there were as many statements
+// as there are sizes of pages, more than are kept prepared.
 func (w *walk) selected(columns string, last []any, limit int) (string, []any) {
 	c := w.bounds(last)
-	return "SELECT " + columns + " FROM " + w.table + c.sql() + w.order() + " LIMIT " + strconv.Itoa(limit), c.args
+	return "SELECT " + columns + " FROM " + w.table + c.sql() + w.order() + " LIMIT ?", append(c.args, limit)
 }
 
 // boundary returns the key of the last row that this page is looked for in, or nil where all of them are.
@@ -137,7 +138,7 @@ func (w *walk) boundary(ctx context.Context, s *Store) ([]any, error) {
 	for i := range found {
 		into[i] = &found[i]
 	}
-	err := s.row(ctx, query+" OFFSET "+strconv.Itoa(s.scan-1), args).Scan(into...)
+	err := s.row(ctx, query+" OFFSET ?", append(args, s.scan-1)).Scan(into...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -158,8 +159,8 @@ func (w *walk) page(ctx context.Context, s *Store, columns string, limit int, sc
 	if len(w.filter.terms) != 0 {
 		query, args = w.selected("*", last, s.scan)
 		query = "SELECT " + columns + " FROM (" + query + ") AS found" + w.filter.sql()
-		query += w.order() + " LIMIT " + strconv.Itoa(limit+1)
-		args = append(args, w.filter.args...)
+		query += w.order() + " LIMIT ?"
+		args = append(append(args, w.filter.args...), limit+1)
 	} else {
 		query = "SELECT " + columns + " FROM (" + query + ") AS found" + w.order()
 	}
