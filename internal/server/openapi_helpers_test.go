@@ -139,6 +139,7 @@ func (c *contract) exchange(s *site, x exchange) http.Header {
 	}
 	if resp.StatusCode < http.StatusBadRequest && !x.wrong {
 		c.used(id, route, r)
+		c.wantKnown(name, route, r)
 	}
 	return resp.Header
 }

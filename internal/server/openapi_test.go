@@ -38,6 +38,9 @@ func TestOpenAPI(t *testing.T) {
 	c.downloadsFromS3()
 	c.debuginfod(s)
 	c.records(s)
+	c.queries(s)
+	c.strangers(s)
+	c.constants()
 	c.faults()
 	c.elsewhere(s)
 	c.operation(s) // the last: it drains the site
