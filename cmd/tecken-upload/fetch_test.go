@@ -6,7 +6,26 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
+
+	"tecken-upload/internal/config"
 )
+
+func TestTurnsLeavePlacesToBodies(t *testing.T) {
+	for places, want := range map[int][2]int{1: {1, 0}, 3: {1, 0}, 4: {1, 1}, 5: {1, 1}, 16: {4, 4}, 32: {8, 8}, 64: {8, 8}} {
+		if turns, queue := fetchTurns(&config.Server{MaxReceiving: places}); turns != want[0] || queue != want[1] {
+			t.Errorf("of %d places: %d turns, %d wait", places, turns, queue)
+		}
+	}
+}
+
+// A download is given the time of a body.
+func TestDownloadsAreAsPatientAsBodies(t *testing.T) {
+	c := newFetch(&config.Server{ReceiveTimeout: time.Hour, ReceiveStallTimeout: time.Minute})
+	if c.Timeout != time.Hour || c.StallTimeout != time.Minute {
+		t.Errorf("%v, and %v without a byte", c.Timeout, c.StallTimeout)
+	}
+}
 
 // The list of hosts reaches what fetches, and the real check of addresses stands behind it.
 func TestUploadByURLIsWired(t *testing.T) {

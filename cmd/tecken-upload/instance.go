@@ -186,6 +186,7 @@ func (in *instance) serve(ctx context.Context) {
 		PublishParallel: publishFactor * c.StorageSlots,
 		Now:             time.Now,
 	})
+	fetches, waiting := fetchTurns(c)
 	in.server = server.New(ctx, server.Config{
 		Tokens:              in.records,
 		Gate:                in.gate,
@@ -202,7 +203,8 @@ func (in *instance) serve(ctx context.Context) {
 		ReceiveMinRate:      int64(c.ReceiveMinRate),
 		Now:                 time.Now,
 		Fetch:               newFetch(c),
-		MaxFetches:          maxFetches(c),
+		MaxFetches:          fetches,
+		FetchQueue:          waiting,
 		FetchWait:           c.AdmissionWait,
 		Symbols:             in.downloads.finder,
 		Links:               in.downloads.links,

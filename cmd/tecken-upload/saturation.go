@@ -19,14 +19,14 @@ const (
 )
 
 // saturation tells how near this instance is to having enough, from 0 to 1. It is 1 while uploads are refused, or wait, for what
-// this instance lacks; otherwise the worst of the shares of slots in use, the waits for them, the receiving places, the spool, and the
-// time that what is admitted will take. It returns when ctx ends at the latest.
+// this instance lacks; otherwise the worst of the shares of slots in use, the waits for them, the receiving places, the turns to
+// download, the spool, and the time that what is admitted will take. It returns when ctx ends at the latest.
 func (in *instance) saturation(ctx context.Context) float64 {
 	gate := in.gate.Stats()
 	if gate.Short || lately(gate.TurnedAway) || in.disk.Full() || in.checkQueue(ctx) != nil {
 		return 1
 	}
-	worst := max(gate.PlacesRatio, gate.TimeRatio, in.spoolRatio(ctx))
+	worst := max(gate.PlacesRatio, gate.TimeRatio, in.spoolRatio(ctx), in.server.Fetches().Busyness)
 	most := in.config.UploadTimeout / waitShare
 	for _, q := range in.queues.all() {
 		s := q.Stats()

@@ -121,6 +121,7 @@ type Gate struct {
 	inside     turnover // uploads admitted
 	places     turnover // receiving places taken
 	bytes      turnover // sizes of the uploads admitted
+	fetching   turnover // turns to be fetched from elsewhere
 	promised   int64    // bytes of those that are about to get their workspace
 	unfinished int64    // bytes admitted and not dealt with
 	work       workRate

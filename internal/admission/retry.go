@@ -25,6 +25,7 @@ const (
 	forSpool reason = "spool"     // no room on disk
 	forTime  reason = "time"      // no time
 	forQueue reason = "queue"     // too many wait
+	forFetch reason = "fetch"     // no turn to be fetched from elsewhere
 )
 
 // sentences tell clients of what there is no room for.
@@ -33,6 +34,7 @@ var sentences = map[reason]string{
 	forSpool: "This server's disk is taken up by other uploads. Try again later.",
 	forTime:  "This server has as much work as it can do in time. Try again later.",
 	forQueue: "Too many uploads are waiting for this server. Try again later.",
+	forFetch: "This server is downloading as many archives as it can. Try again later.",
 }
 
 // busy counts a refusal, and makes its error. wait is 0 where it is not known. Called with mu held.

@@ -26,7 +26,8 @@ type Stats struct {
 	// TurnedAway is when an upload was last refused for what this instance lacks, and not for its tenant's limit; zero: never.
 	TurnedAway time.Time
 	// Refused counts the uploads that were refused so far, by reason: "limit" (the tenant's own), "receiving", "spool" (but
-	// not those that were too large for it), "time", "queue" (too many waited). Every reason is there.
+	// not those that were too large for it), "time", "queue" (too many waited), "fetch" (no turn to be fetched from elsewhere).
+	// Every reason is there.
 	Refused map[string]int64
 }
 
@@ -47,7 +48,7 @@ func (g *Gate) Stats() Stats {
 			st.Tenants++
 		}
 	}
-	for _, of := range []reason{forLimit, forPlace, forSpool, forTime, forQueue} {
+	for _, of := range []reason{forLimit, forPlace, forSpool, forTime, forQueue, forFetch} {
 		st.Refused[string(of)] = g.refusals[of]
 	}
 	st.PlacesRatio = float64(st.PlacesUsed) / float64(max(1, st.Places))

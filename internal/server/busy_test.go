@@ -120,6 +120,10 @@ func (g gate) Enter(context.Context, upload.Token, int64) (upload.Place, error) 
 
 func (g gate) Contended() bool { return false }
 
+func (g gate) Fetching() func() { return func() {} }
+
+func (g gate) RefuseFetch(int) *upload.BusyError { return &upload.BusyError{RetryAfter: time.Second} }
+
 // A client that asks before it sends, and gets no answer for a while, sends all the same. Its refusal is not lost: the
 // body is read to its end, however long that takes once it has begun.
 func TestABodyThatWasNotInvited(t *testing.T) {
@@ -151,6 +155,7 @@ func TestABodyThatWasNotInvited(t *testing.T) {
 
 // waitingGate keeps everybody waiting, and tells why they went.
 type waitingGate struct {
+	server.Gate
 	entered chan struct{}
 	left    chan error
 }

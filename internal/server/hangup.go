@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tecken-upload/internal/upload"
 )
 
 // hangUpInterval is how often a client that waits is looked for. Ghosts take the places of the living in line.
@@ -17,6 +19,16 @@ type connKey struct{}
 // withConn keeps a connection where its requests find it.
 func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
+}
+
+// whileHere makes a context that ends when the client has closed its connection, and a function that ends it.
+func whileHere(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := watchHangUp(ctx, func() { cancel(upload.ErrClientGone) })
+	return ctx, func() {
+		stop()
+		cancel(context.Canceled)
+	}
 }
 
 // watchHangUp calls gone once the client has closed its connection, unless stop is called before. net/http notices that only

@@ -58,6 +58,10 @@ type Gate interface {
 	Enter(ctx context.Context, token upload.Token, size int64) (upload.Place, error)
 	// Contended reports whether uploads wait, or were refused a moment ago, for room that others hold.
 	Contended() bool
+	// Fetching tells that an upload has its turn to be fetched from elsewhere; ended is called once it has had it.
+	Fetching() (ended func())
+	// RefuseFetch counts an upload that got no such turn while so many others wait, and makes its error.
+	RefuseFetch(waiting int) *upload.BusyError
 }
 
 // Disk knows whether the disk keeps filling up. It is safe for concurrent use.
@@ -117,9 +121,10 @@ type Config struct {
 	Now func() time.Time
 	// Fetch downloads what is uploaded by URL.
 	Fetch *fetch.Client
-	// MaxFetches bounds the downloads in progress; FetchWait is how long an upload waits for its turn.
-	MaxFetches int
-	FetchWait  time.Duration
+	// MaxFetches bounds the downloads in progress, at least 1; FetchQueue those that were admitted and wait for their turn.
+	MaxFetches, FetchQueue int
+	// FetchWait is how long an upload by URL waits for its turn, the time at the gate included.
+	FetchWait time.Duration
 	// Symbols finds what is downloaded; nil: there are no downloads.
 	Symbols Symbols
 	// Links are where clients fetch symbol files by themselves; nil: they are sent from here.
@@ -142,9 +147,7 @@ type Server struct {
 	stopping context.Context
 	stop     context.CancelCauseFunc
 	drains   sync.WaitGroup // bodies of refused uploads that are still being read
-	fetches  *semaphore.Weighted
-	fetching atomic.Int64 // those of them in progress
-	crowded  atomic.Int64 // when one last found no turn free, in Unix nanoseconds
+	fetches  *fetchTurns
 
 	downloads downloads
 	// recordReads are the turns of those who read records.
@@ -154,7 +157,7 @@ type Server struct {
 // New makes a Server. The uploads in flight end with ctx.
 func New(ctx context.Context, c Config) *Server {
 	s := &Server{Config: c, echo: echo.New(), heartbeat: newHeartbeat(&c)}
-	s.fetches = semaphore.NewWeighted(int64(c.MaxFetches))
+	s.fetches = newFetchTurns(c.MaxFetches, c.FetchQueue)
 	s.recordReads = semaphore.NewWeighted(maxRecordReads)
 	s.stopping, s.stop = context.WithCancelCause(ctx)
 	s.refusing, s.refuseAll = context.WithCancelCause(ctx)

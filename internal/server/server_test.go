@@ -80,7 +80,7 @@ func newSite(t *testing.T, change ...func(*server.Config, *upload.Config)) *site
 		Version:       server.Version{Source: "https://example.com/src", Version: "1.2.3", Commit: "abc", Build: "7"},
 		Checks:        map[string]server.Check{"database": s.records.Check, "storage": store.Check},
 		MaxUploadSize: maxUpload, ReceiveTimeout: time.Minute, ReceiveStallTimeout: 10 * time.Second, Now: time.Now,
-		Fetch: fetch.New(fetch.Config{}), MaxFetches: 2, FetchWait: time.Second,
+		Fetch: fetch.New(fetch.Config{}), MaxFetches: 2, FetchQueue: 2, FetchWait: time.Second,
 		UploadRecords: s.records, FileRecords: s.records,
 	}
 	for _, c := range change {

@@ -102,27 +102,51 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 // run runs one upload that was admitted, and returns as upload does.
 func (s *Server) run(ctx context.Context, r *http.Request, req upload.Request) (*upload.Report, error) {
 	report := s.Uploads.Run(ctx, req)
-	if report.Leftover != nil {
-		s.Watcher.Fault(ctx, r, fmt.Errorf("remove a workspace: %w", report.Leftover), nil)
-	}
+	s.noteLeftover(ctx, r, report.Leftover)
 	if report.Upload.ID == 0 {
 		return nil, report.Err
 	}
 	return report, nil
 }
 
+// noteLeftover tells of a workspace that could not be removed; err may be nil.
+func (s *Server) noteLeftover(ctx context.Context, r *http.Request, err error) {
+	if err != nil {
+		s.Watcher.Fault(ctx, r, fmt.Errorf("remove a workspace: %w", err), nil)
+	}
+}
+
+// abandon gives up the room of an upload that was admitted, and is not run.
+func (s *Server) abandon(ctx context.Context, r *http.Request, place upload.Place) {
+	s.noteLeftover(ctx, r, place.Workspace.Close())
+}
+
 // admit waits at the gate, no longer than there is anybody to let in.
 func (s *Server) admit(ctx context.Context, token upload.Token, size int64) (upload.Place, error) {
+	ctx, here := whileHere(ctx)
+	defer here()
+	return s.enter(ctx, token, size)
+}
+
+// enter waits at the gate, no longer than uploads are taken.
+func (s *Server) enter(ctx context.Context, token upload.Token, size int64) (place upload.Place, err error) {
+	err = s.whileTaking(ctx, func(ctx context.Context) (err error) {
+		place, err = s.Gate.Enter(ctx, token, size)
+		return err
+	})
+	return place, err
+}
+
+// whileTaking calls wait with a context that also ends when no upload is taken any more.
+func (s *Server) whileTaking(ctx context.Context, wait func(ctx context.Context) error) error {
 	if s.refusing.Err() != nil {
-		return upload.Place{}, upload.ErrShutdown
+		return upload.ErrShutdown
 	}
-	waiting, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	refused := context.AfterFunc(s.refusing, func() { cancel(upload.ErrShutdown) }) //nolint:contextcheck // it is the server's
 	defer refused()
-	here := watchHangUp(waiting, func() { cancel(upload.ErrClientGone) })
-	defer here()
-	return s.Gate.Enter(waiting, token, size)
+	return wait(ctx)
 }
 
 // uploadContext makes the context of one upload. Unlike the request's own it tells by its cause why it

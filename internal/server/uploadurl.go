@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -22,8 +21,12 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// maxURLForm bounds a form that names a URL, in bytes.
-const maxURLForm = 64 << 10
+const (
+	// maxURLForm bounds a form that names a URL, in bytes.
+	maxURLForm = 64 << 10
+	// formTimeout bounds receiving it: it holds no place, and one that takes longer is no more than a connection whose header does.
+	formTimeout = 10 * time.Second
+)
 
 // namesURL reports whether a request names the archive's URL, instead of sending the archive.
 func namesURL(r *http.Request) bool {
@@ -34,6 +37,9 @@ func namesURL(r *http.Request) bool {
 // uploadURL admits and runs an upload by URL, and returns as upload does. An address that is not allowed is refused
 // like any other request that can't be one: nothing is recorded.
 func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Token, label string) (*upload.Report, error) {
+	// All the way: net/http notices the end of a connection only until something comes behind the request.
+	ctx, here := whileHere(ctx)
+	defer here()
 	form, err := s.readURLForm(ctx, c)
 	if err != nil {
 		return nil, err
@@ -42,16 +48,18 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 	if err != nil {
 		return nil, ofFetch(err, s.MaxUploadSize)
 	}
-	fetched, err := s.enterFetch(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer fetched()
-	place, err := s.admit(ctx, token, -1)
+	until := time.Now().Add(s.FetchWait)
+	place, err := s.enter(ctx, token, -1)
 	if err != nil {
 		return nil, err
 	}
 	defer place.Leave()
+	fetched, err := s.enterFetch(ctx, token, until)
+	if err != nil {
+		s.abandon(ctx, c.Request(), place)
+		return nil, err
+	}
+	defer fetched()
 	return s.run(ctx, c.Request(), upload.Request{
 		Token:       token,
 		Label:       label,
@@ -73,9 +81,12 @@ type urlForm struct {
 	try bool
 }
 
-// readURLForm reads the whole form, within the bounds of any body.
+// readURLForm reads the whole form, within formTimeout and the bounds of any body.
 func (s *Server) readURLForm(ctx context.Context, c echo.Context) (urlForm, error) {
 	body := s.newBody(ctx, c)
+	if until := time.Now().Add(formTimeout); until.Before(body.until) {
+		body.until = until
+	}
 	text, err := io.ReadAll(io.LimitReader(body, maxURLForm+1))
 	body.release()
 	if err != nil {
@@ -102,46 +113,6 @@ func (s *Server) readURLForm(ctx context.Context, c echo.Context) (urlForm, erro
 func badForm(format string, args ...any) error {
 	return &upload.SourceError{Kind: upload.ErrSource, Reason: fmt.Sprintf(format, args...)}
 }
-
-// enterFetch waits for its turn to download. Downloads are bounded apart from the bodies that clients send: slow
-// sources elsewhere are not to keep them out. The function it returns ends the turn, and may be called again.
-func (s *Server) enterFetch(ctx context.Context) (leave func(), err error) {
-	if !s.fetches.TryAcquire(1) {
-		s.crowded.Store(time.Now().UnixNano())
-		if err := s.waitToFetch(ctx); err != nil {
-			return nil, err
-		}
-	}
-	s.fetching.Add(1)
-	return sync.OnceFunc(func() {
-		s.fetching.Add(-1)
-		s.fetches.Release(1)
-	}), nil
-}
-
-func (s *Server) waitToFetch(ctx context.Context) error {
-	waiting, cancel := context.WithTimeout(ctx, s.FetchWait)
-	defer cancel()
-	switch err := s.fetches.Acquire(waiting, 1); {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	}
-	return &upload.BusyError{
-		Reason:     "This server is downloading as many archives as it can. Try again later.",
-		RetryAfter: retryAfter,
-	}
-}
-
-// fetchContended reports whether a download holds what others want: room, or its turn. Those who wait for a turn are
-// soon refused, so they count for as long as a rate is taken over.
-func (s *Server) fetchContended() bool {
-	return s.Gate.Contended() || time.Since(time.Unix(0, s.crowded.Load())) < paceWindow
-}
-
-// Fetching returns how many uploads by URL have their turn to download.
-func (s *Server) Fetching() int64 { return s.fetching.Load() }
 
 // urlSource delivers the archive from where a URL says.
 type urlSource struct {

@@ -1,0 +1,102 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tecken-upload/internal/sched"
+	"tecken-upload/internal/upload"
+)
+
+const (
+	// leastFetchWait is what an upload by URL has at least to find a turn that is free: its time may have passed at the
+	// gate.
+	leastFetchWait = 100 * time.Millisecond
+	// fetchQuantum is what a tenant may begin in its turn: one download, however small.
+	fetchQuantum = 1
+	// fetchRefusalMemory is for how long a refusal keeps the turns contended, as one at the gate does.
+	fetchRefusalMemory = 10 * time.Second
+)
+
+// fetchTurns share the downloads in progress among tenants. A source elsewhere is as slow as it likes, so no tenant gets more
+// than half of the turns, nor more than half of the places to wait for one. Who has a turn, or waits for one, has been admitted
+// and holds a receiving place; of those there is a bound in all, so that the rest is left to bodies (docs/adr/0012).
+type fetchTurns struct {
+	*sched.Scheduler
+	most    int64        // who has a turn or waits for one
+	holders atomic.Int64 // those of them there are
+	refused atomic.Int64 // when one was last refused that would have had any turn, in Unix nanoseconds
+}
+
+func newFetchTurns(turns, queue int) *fetchTurns {
+	return &fetchTurns{
+		most: int64(turns + queue),
+		// No lease: downloads have time-outs of their own.
+		Scheduler: sched.New(sched.Options{
+			Slots: turns, PerTenant: (turns + 1) / 2, Queue: max(1, queue/2), Quantum: fetchQuantum,
+		}),
+	}
+}
+
+// full reports whether every turn is taken. Who waits else waits for one of its own tenant.
+func (t *fetchTurns) full() bool {
+	s := t.Stats()
+	return s.Busy >= s.Slots
+}
+
+// contended reports whether somebody waits, or was refused a moment ago, for a turn that others hold.
+func (t *fetchTurns) contended() bool {
+	return time.Since(time.Unix(0, t.refused.Load())) < fetchRefusalMemory || t.Waiting() > 0 && t.full()
+}
+
+// enterFetch waits for a turn to download, until the given time. The function it returns ends the turn, and may be called
+// again.
+func (s *Server) enterFetch(ctx context.Context, token upload.Token, until time.Time) (leave func(), err error) {
+	t := s.fetches
+	if t.holders.Add(1) > t.most {
+		t.holders.Add(-1)
+		return nil, s.refuseFetch()
+	}
+	slot, err := s.waitToFetch(ctx, token, until)
+	if err != nil {
+		t.holders.Add(-1)
+		return nil, err
+	}
+	ended := s.Gate.Fetching()
+	return sync.OnceFunc(func() {
+		ended()
+		slot.Release()
+		t.holders.Add(-1)
+	}), nil
+}
+
+func (s *Server) waitToFetch(ctx context.Context, token upload.Token, until time.Time) (slot *sched.Slot, err error) {
+	wait := max(time.Until(until), leastFetchWait)
+	err = s.whileTaking(ctx, func(ctx context.Context) (err error) {
+		waiting, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		slot, err = s.fetches.Acquire(waiting, sched.Task{Tenant: token.ID, Weight: token.Weight, Cost: 1})
+		return err
+	})
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sched.ErrQueueFull) {
+		return nil, s.refuseFetch()
+	}
+	return slot, err
+}
+
+// refuseFetch makes the error of an upload that gets no turn.
+func (s *Server) refuseFetch() error {
+	if s.fetches.full() {
+		s.fetches.refused.Store(time.Now().UnixNano())
+	}
+	return s.Gate.RefuseFetch(s.fetches.Waiting())
+}
+
+// fetchContended reports whether a download holds what others want: room, or its turn.
+func (s *Server) fetchContended() bool { return s.Gate.Contended() || s.fetches.contended() }
+
+// Fetches describes the turns to download for uploads by URL.
+func (s *Server) Fetches() sched.Stats { return s.fetches.Stats() }
