@@ -69,6 +69,7 @@ func NewWith(c Config, s seam.Seam) *Client {
 			return check(to.Addr())
 		},
 	}
+	dial := &dial{dialer: dialer, config: &tls.Config{RootCAs: s.Roots, MinVersion: tls.VersionTLS12}}
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
 	return &Client{
@@ -77,9 +78,7 @@ func NewWith(c Config, s seam.Seam) *Client {
 		pause:  cmp.Or(s.Pause, firstPause),
 		transport: &http.Transport{
 			Proxy:                  nil, // not even one that the environment names
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        &tls.Config{RootCAs: s.Roots, MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:    connectTimeout,
+			DialTLSContext:         dial.connect,
 			DisableKeepAlives:      true,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: maxHeader,

@@ -53,7 +53,8 @@ func (d *Download) Filename() string { return filename(d.url) }
 func (d *Download) Open(ctx context.Context, limit int64) error {
 	d.limit = limit
 	ctx, d.timely = context.WithTimeoutCause(ctx, d.client.Timeout, errLate)
-	d.ctx, d.cancel = context.WithCancelCause(ctx)
+	ctx, d.cancel = context.WithCancelCause(ctx)
+	d.ctx = withEnd(ctx)
 	d.watch = time.AfterFunc(d.client.StallTimeout, func() { d.cancel(errStalled) })
 	d.watch.Stop()
 	d.err = d.open()

@@ -69,7 +69,7 @@ func quiet(t *testing.T) {
 	t.Cleanup(func() {
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
-		for range 2000 {
+		for range 200 {
 			if runtime.NumGoroutine() <= before {
 				return
 			}

@@ -210,6 +210,41 @@ func TestMoreThanDeclared(t *testing.T) {
 	}
 }
 
+// A download that ends while it connects ends the connection.
+func TestAHandshakeThatTakesForEver(t *testing.T) {
+	quiet(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := fetch.NewWith(fetch.Config{Hosts: []string{fetchtest.Host + ":" + port}, Timeout: time.Minute, StallTimeout: time.Minute},
+		seam.Seam{Check: func(netip.Addr) error { return nil }, Resolver: fetchtest.Resolver(fetchtest.Loopback)})
+	enough := errors.New("enough")
+	for range 5 {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go func() {
+			conn, err := listener.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			cancel(enough)
+			if _, err := io.Copy(io.Discard, conn); err != nil {
+				t.Error(err)
+			}
+			_ = conn.Close()
+		}()
+		if g := download(ctx, c, "https://"+fetchtest.Host+":"+port+"/"); !errors.Is(g.err, enough) {
+			t.Errorf("got %v", g.err)
+		}
+	}
+}
+
 // A context that has ended ends everything, whatever it waits for.
 func TestNamesThatTakeForEver(t *testing.T) {
 	quiet(t)
