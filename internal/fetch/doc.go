@@ -11,7 +11,8 @@
 //     side declares is believed only where it refuses something.
 //
 // A transfer that breaks is taken up where it ended, if the answer had a strong validator (RFC 9110, 8.8.1) and the
-// other side confirms it, the place and the total; bytes of two versions are never put together.
+// other side confirms it, the place and the total; bytes of two versions are never put together. The end of a connection is never
+// taken for the end of an archive: an answer without a length is complete when the other side says that nothing is left.
 //
 // Errors and recorded addresses hold neither a query nor what the other side wrote. Paths are shown: a secret in a
 // path is not recognised as one. The content is handed on as it comes, whatever its Content-Encoding; whether

@@ -27,6 +27,7 @@ type Download struct {
 	body    io.ReadCloser
 	etag    string // strong, or empty
 	size    int64  // in bytes, as declared; -1 where it is not
+	ends    bool   // the answer tells its end: the connection's would look the same wherever it breaks
 	read    int64  // bytes
 	resumes int
 	broken  error // why the body can't be read on, unless it is taken up
@@ -73,7 +74,10 @@ func (d *Download) open() error {
 	if d.size = resp.ContentLength; d.size > d.limit {
 		return tooLarge(d.limit)
 	}
-	d.etag = strong(resp.Header)
+	d.etag, d.ends = strong(resp.Header), d.size >= 0 || len(resp.TransferEncoding) > 0
+	if !d.ends && d.etag == "" {
+		return unreachable(nil, "'%s' does not say where the archive ends. Try again later.", d.url.Host)
+	}
 	return nil
 }
 
@@ -140,10 +144,19 @@ func (d *Download) get(from int64) (*http.Response, error) {
 
 // answered returns the error that a status means.
 func (d *Download) answered(status int) error {
-	if status >= http.StatusInternalServerError {
+	if temporary(status) {
 		return unreachable(nil, "'%s' answered %d. Try again later.", d.url.Host, status)
 	}
 	return refused("'%s' answered %d.", d.url.Host, status)
+}
+
+// temporary reports whether what a status means may pass.
+func temporary(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= http.StatusInternalServerError
 }
 
 // ended says why the download's context has ended.
@@ -173,7 +186,7 @@ func (d *Download) Read(p []byte) (int, error) {
 		return 0, d.err
 	case d.ctx.Err() != nil:
 		d.err = d.ended()
-	case errors.Is(err, io.EOF) && (d.size < 0 || d.read == d.size):
+	case err != nil && d.read == d.size, errors.Is(err, io.EOF) && d.size < 0 && d.ends:
 		d.err = io.EOF
 	case err != nil || d.size >= 0 && d.read > d.size:
 		d.broken = plain(err)

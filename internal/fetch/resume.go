@@ -3,6 +3,7 @@ package fetch
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"regexp"
@@ -29,7 +30,7 @@ func strong(h http.Header) string {
 // errAgain: the other side failed once more.
 var errAgain = errors.New("the transfer could not be taken up")
 
-// resume takes up a transfer that broke, where it ended.
+// resume takes up a transfer that broke, where it ended. It returns io.EOF where nothing is left.
 func (d *Download) resume() error {
 	for {
 		// The broken one holds nothing that is waited for.
@@ -77,19 +78,26 @@ func (d *Download) again() error {
 	}
 	d.body = resp.Body
 	switch status := resp.StatusCode; {
+	case status == http.StatusRequestedRangeNotSatisfiable && d.isAll(resp):
+		return io.EOF
 	case status == http.StatusPartialContent:
 		if err := d.isRest(resp); err != nil {
 			return err
 		}
 		d.broken = nil
 		return nil
-	case status >= http.StatusInternalServerError:
+	case temporary(status):
 		return fmt.Errorf("%w: %w", errAgain, d.answered(status))
-	case status < http.StatusBadRequest, status == http.StatusPreconditionFailed, status == http.StatusRequestedRangeNotSatisfiable:
-		return d.brokeOff(fmt.Errorf("what is there now is another archive, or can't be had in parts: status %d", status))
 	default:
-		return d.answered(status)
+		// Even a 404: it was there a moment ago, and a signed address that has expired may be made anew.
+		return d.brokeOff(fmt.Errorf("what is there now is another archive, or can't be had, or not in parts: status %d", status))
 	}
+}
+
+// isAll reports whether the answer to a request for the rest proves that there is none.
+func (d *Download) isAll(resp *http.Response) bool {
+	ranges := resp.Header.Values("Content-Range")
+	return strong(resp.Header) == d.etag && len(ranges) == 1 && ranges[0] == fmt.Sprintf("bytes */%d", d.read)
 }
 
 // isRest checks that a part is all of the rest of what has been read.

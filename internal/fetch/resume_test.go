@@ -2,6 +2,7 @@ package fetch_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -152,15 +153,16 @@ func TestWhatIsNoRest(t *testing.T) {
 			return false
 		}, fetch.ErrUnreachable, 2},
 		"unsatisfiable":  {nil, status(416), fetch.ErrUnreachable, 2},
-		"gone":           {nil, status(404), fetch.ErrRefused, 2},
-		"expired":        {nil, status(403), fetch.ErrRefused, 2},
+		"gone":           {nil, status(404), fetch.ErrUnreachable, 2},
+		"expired":        {nil, status(403), fetch.ErrUnreachable, 2},
+		"too often":      {nil, status(429), fetch.ErrUnreachable, 6},
 		"always failing": {nil, status(500), fetch.ErrUnreachable, 6},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &breaking{content: content, piece: piece, first: tc.first, rest: tc.rest}
 			s := fetchtest.NewServer(t, b)
 			g := download(t.Context(), s.Client(), s.At("/x?sig=hunter2"))
-			sentence := map[error]string{fetch.ErrUnreachable: "broke off the transfer", fetch.ErrRefused: "answered", fetch.ErrTooLarge: "larger"}[tc.kind]
+			sentence := map[error]string{fetch.ErrUnreachable: "broke off the transfer", fetch.ErrTooLarge: "larger"}[tc.kind]
 			wantFailure(t, g.err, tc.kind, sentence)
 			if !bytes.HasPrefix(content, g.content[:min(len(g.content), size)]) {
 				t.Error("spliced")
@@ -191,6 +193,62 @@ func TestABrokenTransferOfUnknownLength(t *testing.T) {
 	}))
 	if g := download(t.Context(), s.Client(), s.At("/x")); g.err != nil || !bytes.Equal(g.content, content) {
 		t.Errorf("%d bytes, %v", len(g.content), g.err)
+	}
+}
+
+// raw answers with the texts given, one for each request, and cuts the connection behind each, without a word.
+func raw(t *testing.T, answers ...string) (s *fetchtest.Server, asked *atomic.Int32) {
+	asked = new(atomic.Int32)
+	return fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if n := int(asked.Add(1)); n <= len(answers) {
+			_, _ = io.WriteString(conn, answers[n-1])
+		}
+		_ = conn.(*tls.Conn).NetConn().Close()
+	})), asked
+}
+
+// Where an archive ends is known, or asked for: a connection that breaks is not taken for the end.
+func TestEnds(t *testing.T) {
+	quiet(t)
+	const (
+		ok     = "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\n"
+		rest   = "HTTP/1.1 206 Partial Content\r\nETag: \"v1\"\r\nContent-Range: bytes 4-7/8\r\n"
+		noRest = "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n"
+	)
+	for name, tc := range map[string]struct {
+		answers []string
+		content string // empty: it breaks off
+	}{
+		"cut, no length":              {[]string{ok + "\r\nhalf", rest + "Content-Length: 4\r\n\r\nhalf"}, "halfhalf"},
+		"all, no length":              {[]string{ok + "\r\nhalf", noRest + "ETag: \"v1\"\r\nContent-Range: bytes */4\r\n\r\n"}, "half"},
+		"all, chunks without an end":  {[]string{ok + "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", noRest + "ETag: \"v1\"\r\nContent-Range: bytes */4\r\n\r\n"}, "half"},
+		"all, a rest without an end":  {[]string{ok + "Content-Length: 8\r\n\r\nhalf", rest + "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"}, "halfhalf"},
+		"no rest, but there is one":   {[]string{ok + "\r\nhalf", noRest + "ETag: \"v1\"\r\nContent-Range: bytes */5\r\n\r\n"}, ""},
+		"no rest, of another version": {[]string{ok + "\r\nhalf", noRest + "ETag: \"v2\"\r\nContent-Range: bytes */4\r\n\r\n"}, ""},
+		"no rest, of no version":      {[]string{ok + "\r\nhalf", noRest + "Content-Range: bytes */4\r\n\r\n"}, ""},
+		"no rest, of nothing":         {[]string{ok + "\r\nhalf", noRest + "ETag: \"v1\"\r\n\r\n"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, asked := raw(t, tc.answers...)
+			g := download(t.Context(), s.Client(), s.At("/x?sig=hunter2"))
+			if tc.content == "" {
+				wantFailure(t, g.err, fetch.ErrUnreachable, "broke off the transfer")
+			} else if g.err != nil || string(g.content) != tc.content {
+				t.Errorf("got %q, %v", g.content, g.err)
+			}
+			if n := int(asked.Load()); n != len(tc.answers) {
+				t.Errorf("asked %d times", n)
+			}
+		})
+	}
+	for _, version := range []string{"1.0", "1.1"} {
+		s, _ := raw(t, "HTTP/"+version+" 200 OK\r\nConnection: close\r\n\r\nhalf")
+		wantFailure(t, download(t.Context(), s.Client(), s.At("/x?sig=hunter2")).err, fetch.ErrUnreachable, "does not say where the archive ends.")
 	}
 }
 
