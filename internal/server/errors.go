@@ -47,6 +47,8 @@ var statuses = []struct {
 	{archive.ErrTooLarge, http.StatusRequestEntityTooLarge},
 	{upload.ErrTooLarge, http.StatusRequestEntityTooLarge},
 	{upload.ErrSource, http.StatusBadRequest},
+	{upload.ErrSourceDown, http.StatusServiceUnavailable},
+	{upload.ErrSourceSlow, http.StatusGatewayTimeout},
 	{upload.ErrOverLimit, http.StatusTooManyRequests},
 	{upload.ErrBusy, http.StatusServiceUnavailable},
 	{spool.ErrFull, http.StatusServiceUnavailable},
@@ -179,10 +181,20 @@ func (s *Server) answerAny(c echo.Context, err error) {
 	}
 }
 
+// ours reports whether an error is a failure of ours.
+func ours(err error) bool {
+	for _, is := range []error{upload.ErrBusy, upload.ErrShutdown, upload.ErrReceiveTimeout} {
+		if errors.Is(err, is) {
+			return false
+		}
+	}
+	return statusOf(err) >= http.StatusInternalServerError
+}
+
 // note tells of an error what there is to tell: ours is a fault, the client's a debug line.
 func (s *Server) note(r *http.Request, err error) {
 	status := statusOf(err)
-	if status < http.StatusInternalServerError || errors.Is(err, upload.ErrBusy) || errors.Is(err, upload.ErrShutdown) {
+	if !ours(err) {
 		s.Logger.DebugContext(r.Context(), "refused", "status", status, "err", err)
 		return
 	}

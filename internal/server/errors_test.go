@@ -33,6 +33,8 @@ var sentinels = map[string]struct {
 	"upload.ErrReceiveTimeout": {upload.ErrReceiveTimeout, 504},
 	"upload.ErrTooLarge":       {upload.ErrTooLarge, 413},
 	"upload.ErrSource":         {upload.ErrSource, 400},
+	"upload.ErrSourceDown":     {upload.ErrSourceDown, 503},
+	"upload.ErrSourceSlow":     {upload.ErrSourceSlow, 504},
 	"archive.ErrInvalid":       {archive.ErrInvalid, 400},
 	"archive.ErrTooLarge":      {archive.ErrTooLarge, 413},
 	"intake.ErrNoFile":         {intake.ErrNoFile, 400},

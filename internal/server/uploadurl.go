@@ -155,7 +155,7 @@ func (u *urlSource) receive(ctx context.Context, ws *spool.Workspace, limit int6
 func (u *urlSource) Read(p []byte) (int, error) {
 	n, err := u.download.Read(p)
 	if err == nil && u.pace.tooSlow(time.Now(), n) {
-		return n, fmt.Errorf("%w: it holds room that others wait for", upload.ErrReceiveTimeout)
+		return n, &upload.SourceError{Kind: upload.ErrSourceSlow, Reason: "The archive arrived too slowly, while others waited. Try again later."}
 	}
 	return n, err
 }
@@ -170,9 +170,9 @@ func ofFetch(err error, limit int64) error {
 	case errors.Is(e, fetch.ErrTooLarge):
 		return &upload.SizeError{Limit: limit}
 	case errors.Is(e, fetch.ErrTooSlow):
-		return &upload.SourceError{Kind: upload.ErrReceiveTimeout, Reason: e.Reason, Err: err}
+		return &upload.SourceError{Kind: upload.ErrSourceSlow, Reason: e.Reason, Err: err}
 	case errors.Is(e, fetch.ErrUnreachable):
-		return &upload.SourceError{Kind: upload.ErrUnavailable, Reason: e.Reason, Err: err}
+		return &upload.SourceError{Kind: upload.ErrSourceDown, Reason: e.Reason, Err: err}
 	}
 	return &upload.SourceError{Kind: upload.ErrSource, Reason: e.Reason, Err: err}
 }

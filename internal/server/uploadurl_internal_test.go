@@ -188,5 +188,8 @@ func TestAFormThatTrickles(t *testing.T) {
 		if elapsed := time.Since(start); !errors.Is(err, upload.ErrReceiveTimeout) || elapsed > formTimeout {
 			t.Errorf("%v after %v", err, elapsed)
 		}
+		if ours(err) {
+			t.Error("it is told of as a failure of ours")
+		}
 	})
 }

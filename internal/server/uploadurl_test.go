@@ -219,12 +219,12 @@ func TestDownloadsThatFail(t *testing.T) {
 		{"/redirect", 400, "Not an allowed domain ('evil.example.com') to download from.", upload.Rejected},
 		{"/404", 400, "answered 404.", upload.Rejected},
 		{"/far", 400, "answered 404.", upload.Rejected},
-		{"/500", 503, "answered 500.", upload.Failed},
-		{"/cut", 503, "broke off the transfer", upload.Failed},
+		{"/500", 503, "answered 500.", upload.Rejected},
+		{"/cut", 503, "broke off the transfer", upload.Rejected},
 		{"/html", 400, "not an archive", upload.Rejected},
 		{"/large", 413, "2097152 bytes", upload.Rejected},
 		{"/declared", 413, "2097152 bytes", upload.Rejected},
-		{"/stall", 504, "sent nothing for 200ms.", upload.TimedOut},
+		{"/stall", 504, "sent nothing for 200ms.", upload.Rejected},
 	} {
 		t.Run(tc.path[1:], func(t *testing.T) {
 			a := s.postURL(s.token, remote.At(tc.path+"?sig=hunter2"))

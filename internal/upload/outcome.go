@@ -15,12 +15,19 @@ import (
 // ErrReceiveTimeout is wrapped by the errors of a body that arrives too slowly.
 var ErrReceiveTimeout = errors.New("the body arrived too slowly")
 
-// ErrSource: the archive can't be had from where the request says, and trying again does not help.
-var ErrSource = errors.New("the archive can't be had from where the request says")
+// What keeps an archive from being fetched from where the request says. None is a failure of ours or of our services.
+var (
+	// ErrSource: it can't be had from there, and trying again does not help.
+	ErrSource = errors.New("the archive can't be had from where the request says")
+	// ErrSourceDown: what is there can't be reached, or fails. Trying again later may help.
+	ErrSourceDown = errors.New("where the request says the archive is fails")
+	// ErrSourceSlow: what is there sends it too slowly. Trying again later may help.
+	ErrSourceSlow = errors.New("where the request says the archive is sends it too slowly")
+)
 
 // A SourceError says why an archive could not be fetched from where the request says.
 type SourceError struct {
-	Kind   error  // ErrSource, ErrUnavailable or ErrReceiveTimeout
+	Kind   error  // ErrSource, ErrSourceDown or ErrSourceSlow
 	Reason string // one sentence, fit for the client
 	Err    error  // what it came from, for logs; may be nil
 }
@@ -97,6 +104,8 @@ var outcomes = []struct {
 	{archive.ErrTooLarge, Rejected},
 	{ErrTooLarge, Rejected},
 	{ErrSource, Rejected},
+	{ErrSourceDown, Rejected},
+	{ErrSourceSlow, Rejected},
 	{intake.ErrNoFile, Rejected},
 	{intake.ErrMalformed, Rejected},
 }
