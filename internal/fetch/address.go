@@ -58,8 +58,8 @@ func prefixes(texts ...string) []netip.Prefix {
 
 // public returns nil for an address that may be connected to, and otherwise an error wrapping errNotPublic.
 func public(a netip.Addr) error {
-	// An address with a zone is in no prefix.
-	if !a.IsValid() || a.Zone() != "" || a.Is6() && !unicast6.Contains(a) {
+	// An address with a zone is in no prefix, and so not in this one.
+	if !a.IsValid() || a.Is6() && !unicast6.Contains(a) {
 		return fmt.Errorf("%w: %v", errNotPublic, a)
 	}
 	for _, p := range special {

@@ -3,6 +3,7 @@ package fetch
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -74,6 +75,11 @@ func TestListedHosts(t *testing.T) {
 	}
 	if _, err := newHosts([]string{"k.example.com"}).parse(nil, "https://\u212A.example.com"); !errors.Is(err, ErrRefused) {
 		t.Errorf("a Kelvin sign is taken for a k: %v", err)
+	}
+	for _, text := range []string{"https://a.example.com:" + strings.Repeat("9", 8000), "https://" + strings.Repeat("a", 8000)} {
+		if _, err := h.parse(nil, text); err == nil || len(err.Error()) > 320 {
+			t.Errorf("what is refused is quoted in a text of %d bytes", len(err.Error()))
+		}
 	}
 	if _, err := newHosts(nil).parse(nil, "https://:443"); !errors.Is(err, ErrRefused) {
 		t.Errorf("no host is listed: %v", err)

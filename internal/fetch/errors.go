@@ -24,8 +24,8 @@ var (
 	ErrTooLarge = errors.New("the archive is too large to be fetched")
 )
 
-// An Error says why an archive could not be fetched. Its text holds no query, and nothing that the other side wrote
-// but names in its certificate.
+// An Error says why an archive could not be fetched. Its text holds no query, and nothing that the other side wrote but the
+// names in its certificate.
 type Error struct {
 	Kind   error  // one of the kinds above
 	Reason string // one sentence, fit for whoever asked for the archive

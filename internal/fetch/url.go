@@ -11,8 +11,8 @@ import (
 const (
 	// maxURL bounds an address, in bytes. Signed ones have some 2 KiB.
 	maxURL = 8 << 10
-	// maxHost bounds what is quoted of a host, in bytes; no name in the DNS is longer.
-	maxHost = 253
+	// maxHost bounds what is quoted of a host and its port, in bytes; no name in the DNS is longer than 253.
+	maxHost = 253 + len(":65535")
 	// httpsPort is where https is served, unless the list says otherwise.
 	httpsPort = "443"
 )
@@ -64,6 +64,10 @@ func (h hosts) parse(base *url.URL, text string) (*url.URL, error) {
 		return nil, refused("The URL has a user name or a password in it.")
 	}
 	host, port, ok := h.find(u)
+	if !ok && base != nil {
+		// Which one is not told: the other side may have put anything there.
+		return nil, refused("'%s' redirects to a host that is not allowed.", base.Host)
+	}
 	if !ok {
 		return nil, refused("Not an allowed domain ('%s') to download from.", h.quote(host, port))
 	}
@@ -81,7 +85,8 @@ func (h hosts) parse(base *url.URL, text string) (*url.URL, error) {
 func (h hosts) quote(host, port string) string {
 	for listed := range h {
 		if name, _, _ := strings.Cut(listed, ":"); name == host {
-			return host + ":" + port
+			host += ":" + port
+			break
 		}
 	}
 	host = strings.Map(func(r rune) rune {
