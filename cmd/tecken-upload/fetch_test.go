@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"tecken-upload/internal/config"
+	"tecken-upload/internal/fetch"
 )
 
 func TestTurnsLeavePlacesToBodies(t *testing.T) {
@@ -27,12 +29,26 @@ func TestDownloadsAreAsPatientAsBodies(t *testing.T) {
 	}
 }
 
-// The list of hosts reaches what fetches, and the real check of addresses stands behind it.
+// Behind what fetches stands the real check of addresses.
+func TestDownloadsFromThisMachine(t *testing.T) {
+	download, err := newFetch(&config.Server{UploadByURLDomains: config.List{"localhost"}, ReceiveTimeout: time.Minute, ReceiveStallTimeout: time.Minute}).
+		Download("https://localhost/x.zip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer download.Close()
+	err = download.Open(t.Context(), 1)
+	if e, ok := errors.AsType[*fetch.Error](err); !ok || e.Reason != "'localhost' has no public address." {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The list of hosts reaches what fetches.
 func TestUploadByURLIsWired(t *testing.T) {
-	d := startDaemon(t, map[string]string{"TECKEN_UPLOAD_BY_URL_DOMAINS": "localhost"})
+	d := startDaemon(t, map[string]string{"TECKEN_UPLOAD_BY_URL_DOMAINS": "builds.example.com:8443"})
 	for address, want := range map[string]string{
 		"https://symbols.example.com/x.zip": "Not an allowed domain ('symbols.example.com') to download from.",
-		"https://localhost/x.zip":           "'localhost' has no public address.",
+		"https://builds.example.com/x.zip":  "Not an allowed domain ('builds.example.com:443') to download from.",
 	} {
 		form := url.Values{"url": {address}}.Encode()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.url+"/upload/", strings.NewReader(form))

@@ -98,8 +98,11 @@ var faulty = variables{
 }
 
 func TestUploadByURLDomains(t *testing.T) {
+	longest := strings.Repeat("a.", 121) + "example.com" // 253 bytes
 	for value, ok := range map[string]bool{
-		"": true, "a.example.com, B-2.example.com:8443": true, "localhost": true, "a_b.example.com:65535": true,
+		"": true, "a.example.com, B-2.example.com:8443": true, "a_b.example.com:65535": true, "1.example.com": true, "0x.example.com:1": true,
+		longest: true, "a" + longest: false, "localhost": false, "a.LOCALHOST:8443": false, "192.0.2.1": false, "2130706433": false, "0x7f000001": false,
+		"a.example.0X7f": false, "a.example.com:0443": false, "a.example.com:+443": false, "https://a.example.com/": false, "a.example.com/": false,
 		"*.example.com": false, "a.example.com.": false, ".example.com": false, "a..b": false, "-a.example.com": false,
 		"a.example.com/x": false, "u@a.example.com": false, "a.example.com:": false, "a.example.com:0": false,
 		"a.example.com:65536": false, "a.example.com:https": false, "a.example.com:08443:1": false, "[::1]": false, "::1": false,
@@ -109,6 +112,10 @@ func TestUploadByURLDomains(t *testing.T) {
 		if ok != (err == nil) {
 			t.Errorf("%q: %v", value, err)
 		}
+	}
+	_, err := parse(new(config.Server), nil, variables{"TECKEN_UPLOAD_BY_URL_DOMAINS": "https://u:hunter2@a.example.com/"})
+	if err == nil || !strings.Contains(err.Error(), "has a URL or a path") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a URL is refused with %v", err)
 	}
 }
 

@@ -171,19 +171,41 @@ func address(text string) error {
 	return nil
 }
 
-// host checks a host's name, and a port number behind it if there is one.
+// maxHost is the length of the longest name in the DNS, in bytes.
+const maxHost = 253
+
+// host checks the name of a host that can be on the internet, and a port number behind it if there is one.
 func host(text string) error {
+	if strings.Contains(text, "/") {
+		return errors.New("has a URL or a path, where only <host> or <host>:<port> may be") // not shown: there may be a password in it
+	}
 	name, port, named := strings.Cut(text, ":")
-	for label := range strings.SplitSeq(name, ".") {
+	labels := strings.Split(name, ".")
+	for _, label := range labels {
 		if !hostLabel.MatchString(label) {
 			return fmt.Errorf("%q is not <host> or <host>:<port>", text)
 		}
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); named && (err != nil || n == 0) {
+	last := strings.ToLower(labels[len(labels)-1])
+	switch {
+	case len(name) > maxHost:
+		return fmt.Errorf("%q is longer than the %d bytes of a host's name", text, maxHost)
+	case number.MatchString(last):
+		return fmt.Errorf("%q is an address, or looks like one: name the host", text)
+	case last == "localhost":
+		return fmt.Errorf("%q is this machine: only public addresses are fetched from", text)
+	}
+	// Without leading zeros: an address never has them.
+	if n, err := strconv.ParseUint(port, 10, 16); named && (err != nil || port[0] < '1' || n == 0) {
 		return fmt.Errorf("port of %q must be a number from 1 to 65535", text)
 	}
 	return nil
 }
+
+// number is what makes of a name's last part an address to those who read them generously.
+//
+// Source: https://url.spec.whatwg.org/#ends-in-a-number-checker
+var number = regexp.MustCompile(`^([0-9]+|0x[0-9a-f]*)$`)
 
 // hostLabel is a part of a host's name: letters, digits and hyphens (RFC 1123, 2.1), and the underscore that some use.
 var hostLabel = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)
