@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -134,12 +135,12 @@ func (g slowGate) Enter(ctx context.Context, token upload.Token, size int64) (up
 func TestAWaitAtTheGateCounts(t *testing.T) {
 	h, remote := slowAndQuick(t)
 	s := newSite(t, from(remote), func(c *server.Config, _ *upload.Config) {
-		c.FetchWait, c.Gate = 2*time.Second, slowGate{c.Gate, 2 * time.Second}
+		c.FetchWait, c.Gate = time.Second, slowGate{c.Gate, time.Second}
 	})
 	wait := s.background(s.token, remote.At("/slow"), 201)
 	s.wait(h.began, "a download")
 	start := time.Now()
-	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 503 || time.Since(start) > 3500*time.Millisecond {
+	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 503 || time.Since(start) > 1900*time.Millisecond {
 		t.Errorf("status %d after %v: %v", a.status, time.Since(start), a.body)
 	}
 	if a := s.postURL(s.makeToken(upload.PermissionUpload), remote.At("/x.zip")); a.status != 201 {
@@ -235,21 +236,24 @@ func TestHangingUpIsNoticed(t *testing.T) {
 		h, remote := slowAndQuick(t)
 		s := newSite(t, from(remote), func(c *server.Config, _ *upload.Config) { c.FetchWait = time.Hour })
 		body := url.Values{"url": {remote.At("/slow")}}.Encode()
-		send := func() io.Closer {
+		send := func() net.Conn {
 			return s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nContent-Type: application/x-www-form-urlencoded\n"+
-				"Content-Length: %d\n\n%s%s", s.token, len(body), body, extra))
+				"Content-Length: %d\n\n%s", s.token, len(body), body))
+		}
+		hangUp := func(conn net.Conn) {
+			_, err := io.WriteString(conn, extra)
+			<-time.After(50 * time.Millisecond) // it is read before the end is there
+			if err := errors.Join(err, conn.Close()); err != nil {
+				t.Fatal(err)
+			}
 		}
 		downloading := send()
 		s.wait(h.began, "a download")
 		waiting := send()
 		s.waitFor(1)
-		if err := waiting.Close(); err != nil {
-			t.Fatal(err)
-		}
+		hangUp(waiting)
 		s.waitFor(0)
-		if err := downloading.Close(); err != nil {
-			t.Fatal(err)
-		}
+		hangUp(downloading)
 		s.wait(h.gone, "the end of the download")
 		if r := s.last(); !errors.Is(r.Err, upload.ErrClientGone) {
 			t.Errorf("it ended with %v", r.Err)
