@@ -61,7 +61,7 @@ const (
 	patience = 2 * time.Second
 	// refusalMemory is for how long a refusal keeps the gate contended: clients come back after seconds.
 	refusalMemory = 10 * time.Second
-	// unknownSize is what an upload of unknown size counts as until it has arrived: what the spool reserves for it.
+	// unknownSize is what an upload of unknown size counts as until that is known: what the spool reserves for it.
 	unknownSize = 16 << 20
 	// leastUnknown is the same in a spool that has not as much.
 	leastUnknown = 256 << 10
@@ -174,7 +174,7 @@ func (g *Gate) Enter(ctx context.Context, token upload.Token, size int64) (uploa
 		return upload.Place{}, err
 	}
 	admitted = true
-	return upload.Place{Workspace: workspace, Arrived: v.arrived, Worked: v.worked, Leave: v.leave}, nil
+	return upload.Place{Workspace: workspace, Sized: v.sized, Arrived: v.arrived, Worked: v.worked, Leave: v.leave}, nil
 }
 
 // Contended reports whether uploads wait, or were refused a moment ago, for room that others hold.

@@ -160,6 +160,18 @@ func (v *visit) created() {
 	g.changed()
 }
 
+// sized is the Sized of v's place.
+func (v *visit) sized(size int64) {
+	g := v.gate
+	now, saturated := g.config.Now(), g.config.Saturated()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if v.stage == inside && v.place {
+		g.work.advance(now, saturated)
+		v.resize(now, size)
+	}
+}
+
 // arrived is the Arrived of v's place.
 func (v *visit) arrived(size int64) {
 	g := v.gate
@@ -171,12 +183,17 @@ func (v *visit) arrived(size int64) {
 	}
 	g.work.advance(now, saturated)
 	v.givePlaceBack(now)
+	v.resize(now, size)
+}
+
+// resize makes v count as so many bytes. Called with mu held.
+func (v *visit) resize(now time.Time, size int64) {
 	more := size - v.size
 	v.size += more
 	v.tenant.bytes += more
-	g.bytes.correct(now, float64(more))
+	v.gate.bytes.correct(now, float64(more))
 	v.finish(v.left - max(0, v.left+more))
-	g.changed()
+	v.gate.changed()
 }
 
 // worked is the Worked of v's place.

@@ -46,6 +46,9 @@ func (d *Download) Redirects() []string {
 	return list
 }
 
+// Size returns the archive's bytes as the other side declares them, -1 where it does not. It is known once the download is open.
+func (d *Download) Size() int64 { return d.size }
+
 // Filename returns the last element of the path that it led to so far; empty where that ends with a slash.
 func (d *Download) Filename() string { return filename(d.url) }
 

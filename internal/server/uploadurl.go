@@ -70,6 +70,7 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 			download: download,
 			try:      form.try,
 			pace:     pace{min: s.ReceiveMinRate, contended: s.fetchContended},
+			sized:    place.Sized,
 			done:     fetched,
 		},
 	})
@@ -119,7 +120,8 @@ type urlSource struct {
 	download *fetch.Download
 	try      bool
 	pace     pace
-	done     func() // called once nothing more is fetched
+	sized    func(size int64) // told of the archive's size, where the other side tells it; may be nil
+	done     func()           // called once nothing more is fetched
 }
 
 // Deliver implements upload.Source.
@@ -147,6 +149,9 @@ func (u *urlSource) receive(ctx context.Context, ws *spool.Workspace, limit int6
 	defer u.download.Close()
 	if err := u.download.Open(ctx, limit); err != nil {
 		return nil, err
+	}
+	if size := u.download.Size(); size >= 0 && u.sized != nil {
+		u.sized(size)
 	}
 	return ws.Receive(ctx, u, limit)
 }

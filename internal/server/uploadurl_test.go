@@ -329,3 +329,33 @@ func TestADownloadEndsWithTheServer(t *testing.T) {
 	}
 	s.wait(h.gone, "the end of the connection to the other server")
 }
+
+// sizedGate keeps the sizes that it is told of.
+type sizedGate struct {
+	server.Gate
+	told *atomic.Int64
+}
+
+func (g sizedGate) Enter(ctx context.Context, token upload.Token, size int64) (upload.Place, error) {
+	place, err := g.Gate.Enter(ctx, token, size)
+	place.Sized = func(size int64) { g.told.Store(size) }
+	return place, err
+}
+
+// The gate learns an archive's size before the archive is here.
+func TestTheGateIsToldOfTheSize(t *testing.T) {
+	content := zipped(t, []byte("x"), zip.Store, "a/AA/a.bin")
+	remote := fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/chunks" {
+			_ = http.NewResponseController(w).Flush()
+		}
+		_, _ = w.Write(content)
+	}))
+	for path, want := range map[string]int64{"/x.zip": int64(len(content)), "/chunks": 0} {
+		var told atomic.Int64
+		s := newSite(t, from(remote), func(c *server.Config, _ *upload.Config) { c.Gate = sizedGate{c.Gate, &told} })
+		if a := s.postURL(s.token, remote.At(path)); a.status != 201 || told.Load() != want {
+			t.Errorf("%s: status %d, told of %d bytes, want %d", path, a.status, told.Load(), want)
+		}
+	}
+}

@@ -11,6 +11,8 @@ import (
 type Place struct {
 	// Workspace has the upload's room on disk. Run closes it.
 	Workspace *spool.Workspace
+	// Sized may be called once, when the size of an archive becomes known whose request did not tell it. It may be nil.
+	Sized func(size int64)
 	// Arrived is called once the whole archive is in the workspace, with its bytes. It may be nil.
 	Arrived func(size int64)
 	// Worked is called as processing goes on, with the bytes of the archive that are dealt with since the last
