@@ -50,17 +50,23 @@ func (s *Server) newBody(ctx context.Context, c echo.Context) *body {
 		b.most = chunkedRead
 	}
 	// A Read that waits for bytes would not notice that the upload has been cancelled.
-	woken := make(chan struct{})
+	b.release = whenEnded(ctx, func() { _ = b.rc.SetReadDeadline(time.Unix(1, 0)) })
+	return b
+}
+
+// whenEnded calls f once ctx has ended, unless release is called before. After release f is not at work: it would change a deadline
+// that is set later, or that of another request.
+func whenEnded(ctx context.Context, f func()) (release func()) {
+	over := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = b.rc.SetReadDeadline(time.Unix(1, 0))
+		defer close(over)
+		f()
 	})
-	b.release = func() {
+	return func() {
 		if !stop() {
-			<-woken // or it would undo a deadline that is set later
+			<-over
 		}
 	}
-	return b
 }
 
 // Read implements io.Reader.

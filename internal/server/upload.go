@@ -213,8 +213,8 @@ func (s *Server) drain(c echo.Context, limit drainLimit) {
 	if err := rc.SetReadDeadline(until); err != nil {
 		return
 	}
-	hurry := context.AfterFunc(s.stopping, func() { _ = rc.SetReadDeadline(time.Now().Add(drainStopping)) })
-	defer hurry()
+	release := whenEnded(s.stopping, func() { _ = rc.SetReadDeadline(time.Now().Add(drainStopping)) })
+	defer release()
 	if _, err := io.CopyN(io.Discard, c.Request().Body, limit.bytes); errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until) {
 		s.drainConnection(rc, limit, until)
 	}
