@@ -102,7 +102,7 @@ func (g *Gate) lacksSpool(v *visit, r *room) lack {
 }
 
 func (g *Gate) lacksTime(v *visit, r *room) lack {
-	if g.inside.held == 0 || !r.rateKnown || g.config.Timeout <= 0 {
+	if len(v.tenant.inside) == 0 || !r.rateKnown || g.config.Timeout <= 0 {
 		return lack{}
 	}
 	within := r.rate * g.allowed().Seconds()
