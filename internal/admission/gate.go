@@ -32,7 +32,8 @@
 // # Not promised
 //
 // Rates are measured, so a change of them is known only after a while: rate.go has the half-lives. A tenant's share is of this
-// instance alone; its limit is as wide as the Leases are.
+// instance alone; its limit is as wide as the Leases are. An upload that waits for room has its lease: an instance says then what there
+// is no room for, and not that the tenant is over its limit, but of those that wait on other instances it does not know.
 package admission
 
 import (
@@ -113,11 +114,13 @@ type Gate struct {
 
 	mu         sync.Mutex // guards what follows, tenants and visits
 	tenants    map[int64]*tenant
-	ushering   bool // an usher is at work
-	timely     bool // at the last look somebody lacked time: work that is done may let them in
-	taking     int  // visits that wait for a lease
-	waiting    int  // visits that wait for room
-	leases     int  // leases held
+	ushering   bool  // an usher is at work
+	seen       *room // at the last look
+	blocked    lack  // then: what kept those out who lacked nothing themselves
+	timely     bool  // then somebody lacked time: work that is done may let them in
+	taking     int   // visits that wait for a lease
+	waiting    int   // visits that wait for room
+	leases     int   // leases held
 	arrivals   int64
 	inside     turnover // uploads admitted
 	places     turnover // receiving places taken
@@ -213,7 +216,7 @@ func (g *Gate) take(ctx context.Context, v *visit) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, errWaited):
-		return g.refuseOverLimit(v.tenant)
+		return g.refuseLimited(v)
 	case err != nil:
 		return unavailable(fmt.Errorf("take a lease of tenant %d: %w", v.tenant.id, err))
 	}

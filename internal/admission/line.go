@@ -58,7 +58,8 @@ func (g *Gate) usher(ctx context.Context) {
 		saturated := g.config.Saturated()
 		g.mu.Lock()
 		g.work.advance(g.config.Now(), saturated)
-		next, more := g.serve(g.look(usage, promised))
+		g.seen = g.look(usage, promised)
+		next, more := g.serve(g.seen)
 		g.ushering = more
 		g.mu.Unlock()
 		if !more {
@@ -94,6 +95,7 @@ func (g *Gate) serve(r *room) (next time.Duration, more bool) {
 			v.admit(r.now, need)
 			r.free -= need
 		}
+		g.blocked = blocked
 		next, refused = g.refuseLate(r, blocked)
 	}
 	return next, g.waiting > 0
@@ -111,7 +113,8 @@ func (g *Gate) refuseLate(r *room, blocked lack) (next time.Duration, refused bo
 			continue
 		}
 		if l := g.lacks(v, r); l.of != "" {
-			g.refuse(v, r, l)
+			v.refuse(g.refuse(r, l))
+			v.tenant.refused = r.now
 			refused = true
 		} else {
 			heldUp = append(heldUp, v)
@@ -121,7 +124,8 @@ func (g *Gate) refuseLate(r *room, blocked lack) (next time.Duration, refused bo
 		return next, true // it may have been those who held the others up
 	}
 	for _, v := range heldUp {
-		g.refuse(v, r, blocked)
+		v.refuse(g.refuse(r, blocked))
+		v.tenant.refused = r.now
 	}
 	return next, len(heldUp) > 0
 }

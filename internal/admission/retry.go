@@ -55,15 +55,15 @@ func (g *Gate) retryAfter(wait time.Duration) time.Duration {
 	return min(max(time.Duration(float64(min(wait, time.Hour))*spread), leastRetry), mostRetry)
 }
 
-// refuse refuses v for want of room. Called with mu held.
-func (g *Gate) refuse(v *visit, r *room, l lack) {
+// refuse makes the error of an upload that lacks room. Called with mu held.
+func (g *Gate) refuse(r *room, l lack) *upload.BusyError {
 	g.refused = r.now
 	wait := l.wait
 	if l.of == forPlace {
 		// Those who wait now have a place before one who comes back.
 		wait = after(float64(g.waiting), r.returning)
 	}
-	v.refuse(g.busy(r.now, l.of, wait))
+	return g.busy(r.now, l.of, wait)
 }
 
 // refuseAfterAll makes the error of an upload that was let in, and found its room in the spool taken.
@@ -75,24 +75,34 @@ func (g *Gate) refuseAfterAll(v *visit) error {
 	return g.busy(now, forSpool, after(float64(v.size), g.bytes.perSecond(now)))
 }
 
-// refuseQueue makes the error of an upload for which there is no place in line: where those before it are enough to reach its
-// tenant's limit, that is why. Called with mu held.
+// refuseQueue makes the error of an upload for which there is no place in line: where those in progress and before it are enough to
+// reach its tenant's limit, that is why. Called with mu held.
 func (g *Gate) refuseQueue(t *tenant, now time.Time) error {
-	if g.config.Leases != nil && t.leases+t.taking >= t.limit {
+	if g.config.Leases != nil && !t.idle(now) && t.leases+t.taking >= t.limit {
 		return g.overLimit(t, now)
 	}
 	return g.busy(now, forQueue, after(float64(t.taking+len(t.waiting)), g.inside.perSecond(now)))
 }
 
-// refuseOverLimit makes the error of an upload whose tenant is over its limit.
-func (g *Gate) refuseOverLimit(t *tenant) error {
+// refuseLimited makes the error of an upload for which its tenant has no lease to spare. Where the tenant's leases are idle, it is
+// for what this one itself would have lacked.
+func (g *Gate) refuseLimited(v *visit) error {
 	now := g.config.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.overLimit(t, now)
+	if v.tenant.idle(now) && g.seen != nil {
+		l := g.lacks(v, g.seen)
+		if l.of == "" {
+			l = g.blocked
+		}
+		if l.of != "" {
+			return g.refuse(g.seen, l)
+		}
+	}
+	return g.overLimit(v.tenant, now)
 }
 
-// overLimit does the same with mu held.
+// overLimit makes the error of an upload whose tenant is over its limit. Called with mu held.
 func (g *Gate) overLimit(t *tenant, now time.Time) *upload.BusyError {
 	err := g.busy(now, forLimit, g.untilLease(t, now))
 	err.OverLimit = true

@@ -1,9 +1,13 @@
 package admission
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tecken-upload/internal/spool"
 )
 
 func TestRetryAfterWhereNothingWasMeasured(t *testing.T) {
@@ -70,6 +74,19 @@ func TestRetryAfterIsWhatWasMeasured(t *testing.T) {
 			last.end()
 		})
 	})
+	t.Run("a spool whose workspaces grow", func(t *testing.T) {
+		onSmallDisk(t, func(h *house) {
+			last := turns(h, 20*mib)
+			h.gate.config.Spool = &brokenSpool{Spool: h.spool, usage: func(ctx context.Context) (spool.Usage, error) {
+				usage, err := h.spool.Usage(ctx)
+				usage.Waiting++
+				return usage, err
+			}}
+			busy := h.refused((<-h.try(h.Context(), tenantOf(1, 1), 10*mib)).err)
+			h.near(busy.RetryAfter, 11*time.Second) // 10 MiB at 20 MiB in 21 s
+			last.end()
+		})
+	})
 	t.Run("the tenant", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, func(c *Config) { c.TenantUploads = 2 })
@@ -91,5 +108,32 @@ func TestRetryAfterIsWhatWasMeasured(t *testing.T) {
 			h.near(h.refused((<-waiter).err).RetryAfter, 30*time.Second)
 			last.end()
 		})
+	})
+}
+
+// A tenant whose uploads have its leases, and wait with them, has nothing too much: it is the instance that has no room.
+func TestALimitReachedByThoseWhoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.Places, c.TenantUploads = 1, 2 })
+		first := h.enter(1, 1)
+		var burst []<-chan result
+		for range 520 { // of which 8 find no place in line
+			burst = append(burst, h.try(t.Context(), tenantOf(2, 1), 1))
+			synctest.Wait()
+		}
+		queue := 0
+		for _, out := range burst {
+			r := <-out
+			if busy := h.refused(r.err); busy.OverLimit || r.at != 0 && !strings.Contains(busy.Reason, "receiving") {
+				t.Fatalf("after %v: %v", r.at, r.err)
+			}
+			if r.at == 0 {
+				queue++
+			}
+		}
+		if queue != 8 {
+			t.Errorf("%d were refused at once", queue)
+		}
+		first.end()
 	})
 }

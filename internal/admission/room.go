@@ -93,8 +93,11 @@ func (g *Gate) lacksSpool(v *visit, r *room) lack {
 	}
 	used := r.budget - r.free
 	switch {
-	case r.growing, need > r.free:
-		return lack{of: forSpool, wait: after(float64(max(need-r.free, 1)), r.leaving)}
+	case need > r.free:
+		return lack{of: forSpool, wait: after(float64(need-r.free), r.leaving)}
+	case r.growing:
+		// They take what is free, and nobody knows how much they will: as if it were all of it.
+		return lack{of: forSpool, wait: after(float64(need), r.leaving)}
 	case used+need > open(r.budget) && !r.below(v.tenant, v.tenant.bytes, r.budget):
 		return lack{of: forSpool, own: true, wait: after(float64(used+need-open(r.budget)), r.leaving)}
 	}

@@ -19,10 +19,17 @@ type tenant struct {
 	places  int   // receiving places taken
 	bytes   int64 // sizes of the uploads admitted
 	ends    turnover
+	refused time.Time // when one that had a lease was last refused for room
 }
 
 // present reports whether the tenant has a share of the instance.
 func (t *tenant) present() bool { return len(t.inside)+len(t.waiting) > 0 }
+
+// idle reports whether t has leases that are of no upload in progress: those who have them wait for room, or were refused it just
+// now.
+func (t *tenant) idle(now time.Time) bool {
+	return t.leases > len(t.inside) || now.Sub(t.refused) < leastAsk
+}
 
 // load is what the tenant has for its weight.
 func (t *tenant) load() float64 { return float64(t.bytes) / float64(t.weight) }
