@@ -63,7 +63,7 @@ const (
 	patience = 2 * time.Second
 	// refusalMemory is for how long a refusal keeps the gate contended: clients come back after seconds.
 	refusalMemory = 10 * time.Second
-	// unknownSize is what an upload of unknown size counts as until that is known: what the spool reserves for it.
+	// unknownSize is what an upload of unknown size counts as at first: what the spool reserves for it.
 	unknownSize = 16 << 20
 	// leastUnknown is the same in a spool that has not as much.
 	leastUnknown = 256 << 10
@@ -230,6 +230,7 @@ func (g *Gate) create(ctx context.Context, v *visit) (*spool.Workspace, error) {
 	workspace, err := g.config.Spool.Create(limited, v.declared)
 	v.created()
 	if err == nil {
+		workspace.Watch(v.grown)
 		return workspace, nil
 	}
 	full := (*spool.FullError)(nil)

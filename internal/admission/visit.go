@@ -176,6 +176,7 @@ func (v *visit) sized(size int64) {
 	if v.stage == inside && v.place {
 		g.work.advance(now, saturated)
 		v.resize(now, size)
+		g.changed()
 	}
 }
 
@@ -191,6 +192,18 @@ func (v *visit) arrived(size int64) {
 	g.work.advance(now, saturated)
 	v.givePlaceBack(now)
 	v.resize(now, size)
+	g.changed()
+}
+
+// grown is told of the room that v has in the spool, where it becomes more: nobody knew its size.
+func (v *visit) grown(reserved int64) {
+	g := v.gate
+	now := g.config.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if v.stage == inside && reserved > v.size {
+		v.resize(now, reserved)
+	}
 }
 
 // resize makes v count as so many bytes. Called with mu held.
@@ -200,7 +213,6 @@ func (v *visit) resize(now time.Time, size int64) {
 	v.tenant.bytes += more
 	v.gate.bytes.correct(now, float64(more))
 	v.finish(v.left - max(0, v.left+more))
-	v.gate.changed()
 }
 
 // worked is the Worked of v's place.

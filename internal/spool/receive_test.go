@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -201,5 +202,21 @@ func TestManifest(t *testing.T) {
 	closeAll(t, w)
 	if err := w.Update(func(*spool.Manifest) {}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Update after Close: %v", err)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	s := open(t, t.TempDir()+"/spool", spool.Options{})
+	for declared, want := range map[int64][]int64{-1: {32 * MiB, 48 * MiB}, 40 * MiB: nil} {
+		w := create(t, s, declared)
+		var told []int64
+		w.Watch(func(reserved int64) { told = append(told, reserved) })
+		if _, err := w.Receive(t.Context(), bytes.NewReader(body(40*MiB)), 40*MiB); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(told, want) {
+			t.Errorf("declared %d: told %d, want %d", declared, told, want)
+		}
+		closeAll(t, w)
 	}
 }

@@ -37,6 +37,7 @@ type Workspace struct {
 	mu       sync.Mutex // guards what follows; taken before Spool.mu
 	manifest Manifest
 	archive  *file              // nil once received
+	grown    func(int64)        // see Watch
 	files    map[*file]struct{} // open, archive included
 	closed   bool
 }

@@ -1,0 +1,238 @@
+package admission
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/spool/spooltest"
+	"tecken-upload/internal/upload"
+)
+
+func TestRoomOnDiskIsWaitedFor(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		first := h.enter(1, 40*mib)
+		second := h.try(h.Context(), tenantOf(1, 1), 40*mib)
+		<-time.After(3 * time.Second)
+		h.pending(second)
+		if !h.gate.Contended() {
+			h.Error("one waits, and nobody is in the way")
+		}
+		first.end()
+		r := <-second
+		if r.err != nil || r.at != 3*time.Second {
+			h.Fatalf("%v after %v", r.err, r.at)
+		}
+		late := <-h.try(h.Context(), tenantOf(1, 1), 40*mib)
+		if busy := h.refused(late.err); busy.OverLimit || late.at != 10*time.Second || h.gate.Stats().Refused["spool"] != 1 {
+			h.Errorf("after %v: %+v", late.at, busy)
+		}
+		r.end()
+	}, func(c *Config) { c.Places = 100 })
+}
+
+// Room that another program leaves is told of by nobody.
+func TestRoomThatOtherProgramsLeave(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		foreign := filepath.Join(h.dir, "..", "foreign")
+		if err := os.WriteFile(foreign, make([]byte, 20*mib), 0o600); err != nil {
+			h.Fatal(err)
+		}
+		first := h.enter(1, 10*mib)
+		second := h.try(h.Context(), tenantOf(1, 1), 40*mib)
+		<-time.After(time.Second)
+		h.pending(second)
+		if err := os.Remove(foreign); err != nil {
+			h.Fatal(err)
+		}
+		r := <-second
+		if r.err != nil || r.at > time.Second+tick {
+			h.Fatalf("%v after %v", r.err, r.at)
+		}
+		r.end()
+		first.end()
+	})
+}
+
+func TestWhatNeverFitsIsRefusedAtOnce(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		first := h.enter(1, 40*mib)
+		r := <-h.try(h.Context(), tenantOf(1, 1), 65*mib)
+		full, ok := errors.AsType[*spool.FullError](r.err)
+		if !ok || full.Busy || errors.Is(r.err, upload.ErrBusy) || r.at != 0 {
+			h.Errorf("after %v: %v", r.at, r.err)
+		}
+		first.end()
+		h.enter(1, -1).end()
+	})
+}
+
+func TestAnUploadOfUnknownSize(t *testing.T) {
+	dir := spooltest.Tmpfs(t, "size=9m")
+	synctest.Test(t, func(t *testing.T) {
+		h := houseIn(t, filepath.Join(dir, "spool"))
+		first := h.enter(1, -1) // the spool has 8 MiB: room for a small one
+		if st := h.gate.Stats(); st.Unfinished != 16*mib {
+			t.Errorf("%+v", st)
+		}
+		first.Arrived(mib)
+		if st := h.gate.Stats(); st.Unfinished != mib {
+			t.Errorf("once it is known: %+v", st)
+		}
+		first.end()
+	})
+}
+
+// One whose size is not known counts as what it has become, long before it is there: of the spool, and of time.
+func TestAnUploadOfUnknownSizeThatGrows(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		first := h.enter(1, -1)
+		body, sender := io.Pipe()
+		received := make(chan error)
+		go func() {
+			_, err := first.Workspace.Receive(h.Context(), body, 1<<30)
+			received <- err
+		}()
+		if _, err := sender.Write(make([]byte, 41*mib)); err != nil {
+			h.Fatal(err)
+		}
+		synctest.Wait()
+		if st := h.gate.Stats(); st.Unfinished != 48*mib {
+			h.Errorf("of 41 MiB: %+v", st)
+		}
+		other := h.enter(2, mib)
+		blocked := h.try(h.Context(), tenantOf(1, 1), mib)
+		<-time.After(time.Second)
+		h.pending(blocked) // it has its share of the spool
+		sender.Close()
+		if err := <-received; err != nil {
+			h.Fatal(err)
+		}
+		first.Arrived(41 * mib)
+		if st := h.gate.Stats(); st.Unfinished != 42*mib {
+			h.Errorf("once it is there: %+v", st)
+		}
+		(<-blocked).end()
+		other.end()
+		first.end()
+	}, func(c *Config) { c.Places = 100 })
+}
+
+func TestTheLastQuarterOfThePlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.Places = 8 })
+		var all []*admitted
+		for range 6 {
+			all = append(all, h.enter(1, 1)) // alone, but somebody may come
+		}
+		h.refused((<-h.try(t.Context(), tenantOf(1, 1), 1)).err)
+		all = append(all, h.enter(2, 1))
+		third := h.try(t.Context(), tenantOf(1, 1), 1)
+		<-time.After(5 * time.Second)
+		h.pending(third) // there is a place, but not for those who have their share
+		all = append(all, h.enter(2, 1))
+		fourth := h.try(t.Context(), tenantOf(3, 1), 1)
+		<-time.After(time.Second)
+		all[0].end()
+		r := <-fourth
+		if r.err != nil || r.at != time.Second {
+			t.Fatalf("a newcomer: %v after %v", r.err, r.at)
+		}
+		all = append(all[1:], r.admitted)
+		if h.refused((<-third).err).OverLimit {
+			t.Error("it is not its limit")
+		}
+		for _, a := range all {
+			a.end()
+		}
+	})
+}
+
+func TestTheLastQuarterOfTheSpool(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		mine := []*admitted{h.enter(1, 40*mib)}
+		other := h.enter(2, mib)
+		blocked := h.try(h.Context(), tenantOf(1, 1), 10*mib)
+		<-time.After(time.Second)
+		h.pending(blocked)
+		mine = append(mine, h.enter(2, 10*mib)) // passes it
+		<-time.After(time.Second)
+		mine[1].end()
+		other.end()
+		<-time.After(time.Second)
+		h.pending(blocked) // it is alone, but somebody may come
+		mine[0].end()
+		r := <-blocked
+		if r.err != nil || r.at != 3*time.Second {
+			h.Fatalf("%v after %v", r.err, r.at)
+		}
+		r.end()
+	}, func(c *Config) { c.Places = 100 })
+}
+
+func TestAWeightedShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.Places = 8 })
+		var all []*admitted
+		enter := func(id int64, weight int) error {
+			r := <-h.try(t.Context(), tenantOf(id, weight), 1)
+			if r.err == nil {
+				all = append(all, r.admitted)
+			}
+			return r.err
+		}
+		for range 2 {
+			if err := enter(1, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 5 { // of eight places, 4.8 are its share, with one kept for a newcomer
+			if err := enter(2, 3); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.refused(enter(2, 3))
+		h.refused(enter(1, 1)) // which has more than its share
+		if err := enter(3, 1); err != nil {
+			t.Error(err)
+		}
+		for _, a := range all {
+			a.end()
+		}
+	})
+}
+
+// Room that is about to be reserved is nobody else's.
+func TestAWorkspaceThatTakesTimeToMake(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		h.gate.config.Spool = &brokenSpool{Spool: h.spool, create: func(ctx context.Context, size int64) (*spool.Workspace, error) {
+			<-time.After(3 * time.Second)
+			return h.spool.Create(ctx, size)
+		}}
+		both := []<-chan result{h.try(h.Context(), tenantOf(1, 1), 40*mib), h.try(h.Context(), tenantOf(1, 1), 40*mib)}
+		<-time.After(time.Second)
+		if st := h.gate.Stats(); st.PlacesUsed != 1 || st.Waiting != 1 {
+			h.Errorf("%+v", st)
+		}
+		var at []time.Duration
+		for range both {
+			var r result
+			select {
+			case r = <-both[0]:
+			case r = <-both[1]:
+			}
+			r.end()
+			at = append(at, r.at)
+		}
+		if !slices.Equal(at, []time.Duration{3 * time.Second, 6 * time.Second}) {
+			h.Errorf("let in after %v", at)
+		}
+	})
+}
