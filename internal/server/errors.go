@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -24,7 +25,7 @@ import (
 // nginx's.
 const statusClientGone = 499
 
-// retryAfter is told with a 503 that knows no better.
+// retryAfter is told with a 503 that knows no better, more or less: see someTime.
 const retryAfter = 15 * time.Second
 
 // statuses is the one table from error to status; the first that matches counts, so that what ended an
@@ -100,9 +101,13 @@ func textOf(err error) string {
 	return upload.Sentence(err)
 }
 
+// someTime is retryAfter, more or less a quarter of it: those who are refused together, because something is down, are not to come back
+// together.
+func someTime() time.Duration { return retryAfter*3/4 + rand.N(retryAfter/2) }
+
 // retryAfterOf returns the Retry-After of a 429 or 503, in whole seconds: too late by less than one, never too early.
 func retryAfterOf(err error) string {
-	wait := retryAfter
+	wait := someTime()
 	if busy := (*upload.BusyError)(nil); errors.As(err, &busy) {
 		wait = busy.RetryAfter
 	}

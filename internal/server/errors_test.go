@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -114,7 +115,19 @@ func TestRetryAfterIsAWholeSecondAtLeast(t *testing.T) {
 			t.Errorf("%v is told as %s, want %s", wait, got, want)
 		}
 	}
-	if got := retryAfterOf(upload.ErrUnavailable); got != "15" {
-		t.Errorf("without a word on it: %s", got)
+}
+
+// What is down refuses everybody at once; they do not come back at once.
+func TestRetryAfterIsSpread(t *testing.T) {
+	told := make(map[int]bool)
+	for range 1000 {
+		wait, err := strconv.Atoi(retryAfterOf(upload.ErrUnavailable))
+		if err != nil || wait < 11 || wait > 19 {
+			t.Fatalf("%d s, %v", wait, err)
+		}
+		told[wait] = true
+	}
+	if len(told) < 6 {
+		t.Errorf("only %v", told)
 	}
 }

@@ -70,7 +70,7 @@ func (s *Server) inTurn(answer userAnswerer) userAnswerer {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case err != nil:
-			return nil, &upload.BusyError{Reason: "Too many are reading records. Try again later.", RetryAfter: retryAfter}
+			return nil, &upload.BusyError{Reason: "Too many are reading records. Try again later.", RetryAfter: someTime()}
 		}
 		defer s.recordReads.Release(1)
 		return answer(c, token)
