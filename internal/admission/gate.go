@@ -54,8 +54,8 @@ const (
 	// tick is how often the line is looked at where nothing is told: room that other programs left, a rate that
 	// is forgotten.
 	tick = 250 * time.Millisecond
-	// leastAsk is how long a lease may take that nobody else has: what keeps them may be across a network.
-	leastAsk = 500 * time.Millisecond
+	// returning is how long a lease may be on its way back from one that was refused.
+	returning = 500 * time.Millisecond
 	// leastCreate is how long making a workspace may take at least. Its room is there by then: rather late than
 	// refused.
 	leastCreate = 5 * time.Second
@@ -74,7 +74,8 @@ var errWaited = errors.New("waited long enough to be admitted")
 
 // Leases keeps the number of a tenant's uploads within its limit. Implementations are safe for concurrent use.
 type Leases interface {
-	// Take waits for one of the tenant's places, of which there are limit, until ctx ends; then it returns its cause.
+	// Take waits for one of the tenant's places, of which there are limit, until ctx ends; then it returns its cause. It looks for one
+	// once at least, though ctx has ended: that takes as long as it takes.
 	// release gives the place back, and is called once.
 	Take(ctx context.Context, tenant int64, limit int) (release func(), err error)
 }
@@ -96,7 +97,7 @@ type Config struct {
 	TenantUploads int           // uploads of a tenant at once, times its weight; at least 1
 	Spool         Spool         // where bodies go
 	Places        int           // bodies received at once; at least 1
-	Wait          time.Duration // how long a caller is kept waiting; 0: not at all
+	Wait          time.Duration // how long a caller is kept waiting; 0: no longer than a lease takes
 	Timeout       time.Duration // an upload's deadline, once its body has arrived; 0: time is never short
 	// Saturated reports whether work waits for slots: only then does what is done tell what can be done. It is called
 	// often, from whatever works, and returns at once. Nil: never.
@@ -206,7 +207,7 @@ func (g *Gate) take(ctx context.Context, v *visit) error {
 	if g.config.Leases == nil {
 		return nil
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, max(v.deadline.Sub(g.config.Now()), leastAsk), errWaited)
+	limited, cancel := context.WithTimeoutCause(ctx, v.deadline.Sub(g.config.Now()), errWaited)
 	defer cancel()
 	release, err := g.config.Leases.Take(limited, v.tenant.id, v.limit)
 	if err == nil {

@@ -68,8 +68,11 @@ func TestNoPlaceInTime(t *testing.T) {
 
 func TestWithoutWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.Places, c.Wait = 1, 0 })
+		h := newHouse(t, func(c *Config) { c.Places, c.TenantUploads, c.Wait = 1, 1, 0 })
 		first := h.enter(1, 1)
+		if r := <-h.try(t.Context(), tenantOf(1, 1), 1); !h.refused(r.err).OverLimit || r.at != 0 {
+			t.Errorf("refused after %v: %v", r.at, r.err)
+		}
 		if r := <-h.try(t.Context(), tenantOf(2, 1), 1); h.refused(r.err).OverLimit || r.at != 0 {
 			t.Errorf("refused after %v", r.at)
 		}

@@ -28,7 +28,7 @@ func (t *tenant) present() bool { return len(t.inside)+len(t.waiting) > 0 }
 // idle reports whether t has leases that are of no upload in progress: those who have them wait for room, or were refused it just
 // now.
 func (t *tenant) idle(now time.Time) bool {
-	return t.leases > len(t.inside) || now.Sub(t.refused) < leastAsk
+	return t.leases > len(t.inside) || now.Sub(t.refused) < returning
 }
 
 // load is what the tenant has for its weight.

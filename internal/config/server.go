@@ -107,7 +107,8 @@ type Server struct {
 	// MaxReceiving bounds the bodies that arrive at once.
 	MaxReceiving int `name:"tecken-max-receiving" default:"64" help:"Bodies received at once."`
 
-	// AdmissionWait is how long a request waits for a place before it is refused; 0s means not at all.
+	// AdmissionWait is how long a request waits for a place before it is refused; 0s means not at all, but for Redis to be asked for
+	// a lease.
 	AdmissionWait time.Duration `name:"tecken-admission-wait" default:"10s" help:"How long a request waits for a place."`
 
 	// StallAlarm is how long work may wait with no progress anywhere before that is an alarm.

@@ -21,6 +21,9 @@ const (
 	// pollInterval is how often the first in a tenant's queue looks for a place that came free on another
 	// instance: rather a quarter of a second late than a table that is asked all the time.
 	pollInterval = 250 * time.Millisecond
+	// leastTurn is how long a call that does not wait has to come to its turn: those before it may be asking the
+	// shared table.
+	leastTurn = 500 * time.Millisecond
 )
 
 // Options adjust a Keeper. The zero Options are ready for use, by one instance alone.
@@ -81,19 +84,15 @@ func NewKeeper(opts Options) *Keeper {
 }
 
 // Take takes a lease for tenant, of which at most limit (from 1) may be held. While the tenant is at its limit
-// it waits, in the order of calls, until a lease is released or ctx ends; then it returns ctx's cause. Where
-// the shared table hangs, both may come up to a second late.
+// it waits, in the order of calls, until a lease is released or ctx ends; then it returns ctx's cause. It looks for
+// a lease once at least, though ctx has ended: then it comes to its turn within half a second, or without a shared table
+// at once, unless others wait. Where the shared table hangs, all of that may come up to a second late.
 //
 // release gives the lease back. It may be called more than once, and never blocks.
 func (k *Keeper) Take(ctx context.Context, tenant int64, limit int) (release func(), err error) {
 	w := k.join(tenant)
 	defer k.leave(tenant, w)
-	select {
-	case <-w.first:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	for ctx.Err() == nil {
+	for turn := w.turn(ctx); turn; turn = ctx.Err() == nil {
 		if l, ok := k.attempt(ctx, tenant, limit); ok {
 			return sync.OnceFunc(func() { k.release(context.WithoutCancel(ctx), l) }), nil
 		}
@@ -170,6 +169,23 @@ func (k *Keeper) leave(tenant int64, w *waiter) {
 	k.queues[tenant] = queue
 	if i == 0 {
 		close(queue[0].first)
+	}
+}
+
+// turn waits until w is the first of its queue, and reports whether it is.
+func (w *waiter) turn(ctx context.Context) bool {
+	least := time.NewTimer(leastTurn)
+	defer least.Stop()
+	select {
+	case <-w.first:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-w.first:
+		return true
+	case <-least.C:
+		return false
 	}
 }
 

@@ -439,3 +439,50 @@ func TestManyTenantsDoNotWaitForEachOther(t *testing.T) {
 		}
 	})
 }
+
+// Who does not wait is served where there is a place, and else told at once that there is none.
+func TestKeeperWithoutWaiting(t *testing.T) {
+	for name, tc := range map[string]struct {
+		shared lease.Table
+		took   time.Duration // with others before it, that ask
+	}{
+		"alone":  {nil, 0},
+		"shared": {&sick{Memory: lease.NewMemory(0), taking: func(lease.Lease) error { <-time.After(100 * time.Millisecond); return nil }}, 500 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := lease.NewKeeper(lease.Options{Shared: tc.shared})
+				errNow := errors.New("does not wait")
+				ctx, cancel := context.WithCancelCause(t.Context())
+				cancel(errNow)
+				const limit = 5
+				start := time.Now()
+				taken := make(chan func())
+				for range limit {
+					go func() {
+						release, err := k.Take(ctx, 1, limit)
+						if err != nil {
+							t.Error(err)
+						}
+						taken <- release
+					}()
+				}
+				var releases []func()
+				for range limit {
+					releases = append(releases, <-taken)
+				}
+				if took := time.Since(start); took != tc.took {
+					t.Errorf("%d leases took %v, want %v", limit, took, tc.took)
+				}
+				start = time.Now()
+				if _, err := k.Take(ctx, 1, limit); !errors.Is(err, errNow) || time.Since(start) != 0 {
+					t.Errorf("over the limit: %v after %v", err, time.Since(start))
+				}
+				for _, release := range releases {
+					release()
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
