@@ -228,8 +228,9 @@ func TestKeeperPutsBackWhatItStillHolds(t *testing.T) {
 // A sick table does what no healthy server can be made to do at a given moment.
 type sick struct {
 	*lease.Memory
-	renewing func()                    // called by Renew before it renews
-	taking   func(l lease.Lease) error // called by Take before it takes; its error is returned
+	renewing  func()                    // called by Renew before it renews
+	taking    func(l lease.Lease) error // called by Take before it takes; its error is returned
+	releasing func()                    // called by Release before it releases
 
 	mu  sync.Mutex
 	err error
@@ -265,6 +266,9 @@ func (s *sick) Renew(ctx context.Context, leases ...lease.Lease) error {
 }
 
 func (s *sick) Release(ctx context.Context, leases ...lease.Lease) error {
+	if s.releasing != nil {
+		s.releasing()
+	}
 	return errors.Join(s.Memory.Release(ctx, leases...), s.failure())
 }
 

@@ -27,8 +27,8 @@ import (
 const (
 	// stale is a cut-off that can be waited for, and that a busy machine does not pass by itself.
 	stale = 4 * time.Second
-	// slack is what a busy machine may add to a time.
-	slack = 10 * time.Second
+	// slack is what a busy machine may add to a time. With a quarter of the cut-off it is less than the cut-off.
+	slack = 2 * time.Second
 	// children is how many leases a process under test holds.
 	children = 50
 )

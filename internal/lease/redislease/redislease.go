@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -64,7 +65,7 @@ func (silent) Printf(context.Context, string, ...any) {}
 
 // Open returns the table at url, which is redis://, rediss:// or unix://, as go-redis takes it. stale is the
 // cut-off, and must be the same on all instances. Open connects to nothing, so it does not fail because Redis
-// is down; it fails where url is malformed.
+// is down; it fails where url is malformed, or has a port above 65535.
 func Open(rawURL string, stale time.Duration) (*Table, error) {
 	// What url.Parse says would show the URL, which may hold a password.
 	if _, err := url.Parse(rawURL); err != nil {
@@ -72,6 +73,9 @@ func Open(rawURL string, stale time.Duration) (*Table, error) {
 	}
 	opts, err := redis.ParseURL(rawURL)
 	if err != nil {
+		return nil, fmt.Errorf("open the shared leases: %w", err)
+	}
+	if err := checkPort(opts); err != nil {
 		return nil, fmt.Errorf("open the shared leases: %w", err)
 	}
 	silence()
@@ -90,6 +94,21 @@ func Open(rawURL string, stale time.Duration) (*Table, error) {
 	return &Table{client: redis.NewClient(opts), stale: stale}, nil
 }
 
+// checkPort refuses a port that no server can listen on, which go-redis would try for ever.
+func checkPort(opts *redis.Options) error {
+	if opts.Network == "unix" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(opts.Addr)
+	if err != nil {
+		return errors.New("the host and port can't be read")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("port %q is not from 1 to 65535", port)
+	}
+	return nil
+}
+
 // Close ends the connections. Later calls fail.
 func (t *Table) Close() error { return t.client.Close() }
 
@@ -97,7 +116,8 @@ func (t *Table) Close() error { return t.client.Close() }
 func (t *Table) Take(ctx context.Context, l lease.Lease, limit int) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	taken, err := takeScript.Run(ctx, t.client, keys(l.Tenant), t.args(l.Tenant, limit, member(l))...).Bool()
+	// As in Renew: a Redis that takes no scripts by their hash would else be away and back by turns.
+	taken, err := takeScript.Eval(ctx, t.client, keys(l.Tenant), t.args(l.Tenant, limit, member(l))...).Bool()
 	switch {
 	case err != nil:
 		return fmt.Errorf("take a lease: %w", err)

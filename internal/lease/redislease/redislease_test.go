@@ -1,6 +1,8 @@
 package redislease_test
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,20 +51,25 @@ func client(t testing.TB, server *testenv.RedisServer) *redis.Client {
 
 func TestKeysOutliveTheCutOff(t *testing.T) {
 	server := testenv.Redis(t)
-	table, c := open(t, server.URL(), time.Second), client(t, server)
-	if err := table.Take(t.Context(), leasetest.New(1, 1), 1); err != nil {
-		t.Fatal(err)
-	}
-	keys, err := c.Keys(t.Context(), "*").Result()
-	if err != nil || len(keys) != 2 {
-		t.Fatalf("keys: %q, %v", keys, err)
-	}
-	for _, key := range keys {
-		if ttl, err := c.PTTL(t.Context(), key).Result(); err != nil || ttl < time.Hour || ttl > 24*time.Hour {
-			t.Errorf("%s lives for %v, %v", key, ttl, err)
+	c := client(t, server)
+	for stale, want := range map[time.Duration]time.Duration{time.Second: 24 * time.Hour, 20 * time.Hour: 40 * time.Hour} {
+		if err := c.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
 		}
-		if !strings.HasPrefix(key, "{tecken}:") {
-			t.Errorf("%s is not in the slot of the others", key)
+		if err := open(t, server.URL(), stale).Take(t.Context(), leasetest.New(1, 1), 1); err != nil {
+			t.Fatal(err)
+		}
+		keys, err := c.Keys(t.Context(), "*").Result()
+		if err != nil || len(keys) != 2 {
+			t.Fatalf("keys: %q, %v", keys, err)
+		}
+		for _, key := range keys {
+			if ttl, err := c.PTTL(t.Context(), key).Result(); err != nil || ttl < want-time.Hour || ttl > want {
+				t.Errorf("with a cut-off of %v, %s lives for %v, %v", stale, key, ttl, err)
+			}
+			if !strings.HasPrefix(key, "{tecken}:") {
+				t.Errorf("%s is not in the slot of the others", key)
+			}
 		}
 	}
 }
@@ -106,6 +113,35 @@ func TestAReadOnlyRedisIsAway(t *testing.T) {
 	}
 }
 
+// Some proxies know scripts by their text alone.
+func TestARedisThatTakesNoHashes(t *testing.T) {
+	server := testenv.Redis(t)
+	table := open(t, server.URL(), time.Minute)
+	if err := client(t, server).Do(t.Context(), "ACL", "SETUSER", "default", "-evalsha").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(table.Renew(t.Context()), table.Take(t.Context(), leasetest.New(1, 1), 1)); err != nil {
+		t.Error(err)
+	}
+}
+
+// The index forgets tenants that nobody has used for as long as a key lives.
+func TestTheIndexForgets(t *testing.T) {
+	server := testenv.Redis(t)
+	table, c := open(t, server.URL(), time.Second), client(t, server)
+	old := float64(time.Now().Add(-25 * time.Hour).UnixMilli())
+	if err := c.ZAdd(t.Context(), "{tecken}:tenants", redis.Z{Score: old, Member: "7"}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Take(t.Context(), leasetest.New(1, 1), 1); err != nil {
+		t.Fatal(err)
+	}
+	tenants, err := c.ZRange(t.Context(), "{tecken}:tenants", 0, -1).Result()
+	if err != nil || !slices.Equal(tenants, []string{"1"}) {
+		t.Errorf("the index has %q, %v", tenants, err)
+	}
+}
+
 func TestConnectionsAreBounded(t *testing.T) {
 	server := testenv.Redis(t)
 	table, c := open(t, server.URL(), time.Minute), client(t, server)
@@ -129,12 +165,12 @@ func TestConnectionsAreBounded(t *testing.T) {
 }
 
 func TestURLs(t *testing.T) {
-	for _, url := range []string{"http://user:hunter2@host", "redis://user:hunter2@host:port", "redis://user:hunter2@host/db", "redis://user:hunter2@host\x00"} {
+	for _, url := range []string{"http://user:hunter2@host", "redis://user:hunter2@host:port", "redis://user:hunter2@host/db", "redis://user:hunter2@host\x00", "redis://user:hunter2@host:70000", "redis://user:hunter2@host:0"} {
 		if _, err := redislease.Open(url, time.Minute); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", url, err)
 		}
 	}
-	for _, url := range []string{"rediss://user:hunter2@host:6380/1", "unix:///run/redis.sock?db=1"} {
+	for _, url := range []string{"rediss://user:hunter2@host:6380/1", "unix:///run/redis.sock?db=1", "redis://host", "redis://[::1]:65535"} {
 		open(t, url, time.Minute)
 	}
 }
