@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"tecken-upload/internal/config"
 	"tecken-upload/internal/download"
@@ -57,13 +58,28 @@ func (in *instance) openDownloads(ctx context.Context) error {
 
 func openLookups(ctx context.Context, place storage.Config, c *config.Server) (*s3store.Store, *s3store.Linker, error) {
 	store, err := s3store.Open(ctx, place, s3store.Options{
-		Conns:    download.Lookups + download.Streams,
+		Conns:    download.Lookups + download.Looks + maxDownloads(),
 		Attempts: lookupAttempts,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	return store, s3store.NewLinker(store, c.StoragePublicURL, c.PresignExpiry), nil
+}
+
+// maxDownloads returns how many downloads are sent at a time.
+func maxDownloads() int {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return server.MaxDownloads
+	}
+	return downloadsWithin(files.Cur)
+}
+
+// downloadsWithin returns how many downloads a process may send that may have so many files open. Each holds a connection,
+// and a file or a connection to S3: most files are for others.
+func downloadsWithin(files uint64) int {
+	return int(max(1, min(server.MaxDownloads, files/4)))
 }
 
 // lookupMetrics registers the metrics of lookups, and returns what counts one.

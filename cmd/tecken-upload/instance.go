@@ -207,6 +207,7 @@ func (in *instance) serve(ctx context.Context) {
 		FetchQueue:          waiting,
 		FetchWait:           c.AdmissionWait,
 		Symbols:             in.downloads.finder,
+		MaxDownloads:        maxDownloads(),
 		Links:               in.downloads.links,
 		UploadRecords:       in.records,
 		FileRecords:         in.records,

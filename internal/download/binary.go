@@ -10,7 +10,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -37,15 +36,33 @@ const (
 	Executable Kind = "executable"
 )
 
-// A Binary is an ELF file, to be closed by whoever has it.
-type Binary struct {
-	io.ReadSeekCloser // as stored: a gzip stream, where Gzip says so
-	Location          upload.Location
-	Object            upload.Object
-	Gzip              bool
+// A BinaryQuery is what a debugger asks for.
+type BinaryQuery struct {
+	BuildID string // hexadecimal, in any case
+	Kind    Kind
+	Refresh bool // believe nothing that is remembered
 }
 
-// Binary opens the regular upload's file of that kind whose build id is the given one, in hexadecimal.
+// id returns the build id; one that can't be any is not found.
+func (q BinaryQuery) id() ([]byte, error) {
+	id, err := hex.DecodeString(q.BuildID)
+	if err != nil || len(id) < minBuildID || len(id) > maxBuildID {
+		return nil, fmt.Errorf("look up build id %q: %w", q.BuildID, upload.ErrNotFound)
+	}
+	return id, nil
+}
+
+// cacheKey is what the answer is remembered by.
+func (q BinaryQuery) cacheKey() string { return string(q.Kind) + "/" + strings.ToUpper(q.BuildID) }
+
+// A wanted is what a file has to be.
+type wanted struct {
+	kind     Kind
+	id       []byte
+	cacheKey string // of the query it is the answer to
+}
+
+// FindBinary finds the regular upload's file of that kind whose build id is the given one.
 //
 // The build id is the code id in the header of a .sym; the files beside that are candidates. One is taken only if the
 // first 64 KiB of it, inflated where it is gzip, are those of an ELF file and hold a note with the whole build id: of
@@ -53,32 +70,23 @@ type Binary struct {
 // either has not, or is named *.dbg or *.debug. Whether an executable has debug information too is not looked at.
 //
 // It fails as Find does.
-func (f *Finder) Binary(ctx context.Context, buildID string, kind Kind) (*Binary, error) {
-	id, err := hex.DecodeString(buildID)
-	if err != nil || len(id) < minBuildID || len(id) > maxBuildID {
-		return nil, fmt.Errorf("look up build id %q: %w", buildID, upload.ErrNotFound)
+func (f *Finder) FindBinary(ctx context.Context, q BinaryQuery) (Found, error) {
+	id, err := q.id()
+	if err != nil {
+		return Found{}, err
 	}
-	key := string(kind) + "/" + strings.ToUpper(buildID)
-	for refresh := false; ; refresh = true {
-		loc, err := f.binaries.get(ctx, key, refresh, func(ctx context.Context) (upload.Location, error) {
-			return f.search(ctx, id, kind)
-		})
-		if err != nil {
-			return nil, err
-		}
-		b, err := f.openBinary(ctx, loc, id, kind)
-		// Remembered it may be another one by now.
-		if err == nil || !errors.Is(err, upload.ErrNotFound) || refresh {
-			return b, err
-		}
-	}
+	w := &wanted{kind: q.Kind, id: id, cacheKey: q.cacheKey()}
+	loc, err := f.binaries.get(ctx, w.cacheKey, q.Refresh, func(ctx context.Context) (upload.Location, error) {
+		return f.search(ctx, w)
+	})
+	return Found{Location: loc, binary: w}, err
 }
 
 // search finds out where the binary is.
-func (f *Finder) search(ctx context.Context, id []byte, kind Kind) (upload.Location, error) {
+func (f *Finder) search(ctx context.Context, w *wanted) (upload.Location, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, searchTimeout, errSlow)
 	defer cancel()
-	query := ModuleQuery{CodeID: strings.ToUpper(hex.EncodeToString(id))}
+	query := ModuleQuery{CodeID: strings.ToUpper(hex.EncodeToString(w.id))}
 	modules, err := f.recordedIn(ctx, query, false)
 	if err != nil {
 		return upload.Location{}, err
@@ -88,22 +96,22 @@ func (f *Finder) search(ctx context.Context, id []byte, kind Kind) (upload.Locat
 		if err != nil {
 			return upload.Location{}, err
 		}
-		for _, name := range candidates(names, kind) {
+		for _, name := range candidates(names, w.kind) {
 			key, err := symbol.NewKey(m.Key.DebugFile(), m.Key.DebugID(), name)
 			if err != nil {
 				continue
 			}
 			loc := upload.Location{Key: key}
-			b, err := f.openBinary(ctx, loc, id, kind)
+			_, err = f.look(ctx, Found{Location: loc, binary: w})
 			if err == nil {
-				return loc, b.Close()
+				return loc, nil
 			}
 			if !errors.Is(err, upload.ErrNotFound) {
 				return upload.Location{}, err
 			}
 		}
 	}
-	return upload.Location{}, fmt.Errorf("look up the %s of build id %x: %w", kind, id, upload.ErrNotFound)
+	return upload.Location{}, fmt.Errorf("look up the %s of build id %x: %w", w.kind, w.id, upload.ErrNotFound)
 }
 
 // candidates are the names that may be a binary of that kind, the most likely first.
@@ -126,45 +134,24 @@ func isDebugName(name string) bool {
 	return ext == ".dbg" || ext == ".debug"
 }
 
-// openBinary opens a file, provided that it is the wanted one; else it fails with upload.ErrNotFound.
-func (f *Finder) openBinary(ctx context.Context, loc upload.Location, id []byte, kind Kind) (_ *Binary, err error) {
-	ctx, opened, leave, err := f.takeStream(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			leave()
-		}
-	}()
-	content, obj, err := f.Storage.OpenContent(ctx, loc)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			content.Close()
-		}
-	}()
+// check reads the head of a content and tells whether it is what is wanted, and gzip; it fails with upload.ErrNotFound where
+// it is something else.
+func (w *wanted) check(content io.Reader, loc upload.Location) (zipped bool, err error) {
 	head, zipped, err := inflatedHead(content)
 	if err != nil {
-		return nil, fmt.Errorf("read the head of %s: %w", loc.Key, err)
+		return false, fmt.Errorf("read the head of %s: %w", loc.Key, err)
 	}
 	elf, ok := parseELF(head)
-	wanted := ok && elf.hasBuildID(id)
-	if kind == Executable {
-		wanted = wanted && elf.hasCode()
+	matches := ok && elf.hasBuildID(w.id)
+	if w.kind == Executable {
+		matches = matches && elf.hasCode()
 	} else {
-		wanted = wanted && (isDebugName(loc.Key.File()) || !elf.hasCode())
+		matches = matches && (isDebugName(loc.Key.File()) || !elf.hasCode())
 	}
-	if !wanted {
-		return nil, fmt.Errorf("%s is not the %s of build id %x: %w", loc.Key, kind, id, upload.ErrNotFound)
+	if !matches {
+		return false, fmt.Errorf("%s is not the %s of build id %x: %w", loc.Key, w.kind, w.id, upload.ErrNotFound)
 	}
-	if _, err := content.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("read %s: %w", loc.Key, err)
-	}
-	opened()
-	return &Binary{ReadSeekCloser: &streamed{content, leave}, Location: loc, Object: obj, Gzip: zipped}, nil
+	return zipped, nil
 }
 
 // inflatedHead reads what an ELF file shows of itself first. A stream that can't be inflated has an empty one.
@@ -194,33 +181,4 @@ func inflatedHead(content io.Reader) (head []byte, zipped bool, err error) {
 		return nil, true, err
 	}
 	return head[:n], true, nil
-}
-
-// takeStream takes one of the places for contents that are read. Until opened is called, the context that it returns
-// ends when opening has taken too long; leave ends it, and gives the place back.
-func (f *Finder) takeStream(ctx context.Context) (_ context.Context, opened func(), leave func(), err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(lookupTimeout, func() { cancel(errSlow) })
-	if err := f.streams.take(ctx); err != nil {
-		timer.Stop()
-		cancel(nil)
-		return nil, nil, nil, err
-	}
-	return ctx, func() { timer.Stop() }, sync.OnceFunc(func() {
-		timer.Stop()
-		cancel(nil)
-		f.streams.leave()
-	}), nil
-}
-
-// streamed is a content that gives its place back when it is closed.
-type streamed struct {
-	io.ReadSeekCloser
-	leave func()
-}
-
-// Close implements io.Closer.
-func (s *streamed) Close() error {
-	defer s.leave()
-	return s.ReadSeekCloser.Close()
 }

@@ -25,8 +25,8 @@ const (
 const (
 	// Lookups is the most calls to storage that look whether an object is there.
 	Lookups = 64
-	// Streams is the most contents that are read through a Finder.
-	Streams = 32
+	// Looks is the most contents that are looked into: to tell what they are, not to be sent.
+	Looks = 32
 	// maxQueries is the most calls to the records. Uploads share their connections to the database.
 	maxQueries = 4
 )
@@ -67,7 +67,7 @@ type Finder struct {
 	// binaries remembers where those of a build id are.
 	binaries *cache[upload.Location]
 
-	lookups, queries, streams places
+	lookups, looks, queries places
 }
 
 // New makes a Finder.
@@ -89,8 +89,8 @@ func New(c Config) *Finder {
 		files:    newCache[[]string](maxAnswers, tell("module")),
 		binaries: newCache[upload.Location](maxAnswers, tell("binary")),
 		lookups:  make(places, Lookups),
+		looks:    make(places, Looks),
 		queries:  make(places, c.Queries),
-		streams:  make(places, Streams),
 	}
 }
 
@@ -121,12 +121,13 @@ func (q Query) key() (symbol.Key, error) {
 	return key, nil
 }
 
-// Found is a symbol file that is in storage.
+// Found is a file that is in storage.
 type Found struct {
 	Location upload.Location
-	Object   upload.Object
 	// Moved tells that it was found by its code id: its key is another than the one asked for.
 	Moved bool
+	// binary is what it has to be; nil: whatever is there.
+	binary *wanted
 }
 
 // Find finds the symbol file that q asks for: by its key and, a .sym that is not there, by its code id.
@@ -171,9 +172,9 @@ func (f *Finder) byKey(ctx context.Context, key symbol.Key, q Query) (Found, err
 		}
 	}
 	for _, loc := range locations {
-		obj, err := f.stat(ctx, loc, q.Refresh)
+		_, err := f.stat(ctx, loc, q.Refresh)
 		if err == nil {
-			return Found{Location: loc, Object: obj}, nil
+			return Found{Location: loc}, nil
 		}
 		if !errors.Is(err, upload.ErrNotFound) {
 			return Found{}, err
@@ -191,15 +192,6 @@ func (f *Finder) stat(ctx context.Context, loc upload.Location, refresh bool) (u
 		})
 		return obj, err
 	})
-}
-
-// Open opens what Find found, to be closed by the caller. It fails as Find does: a remembered object may be gone.
-func (f *Finder) Open(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error) {
-	content, obj, err := f.Storage.OpenContent(ctx, loc)
-	if errors.Is(err, upload.ErrNotFound) {
-		f.objects.forget(cacheKey(loc))
-	}
-	return content, obj, err
 }
 
 // cacheKey is a string of its own: a part of a request's would keep all of that in memory.
@@ -221,7 +213,11 @@ func (p places) use(ctx context.Context, fn func(context.Context) error) error {
 		return err
 	}
 	defer p.leave()
-	err := fn(ctx)
+	return because(ctx, fn(ctx))
+}
+
+// because adds to an error why ctx has ended, if it has.
+func because(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}

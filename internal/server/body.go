@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,20 +124,21 @@ const (
 	// chunkedRead is how much of a chunked body is read at once: what the slowest client sends inside the
 	// stall limit.
 	chunkedRead = 4 << 10
-	// paceWindow is over how long a body's rate is taken: a network's hiccup is no lack of will.
+	// paceWindow is over how long the rate of an upload's body is taken: a network's hiccup is no lack of will.
 	paceWindow = 60 * time.Second
 	// paceStep is how exactly.
 	paceStep = 5 * time.Second
 )
 
-// pace watches a body's rate over the last paceWindow. A body that declares much and sends little holds its
+// pace watches a body's rate over its last window. A body that declares much and sends little holds its
 // room only while nobody else needs it.
 type pace struct {
-	min       int64       // bytes a second; 0: any rate will do
-	contended func() bool // whether others are refused for room
+	min       int64         // bytes a second; 0: any rate will do
+	window    time.Duration // 0: paceWindow
+	contended func() bool   // whether others are refused for room
 
 	total int64
-	marks []mark // at most one for each paceStep; the first is the latest that is paceWindow old
+	marks []mark // at most one for each paceStep; the first is the latest that is a window old
 }
 
 // mark is how many bytes had come at a moment.
@@ -154,11 +156,12 @@ func (p *pace) tooSlow(now time.Time, n int) bool {
 	if len(p.marks) == 0 || now.Sub(p.marks[len(p.marks)-1].at) >= paceStep {
 		p.marks = append(p.marks, mark{now, p.total})
 	}
-	for len(p.marks) > 1 && now.Sub(p.marks[1].at) >= paceWindow {
+	window := cmp.Or(p.window, paceWindow)
+	for len(p.marks) > 1 && now.Sub(p.marks[1].at) >= window {
 		p.marks = p.marks[1:]
 	}
 	elapsed := now.Sub(p.marks[0].at)
-	if elapsed < paceWindow {
+	if elapsed < window {
 		return false
 	}
 	rate := float64(p.total-p.marks[0].total) / elapsed.Seconds()

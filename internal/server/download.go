@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -35,12 +34,14 @@ var (
 type Symbols interface {
 	// Find finds a symbol file.
 	Find(ctx context.Context, q download.Query) (download.Found, error)
-	// Open opens what Find found, to be read until ctx ends.
-	Open(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error)
 	// Module tells of the binary that a symbol file is of.
 	Module(ctx context.Context, q download.Query) (download.Module, error)
-	// Binary opens the binary of a build id, in hexadecimal, to be read until ctx ends.
-	Binary(ctx context.Context, buildID string, kind download.Kind) (*download.Binary, error)
+	// FindBinary finds the binary of a build id.
+	FindBinary(ctx context.Context, q download.BinaryQuery) (download.Found, error)
+	// Look describes what was found. What was remembered may be gone; then it is not found so again.
+	Look(ctx context.Context, found download.Found) (download.File, error)
+	// Open describes it, and opens it to be read until ctx ends.
+	Open(ctx context.Context, found download.Found) (download.File, error)
 }
 
 // Links makes addresses at which clients fetch symbol files from storage by themselves.
@@ -51,7 +52,8 @@ type Links interface {
 
 // downloads is what a Server needs to answer downloads.
 type downloads struct {
-	told atomic.Int64 // when a failing download was told of last, in Unix nanoseconds
+	told    atomic.Int64 // when a failing download was told of last, in Unix nanoseconds
+	sending sending
 }
 
 func (s *Server) downloadRoutes() {
@@ -159,24 +161,43 @@ func (s *Server) getSymbol(c echo.Context) error {
 	}
 	q := lookupQuery(r, parts)
 	q.Try = q.Try || try
-	start := time.Now()
-	found, err := s.Symbols.Find(r.Context(), q)
-	setDebugTime(c, time.Since(start))
-	if err != nil {
-		return s.refuseDownload(c, err)
+	find := func() (download.Found, error) {
+		start := time.Now()
+		found, err := s.Symbols.Find(r.Context(), q)
+		setDebugTime(c, time.Since(start))
+		return found, err
 	}
-	switch {
-	case r.Method == http.MethodHead && (found.Moved || s.Links != nil):
-		c.Response().Header().Set("Content-Type", contentType(found.Location.Key))
-		s.writeEmpty(c, http.StatusOK)
-		return nil
-	case found.Moved:
-		s.redirect(c, ownAddress(r, found.Location.Key, try))
-		return nil
-	case s.Links != nil:
-		return s.redirectToStorage(c, found.Location)
+	return s.answerFound(c, find, func(found download.Found) error {
+		switch {
+		case r.Method == http.MethodHead && (found.Moved || s.Links != nil):
+			c.Response().Header().Set("Content-Type", contentType(found.Location.Key))
+			s.writeEmpty(c, http.StatusOK)
+			return nil
+		case found.Moved:
+			s.redirect(c, ownAddress(r, found.Location.Key, try))
+			return nil
+		case s.Links != nil:
+			return s.redirectToStorage(c, found.Location)
+		}
+		return s.sendFile(c, found, false)
+	})
+}
+
+// answerFound answers with what find finds. What it remembered may be gone: then it is asked once more.
+func (s *Server) answerFound(c echo.Context, find func() (download.Found, error), answer func(download.Found) error) error {
+	for again := false; ; again = true {
+		found, err := find()
+		if err != nil {
+			return s.refuseDownload(c, err)
+		}
+		err = answer(found)
+		if err != nil && (again || !errors.Is(err, upload.ErrNotFound)) {
+			return s.refuseDownload(c, err)
+		}
+		if err == nil {
+			return nil
+		}
 	}
-	return s.sendSymbol(c, found.Location)
 }
 
 // setDebugTime tells those who ask how long a lookup took, in seconds.
@@ -192,6 +213,8 @@ func (s *Server) refuseDownload(c echo.Context, err error) error {
 	switch {
 	case r.Context().Err() != nil:
 		err = fmt.Errorf("%w: %w", upload.ErrClientGone, err)
+	case errors.Is(err, upload.ErrBusy):
+		return err // no fault, and told of as none
 	case errors.Is(err, upload.ErrUnavailable):
 	case errors.Is(err, upload.ErrNotFound):
 		err = errSymbolNotFound
@@ -213,7 +236,7 @@ func (s *Server) refuseDownload(c echo.Context, err error) error {
 func (s *Server) redirectToStorage(c echo.Context, loc upload.Location) error {
 	address, secret, err := s.Links.URL(c.Request().Context(), loc)
 	if err != nil {
-		return s.refuseDownload(c, err)
+		return err
 	}
 	if secret {
 		c.Response().Header().Set("Cache-Control", "no-store")

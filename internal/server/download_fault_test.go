@@ -169,7 +169,8 @@ func TestAnObjectOfUnknownContent(t *testing.T) {
 // A reader that goes away leaves nothing behind: neither the place it had, nor the answer it waited for.
 func TestReadersThatGoAway(t *testing.T) {
 	b := build(t)
-	s := newSite(t, withDownloads())
+	const most = 4
+	s := newSite(t, withDownloads(), func(c *server.Config, _ *upload.Config) { c.MaxDownloads = most })
 	big := b.files(t, false)
 	name := "app/" + b.debugID + "/app.debug"
 	big[name] += strings.Repeat("x", 2<<20)
@@ -178,7 +179,7 @@ func TestReadersThatGoAway(t *testing.T) {
 		t.Fatalf("%d bytes", len(text))
 	}
 	s.publish(s.token, big)
-	for range download.Streams + 5 {
+	for range most + 3 {
 		conn := s.raw("GET /buildid/" + b.buildID + "/debuginfo HTTP/1.1\nHost: x\n\n")
 		if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
 			t.Fatalf("%q, %v", line, err)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -243,14 +244,13 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			// take the place of this one.
 			_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Now().Add(drainUnknown.time))
 		}
+		// An answer that is broken off on purpose, by a panic, counts as well.
+		defer func() {
+			s.Watcher.Request(cmp.Or(c.Path(), "none"), c.Request().Method, c.Response().Status, s.Now().Sub(start))
+		}()
 		if err := next(c); err != nil {
 			c.Error(err)
 		}
-		route := c.Path()
-		if route == "" {
-			route = "none"
-		}
-		s.Watcher.Request(route, c.Request().Method, c.Response().Status, s.Now().Sub(start))
 		return nil
 	}
 }

@@ -52,7 +52,8 @@ var sentinels = map[string]struct {
 	"server.errSymbolName":     {errSymbolName, 400},
 	"server.errNoRecord":       {errNoRecord, 404},
 	"server.errBadQuery":       {errBadQuery, 400},
-	"server.errDiskFull":       {errDiskFull, 500}, // a heartbeat's, never an answer
+	"server.errDiskFull":       {errDiskFull, 500},   // a heartbeat's, never an answer
+	"server.errSlowReader":     {errSlowReader, 503}, // the end of an answer, never one
 }
 
 func TestEverySentinelHasAStatus(t *testing.T) {

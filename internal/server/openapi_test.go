@@ -292,8 +292,8 @@ func (b broken) Module(context.Context, download.Query) (download.Module, error)
 	return download.Module{}, b.err
 }
 
-func (b broken) Binary(context.Context, string, download.Kind) (*download.Binary, error) {
-	return nil, b.err
+func (b broken) FindBinary(context.Context, download.BinaryQuery) (download.Found, error) {
+	return download.Found{}, b.err
 }
 
 // faults asks for everything where nothing works.

@@ -12,6 +12,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -127,6 +128,8 @@ type Config struct {
 	FetchWait time.Duration
 	// Symbols finds what is downloaded; nil: there are no downloads.
 	Symbols Symbols
+	// MaxDownloads bounds the downloads that are being sent; 0: 256.
+	MaxDownloads int
 	// Links are where clients fetch symbol files by themselves; nil: they are sent from here.
 	Links Links
 	// UploadRecords and FileRecords are what the API of records shows.
@@ -158,6 +161,7 @@ type Server struct {
 func New(ctx context.Context, c Config) *Server {
 	s := &Server{Config: c, echo: echo.New(), heartbeat: newHeartbeat(&c)}
 	s.fetches = newFetchTurns(c.MaxFetches, c.FetchQueue)
+	s.downloads.sending.places = semaphore.NewWeighted(int64(cmp.Or(c.MaxDownloads, MaxDownloads)))
 	s.recordReads = semaphore.NewWeighted(maxRecordReads)
 	s.stopping, s.stop = context.WithCancelCause(ctx)
 	s.refusing, s.refuseAll = context.WithCancelCause(ctx)

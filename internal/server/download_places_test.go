@@ -1,0 +1,215 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tecken-upload/internal/download"
+	"tecken-upload/internal/upload"
+)
+
+// oneSymbol has one file under every name, and none where that is "missing".
+type oneSymbol struct {
+	Symbols
+	file download.File
+	text string // of the file
+
+	open, most, looked atomic.Int64
+}
+
+func (o *oneSymbol) Find(_ context.Context, q download.Query) (download.Found, error) {
+	if q.File == "missing" {
+		return download.Found{}, upload.ErrNotFound
+	}
+	return download.Found{}, nil
+}
+
+func (o *oneSymbol) FindBinary(ctx context.Context, _ download.BinaryQuery) (download.Found, error) {
+	return o.Find(ctx, download.Query{})
+}
+
+func (o *oneSymbol) Look(context.Context, download.Found) (download.File, error) {
+	o.looked.Add(1)
+	return o.file, nil
+}
+
+func (o *oneSymbol) Open(context.Context, download.Found) (download.File, error) {
+	open := o.open.Add(1)
+	for most := o.most.Load(); open > most && !o.most.CompareAndSwap(most, open); most = o.most.Load() {
+	}
+	file := o.file
+	file.ReadSeekCloser = &oneContent{strings.NewReader(o.text), o}
+	return file, nil
+}
+
+type oneContent struct {
+	io.ReadSeeker
+	symbol *oneSymbol
+}
+
+func (c *oneContent) Close() error {
+	c.symbol.open.Add(-1)
+	return nil
+}
+
+// deaf is told, and does not listen.
+type deaf struct{ Watcher }
+
+func (deaf) Request(string, string, int, time.Duration) {}
+
+// newDownloads makes a server of one symbol of so many bytes.
+func newDownloads(t *testing.T, size, places int) (*Server, *oneSymbol) {
+	symbol := &oneSymbol{file: download.File{Stored: int64(size), Inflated: int64(size)}, text: strings.Repeat("x", size)}
+	return New(t.Context(), Config{Symbols: symbol, MaxDownloads: places, Watcher: deaf{}, Logger: slog.New(slog.DiscardHandler), Now: time.Now}), symbol
+}
+
+// A reader takes an answer at its own rate, as the other end of a connection does.
+type reader struct {
+	*httptest.ResponseRecorder
+	rate int // bytes a second
+
+	mu       sync.Mutex
+	deadline time.Time
+	moved    chan struct{} // holds a token when the deadline has been moved
+}
+
+func newReader(rate int) *reader {
+	return &reader{ResponseRecorder: httptest.NewRecorder(), rate: rate, moved: make(chan struct{}, 1)}
+}
+
+func (r *reader) SetWriteDeadline(at time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deadline = at
+	select {
+	case r.moved <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (r *reader) Write(p []byte) (int, error) {
+	taken := time.After(time.Duration(len(p)) * time.Second / time.Duration(r.rate))
+	for {
+		r.mu.Lock()
+		left := time.Until(r.deadline)
+		r.mu.Unlock()
+		select {
+		case <-taken:
+			return r.ResponseRecorder.Write(p)
+		case <-r.moved:
+		case <-time.After(left):
+			return 0, os.ErrDeadlineExceeded
+		}
+	}
+}
+
+// ask asks a server, and returns whether the answer was broken off.
+func (r *reader) ask(t *testing.T, s *Server, method, path string, fields ...string) (broken bool) {
+	req := httptest.NewRequestWithContext(t.Context(), method, path, nil)
+	for i := 0; i < len(fields); i += 2 {
+		req.Header.Set(fields[i], fields[i+1])
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+				panic(v)
+			}
+			broken = true
+		}
+	}()
+	s.echo.ServeHTTP(r, req)
+	return false
+}
+
+const somePath, someBinary = "/app/AB/app.pdb", "/buildid/0123456789abcdef0123/debuginfo"
+
+// Readers that hold every place for as long as they like keep nobody from an answer: what needs no body needs no place,
+// and they are cut off once somebody waits for theirs.
+func TestSlowReadersKeepNobodyOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const places = 5
+		s, symbol := newDownloads(t, 4<<20, places)
+		var wg sync.WaitGroup
+		var cut atomic.Int64
+		for i := range places {
+			wg.Go(func() {
+				if newReader(1<<10).ask(t, s, "GET", []string{somePath, someBinary}[i%2]) {
+					cut.Add(1)
+				}
+			})
+		}
+		<-time.After(5 * time.Minute)
+		if n := symbol.open.Load(); n != places || cut.Load() != 0 {
+			t.Fatalf("%d are read, %d were cut off with nobody waiting", n, cut.Load())
+		}
+		start := time.Now()
+		for _, x := range []struct {
+			status       int
+			method, path string
+			fields       []string
+		}{
+			{200, "HEAD", somePath, nil},
+			{200, "HEAD", someBinary, nil},
+			{304, "GET", somePath, []string{"If-None-Match", "*"}},
+			{304, "GET", someBinary, []string{"If-None-Match", "*"}},
+			{412, "GET", someBinary, []string{"If-Match", `"another"`}},
+			{404, "GET", "/missing/AB/app.pdb", nil},
+		} {
+			r := newReader(1 << 20)
+			if r.ask(t, s, x.method, x.path, x.fields...); r.Code != x.status {
+				t.Errorf("%s %s %v: status %d, want %d", x.method, x.path, x.fields, r.Code, x.status)
+			}
+		}
+		if waited := time.Since(start); waited > time.Second || cut.Load() != 0 {
+			t.Errorf("it took %v, and %d were cut off", waited, cut.Load())
+		}
+		r := newReader(10 << 20)
+		if r.ask(t, s, "GET", somePath, "If-None-Match", `"another"`); r.Code != 200 || r.Body.Len() != 4<<20 {
+			t.Errorf("status %d, %d bytes", r.Code, r.Body.Len())
+		}
+		wg.Wait()
+		if cut.Load() != places || symbol.most.Load() != places || symbol.open.Load() != 0 {
+			t.Errorf("%d were cut off, %d were read at once, %d are left", cut.Load(), symbol.most.Load(), symbol.open.Load())
+		}
+	})
+}
+
+// Who reads as fast as can be asked is not cut off; who finds no place is told to come again, and not that it is its own fault.
+func TestDownloadsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, symbol := newDownloads(t, 4<<20, 3)
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if r := newReader(sendRate * 5 / 4); r.ask(t, s, "GET", somePath) || r.Body.Len() != 4<<20 {
+					t.Errorf("%d bytes", r.Body.Len())
+				}
+			})
+		}
+		<-time.After(25 * time.Second)
+		for range 3 {
+			start := time.Now()
+			r := newReader(1 << 20)
+			r.ask(t, s, "GET", somePath)
+			if r.Code != 503 || r.Header().Get("Retry-After") == "" || time.Since(start) > 10*time.Second {
+				t.Errorf("status %d after %v, Retry-After %q", r.Code, time.Since(start), r.Header().Get("Retry-After"))
+			}
+		}
+		wg.Wait()
+		if symbol.most.Load() != 3 {
+			t.Errorf("%d at once", symbol.most.Load())
+		}
+	})
+}
