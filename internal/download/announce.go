@@ -45,7 +45,6 @@ func (r *recorder) Finish(ctx context.Context, u *upload.Upload) error {
 	// Uploads end far less often than modules are looked up: there is no need to know which these are.
 	defer func() {
 		r.finder.modules.clear()
-		r.finder.files.clear()
 		r.finder.binaries.clear()
 	}()
 	return r.Records.Finish(ctx, u)

@@ -64,10 +64,13 @@ type wanted struct {
 
 // FindBinary finds the regular upload's file of that kind whose build id is the given one.
 //
-// The build id is the code id in the header of a .sym; the files beside that are candidates. One is taken only if the
-// first 64 KiB of it, inflated where it is gzip, are those of an ELF file and hold a note with the whole build id: of
-// the debug id in the key only the first 16 bytes are known. An executable has its code in it; debug information
-// either has not, or is named *.dbg or *.debug. Whether an executable has debug information too is not looked at.
+// The build id is the code id in the header of a .sym, or has the debug id that Breakpad makes of it; the files under that
+// key are candidates. One is taken only if the first 64 KiB of it, inflated where it is gzip, are those of an ELF file and
+// hold a note with the whole build id: of the debug id in the key only the first 16 bytes are known. An executable has its
+// code in it; debug information either has not, or is named *.dbg or *.debug. Where there is none apart, it is a program
+// that was not stripped.
+//
+// Files that are named as debug information are found only if there is a name of that kind among Extensions.
 //
 // It fails as Find does.
 func (f *Finder) FindBinary(ctx context.Context, q BinaryQuery) (Found, error) {
@@ -77,48 +80,79 @@ func (f *Finder) FindBinary(ctx context.Context, q BinaryQuery) (Found, error) {
 	}
 	w := &wanted{kind: q.Kind, id: id, cacheKey: q.cacheKey()}
 	loc, err := f.binaries.get(ctx, w.cacheKey, q.Refresh, func(ctx context.Context) (upload.Location, error) {
-		return f.search(ctx, w)
+		s := &search{Finder: f, wanted: w, seen: make(map[symbol.Key]bool)}
+		return s.run(ctx)
 	})
 	return Found{Location: loc, binary: w}, err
 }
 
-// search finds out where the binary is.
-func (f *Finder) search(ctx context.Context, w *wanted) (upload.Location, error) {
+// A search finds out where a binary is. It asks the records themselves: what it finds or misses is remembered anyway.
+type search struct {
+	*Finder
+	wanted *wanted
+	seen   map[symbol.Key]bool // candidates that were looked at
+	// unstripped is the program that is debug information where nothing else is; nil: none was seen.
+	unstripped *upload.Location
+}
+
+func (s *search) run(ctx context.Context) (upload.Location, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, searchTimeout, errSlow)
 	defer cancel()
-	query := ModuleQuery{CodeID: strings.ToUpper(hex.EncodeToString(w.id))}
-	modules, err := f.recordedIn(ctx, query, false)
+	modules, err := s.readModules(ctx, ModuleQuery{CodeID: strings.ToUpper(hex.EncodeToString(s.wanted.id))})
 	if err != nil {
 		return upload.Location{}, err
 	}
+	// Where no header tells, there may still be a binary.
+	places := [][2]string{}
 	for _, m := range modules {
-		names, err := f.filesOf(ctx, m)
-		if err != nil {
-			return upload.Location{}, err
-		}
-		for _, name := range candidates(names, w.kind) {
-			key, err := symbol.NewKey(m.Key.DebugFile(), m.Key.DebugID(), name)
-			if err != nil {
-				continue
-			}
-			loc := upload.Location{Key: key}
-			_, err = f.look(ctx, Found{Location: loc, binary: w})
-			if err == nil {
-				return loc, nil
-			}
-			if !errors.Is(err, upload.ErrNotFound) {
-				return upload.Location{}, err
-			}
+		places = append(places, [2]string{m.Key.DebugFile(), m.Key.DebugID()})
+	}
+	places = append(places, [2]string{"", debugIDOf(s.wanted.id)})
+	for _, p := range places {
+		loc, err := s.among(ctx, p[0], p[1])
+		if !errors.Is(err, upload.ErrNotFound) {
+			return loc, err
 		}
 	}
-	return upload.Location{}, fmt.Errorf("look up the %s of build id %x: %w", w.kind, w.id, upload.ErrNotFound)
+	if s.unstripped != nil {
+		return *s.unstripped, nil
+	}
+	return upload.Location{}, s.missing()
 }
 
-// candidates are the names that may be a binary of that kind, the most likely first.
-func candidates(names []string, kind Kind) []string {
-	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return strings.HasSuffix(name, ".sym") })
-	slices.SortStableFunc(names, func(a, b string) int {
-		switch isA, isB := isDebugName(a) == (kind == DebugInfo), isDebugName(b) == (kind == DebugInfo); {
+func (s *search) missing() error {
+	return fmt.Errorf("look up the %s of build id %x: %w", s.wanted.kind, s.wanted.id, upload.ErrNotFound)
+}
+
+// among looks at the files of a module, or of all modules of that id where debugFile is empty.
+func (s *search) among(ctx context.Context, debugFile, debugID string) (upload.Location, error) {
+	keys, err := s.readFiles(ctx, debugFile, debugID)
+	if err != nil {
+		return upload.Location{}, err
+	}
+	for _, key := range s.candidates(keys) {
+		s.seen[key] = true
+		loc := upload.Location{Key: key}
+		file, err := s.look(ctx, Found{Location: loc, binary: s.wanted})
+		switch {
+		case err == nil && !file.unstripped:
+			return loc, nil
+		case err == nil && s.unstripped == nil:
+			s.unstripped = &loc
+		case err != nil && !errors.Is(err, upload.ErrNotFound):
+			return upload.Location{}, err
+		}
+	}
+	return upload.Location{}, s.missing()
+}
+
+// candidates are the files that may be the binary, the most likely first.
+func (s *search) candidates(keys []symbol.Key) []symbol.Key {
+	keys = slices.DeleteFunc(keys, func(key symbol.Key) bool {
+		return key.IsSym() || s.seen[key] || isDebugName(key.File()) && !slices.ContainsFunc(s.Extensions, isDebugName)
+	})
+	slices.SortStableFunc(keys, func(a, b symbol.Key) int {
+		switch isA, isB := s.isLikely(a), s.isLikely(b); {
 		case isA == isB:
 			return 0
 		case isA:
@@ -126,7 +160,23 @@ func candidates(names []string, kind Kind) []string {
 		}
 		return 1
 	})
-	return names[:min(len(names), maxCandidates)]
+	return keys[:min(len(keys), maxCandidates)]
+}
+
+func (s *search) isLikely(key symbol.Key) bool {
+	return isDebugName(key.File()) == (s.wanted.kind == DebugInfo)
+}
+
+// debugIDOf returns the debug id that Breakpad makes of the build id of a little-endian file: its first 16 bytes as a GUID,
+// whose first three fields are numbers, and an age of 0.
+// https://chromium.googlesource.com/breakpad/breakpad/+/refs/heads/main/src/common/linux/file_id.cc
+func debugIDOf(buildID []byte) string {
+	var guid [16]byte
+	copy(guid[:], buildID)
+	for _, field := range [][]byte{guid[0:4], guid[4:6], guid[6:8]} {
+		slices.Reverse(field)
+	}
+	return fmt.Sprintf("%X0", guid)
 }
 
 func isDebugName(name string) bool {
@@ -134,24 +184,35 @@ func isDebugName(name string) bool {
 	return ext == ".dbg" || ext == ".debug"
 }
 
-// check reads the head of a content and tells whether it is what is wanted, and gzip; it fails with upload.ErrNotFound where
-// it is something else.
-func (w *wanted) check(content io.Reader, loc upload.Location) (zipped bool, err error) {
-	head, zipped, err := inflatedHead(content)
+// check finds out whether a file that has just been opened is what is wanted; it fails with upload.ErrNotFound where it
+// is something else. It sets Gzip and unstripped.
+func (w *wanted) check(file *File, loc upload.Location) error {
+	head, zipped, err := inflatedHead(file)
 	if err != nil {
-		return false, fmt.Errorf("read the head of %s: %w", loc.Key, err)
+		return fmt.Errorf("read the head of %s: %w", loc.Key, err)
 	}
+	file.Gzip = zipped
 	elf, ok := parseELF(head)
 	matches := ok && elf.hasBuildID(w.id)
-	if w.kind == Executable {
-		matches = matches && elf.hasCode()
-	} else {
-		matches = matches && (isDebugName(loc.Key.File()) || !elf.hasCode())
+	switch {
+	case !matches:
+	case w.kind == Executable:
+		matches = elf.hasCode()
+	case !isDebugName(loc.Key.File()) && elf.hasCode():
+		// Of a gzip stream the end is out of reach.
+		matches = !zipped
+		if matches {
+			matches, err = elf.hasSymbols(file)
+		}
+		file.unstripped = matches
+	}
+	if err != nil {
+		return fmt.Errorf("read the sections of %s: %w", loc.Key, err)
 	}
 	if !matches {
-		return false, fmt.Errorf("%s is not the %s of build id %x: %w", loc.Key, w.kind, w.id, upload.ErrNotFound)
+		return fmt.Errorf("%s is not the %s of build id %x: %w", loc.Key, w.kind, w.id, upload.ErrNotFound)
 	}
-	return zipped, nil
+	return nil
 }
 
 // inflatedHead reads what an ELF file shows of itself first. A stream that can't be inflated has an empty one.

@@ -3,6 +3,9 @@ package download_test
 import (
 	"bytes"
 	"context"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -61,17 +64,17 @@ func (s *shelf) Modules(context.Context, download.ModuleQuery) ([]download.Modul
 	return slices.Clone(s.modules), nil
 }
 
-func (s *shelf) ModuleFiles(_ context.Context, debugFile, debugID string, _ bool) (names []string, err error) {
+func (s *shelf) ModuleFiles(_ context.Context, debugFile, debugID string, _ bool) (keys []symbol.Key, err error) {
 	s.queries.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for text := range s.contents {
 		key, err := symbol.ParseKey(text)
-		if err == nil && key.DebugFile() == debugFile && key.DebugID() == debugID {
-			names = append(names, key.File())
+		if err == nil && (debugFile == "" || key.DebugFile() == debugFile) && key.DebugID() == debugID {
+			keys = append(keys, key)
 		}
 	}
-	return names, err
+	return keys, err
 }
 
 // put stores a content as another instance does, which the Finder does not hear of.
@@ -99,6 +102,117 @@ func newShelf(t *testing.T) (*download.Finder, *shelf) {
 
 func binaryQuery() download.BinaryQuery {
 	return download.BinaryQuery{BuildID: buildID, Kind: download.Executable}
+}
+
+// program makes the head of a program with that build id: 64 bits, little-endian, all code.
+func program(t *testing.T) []byte {
+	t.Helper()
+	id, err := hex.DecodeString(buildID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return download.ELFHeadOf(binary.LittleEndian, elf.ELFCLASS64, 4096, id)
+}
+
+func wantBinary(t *testing.T, f *download.Finder, q download.BinaryQuery, want error) {
+	t.Helper()
+	if _, err := f.FindBinary(t.Context(), q); !errors.Is(err, want) || (err == nil) != (want == nil) {
+		t.Errorf("find the %s of %s: %v, want %v", q.Kind, q.BuildID, err, want)
+	}
+}
+
+// What another instance has stored is found after a minute, though the module was known before; or at once, for whoever
+// asks for that.
+func TestBinariesOfOtherInstances(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, s := newShelf(t)
+		s.put("app/AB/notes.txt", []byte("x"))
+		wantBinary(t, f, binaryQuery(), upload.ErrNotFound)
+		s.put("app/AB/app", program(t))
+		<-time.After(59 * time.Second)
+		wantBinary(t, f, binaryQuery(), upload.ErrNotFound)
+		<-time.After(time.Second)
+		wantBinary(t, f, binaryQuery(), nil)
+
+		debug := binaryQuery()
+		debug.Kind = download.DebugInfo
+		wantBinary(t, f, debug, upload.ErrNotFound)
+		s.put("app/AB/app.dbg", program(t))
+		wantBinary(t, f, debug, upload.ErrNotFound)
+		debug.Refresh = true
+		wantBinary(t, f, debug, nil)
+	})
+}
+
+// A build id leads to a file by the debug id that is made of it, without any record of a .sym; to regular ones alone.
+func TestABuildIDThatNoHeaderTellsOf(t *testing.T) {
+	f, s := newShelf(t)
+	s.modules = nil
+	s.put("app/303132333435363738396162636465660/app", program(t)) // not swapped
+	s.put("app/333231303534373638396162636465661/app", program(t)) // of another age
+	wantBinary(t, f, binaryQuery(), upload.ErrNotFound)
+	s.put("other/333231303534373638396162636465660/app", program(t))
+	q := binaryQuery()
+	q.Refresh = true
+	wantBinary(t, f, q, nil)
+	found, err := f.FindBinary(t.Context(), binaryQuery())
+	if got := found.Location.Key.String(); err != nil || got != "other/333231303534373638396162636465660/app" {
+		t.Errorf("found %s, %v", got, err)
+	}
+}
+
+// What was remembered and is gone is looked for once more.
+func TestABinaryThatIsGone(t *testing.T) {
+	f, s := newShelf(t)
+	s.put("app/AB/app", program(t))
+	found, err := f.FindBinary(t.Context(), binaryQuery())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := f.Open(t.Context(), found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	s.put("app/AB/app", []byte("another file by now"))
+	s.put("app/AB/app.1", program(t))
+	wantBinary(t, f, binaryQuery(), nil)
+	for _, open := range []func(context.Context, download.Found) (download.File, error){f.Open, f.Look} {
+		if _, err := open(t.Context(), found); !errors.Is(err, upload.ErrNotFound) {
+			t.Errorf("open: %v", err)
+		}
+	}
+	found, err = f.FindBinary(t.Context(), binaryQuery())
+	if got := found.Location.Key.String(); err != nil || got != "app/AB/app.1" {
+		t.Errorf("found %s, %v", got, err)
+	}
+}
+
+// Whoever asks anew by code id gets what is recorded now.
+func TestRefreshByCodeID(t *testing.T) {
+	f, s := newShelf(t)
+	s.present = map[string]bool{"app/AB/app.sym": true, "app/CD/app.sym": true}
+	q := download.Query{File: "app", ID: "C0DE", Name: "app.sym"}
+	for _, c := range []struct {
+		recorded, want string
+		refresh        bool
+	}{
+		{"app/AB/app.sym", "app/AB/app.sym", false},
+		{"app/CD/app.sym", "app/AB/app.sym", false},
+		{"app/CD/app.sym", "app/CD/app.sym", true},
+		{"app/AB/app.sym", "app/CD/app.sym", false},
+	} {
+		key, err := symbol.ParseKey(c.recorded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.modules = []download.Module{{Key: key}}
+		q.Refresh = c.refresh
+		found, err := f.Find(t.Context(), q)
+		if got := found.Location.Key.String(); err != nil || got != c.want {
+			t.Errorf("refresh %t: found %s, %v; want %s", c.refresh, got, err, c.want)
+		}
+	}
 }
 
 func TestLooksAreBounded(t *testing.T) {

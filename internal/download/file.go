@@ -24,6 +24,8 @@ type File struct {
 	// Inflated is how many bytes it has for those that take no gzip, or -1 where nothing tells. Of a binary without
 	// metadata it is what the stream's trailer says: good enough for a progress bar, and for nothing else.
 	Inflated int64
+	// unstripped tells that it is a program that has its symbols in it, where debug information was looked for.
+	unstripped bool
 }
 
 // Look describes what Find or FindBinary found. It takes a place of its own for a moment. It fails as Open does.
@@ -106,7 +108,7 @@ func describe(content io.ReadSeekCloser, obj upload.Object, found Found) (File, 
 	file := File{ReadSeekCloser: content, Object: obj, Gzip: obj.Gzip}
 	var err error
 	if found.binary != nil {
-		if file.Gzip, err = found.binary.check(content, found.Location); err != nil {
+		if err := found.binary.check(&file, found.Location); err != nil {
 			return File{}, err
 		}
 	}

@@ -63,7 +63,6 @@ type Finder struct {
 	Config
 	objects *cache[upload.Object]
 	modules *cache[[]Module]
-	files   *cache[[]string]
 	// binaries remembers where those of a build id are.
 	binaries *cache[upload.Location]
 
@@ -86,7 +85,6 @@ func New(c Config) *Finder {
 		Config:   c,
 		objects:  newCache[upload.Object](maxAnswers, tell("symbol")),
 		modules:  newCache[[]Module](maxAnswers, tell("module")),
-		files:    newCache[[]string](maxAnswers, tell("module")),
 		binaries: newCache[upload.Location](maxAnswers, tell("binary")),
 		lookups:  make(places, Lookups),
 		looks:    make(places, Looks),
@@ -96,7 +94,7 @@ func New(c Config) *Finder {
 
 // Len returns how many answers are remembered.
 func (f *Finder) Len() int {
-	return f.objects.len() + f.modules.len() + f.files.len() + f.binaries.len()
+	return f.objects.len() + f.modules.len() + f.binaries.len()
 }
 
 // A Query is what a client asks for: the three components of a key, decoded, in the case they were sent.
@@ -160,15 +158,16 @@ func (f *Finder) wanted(q Query) bool {
 	return false
 }
 
-// byKey looks for a key: regular, try where that is asked for, and both once more with the id as it was sent.
+// byKey looks for a key and, where such are kept, for the same with the id as it was sent: regular first, then of try
+// uploads where that is asked for.
 func (f *Finder) byKey(ctx context.Context, key symbol.Key, q Query) (Found, error) {
 	locations := []upload.Location{{Key: key}}
-	if q.Try {
-		locations = append(locations, upload.Location{Key: key, Try: true})
-	}
 	if sent := key.AsSent(q.ID); f.Legacy && sent != key {
+		locations = append(locations, upload.Location{Key: sent})
+	}
+	if q.Try {
 		for _, loc := range locations {
-			locations = append(locations, upload.Location{Key: sent, Try: loc.Try})
+			locations = append(locations, upload.Location{Key: loc.Key, Try: true})
 		}
 	}
 	for _, loc := range locations {

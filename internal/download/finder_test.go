@@ -71,7 +71,7 @@ func (noRecords) Modules(context.Context, download.ModuleQuery) ([]download.Modu
 	return nil, nil
 }
 
-func (noRecords) ModuleFiles(context.Context, string, string, bool) ([]string, error) {
+func (noRecords) ModuleFiles(context.Context, string, string, bool) ([]symbol.Key, error) {
 	return nil, nil
 }
 
@@ -136,6 +136,31 @@ func TestAnswersAreBelievedForATime(t *testing.T) {
 		<-time.After(9 * time.Minute)
 		wantFind(t, f, query("A1"), upload.ErrNotFound)
 	})
+}
+
+// Regular symbols come before those of try uploads, in whatever case their ids were stored.
+func TestTheOrderOfLegacyKeys(t *testing.T) {
+	var asked []string
+	s := &tryStorage{asked: &asked}
+	f := download.New(download.Config{Storage: s, Records: noRecords{}, Extensions: []string{".pdb"}, Legacy: true})
+	q := query("aB")
+	q.Try = true
+	wantFind(t, f, q, upload.ErrNotFound)
+	want := "false app/AB/app.pdb, false app/aB/app.pdb, true app/AB/app.pdb, true app/aB/app.pdb"
+	if got := strings.Join(asked, ", "); got != want {
+		t.Errorf("asked for %s, want %s", got, want)
+	}
+}
+
+// tryStorage tells what it was asked for, try uploads' apart.
+type tryStorage struct {
+	fakeStorage
+	asked *[]string
+}
+
+func (s *tryStorage) Stat(_ context.Context, loc upload.Location) (upload.Object, error) {
+	*s.asked = append(*s.asked, fmt.Sprint(loc.Try, " ", loc.Key))
+	return upload.Object{}, upload.ErrNotFound
 }
 
 func TestFailuresAreNotRemembered(t *testing.T) {

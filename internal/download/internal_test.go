@@ -36,6 +36,9 @@ func TestAnswersAreBoundedInNumber(t *testing.T) {
 	}
 }
 
+// ELFHeadOf is elfHeadOf.
+var ELFHeadOf = elfHeadOf
+
 // elfHeadOf makes the head of an ELF file: its header, a program header of code, and a build id note.
 func elfHeadOf(order binary.AppendByteOrder, class elf.Class, inFile uint64, id []byte) []byte {
 	head := append([]byte(elf.ELFMAG), byte(class), byte(elf.ELFDATA2LSB), 1)
@@ -80,14 +83,94 @@ func TestELF(t *testing.T) {
 	}
 }
 
+// withSections makes an ELF file with two sections behind it: one of that kind and name, and that of the names.
+func withSections(order binary.AppendByteOrder, class elf.Class, kind elf.SectionType, name string) []byte {
+	file := elfHeadOf(order, class, 4096, []byte("0123456789"))
+	text := "\x00" + name + "\x00"
+	at := len(file) + len(text)
+	file = append(file, text...)
+	var b bytes.Buffer
+	write := func(v any) { _ = binary.Write(&b, order.(binary.ByteOrder), v) } // to memory
+	if class == elf.ELFCLASS64 {
+		write(elf.Section64{Name: 1, Type: uint32(kind), Off: 0, Size: 8})
+		write(elf.Section64{Type: uint32(elf.SHT_STRTAB), Off: uint64(at - len(text)), Size: uint64(len(text))})
+		order.(binary.ByteOrder).PutUint64(file[40:], uint64(at))
+		for i, n := range []uint16{64, 2, 1} {
+			order.(binary.ByteOrder).PutUint16(file[58+2*i:], n)
+		}
+	} else {
+		write(elf.Section32{Name: 1, Type: uint32(kind), Off: 0, Size: 8})
+		write(elf.Section32{Type: uint32(elf.SHT_STRTAB), Off: uint32(at - len(text)), Size: uint32(len(text))})
+		order.(binary.ByteOrder).PutUint32(file[32:], uint32(at))
+		for i, n := range []uint16{40, 2, 1} {
+			order.(binary.ByteOrder).PutUint16(file[46+2*i:], n)
+		}
+	}
+	return append(file, b.Bytes()...)
+}
+
+func TestSections(t *testing.T) {
+	has := func(file []byte) bool {
+		t.Helper()
+		f, ok := parseELF(file)
+		if !ok {
+			t.Fatal("no ELF")
+		}
+		found, err := f.hasSymbols(bytes.NewReader(file))
+		if err != nil {
+			t.Error(err)
+		}
+		return found
+	}
+	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+		for _, class := range []elf.Class{elf.ELFCLASS32, elf.ELFCLASS64} {
+			for _, c := range []struct {
+				kind elf.SectionType
+				name string
+				want bool
+			}{
+				{elf.SHT_SYMTAB, ".symtab", true},
+				{elf.SHT_PROGBITS, ".debug_info", true},
+				{elf.SHT_PROGBITS, ".zdebug_info", true},
+				{elf.SHT_PROGBITS, ".debug_information", false},
+				{elf.SHT_PROGBITS, ".text", false},
+				{elf.SHT_NOBITS, ".debug_info", false},
+				{elf.SHT_DYNSYM, ".dynsym", false},
+			} {
+				file := withSections(order, class, c.kind, c.name)
+				if got := has(file); got != c.want {
+					t.Errorf("%v %v, %v %s: %t", order, class, c.kind, c.name, got)
+				}
+				for n := 64; n < len(file); n++ { // cut anywhere, the headers are gone
+					if has(file[:n]) {
+						t.Errorf("%v %v: cut to %d bytes", order, class, n)
+					}
+				}
+			}
+		}
+	}
+	endless := withSections(binary.LittleEndian, elf.ELFCLASS64, elf.SHT_PROGBITS, ".debug_info")
+	for i := range 24 {
+		copy(endless[40+i:], "\xff\xff\xff\xff")
+		has(endless)
+	}
+}
+
 // FuzzELF: whatever a file holds, looking at it is safe.
 func FuzzELF(f *testing.F) {
 	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
 		f.Add(elfHeadOf(order, elf.ELFCLASS64, 4096, []byte("0123456789")))
 		f.Add(elfHeadOf(order, elf.ELFCLASS32, 0, []byte("0123456789")))
 	}
-	f.Fuzz(func(_ *testing.T, head []byte) {
+	for _, symbols := range []elf.SectionType{elf.SHT_SYMTAB, elf.SHT_PROGBITS} {
+		f.Add(withSections(binary.LittleEndian, elf.ELFCLASS64, symbols, ".debug_info"))
+		f.Add(withSections(binary.BigEndian, elf.ELFCLASS32, symbols, ".debug_info"))
+	}
+	f.Fuzz(func(t *testing.T, head []byte) {
 		if e, ok := parseELF(head); ok {
+			if _, err := e.hasSymbols(bytes.NewReader(head)); err != nil {
+				t.Error(err)
+			}
 			e.hasCode()
 			e.hasBuildID([]byte("0123456789"))
 		}

@@ -18,9 +18,9 @@ const debugIDLen = 33
 type Records interface {
 	// Modules returns the modules that q asks for, those uploaded last first, a few at most; none is no error.
 	Modules(ctx context.Context, q ModuleQuery) ([]Module, error)
-	// ModuleFiles returns the names of the files that were uploaded for a module, of try uploads where try says so;
-	// a few at most, those uploaded last first.
-	ModuleFiles(ctx context.Context, debugFile, debugID string, try bool) ([]string, error)
+	// ModuleFiles returns the keys of the files that were uploaded for a module, or for all modules of that debug id where
+	// debugFile is empty, of try uploads where try says so; a few at most, those uploaded last first.
+	ModuleFiles(ctx context.Context, debugFile, debugID string, try bool) ([]symbol.Key, error)
 }
 
 // A ModuleQuery says which modules are wanted: by code id, by that and the code file, or by debug file and debug id.
@@ -99,11 +99,8 @@ func (f *Finder) recorded(ctx context.Context, mq ModuleQuery, q Query) ([]Modul
 
 func (f *Finder) recordedIn(ctx context.Context, mq ModuleQuery, refresh bool) ([]Module, error) {
 	key := fmt.Sprintf("%s/%s/%s/%s/%t", mq.CodeFile, mq.CodeID, mq.DebugFile, mq.DebugID, mq.Try)
-	return f.modules.get(ctx, key, refresh, func(ctx context.Context) (found []Module, err error) {
-		err = f.queries.use(ctx, func(ctx context.Context) error {
-			found, err = f.Records.Modules(ctx, mq)
-			return err
-		})
+	return f.modules.get(ctx, key, refresh, func(ctx context.Context) ([]Module, error) {
+		found, err := f.readModules(ctx, mq)
 		if err == nil && len(found) == 0 {
 			err = fmt.Errorf("look up module %s: %w", key, upload.ErrNotFound)
 		}
@@ -111,14 +108,20 @@ func (f *Finder) recordedIn(ctx context.Context, mq ModuleQuery, refresh bool) (
 	})
 }
 
-// filesOf returns the names of a module's files.
-func (f *Finder) filesOf(ctx context.Context, m Module) ([]string, error) {
-	key := m.Key.DebugFile() + "/" + m.Key.DebugID()
-	return f.files.get(ctx, key, false, func(ctx context.Context) (names []string, err error) {
-		err = f.queries.use(ctx, func(ctx context.Context) error {
-			names, err = f.Records.ModuleFiles(ctx, m.Key.DebugFile(), m.Key.DebugID(), false)
-			return err
-		})
-		return names, err
+// readModules reads which modules are recorded now.
+func (f *Finder) readModules(ctx context.Context, mq ModuleQuery) (found []Module, err error) {
+	err = f.queries.use(ctx, func(ctx context.Context) error {
+		found, err = f.Records.Modules(ctx, mq)
+		return err
 	})
+	return found, err
+}
+
+// readFiles reads which files of a module are recorded now.
+func (f *Finder) readFiles(ctx context.Context, debugFile, debugID string) (keys []symbol.Key, err error) {
+	err = f.queries.use(ctx, func(ctx context.Context) error {
+		keys, err = f.Records.ModuleFiles(ctx, debugFile, debugID, false)
+		return err
+	})
+	return keys, err
 }

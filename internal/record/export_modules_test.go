@@ -10,5 +10,6 @@ func ModuleQueries() map[string]string {
 		values.Replace(modulesByCodeID):  "files_code_id",
 		values.Replace(modulesByCode):    "files_code_id",
 		values.Replace(moduleFiles):      "files_debug_id",
+		values.Replace(filesOfAnyModule): "files_any_debug_id",
 	}
 }

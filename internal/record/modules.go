@@ -9,12 +9,9 @@ import (
 	"tecken-upload/internal/symbol"
 )
 
-// Bounds of one look for modules. The same module is recorded with each upload of it: those uploaded last stand for
-// the others.
-const (
-	maxModules = 4
-	maxFiles   = 32
-)
+// maxModules bounds one look for modules. The same module is recorded with each upload of it: those uploaded last stand
+// for the others.
+const maxModules = 4
 
 // The queries. Published are the files that are in storage; an upload that failed may have published some, too. An id
 // is given as a range and ordered by: an equation lets PostgreSQL leave it out of the order, and go through another index for
@@ -33,7 +30,13 @@ const (
 	modulesByCodeID  = modulesFrom + published + withCodeID + lastCodeIDs
 	// Many headers name no code file: outside of Windows it has the debug file's name.
 	modulesByCode = modulesFrom + published + withCodeID + ` AND (code_file = $3 OR code_file IS NULL AND debug_file = $3)` + lastCodeIDs
-	moduleFiles   = `SELECT file FROM files WHERE ` + `debug_file IS NOT NULL AND ` + published + withDebugID + lastDebugIDs
+
+	// A file is recorded with each upload of it, others may have been uploaded long before.
+	moduleFiles      = lastFiles + withDebugID + ` ORDER BY debug_id DESC, files.id DESC` + eachFileOnce
+	filesOfAnyModule = lastFiles + ` AND debug_id >= $2 AND debug_id <= $2 ORDER BY debug_id DESC, upload_id DESC` + eachFileOnce
+	lastFiles        = `SELECT debug_file, debug_id, file FROM (SELECT debug_file, debug_id, file, files.id AS id FROM files
+		WHERE debug_file IS NOT NULL AND ` + published
+	eachFileOnce = ` LIMIT 10000) AS latest GROUP BY debug_file, debug_id, file ORDER BY MAX(id) DESC LIMIT 32`
 )
 
 // Modules returns the modules that q asks for, those uploaded last first, at most 4; of a module in each of its keys.
@@ -82,31 +85,36 @@ func scanModule(rows *sql.Rows) (m download.Module, err error) {
 	return m, err
 }
 
-// ModuleFiles returns the names of the files that were uploaded for a module, those uploaded last first, at most 32.
-func (s *Store) ModuleFiles(ctx context.Context, debugFile, debugID string, try bool) (names []string, err error) {
+// ModuleFiles returns the keys of the files that were uploaded for a module, or for all of that debug id where debugFile is
+// empty: those uploaded last first, at most 32. Each counts once, however often it was uploaded.
+func (s *Store) ModuleFiles(ctx context.Context, debugFile, debugID string, try bool) (keys []symbol.Key, err error) {
+	query, args := moduleFiles, []any{try, debugFile, debugID}
+	if debugFile == "" {
+		query, args = filesOfAnyModule, []any{try, debugID}
+	}
 	err = s.query(ctx, "look up a module's files", func(ctx context.Context) error {
-		names, err = s.names(ctx, moduleFiles, try, debugFile, debugID)
+		keys, err = s.keys(ctx, query, args)
 		return err
 	})
-	return names, err
+	return keys, err
 }
 
-func (s *Store) names(ctx context.Context, query string, args ...any) (names []string, err error) {
+func (s *Store) keys(ctx context.Context, query string, args []any) (keys []symbol.Key, err error) {
 	rows, err := s.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	seen := make(map[string]bool)
-	for rows.Next() && len(names) < maxFiles {
-		var name string
-		if err := rows.Scan(&name); err != nil {
+	for rows.Next() {
+		var debugFile, debugID, file string
+		if err := rows.Scan(&debugFile, &debugID, &file); err != nil {
 			return nil, err
 		}
-		if !seen[name] {
-			seen[name] = true
-			names = append(names, name)
+		key, err := symbol.NewKey(debugFile, debugID, file)
+		if err != nil {
+			return nil, err
 		}
+		keys = append(keys, key)
 	}
-	return names, rows.Err()
+	return keys, rows.Err()
 }

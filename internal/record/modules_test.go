@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,12 +80,53 @@ func TestModules(t *testing.T) {
 		if diff := cmp.Diff(want, found, cmp.AllowUnexported(symbol.Key{})); err != nil || diff != "" {
 			t.Errorf("%v (-want +got)\n%s", err, diff)
 		}
-		names, err := s.ModuleFiles(t.Context(), "xul.pdb", "AA1", false)
-		if diff := cmp.Diff([]string{"xul.sym", "xul.pd_"}, names); err != nil || diff != "" {
-			t.Errorf("%v (-want +got)\n%s", err, diff)
+		for _, c := range []struct {
+			debugFile, debugID string
+			try                bool
+			want               []string
+		}{
+			{"xul.pdb", "AA1", false, []string{"xul.pdb/AA1/xul.sym", "xul.pdb/AA1/xul.pd_"}},
+			{"", "AA1", false, []string{"xul.pdb/AA1/xul.sym", "xul.pdb/AA1/xul.pd_"}},
+			{"xul.pdb", "AA1", true, nil},
+			{"", "AA2", false, nil},
+			{"", "AA2", true, []string{"xul.pdb/AA2/xul.sym"}},
+			{"", "DD1", false, nil},
+			{"", "AA", false, nil},
+		} {
+			if got := moduleFiles(t, s, c.debugFile, c.debugID, c.try); !slices.Equal(got, c.want) {
+				t.Errorf("files of %q %s, try %t: %q, want %q", c.debugFile, c.debugID, c.try, got, c.want)
+			}
 		}
-		if names, err := s.ModuleFiles(t.Context(), "xul.pdb", "AA1", true); err != nil || len(names) != 0 {
-			t.Errorf("of try uploads: %q, %v", names, err)
+	})
+}
+
+func moduleFiles(t *testing.T, s *record.Store, debugFile, debugID string, try bool) (names []string) {
+	t.Helper()
+	keys, err := s.ModuleFiles(t.Context(), debugFile, debugID, try)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		names = append(names, key.String())
+	}
+	return names
+}
+
+// What is uploaded again and again does not hide what was uploaded once.
+func TestAFileThatWasUploadedLongBefore(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url, record.Options{})
+		tok := newToken(t, s)
+		const once, again = "app/AA1/app.dbg.gz", "app/AA1/app.sym"
+		files := []upload.File{{Name: once, Key: mustKey(t, once), State: upload.FileUploaded}}
+		for range 200 {
+			files = append(files, symFile(t, again, "", "C1", upload.FileSkipped))
+		}
+		finished(t, s, tok, false, files...)
+		for _, debugFile := range []string{"app", ""} {
+			if got, want := moduleFiles(t, s, debugFile, "AA1", false), []string{again, once}; !slices.Equal(got, want) {
+				t.Errorf("of %q: %q, want %q", debugFile, got, want)
+			}
 		}
 	})
 }

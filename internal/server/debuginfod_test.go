@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"tecken-upload/internal/download"
 	"tecken-upload/internal/server"
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
@@ -31,6 +32,7 @@ int main(void)
 
 // built is a program, as a build leaves it for its users and for its debuggers.
 type built struct {
+	whole           string // file: with its debug information in it
 	stripped, debug string // files
 	buildID         string // hexadecimal, in lower case
 	debugID         string // as dump_syms makes it of the build id
@@ -45,12 +47,13 @@ func build(t *testing.T) built {
 		}
 	}
 	dir := t.TempDir()
-	b := built{stripped: filepath.Join(dir, "app"), debug: filepath.Join(dir, "app.dbg")}
+	b := built{whole: filepath.Join(dir, "app.whole"), stripped: filepath.Join(dir, "app"), debug: filepath.Join(dir, "app.dbg")}
 	if err := os.WriteFile(filepath.Join(dir, "main.c"), []byte(program), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	run(t, dir, nil, "gcc", "-g", "-O0", "-Wl,--build-id=sha1", "-o", "app", "main.c")
 	run(t, dir, nil, "objcopy", "--only-keep-debug", "app", "app.dbg")
+	run(t, dir, nil, "cp", "app", "app.whole")
 	run(t, dir, nil, "strip", "app")
 	notes := run(t, dir, nil, "readelf", "-n", "app")
 	b.buildID = regexp.MustCompile(`Build ID: ([0-9a-f]{40})`).FindStringSubmatch(notes)[1]
@@ -192,7 +195,7 @@ func TestBinariesOfOtherBuilds(t *testing.T) {
 	s.publish(s.token, other.files(t, true))
 	s.wantStatus(404, "GET", "/buildid/"+other.buildID+"/debuginfo")
 	s.wantStatus(404, "HEAD", "/buildid/"+other.buildID+"/executable")
-	s.wantStatus(404, "GET", "/buildid/"+b.buildID+"/debuginfo") // no .sym says so
+	s.wantStatus(200, "GET", "/buildid/"+b.buildID+"/debuginfo") // though its .sym says something else
 
 	prefix := "app/" + b.debugID + "/"
 	s.publish(s.token, map[string]string{
@@ -204,4 +207,42 @@ func TestBinariesOfOtherBuilds(t *testing.T) {
 	})
 	s.wantStatus(200, "GET", "/buildid/"+b.buildID+"/debuginfo")
 	s.wantStatus(404, "GET", "/buildid/"+b.buildID+"/executable")
+}
+
+// A program that was not stripped is its own debug information, where there is none apart. No .sym need tell of it.
+func TestAProgramThatWasNotStripped(t *testing.T) {
+	b := build(t)
+	s := newSite(t, withDownloads())
+	name := "app/" + b.debugID + "/app"
+	s.publish(s.token, map[string]string{name: readAll(t, b.stripped)})
+	s.wantStatus(404, "GET", "/buildid/"+b.buildID+"/debuginfo")
+	s.publish(s.token, map[string]string{name: readAll(t, b.whole)})
+	for _, kind := range []string{"debuginfo", "executable"} {
+		path := strings.TrimSpace(run(t, "", s.debugger(), "debuginfod-find", kind, b.buildID))
+		if readAll(t, path) != readAll(t, b.whole) {
+			t.Errorf("debuginfod-find %s gave other bytes", kind)
+		}
+	}
+	s.publish(s.token, map[string]string{"app/" + b.debugID + "/app.debug": readAll(t, b.debug)})
+	if _, text := s.fetch("GET", "/buildid/"+b.buildID+"/debuginfo"); text != readAll(t, b.debug) {
+		t.Error("debug information apart does not come first")
+	}
+	for tool, args := range map[string][]string{"debug information alone": {"--keep-section=.debug_*", "--strip-all"}, "symbols alone": {"--strip-debug"}} {
+		run(t, filepath.Dir(b.whole), nil, "objcopy", append(args, "app.whole", "app.part")...)
+		part := readAll(t, filepath.Join(filepath.Dir(b.whole), "app.part"))
+		s := newSite(t, withDownloads())
+		s.publish(s.token, map[string]string{name: part})
+		if _, text := s.fetch("GET", "/buildid/"+b.buildID+"/debuginfo"); text != part {
+			t.Errorf("%s: not found", tool)
+		}
+	}
+}
+
+// Whoever gives away no debug information keeps it from debuginfod's clients too. Programs have no end of their own.
+func TestDebugFilesAreNotForEverybody(t *testing.T) {
+	b := build(t)
+	s := newSite(t, withDownloads(func(c *download.Config) { c.Extensions = []string{".sym"} }))
+	s.publish(s.token, b.files(t, true))
+	s.wantStatus(404, "GET", "/buildid/"+b.buildID+"/debuginfo")
+	s.wantStatus(200, "GET", "/buildid/"+b.buildID+"/executable")
 }

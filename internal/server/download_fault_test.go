@@ -17,6 +17,7 @@ import (
 
 	"tecken-upload/internal/download"
 	"tecken-upload/internal/server"
+	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 )
@@ -83,7 +84,7 @@ func (noDatabase) Modules(context.Context, download.ModuleQuery) ([]download.Mod
 	return nil, fmt.Errorf("look up: %w", upload.ErrUnavailable)
 }
 
-func (noDatabase) ModuleFiles(context.Context, string, string, bool) ([]string, error) {
+func (noDatabase) ModuleFiles(context.Context, string, string, bool) ([]symbol.Key, error) {
 	return nil, fmt.Errorf("look up: %w", upload.ErrUnavailable)
 }
 

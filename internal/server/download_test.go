@@ -295,6 +295,25 @@ func TestTryDownloads(t *testing.T) {
 	s.wantStatus(302, "GET", "/app/CDCDCDCD/app.sym")
 }
 
+// A regular symbol that was remembered and has expired hides no other.
+func TestASymbolThatIsGone(t *testing.T) {
+	s := newSite(t, withDownloads())
+	s.publish(s.makeToken(upload.PermissionUploadTry), map[string]string{"app/AB/app.sym": "MODULE try"})
+	s.publish(s.token, map[string]string{"app/AB/app.sym": "MODULE regular"})
+	for _, method := range []string{"GET", "HEAD"} {
+		s.wantStatus(200, method, "/try/app/AB/app.sym?_refresh")
+		hidden := s.objects + "/gone"
+		if err := os.Rename(s.objects+"/v1/app", hidden); err != nil {
+			t.Fatal(err)
+		}
+		s.wantStatus(200, method, "/try/app/AB/app.sym")
+		s.wantStatus(404, method, "/app/AB/app.sym")
+		if err := os.Rename(hidden, s.objects+"/v1/app"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestLegacyKeys(t *testing.T) {
 	var dir string
 	put := func(name string) {

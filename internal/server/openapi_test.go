@@ -208,7 +208,7 @@ func (c *contract) debuginfod(s *site) {
 				return c.exchange(s, exchange{method: method, path: path, status: status, header: header})
 			}
 			get(200, path)
-			get(404, "/buildid/0123456789abcdef"+kind)
+			get(404, "/buildid/0123456789abcdef"+kind+"?_refresh")
 			c.conditional(get, path)
 			if method == "GET" {
 				c.ranges(get, path)
