@@ -29,6 +29,9 @@ var (
 	errSymbolName     error = protocolError("Symbol name lookup contains invalid characters and will never be found.")
 )
 
+// exposed are the fields of an answer that a browser shows to scripts of other sites, beside those that it always does.
+const exposed = "Accept-Ranges, Content-Encoding, Content-Range, Debug-Time, ETag, Retry-After, X-Debuginfod-File, X-Debuginfod-Size"
+
 // Symbols finds what is downloaded. It is safe for concurrent use. Its methods fail with upload.ErrNotFound,
 // symbol.ErrInvalidKey, upload.ErrUnavailable, or the cause of ctx.
 type Symbols interface {
@@ -83,6 +86,7 @@ func (s *Server) openRoute(path string, handle echo.HandlerFunc) {
 	open := only(func(c echo.Context) error {
 		h := c.Response().Header()
 		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Expose-Headers", exposed)
 		h.Set("X-Content-Type-Options", "nosniff")
 		return handle(c)
 	})
@@ -251,16 +255,30 @@ func (s *Server) redirect(c echo.Context, address string) {
 	s.writeEmpty(c, http.StatusFound)
 }
 
-// ownAddress returns the address of a key on this server, with the request's own query.
+// ownAddress returns the address of a key on this server, with the request's own query as it was sent.
 func ownAddress(r *http.Request, key symbol.Key, try bool) string {
 	address := "/" + key.URLPath()
 	if try {
 		address = "/try" + address
 	}
-	if query := r.URL.Query().Encode(); query != "" {
-		address += "?" + query
+	if query := r.URL.RawQuery; query != "" {
+		address += "?" + escapeQuery(query)
 	}
 	return address
+}
+
+// escapeQuery escapes what a query must not hold (RFC 3986, 3.4): a request line may hold a fragment, and bytes that are not
+// ASCII.
+func escapeQuery(query string) string {
+	var b strings.Builder
+	for i := range len(query) {
+		if c := query[i]; c <= ' ' || c > '~' || strings.IndexByte("#\"<>\\^`{|}", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // writeEmpty writes an answer without a body.

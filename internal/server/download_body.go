@@ -91,10 +91,7 @@ func (t *trialWriter) Write(p []byte) (int, error) { return len(p), nil }
 func (s *Server) send(c echo.Context, p *payload) error {
 	r, h := c.Request(), c.Response().Header()
 	p.inflate = p.file.Gzip && !acceptsGzip(r.Header)
-	if r.Method == http.MethodHead || p.inflate || strings.Contains(r.Header.Get("Range"), ",") {
-		r.Header.Del("Range") // it is for GET alone, which http.ServeContent does not mind
-		r.Header.Del("If-Range")
-	}
+	p.setRange(r)
 	p.describe(h)
 	w := &downloadWriter{ResponseWriter: c.Response(), payload: p, extend: func() { s.setWriteDeadline(c, sendStall) }}
 	over := s.hurry(c, w)
@@ -117,6 +114,22 @@ func (s *Server) send(c echo.Context, p *payload) error {
 		return nil
 	}
 	panic(http.ErrAbortHandler) // the answer is cut short: its client is to see that
+}
+
+// setRange leaves in a request the range that is answered, as http.ServeContent takes it.
+func (p *payload) setRange(r *http.Request) {
+	unit, spec, _ := strings.Cut(r.Header.Get("Range"), "=")
+	spec = strings.TrimSpace(spec)
+	suffix, isSuffix := strings.CutPrefix(spec, "-")
+	switch {
+	case r.Method == http.MethodHead, p.inflate, !strings.EqualFold(unit, "bytes"), strings.Contains(spec, ","):
+		r.Header.Del("Range") // ranges are for GET, and of bytes: others do not count (RFC 9110, 14.2)
+	case isSuffix && suffix != "" && strings.Trim(suffix, "0") == "":
+		// The last no bytes can't be had. http.ServeContent would send an answer that nobody can read.
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", p.file.Stored))
+	default:
+		r.Header.Set("Range", "bytes="+spec)
+	}
 }
 
 // hurry gives w its end: when the server stops or, for a body that is read too slowly, when others want its place. It is over

@@ -66,6 +66,7 @@ type inflating struct {
 	stored io.ReadSeeker
 	size   int64 // -1: not known
 	gzip   *gzip.Reader
+	at     int64
 	err    error // that ended it, other than its end
 }
 
@@ -77,11 +78,27 @@ func (f *inflating) Read(p []byte) (int, error) {
 		return 0, f.err
 	}
 	n, err := f.read(p)
+	if f.at += int64(n); f.at == f.size && err == nil {
+		// Whoever knows the size does not ask what comes after it. The checksum does.
+		err = f.end()
+	}
+	if errors.Is(err, io.EOF) && f.at < f.size {
+		err = io.ErrUnexpectedEOF
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		f.err = fmt.Errorf("inflate a download: %w", err)
-		err = f.err
+		return 0, f.err
 	}
 	return n, err
+}
+
+// end reads on to the end of the stream, where its checksum is: io.EOF tells that it is that of what was read.
+func (f *inflating) end() error {
+	n, err := io.ReadFull(f.gzip, make([]byte, 1))
+	if n > 0 {
+		return fmt.Errorf("it is longer than %d bytes", f.size)
+	}
+	return err
 }
 
 func (f *inflating) read(p []byte) (int, error) {

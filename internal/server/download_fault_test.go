@@ -126,6 +126,53 @@ func TestABrokenObjectIsCutShort(t *testing.T) {
 	}
 }
 
+// breakingStorage sends so much of each file, and no more.
+type breakingStorage struct {
+	download.Storage
+	after int64
+}
+
+func (b *breakingStorage) OpenContent(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error) {
+	content, obj, err := b.Storage.OpenContent(ctx, loc)
+	return &breakingContent{content, b.after}, obj, err
+}
+
+type breakingContent struct {
+	io.ReadSeekCloser
+	left int64
+}
+
+func (b *breakingContent) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("read: %w", upload.ErrUnavailable)
+	}
+	n, err := b.ReadSeekCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
+
+// A download that breaks off in the middle, for storage does, looks like that to its client, and somebody is told.
+func TestADownloadThatBreaksOff(t *testing.T) {
+	s := newSite(t, withDownloads(func(c *download.Config) { c.Storage = &breakingStorage{c.Storage, 100 << 10} }))
+	const key = "app/AB/app.pdb"
+	s.publish(s.token, map[string]string{key: strings.Repeat("x", 300<<10)})
+	resp, err := http.DefaultTransport.RoundTrip(newRequest(t, s.url+"/"+key, "identity"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || err == nil || len(text) > 100<<10 {
+		t.Errorf("status %d, %d bytes, %v; want an answer that breaks off", resp.StatusCode, len(text), err)
+	}
+	s.waitRequest("GET /:debug_file/:debug_id/:file 200")
+	s.watcher.mu.Lock()
+	defer s.watcher.mu.Unlock()
+	if len(s.watcher.faults) != 1 {
+		t.Errorf("faults told of: %v", s.watcher.faults)
+	}
+}
+
 func newRequest(t *testing.T, url, accept string) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -162,6 +209,18 @@ func TestAnObjectOfUnknownContent(t *testing.T) {
 		}
 		if body != xulSym || resp.Header.Get("Etag") == "" {
 			t.Errorf("%s: %d bytes, ETag %s", accept, len(body), resp.Header.Get("Etag"))
+		}
+		const path, ago = "/xul.pdb/AB/xul.sym", "Thu, 01 Jan 1970 00:00:00 GMT"
+		tag, modified := resp.Header.Get("Etag"), resp.Header.Get("Last-Modified")
+		for _, method := range []string{"GET", "HEAD"} {
+			same := s.wantStatus(304, method, path, "Accept-Encoding", accept, "If-None-Match", tag)
+			wantHeader(t, same, "Etag", tag, "Content-Length", "", "Content-Encoding", "")
+			s.wantStatus(200, method, path, "Accept-Encoding", accept, "If-None-Match", `"another"`)
+			s.wantStatus(304, method, path, "Accept-Encoding", accept, "If-Modified-Since", modified)
+			s.wantStatus(200, method, path, "Accept-Encoding", accept, "If-Modified-Since", ago)
+			s.wantStatus(200, method, path, "Accept-Encoding", accept, "If-Match", tag)
+			s.wantStatus(412, method, path, "Accept-Encoding", accept, "If-Match", `"another"`)
+			s.wantStatus(412, method, path, "Accept-Encoding", accept, "If-Unmodified-Since", ago)
 		}
 		s.wantStatus(200, "HEAD", "/xul.pdb/AB/xul.sym", "Accept-Encoding", accept)
 	}

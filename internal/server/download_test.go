@@ -150,7 +150,8 @@ func TestDownloadFromADirectory(t *testing.T) {
 		t.Errorf("plain form: %d bytes", len(body))
 	}
 	wantHeader(t, plain, "Content-Type", "text/plain", "X-Content-Type-Options", "nosniff", "Vary", "Accept-Encoding",
-		"Content-Length", length, "Content-Encoding", "", "Accept-Ranges", "none", "Access-Control-Allow-Origin", "*", "Debug-Time", "")
+		"Content-Length", length, "Content-Encoding", "", "Accept-Ranges", "none", "Access-Control-Allow-Origin", "*", "Debug-Time", "",
+		"Access-Control-Expose-Headers", "Accept-Ranges, Content-Encoding, Content-Range, Debug-Time, ETag, Retry-After, X-Debuginfod-File, X-Debuginfod-Size")
 
 	zipped, body := s.fetch("GET", "/"+xulKey, "Accept-Encoding", "br, gzip")
 	if gunzip(t, body) != text {
@@ -182,6 +183,20 @@ func TestDownloadFromADirectory(t *testing.T) {
 	several, all := s.fetch("GET", "/"+xulKey, "Accept-Encoding", "gzip", "Range", "bytes=0-1,4-5")
 	if several.StatusCode != http.StatusOK || all != body {
 		t.Errorf("several ranges at once: status %d, %d bytes; want the whole", several.StatusCode, len(all))
+	}
+	for _, spec := range []string{"items=0-1", "0-1", "bytes"} {
+		if resp, all := s.fetch("GET", "/"+xulKey, "Accept-Encoding", "gzip", "Range", spec); resp.StatusCode != http.StatusOK || all != body {
+			t.Errorf("%s, which is no range: status %d, %d bytes; want the whole", spec, resp.StatusCode, len(all))
+		}
+	}
+	for spec, want := range map[string]string{"bytes=-2": body[len(body)-2:], "Bytes=0-1": body[:2], "bytes= -02": body[len(body)-2:]} {
+		if resp, got := s.fetch("GET", "/"+xulKey, "Accept-Encoding", "gzip", "Range", spec); resp.StatusCode != http.StatusPartialContent || got != want {
+			t.Errorf("%s: status %d, %q", spec, resp.StatusCode, got)
+		}
+	}
+	for _, spec := range []string{"bytes=-0", "bytes= -00"} {
+		nothing := s.wantStatus(416, "GET", "/"+xulKey, "Accept-Encoding", "gzip", "Range", spec)
+		wantHeader(t, nothing, "Content-Range", fmt.Sprintf("bytes */%d", len(body)))
 	}
 	refused := s.wantStatus(416, "GET", "/"+xulKey, "Accept-Encoding", "gzip", "Range", "bytes=1000000-")
 	wantHeader(t, refused, "Content-Range", fmt.Sprintf("bytes */%d", len(body)), "Content-Encoding", "")
@@ -282,8 +297,8 @@ func TestTryDownloads(t *testing.T) {
 	for _, path := range []string{"/try/app/AB/app.sym", "/app/ab/app.sym?try", "/app/AB/app.sym?x=1&try=1"} {
 		s.wantStatus(200, "GET", path)
 	}
-	wantHeader(t, s.wantStatus(302, "GET", "/try/app/CDCDCDCD/app.sym?x=%0d"), "Location", "/try/app/AB/app.sym?x=%0D")
-	wantHeader(t, s.wantStatus(302, "GET", "/app/cdcdcdcd/app.sym?try&_refresh"), "Location", "/app/AB/app.sym?_refresh=&try=")
+	wantHeader(t, s.wantStatus(302, "GET", "/try/app/CDCDCDCD/app.sym?x=%0d"), "Location", "/try/app/AB/app.sym?x=%0d")
+	wantHeader(t, s.wantStatus(302, "GET", "/app/cdcdcdcd/app.sym?try&_refresh"), "Location", "/app/AB/app.sym?try&_refresh")
 	s.wantStatus(200, "GET", "/api/syminfo/app/cdcdcdcd?try")
 	// Once there is a regular one, it comes first.
 	s.publish(s.token, map[string]string{"app/AB/app.sym": "MODULE Linux x86 AB app\nINFO CODE_ID CDCDCDCD\nPUBLIC regular\n"})

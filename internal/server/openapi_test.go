@@ -207,8 +207,8 @@ func (c *contract) debuginfod(s *site) {
 			get := func(status int, path string, header ...string) http.Header {
 				return c.exchange(s, exchange{method: method, path: path, status: status, header: header})
 			}
-			get(200, path)
-			get(404, "/buildid/0123456789abcdef"+kind+"?_refresh")
+			get(200, path+"?_refresh")
+			get(404, "/buildid/0123456789abcdef"+kind)
 			c.conditional(get, path)
 			if method == "GET" {
 				c.ranges(get, path)
