@@ -48,7 +48,7 @@ func (in *instance) openDownloads(ctx context.Context) error {
 		Records:    in.records,
 		Extensions: in.config.DownloadExtensions,
 		Legacy:     in.config.LegacyKeys,
-		Queries:    max(1, in.config.DatabaseMaxConns/2),
+		Queries:    lookupQueries(in.config.DatabaseMaxConns),
 		Observe:    in.lookupMetrics(),
 	})
 	in.metrics.Gauge("tecken_lookup_answers", "Answers to lookups that are remembered.",
@@ -66,6 +66,12 @@ func openLookups(ctx context.Context, place storage.Config, c *config.Server) (*
 	}
 	return store, s3store.NewLinker(store, c.StoragePublicURL, c.PresignExpiry), nil
 }
+
+// lookupQueries returns how many of the connections to the database lookups may use, and recordReads how many the API of records
+// may. From three connections on they leave one or more to uploads.
+func lookupQueries(conns int) int { return max(1, conns*2/5) }
+
+func recordReads(conns int) int { return max(1, conns/5) }
 
 // maxDownloads returns how many downloads are sent at a time.
 func maxDownloads() int {

@@ -23,6 +23,18 @@ func writeZip(name, content string) func(io.Writer) error {
 	}
 }
 
+func TestUploadsHaveConnectionsOfTheirOwn(t *testing.T) {
+	for conns, left := range map[int]int{3: 1, 4: 2, 5: 2, 10: 4, 11: 5} {
+		// More than 4 and 2 are not used.
+		if got := conns - min(4, lookupQueries(conns)) - min(2, recordReads(conns)); got != left {
+			t.Errorf("of %d, %d are left to uploads; want %d", conns, got, left)
+		}
+	}
+	if lookupQueries(1) != 1 || recordReads(1) != 1 {
+		t.Error("one connection serves nobody else")
+	}
+}
+
 // lookup makes a request and follows no redirect.
 func (d *daemon) lookup(method, path string) *http.Response {
 	d.Helper()

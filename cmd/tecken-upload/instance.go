@@ -211,6 +211,7 @@ func (in *instance) serve(ctx context.Context) {
 		Links:               in.downloads.links,
 		UploadRecords:       in.records,
 		FileRecords:         in.records,
+		RecordReads:         recordReads(in.config.DatabaseMaxConns),
 	})
 }
 

@@ -34,7 +34,7 @@ type FileRecords interface {
 
 // Bounds of reading records.
 const (
-	// maxRecordReads is how many read records at a time. Each holds one connection to the database.
+	// maxRecordReads is how many read records at a time, at most. Each holds one connection to the database.
 	maxRecordReads = 2
 	// recordWait is how long a reader waits for its turn.
 	recordWait = 8 * time.Second

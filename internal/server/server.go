@@ -135,6 +135,8 @@ type Config struct {
 	// UploadRecords and FileRecords are what the API of records shows.
 	UploadRecords UploadRecords
 	FileRecords   FileRecords
+	// RecordReads bounds those who read records, each with a connection to the database: at most 2; 0: 2.
+	RecordReads int
 }
 
 // Server answers HTTP requests.
@@ -162,7 +164,7 @@ func New(ctx context.Context, c Config) *Server {
 	s := &Server{Config: c, echo: echo.New(), heartbeat: newHeartbeat(&c)}
 	s.fetches = newFetchTurns(c.MaxFetches, c.FetchQueue)
 	s.downloads.sending.places = semaphore.NewWeighted(int64(cmp.Or(c.MaxDownloads, MaxDownloads)))
-	s.recordReads = semaphore.NewWeighted(maxRecordReads)
+	s.recordReads = semaphore.NewWeighted(int64(min(cmp.Or(c.RecordReads, maxRecordReads), maxRecordReads)))
 	s.stopping, s.stop = context.WithCancelCause(ctx)
 	s.refusing, s.refuseAll = context.WithCancelCause(ctx)
 	s.routes() //nolint:contextcheck // handlers have the contexts of their requests
