@@ -248,7 +248,7 @@ func TestABodyThatStops(t *testing.T) {
 		if a := s.read(resp); a.status != 504 || !strings.Contains(a.text(), "too slowly") {
 			t.Errorf("status %d: %q", a.status, a.text())
 		}
-		if u := s.recorded(s.last()); u.Outcome != upload.TimedOut {
+		if u := s.recorded(s.last()); u.Outcome != upload.Rejected {
 			t.Errorf("recorded as %q", u.Outcome)
 		}
 	})
@@ -271,7 +271,7 @@ func TestABodyThatStops(t *testing.T) {
 		if a := s.read(resp); a.status != 504 {
 			t.Errorf("status %d: %q", a.status, a.text())
 		}
-		if u := s.recorded(s.last()); u.Outcome != upload.TimedOut {
+		if u := s.recorded(s.last()); u.Outcome != upload.Rejected {
 			t.Errorf("recorded as %q", u.Outcome)
 		}
 	})

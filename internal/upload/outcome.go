@@ -99,7 +99,7 @@ var outcomes = []struct {
 	{ErrClientGone, Cancelled},
 	{ErrShutdown, Interrupted},
 	{ErrDeadline, TimedOut},
-	{ErrReceiveTimeout, TimedOut},
+	{ErrReceiveTimeout, Rejected},
 	{archive.ErrInvalid, Rejected},
 	{archive.ErrTooLarge, Rejected},
 	{ErrTooLarge, Rejected},

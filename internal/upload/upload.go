@@ -15,7 +15,7 @@ type Outcome string
 // The ends an upload can come to.
 const (
 	Completed   Outcome = "completed"   // everything is in storage, and committed
-	Rejected    Outcome = "rejected"    // the request, its archive or where that was to be is at fault; nothing was published
+	Rejected    Outcome = "rejected"    // the request, its pace, its archive or where that was to be is at fault; nothing was published
 	Failed      Outcome = "failed"      // we, or a backing service, are at fault
 	TimedOut    Outcome = "timed_out"   // a deadline passed; what was published stays
 	Cancelled   Outcome = "cancelled"   // the client hung up; what was published stays
