@@ -453,3 +453,15 @@ func TestAClientThatHangsUpWhileTheDatabaseIsAsked(t *testing.T) {
 		s.watcher.mu.Unlock()
 	}
 }
+
+// The record of an upload and the answer to it name the same keys: a file that came twice is one.
+func TestTheSameFileTwiceInTheRecords(t *testing.T) {
+	s := newSite(t)
+	posted := s.post(s.token, zipped(t, []byte("MODULE Linux x86 AB app\n"), zip.Store, "app/AB/app.sym", "app/ab/app.sym", "x-symbols.txt"))
+	shown := s.ask(s.token, "/api/uploads/upload/1")
+	for _, a := range []map[string]any{object(posted.body, "upload"), object(shown.body, "upload")} {
+		if diff := cmp.Diff([]any{"x-symbols.txt"}, a["ignored_keys"]); diff != "" {
+			t.Errorf("ignored keys (-want +got)\n%s", diff)
+		}
+	}
+}

@@ -205,6 +205,9 @@ func newUploadWithFiles(q *catalogue.FileQuery, u *catalogue.Upload, page *catal
 		case upload.FileSkipped:
 			a.Upload.SkippedKeys = append(a.Upload.SkippedKeys, f.Name)
 		case upload.FileIgnored:
+			if f.Key != (symbol.Key{}) {
+				continue // the same file twice counts once, as in the answer to the upload
+			}
 			a.Upload.IgnoredKeys = append(a.Upload.IgnoredKeys, f.Name)
 		case upload.FileUploaded, upload.FilePending:
 		}
