@@ -26,7 +26,8 @@ const (
 	// secondSignal is after what time another signal counts as one: a terminal and a supervisor may each pass on what was
 	// meant once. Rather make somebody press twice more than lose uploads.
 	secondSignal = time.Second
-	// stopGrace is for how long cancelled uploads may still record their ends and write their answers.
+	// stopGrace is for how long cancelled uploads may still record their ends and write their answers, and then work in the
+	// background may still end.
 	stopGrace = 15 * time.Second
 	// flushTimeout bounds sending what is left to tell Sentry.
 	flushTimeout = 2 * time.Second
@@ -34,8 +35,11 @@ const (
 	metricsHeaderTimeout = 10 * time.Second
 )
 
-// errStoppedAtOnce is how the program ends at a second signal.
-var errStoppedAtOnce = errors.New("stopped at once by a second signal")
+// How the program ends that does not wait for what it began.
+var (
+	errStoppedAtOnce = errors.New("stopped at once by a second signal")
+	errStillBusy     = errors.New("stopped, though work in the background does not end")
+)
 
 // serveCommand runs the server until a signal ends it.
 type serveCommand struct {
@@ -64,7 +68,7 @@ func (c *serveCommand) Run(p *process) error {
 		return err
 	}
 	err = in.run(ctx, signals)
-	if errors.Is(err, errStoppedAtOnce) {
+	if errors.Is(err, errStoppedAtOnce) || errors.Is(err, errStillBusy) {
 		return err // whatever is still busy must not keep the process from ending
 	}
 	in.close()
@@ -114,7 +118,19 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 		_ = httpServer.Close()
 		return err
 	}
-	return g.Wait()
+	return await(g)
+}
+
+// await waits for the work in the background, but not for a disk that hangs under it.
+func await(g *errgroup.Group) error {
+	ended := make(chan error, 1)
+	go func() { ended <- g.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(stopGrace):
+		return errStillBusy
+	}
 }
 
 // migrate brings the database's schema up to date, however long that takes. Until then uploads are refused.

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // A Ctrl-C may reach the process twice: from its terminal, and from what supervises it.
@@ -50,4 +53,22 @@ func TestFaultsOfStorageAreToldWithTheOthers(t *testing.T) {
 			t.Errorf("%d, without %q:\n%s", code, want, stderr)
 		}
 	}
+}
+
+// A disk that hangs under work in the background keeps no process from ending.
+func TestWorkInTheBackgroundIsNotWaitedForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for end, want := range map[time.Duration]error{time.Second: errors.ErrUnsupported, time.Hour: errStillBusy} {
+			var g errgroup.Group
+			g.Go(func() error {
+				<-time.After(end)
+				return errors.ErrUnsupported
+			})
+			begin := time.Now()
+			if err := await(&g); !errors.Is(err, want) || time.Since(begin) > stopGrace {
+				t.Errorf("work of %v: %v after %v, want %v", end, err, time.Since(begin), want)
+			}
+			_ = g.Wait() // the bubble is to be empty
+		}
+	})
 }
