@@ -9,7 +9,7 @@
 //     changes nothing. An upload whose process died has no end.
 //   - What was acknowledged survives a crash: SQLite runs in WAL mode with synchronous=FULL. On PostgreSQL this
 //     needs fsync and synchronous_commit as they are by default.
-//   - No connection beyond Options.MaxConns. Work waits for a connection; connecting to a server that refuses
+//   - No connection beyond Options.MaxConns (with SQLite two at least: one writes, the others read). Work waits for a connection; connecting to a server that refuses
 //     is tried again with a jittered back-off shared by all that wait, so that an outage makes no storm.
 //   - Of a token only its SHA-256 is stored.
 //   - Ids start at 1, those of uploads stay below 2^32, and none is used twice.

@@ -1,14 +1,16 @@
-// Package server speaks HTTP: the upload protocol of Mozilla's Tecken, the heartbeats of Dockerflow.
+// Package server speaks HTTP: uploads, downloads and lookups as Mozilla's Tecken has them, debuginfod, the records API, and the
+// heartbeats of Dockerflow. docs/openapi.yaml describes every route.
 //
-// Every answer is JSON, and every error is {"error": "<one sentence>"}. The one table from error to status
-// stands in errors.go. An upload is refused before its body where that is possible; the answer is then
-// written at once, and the body is read and thrown away, because clients that see their connection break
-// never learn why.
+// Answers are JSON, but for symbol files and redirects to them; every error is {"error": "<one sentence>"}, but for requests that
+// net/http itself can't read. The one table from error to status stands in errors.go. An upload is refused before its
+// body where that is possible; the answer is then written at once, and the body is read and thrown away, because clients that
+// see their connection break never learn why. Whatever is read for somebody (bodies, files being sent, lookups, records,
+// archives by URL) has a bound of its own.
 //
 // TLS, compression of answers and access logs are left to what stands in front of it.
 //
-// Protocols: https://tecken.readthedocs.io/en/latest/upload.html,
-// https://github.com/mozilla-services/Dockerflow
+// Protocols: https://tecken.readthedocs.io/en/latest/upload.html, https://tecken.readthedocs.io/en/latest/download.html,
+// https://www.mankier.com/8/debuginfod#Webapi, https://github.com/mozilla-services/Dockerflow
 package server
 
 import (
