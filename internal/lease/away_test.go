@@ -3,6 +3,7 @@ package lease_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -97,13 +98,34 @@ func TestATableThatHangsIsAway(t *testing.T) {
 	})
 }
 
+// times is when something happened.
+type times struct {
+	mu sync.Mutex
+	at []time.Time
+}
+
+func (l *times) add() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.at = append(l.at, time.Now())
+}
+
+// take returns what was added since the last call.
+func (l *times) take() []time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := l.at
+	l.at = nil
+	return at
+}
+
 // A table that is away is asked ever less, but every seven seconds and a half; once it is back and goes away again, it is asked as
 // soon as the first time.
 func TestHowATableThatIsAwayIsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := &sick{Memory: lease.NewMemory(stale)}
-		var asked []time.Time
-		table.renewing = func() { asked = append(asked, time.Now()) }
+		var log times
+		table.renewing = log.add
 		k := lease.NewKeeper(lease.Options{Shared: table, Stale: stale})
 		run(t, k)
 		synctest.Wait()
@@ -112,8 +134,9 @@ func TestHowATableThatIsAwayIsAsked(t *testing.T) {
 			release := mustTake(t, k, 1, 1)
 			synctest.Wait()
 			lost := time.Now()
-			asked = nil
+			log.take()
 			<-time.After(time.Hour)
+			asked := log.take()
 			if len(asked) < 3600/8 || len(asked) > 2*3600/5 {
 				t.Fatalf("asked %d times in an hour", len(asked))
 			}
@@ -169,12 +192,13 @@ func TestDebtsEnd(t *testing.T) {
 			table.fail(broken)
 			release()
 			<-time.After(2*stale + 10*time.Second)
-			released := 0
-			table.releasing = func() { released++ }
+			var released atomic.Int64
+			table.releasing = func() { released.Add(1) }
 			table.fail(nil)
 			<-time.After(stale)
-			if k.Away() || released != 0 {
-				t.Errorf("away: %v; %d times asked to forget what it has forgotten", k.Away(), released)
+			synctest.Wait()
+			if n := released.Load(); k.Away() || n != 0 {
+				t.Errorf("away: %v; %d times asked to forget what it has forgotten", k.Away(), n)
 			}
 		})
 	})
