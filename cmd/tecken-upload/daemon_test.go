@@ -344,10 +344,10 @@ func (d *daemon) mustPost(write func(io.Writer) error) reply {
 	return r
 }
 
-// metric returns the value of an unlabelled metric.
-func (d *daemon) metric(name string) float64 {
+// text returns the body of an answer, whatever its status.
+func (d *daemon) text(url string) string {
 	d.Helper()
-	resp, err := http.Get(d.metrics)
+	resp, err := http.Get(url)
 	if err != nil {
 		d.Fatal(err)
 	}
@@ -356,7 +356,13 @@ func (d *daemon) metric(name string) float64 {
 	if err != nil {
 		d.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
+	return string(text)
+}
+
+// metric returns the value of an unlabelled metric.
+func (d *daemon) metric(name string) float64 {
+	d.Helper()
+	for line := range strings.Lines(d.text(d.metrics)) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
 			f, err := strconv.ParseFloat(value, 64)
 			if err != nil {

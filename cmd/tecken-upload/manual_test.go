@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"net/http"
 	"os"
 	"regexp"
@@ -37,19 +36,4 @@ func TestTheMetricsOfTheManual(t *testing.T) {
 	if named < 20 {
 		t.Errorf("the manual names %d metrics", named)
 	}
-}
-
-// text returns the body of an answer, whatever its status.
-func (d *daemon) text(url string) string {
-	d.Helper()
-	resp, err := http.Get(url)
-	if err != nil {
-		d.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		d.Fatal(err)
-	}
-	return string(text)
 }
