@@ -12,6 +12,7 @@ import (
 	"tecken-upload/internal/config"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/sched"
+	"tecken-upload/internal/server"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 )
@@ -34,6 +35,7 @@ func newPremises(t *testing.T, wait time.Duration) *premises {
 		config: &config.Server{UploadTimeout: 100 * time.Second, StallAlarm: 5 * time.Second},
 		disk:   health.NewWindow(1, time.Second, func() bool { return true }, time.Now),
 		usage:  newLook(p.Usage),
+		server: server.New(t.Context(), server.Config{MaxFetches: 1, FetchQueue: 1}),
 		gate: admission.NewGate(admission.Config{
 			Leases: tenLeases{}, TenantUploads: 10, Spool: p, Places: 4, Wait: wait, Timeout: 100 * time.Second,
 			Saturated: func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.backlog },
@@ -61,7 +63,7 @@ func (tenLeases) Take(ctx context.Context, tenant int64, _ int) (func(), error) 
 
 func (p *premises) Create(_ context.Context, size int64) (*spool.Workspace, error) {
 	p.change(func() { p.usage.Held += size; p.usage.Room -= size })
-	return nil, nil //nolint:nilnil // nobody writes to it
+	return new(spool.Workspace), nil // nobody writes to it
 }
 
 func (p *premises) Usage(context.Context) (spool.Usage, error) {
