@@ -15,6 +15,7 @@ import (
 	"tecken-upload/internal/lease/redislease"
 	"tecken-upload/internal/probe"
 	"tecken-upload/internal/record"
+	"tecken-upload/internal/sched"
 	"tecken-upload/internal/server"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/storage"
@@ -61,6 +62,7 @@ type instance struct {
 	leases   *lease.Keeper
 	gate     *admission.Gate
 	server   *server.Server
+	fetches  func() sched.Stats // turns to download archives for uploads by URL
 
 	downloads downloads
 }
@@ -213,6 +215,7 @@ func (in *instance) serve(ctx context.Context) {
 		FileRecords:         in.records,
 		RecordReads:         recordReads(in.config.DatabaseMaxConns),
 	})
+	in.fetches = in.server.Fetches
 }
 
 // checks are what the heartbeat looks at.

@@ -26,7 +26,7 @@ func (in *instance) saturation(ctx context.Context) float64 {
 	if gate.Short || lately(gate.TurnedAway) || in.disk.Full() || in.checkQueue(ctx) != nil {
 		return 1
 	}
-	worst := max(gate.PlacesRatio, gate.TimeRatio, in.spoolRatio(ctx), in.server.Fetches().Busyness)
+	worst := max(gate.PlacesRatio, gate.TimeRatio, in.spoolRatio(ctx), in.fetches().Busyness)
 	most := in.config.UploadTimeout / waitShare
 	for _, q := range in.queues.all() {
 		s := q.Stats()

@@ -12,7 +12,6 @@ import (
 	"tecken-upload/internal/config"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/sched"
-	"tecken-upload/internal/server"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 )
@@ -20,7 +19,8 @@ import (
 // premises are an instance's gate, queues and disk, as far as saturation looks at them, on a disk of 3 GiB that nothing is written to.
 type premises struct {
 	*testing.T
-	in *instance
+	in    *instance
+	turns queue // to download
 
 	mu      sync.Mutex // guards what follows
 	usage   spool.Usage
@@ -28,14 +28,13 @@ type premises struct {
 	backlog bool          // work waits for slots
 }
 
-// newPremises has 4 receiving places, deadlines of 100 s, and a slot in each queue. One tenant may have ten uploads.
+// newPremises has 4 receiving places, deadlines of 100 s, a slot in each queue, and one turn to download. One tenant may have ten uploads.
 func newPremises(t *testing.T, wait time.Duration) *premises {
 	p := &premises{T: t, usage: spool.Usage{Budget: 3 << 30, Room: 3 << 30}}
 	p.in = &instance{
 		config: &config.Server{UploadTimeout: 100 * time.Second, StallAlarm: 5 * time.Second},
 		disk:   health.NewWindow(1, time.Second, func() bool { return true }, time.Now),
 		usage:  newLook(p.Usage),
-		server: server.New(t.Context(), server.Config{MaxFetches: 1, FetchQueue: 1}),
 		gate: admission.NewGate(admission.Config{
 			Leases: tenLeases{}, TenantUploads: 10, Spool: p, Places: 4, Wait: wait, Timeout: 100 * time.Second,
 			Saturated: func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.backlog },
@@ -47,6 +46,8 @@ func newPremises(t *testing.T, wait time.Duration) *premises {
 	p.in.queues = queues{
 		verify: queue{"verify", scheduler()}, publish: queue{"publish", scheduler()}, stream: queue{"stream", scheduler()},
 	}
+	p.turns = queue{"fetch", scheduler()}
+	p.in.fetches = p.turns.Stats
 	return p
 }
 
@@ -197,6 +198,13 @@ func TestSaturationIsOneWhereWorkIsStuck(t *testing.T) {
 		"a slot in use": func(p *premises) {
 			<-time.After(45 * time.Second)
 			slot := p.hold(p.in.queues.stream)
+			<-time.After(15 * time.Second)
+			slot.Release()
+			p.within(0.24, 0.26, "for a quarter of the time")
+		},
+		"a turn to download": func(p *premises) {
+			<-time.After(45 * time.Second)
+			slot := p.hold(p.turns)
 			<-time.After(15 * time.Second)
 			slot.Release()
 			p.within(0.24, 0.26, "for a quarter of the time")
