@@ -3,8 +3,10 @@ package server_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -213,5 +215,23 @@ func TestSaturationIsSharedAsTheChecksAre(t *testing.T) {
 	// 2 s by contract; the rest is slack for a busy machine.
 	if took := time.Since(start); took > 5*time.Second || calls.Load() != 1 {
 		t.Errorf("%d calls, within %v", calls.Load(), took)
+	}
+}
+
+// What goes wrong beside the checks is told, and leaves the answer as clients know it.
+func TestARoundThatComesToNoEnd(t *testing.T) {
+	var log syncBuffer
+	s := newSite(t, func(c *server.Config, _ *upload.Config) {
+		c.Checks = map[string]server.Check{"storage": func(context.Context) error { return nil }}
+		c.Saturation = func(context.Context) float64 { panic("boom") }
+		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	a := s.get("GET", "/__heartbeat__")
+	want := map[string]any{"status": "error", "checks": map[string]any{"disk": "ok", "storage": "error"}}
+	if diff := cmp.Diff(want, a.body); a.status != 503 || diff != "" {
+		t.Errorf("status %d (-want +got)\n%s", a.status, diff)
+	}
+	if text := log.String(); !strings.Contains(text, "boom") {
+		t.Errorf("the log does not tell of it: %s", text)
 	}
 }
