@@ -29,7 +29,7 @@ const (
 // restGauges are the metrics that are 0 when the server is idle; of one with labels, the sum. A server must have them all.
 var restGauges = []string{
 	"tecken_admitted", "tecken_admitted_tenants", "tecken_admission_waiting", "tecken_admission_limited",
-	"tecken_receiving", "tecken_unfinished_bytes", "tecken_tenant_leases", "tecken_fetch_places_busy",
+	"tecken_receiving", "tecken_unfinished_bytes", "tecken_tenant_leases", "tecken_fetch_places_busy", "tecken_fetch_waiting",
 	"tecken_spool_held_bytes", "tecken_spool_reserved_bytes", "tecken_spool_workspaces", "tecken_spool_waiting",
 	"tecken_verify_slots_busy", "tecken_verify_waiting", "tecken_verify_runaways",
 	"tecken_publish_slots_busy", "tecken_publish_waiting", "tecken_publish_runaways",
