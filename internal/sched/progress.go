@@ -7,8 +7,8 @@ import (
 
 // progress knows for how long tasks have been waiting without any getting done. Its clock starts when the first begins to
 // wait, and anew whenever one ends in time or moves. Once a task has lost its slot, the clock is not so easily put off: it
-// then runs while there is any work, from one piece to the next, until something gets done. Storage that answers nothing
-// would otherwise look well each time that the leases of all who asked have ended.
+// then runs while there is any work, from the piece that was lost to the next, until something gets done. Storage that answers
+// nothing would otherwise look well each time that the leases of all who asked have ended.
 type progress struct {
 	last atomic.Int64 // since when the clock runs
 	lost atomic.Bool  // a task has lost its slot since
@@ -35,7 +35,7 @@ func (p *progress) observe(now time.Duration, waiting, busy int) {
 	switch lost := p.lost.Load(); {
 	case lost && some && !p.some:
 		p.last.Add(int64(now - p.since))
-	case !lost && waiting > 0 && !p.waiting:
+	case !lost && (some && !p.some || waiting > 0 && !p.waiting):
 		p.last.Store(int64(now))
 	}
 	if p.some && !some {

@@ -38,6 +38,26 @@ func TestStorageThatAnswersNothingIsAStall(t *testing.T) {
 	})
 }
 
+// TestAQuietNightIsNoStall has the first task after it lose its slot: the time without work is nobody's failure.
+func TestAQuietNightIsNoStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lease, night = 10 * time.Second, 8 * time.Hour
+		s := New(Options{Slots: 2, Lease: lease})
+		acquire(t, s, Task{}).Release()
+		<-time.After(night)
+		postHanging(t, s, 1, 1)
+		<-time.After(lease / 2)
+		slot := acquire(t, s, Task{})
+		<-time.After(lease/2 + 1)
+		synctest.Wait()
+		if got := s.Stats().Stalled; got != lease+1 {
+			t.Errorf("stalled for %v, %v after work began", got, lease+1)
+		}
+		slot.Release()
+		expectIdle(t, s)
+	})
+}
+
 // postHanging begins tasks that end with their leases.
 func postHanging(t *testing.T, s *Scheduler, upload int64, tasks int) {
 	t.Helper()
