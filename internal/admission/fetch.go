@@ -17,10 +17,16 @@ func (g *Gate) changeFetching(more float64) {
 }
 
 // RefuseFetch counts an upload that got no turn to be fetched, and makes its error. So many others wait, who have a turn before one
-// who comes back.
-func (g *Gate) RefuseFetch(waiting int) *upload.BusyError {
+// who comes back. own says that turns are left, but its tenant has as many as one may have: that is no lack of this instance.
+func (g *Gate) RefuseFetch(waiting int, own bool) *upload.BusyError {
 	now := g.config.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.busy(now, forFetch, after(float64(waiting+1), g.fetching.perSecond(now)))
+	wait := after(float64(waiting+1), g.fetching.perSecond(now))
+	if !own {
+		return g.busy(now, forFetch, wait)
+	}
+	err := g.refusal(forFetch, wait)
+	err.Reason = "This server is downloading as many archives for you as it does at a time. Try again later."
+	return err
 }

@@ -10,7 +10,7 @@ import (
 func TestRetryAfterOfTurnsToBeFetched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		if busy := h.gate.RefuseFetch(0); busy.RetryAfter != unknownRetry || busy.OverLimit {
+		if busy := h.gate.RefuseFetch(0, false); busy.RetryAfter != unknownRetry || busy.OverLimit {
 			t.Errorf("where nothing was measured: %+v", busy)
 		}
 		for range 10 {
@@ -19,12 +19,26 @@ func TestRetryAfterOfTurnsToBeFetched(t *testing.T) {
 			ended()
 		}
 		defer h.gate.Fetching()()
-		h.near(h.gate.RefuseFetch(0).RetryAfter, 20*time.Second)
-		h.near(h.gate.RefuseFetch(2).RetryAfter, time.Minute)
+		h.near(h.gate.RefuseFetch(0, false).RetryAfter, 20*time.Second)
+		h.near(h.gate.RefuseFetch(2, false).RetryAfter, time.Minute)
 		if n := h.gate.Stats().Refused["fetch"]; n != 3 || h.gate.Contended() {
 			t.Errorf("%d counted; contended %t", n, h.gate.Contended())
 		}
 	})
+}
+
+// A tenant that has its share of the turns is told so, and is no reason for another instance.
+func TestTurnsOfATenantsOwn(t *testing.T) {
+	h := newHouse(t)
+	own := h.gate.RefuseFetch(0, true)
+	st := h.gate.Stats()
+	if !st.TurnedAway.IsZero() || st.Refused["fetch"] != 1 || own.OverLimit {
+		t.Errorf("%+v: %+v", own, st)
+	}
+	other := h.gate.RefuseFetch(0, false)
+	if h.gate.Stats().TurnedAway.IsZero() || other.Reason == own.Reason {
+		t.Errorf("%q, like %q", other.Reason, own.Reason)
+	}
 }
 
 // What an archive has counts from when it is known.

@@ -37,12 +37,15 @@ var sentences = map[reason]string{
 	forFetch: "This server is downloading as many archives as it can. Try again later.",
 }
 
-// busy counts a refusal, and makes its error. wait is 0 where it is not known. Called with mu held.
+// busy counts a refusal for what this instance lacks, and makes its error. wait is 0 where it is not known. Called with mu held.
 func (g *Gate) busy(now time.Time, of reason, wait time.Duration) *upload.BusyError {
+	g.turnedAway = now
+	return g.refusal(of, wait)
+}
+
+// refusal does the same whosever limit it is. Called with mu held.
+func (g *Gate) refusal(of reason, wait time.Duration) *upload.BusyError {
 	g.refusals[of]++
-	if of != forLimit {
-		g.turnedAway = now
-	}
 	return &upload.BusyError{Reason: sentences[of], RetryAfter: g.retryAfter(wait)}
 }
 
@@ -104,7 +107,7 @@ func (g *Gate) refuseLimited(v *visit) error {
 
 // overLimit makes the error of an upload whose tenant is over its limit. Called with mu held.
 func (g *Gate) overLimit(t *tenant, now time.Time) *upload.BusyError {
-	err := g.busy(now, forLimit, g.untilLease(t, now))
+	err := g.refusal(forLimit, g.untilLease(t, now))
 	err.OverLimit = true
 	err.Reason = fmt.Sprintf("You have %d uploads in progress, as many as your token may have. Try again later.", t.limit)
 	if t.limit == 1 {

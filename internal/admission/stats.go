@@ -23,7 +23,8 @@ type Stats struct {
 	PlacesRatio, TimeRatio float64
 	// Short reports that somebody waits for whom this instance has no room.
 	Short bool
-	// TurnedAway is when an upload was last refused for what this instance lacks, and not for its tenant's limit; zero: never.
+	// TurnedAway is when an upload was last refused for what this instance lacks, and not for its tenant's limit, of uploads or of turns
+	// to be fetched; zero: never.
 	TurnedAway time.Time
 	// Refused counts the uploads that were refused so far, by reason: "limit" (the tenant's own), "receiving", "spool" (but
 	// not those that were too large for it), "time", "queue" (too many waited), "fetch" (no turn to be fetched from elsewhere).

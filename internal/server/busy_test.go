@@ -122,7 +122,9 @@ func (g gate) Contended() bool { return false }
 
 func (g gate) Fetching() func() { return func() {} }
 
-func (g gate) RefuseFetch(int) *upload.BusyError { return &upload.BusyError{RetryAfter: time.Second} }
+func (g gate) RefuseFetch(int, bool) *upload.BusyError {
+	return &upload.BusyError{RetryAfter: time.Second}
+}
 
 // A client that asks before it sends, and gets no answer for a while, sends all the same. Its refusal is not lost: the
 // body is read to its end, however long that takes once it has begun.

@@ -89,10 +89,11 @@ func (s *Server) waitToFetch(ctx context.Context, token upload.Token, until time
 
 // refuseFetch makes the error of an upload that gets no turn.
 func (s *Server) refuseFetch() error {
-	if s.fetches.full() {
+	full := s.fetches.full()
+	if full {
 		s.fetches.refused.Store(time.Now().UnixNano())
 	}
-	return s.Gate.RefuseFetch(s.fetches.Waiting())
+	return s.Gate.RefuseFetch(s.fetches.Waiting(), !full)
 }
 
 // fetchContended reports whether a download holds what others want: room, or its turn.

@@ -69,7 +69,7 @@ func TestASlowSourceIsItsTenantsOwn(t *testing.T) {
 	s.wait(h.began, "the first download")
 	second := s.background(s.token, remote.At("/slow"), 201)
 	s.waitFor(1)
-	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 503 {
+	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 503 || !strings.Contains(a.text(), "for you") {
 		t.Errorf("one more than the tenant may have: status %d: %v", a.status, a.body)
 	}
 	other := s.makeToken(upload.PermissionUpload)

@@ -63,8 +63,9 @@ type Gate interface {
 	Contended() bool
 	// Fetching tells that an upload has its turn to be fetched from elsewhere; ended is called once it has had it.
 	Fetching() (ended func())
-	// RefuseFetch counts an upload that got no such turn while so many others wait, and makes its error.
-	RefuseFetch(waiting int) *upload.BusyError
+	// RefuseFetch counts an upload that got no such turn while so many others wait, and makes its error. own says that turns are left,
+	// but its tenant has as many as one may have.
+	RefuseFetch(waiting int, own bool) *upload.BusyError
 }
 
 // Disk knows whether the disk keeps filling up. It is safe for concurrent use.

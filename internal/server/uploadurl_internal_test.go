@@ -26,9 +26,11 @@ type idleGate struct{}
 func (idleGate) Enter(context.Context, upload.Token, int64) (upload.Place, error) {
 	return upload.Place{Leave: func() {}}, nil
 }
-func (idleGate) Contended() bool                   { return false }
-func (idleGate) Fetching() func()                  { return func() {} }
-func (idleGate) RefuseFetch(int) *upload.BusyError { return &upload.BusyError{RetryAfter: time.Second} }
+func (idleGate) Contended() bool  { return false }
+func (idleGate) Fetching() func() { return func() {} }
+func (idleGate) RefuseFetch(int, bool) *upload.BusyError {
+	return &upload.BusyError{RetryAfter: time.Second}
+}
 
 // Turns are contended while somebody is kept out by others who have them, and for a while after that.
 func TestTurnsThatAreContended(t *testing.T) {
