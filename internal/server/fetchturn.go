@@ -23,21 +23,52 @@ const (
 
 // fetchTurns share the downloads in progress among tenants. A source elsewhere is as slow as it likes, so no tenant gets more
 // than half of the turns, nor more than half of the places to wait for one. Who has a turn, or waits for one, has been admitted
-// and holds a receiving place; of those there is a bound in all, so that the rest is left to bodies (docs/adr/0012).
+// and holds a receiving place; of those there is a bound in all, so that the rest is left to bodies (docs/adr/0012). The last
+// quarter of that is for tenants that have nothing of it, or else two tenants could keep a third from waiting.
 type fetchTurns struct {
 	*sched.Scheduler
-	most    int64        // who has a turn or waits for one
-	holders atomic.Int64 // those of them there are
-	refused atomic.Int64 // when one was last refused that would have had any turn, in Unix nanoseconds
+	// who may have a turn or wait for one: in all, in all with another of their tenant, of one tenant
+	most, open, own int
+	refused         atomic.Int64 // when one was last refused that would have had any turn, in Unix nanoseconds
+
+	mu      sync.Mutex    // guards what follows
+	holders int           // who has a turn or waits for one
+	tenants map[int64]int // the same by tenant; no zeros
 }
 
 func newFetchTurns(turns, queue int) *fetchTurns {
+	most, ownTurns, ownQueue := turns+queue, (turns+1)/2, max(1, queue/2)
 	return &fetchTurns{
-		most: int64(turns + queue),
+		most:    most,
+		open:    most - min(queue, max(1, most/4)),
+		own:     ownTurns + ownQueue,
+		tenants: make(map[int64]int),
 		// No lease: downloads have time-outs of their own.
 		Scheduler: sched.New(sched.Options{
-			Slots: turns, PerTenant: (turns + 1) / 2, Queue: max(1, queue/2), Quantum: fetchQuantum,
+			Slots: turns, PerTenant: ownTurns, Queue: ownQueue, Quantum: fetchQuantum,
 		}),
+	}
+}
+
+// join gives one of a tenant the right to wait for a turn and to have it, until leave is called.
+func (t *fetchTurns) join(tenant int64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	own := t.tenants[tenant]
+	if t.holders >= t.most || t.holders >= t.open && own > 0 || own >= t.own {
+		return false
+	}
+	t.holders++
+	t.tenants[tenant]++
+	return true
+}
+
+func (t *fetchTurns) leave(tenant int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.holders--
+	if t.tenants[tenant]--; t.tenants[tenant] == 0 {
+		delete(t.tenants, tenant)
 	}
 }
 
@@ -56,20 +87,19 @@ func (t *fetchTurns) contended() bool {
 // again.
 func (s *Server) enterFetch(ctx context.Context, token upload.Token, until time.Time) (leave func(), err error) {
 	t := s.fetches
-	if t.holders.Add(1) > t.most {
-		t.holders.Add(-1)
+	if !t.join(token.ID) {
 		return nil, s.refuseFetch()
 	}
 	slot, err := s.waitToFetch(ctx, token, until)
 	if err != nil {
-		t.holders.Add(-1)
+		t.leave(token.ID)
 		return nil, err
 	}
 	ended := s.Gate.Fetching()
 	return sync.OnceFunc(func() {
 		ended()
+		t.leave(token.ID) // before the turn: who finds that free finds a place to wait in as well
 		slot.Release()
-		t.holders.Add(-1)
 	}), nil
 }
 

@@ -125,7 +125,8 @@ type Config struct {
 	Now func() time.Time
 	// Fetch downloads what is uploaded by URL.
 	Fetch *fetch.Client
-	// MaxFetches bounds the downloads in progress, at least 1; FetchQueue those that were admitted and wait for their turn.
+	// MaxFetches bounds the downloads in progress, at least 1; FetchQueue those that were admitted and wait for their turn,
+	// a part of it for tenants that have nothing of both.
 	MaxFetches, FetchQueue int
 	// FetchWait is how long an upload by URL waits for its turn, the time at the gate included.
 	FetchWait time.Duration

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,10 +85,46 @@ func TestTurnsThatAreContended(t *testing.T) {
 		first()
 		second()
 		second()
-		if st := s.Fetches(); st.Busy != 0 || s.fetches.holders.Load() != 0 {
-			t.Errorf("%d have turns, of %d", st.Busy, s.fetches.holders.Load())
+		if st := s.Fetches(); st.Busy != 0 || s.fetches.holders != 0 {
+			t.Errorf("%d have turns, of %d", st.Busy, s.fetches.holders)
 		}
 	})
+}
+
+// Two tenants that ask for more than there is take no turn from a third: it has a place to wait in, and the next turn that comes free.
+func TestTurnsAreNotForTwoTenants(t *testing.T) {
+	for _, c := range []struct{ turns, queue, others int }{{8, 8, 2}, {8, 8, 3}, {2, 2, 2}, {1, 1, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &Server{Config: Config{Gate: idleGate{}}, fetches: newFetchTurns(c.turns, c.queue)}
+			s.refusing = t.Context()
+			var others sync.WaitGroup
+			for tenant := range c.others {
+				for range c.turns + c.queue {
+					others.Go(func() {
+						leave, err := s.enterFetch(t.Context(), upload.Token{ID: int64(tenant) + 1, Weight: 1}, time.Now().Add(time.Hour))
+						if err == nil {
+							<-time.After(time.Minute)
+							leave()
+						}
+					})
+				}
+			}
+			synctest.Wait()
+			if !s.fetches.full() {
+				t.Fatalf("%+v: %+v", c, s.Fetches())
+			}
+			start := time.Now()
+			leave, err := s.enterFetch(t.Context(), upload.Token{ID: 99, Weight: 1}, time.Now().Add(time.Hour))
+			if err != nil || time.Since(start) != time.Minute {
+				t.Fatalf("%+v: %v after %v", c, err, time.Since(start))
+			}
+			leave()
+			others.Wait()
+			if n := s.fetches.holders; n != 0 || len(s.fetches.tenants) != 0 {
+				t.Errorf("%+v: %d are left, of %d tenants", c, n, len(s.fetches.tenants))
+			}
+		})
+	}
 }
 
 // runs keeps the requests that it is to run.
