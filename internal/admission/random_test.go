@@ -19,7 +19,7 @@ func TestAnyDay(t *testing.T) {
 		onSmallDisk(t, func(h *house) {
 			d := &day{house: h, rand: rand.New(rand.NewPCG(seed, 1))}
 			d.pass()
-		}, func(c *Config) { c.Places, c.TenantUploads, c.Timeout = 6, 5, 40*time.Second })
+		}, func(c *Config) { c.Places, c.TenantUploads, c.Timeout = 6, 3, 40*time.Second })
 	}
 }
 
@@ -99,7 +99,7 @@ func (d *day) check() *visit {
 			bytes += v.size
 			left += v.left
 		}
-		if t.leases > 5*3 || t.bytes < 0 {
+		if t.leases > 3*g.config.TenantUploads || t.bytes < 0 {
 			d.Errorf("a tenant has %d leases, %d bytes", t.leases, t.bytes)
 		}
 	}
