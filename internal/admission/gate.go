@@ -69,8 +69,12 @@ const (
 	leastUnknown = 256 << 10
 )
 
-// errWaited ends a wait at the gate.
-var errWaited = errors.New("waited long enough to be admitted")
+var (
+	// errWaited ends a wait at the gate.
+	errWaited = errors.New("waited long enough to be admitted")
+	// errMeasuring ends one while the spool's disk hangs.
+	errMeasuring = fmt.Errorf("%w: measuring the spool takes too long", upload.ErrUnavailable)
+)
 
 // Leases keeps the number of a tenant's uploads within its limit. Implementations are safe for concurrent use.
 type Leases interface {
@@ -115,13 +119,14 @@ type Gate struct {
 
 	mu         sync.Mutex // guards what follows, tenants and visits
 	tenants    map[int64]*tenant
-	ushering   bool  // an usher is at work
-	seen       *room // at the last look
-	blocked    lack  // then: what kept those out who lacked nothing themselves
-	timely     bool  // then somebody lacked time: work that is done may let them in
-	taking     int   // visits that wait for a lease
-	waiting    int   // visits that wait for room
-	leases     int   // leases held
+	ushering   bool      // an usher is at work
+	measuring  time.Time // since when it measures the spool; zero while it does not
+	seen       *room     // at the last look
+	blocked    lack      // then: what kept those out who lacked nothing themselves
+	timely     bool      // then somebody lacked time: work that is done may let them in
+	taking     int       // visits that wait for a lease
+	waiting    int       // visits that wait for room
+	leases     int       // leases held
 	arrivals   int64
 	inside     turnover // uploads admitted
 	places     turnover // receiving places taken

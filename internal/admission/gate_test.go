@@ -308,3 +308,29 @@ func TestASpoolThatFails(t *testing.T) {
 		})
 	})
 }
+
+// Whose tenant waits for a look at a disk that hangs is told that, and not what there was no room for an hour before.
+func TestWhoWaitsForALeaseWhileTheSpoolHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.TenantUploads, c.Places = 1, 1 })
+		h.enter(2, 1).end()
+		<-time.After(time.Hour)
+		hang := make(chan struct{})
+		h.gate.config.Spool = &brokenSpool{Spool: h.spool, usage: func(ctx context.Context) (spool.Usage, error) {
+			<-hang
+			return h.spool.Usage(ctx)
+		}}
+		for range 2 {
+			who := h.try(t.Context(), tenantOf(1, 1), 1)
+			synctest.Wait()
+			defer func() {
+				if r := <-who; !errors.Is(r.err, upload.ErrUnavailable) {
+					t.Errorf("after %v: %v", r.at, r.err)
+				}
+			}()
+		}
+		<-time.After(time.Minute)
+		close(hang)
+		synctest.Wait()
+	})
+}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"tecken-upload/internal/spool"
-	"tecken-upload/internal/upload"
 )
 
 // await waits in line until v is let in or refused. Lets in, and refuses, the usher: one goroutine, which is there while
@@ -31,7 +30,7 @@ func (g *Gate) await(ctx context.Context, v *visit) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-hung.C:
-		return fmt.Errorf("%w: measuring the spool takes too long", upload.ErrUnavailable)
+		return errMeasuring
 	}
 }
 
@@ -53,11 +52,13 @@ func (g *Gate) usher(ctx context.Context) {
 	for {
 		g.mu.Lock()
 		promised := g.promised
+		g.measuring = g.config.Now()
 		g.mu.Unlock()
 		usage := g.measure(ctx)
 		saturated := g.config.Saturated()
 		g.mu.Lock()
 		g.work.advance(g.config.Now(), saturated)
+		g.measuring = time.Time{}
 		g.seen = g.look(usage, promised)
 		next, more := g.serve(g.seen)
 		g.ushering = more

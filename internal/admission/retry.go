@@ -88,12 +88,16 @@ func (g *Gate) refuseQueue(t *tenant, now time.Time) error {
 }
 
 // refuseLimited makes the error of an upload for which its tenant has no lease to spare. Where the tenant's leases are idle, it is
-// for what this one itself would have lacked.
+// for what this one itself would have lacked, at a look that is not long ago.
 func (g *Gate) refuseLimited(v *visit) error {
 	now := g.config.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if v.tenant.idle(now) && g.seen != nil {
+	switch {
+	case !v.tenant.idle(now):
+	case !g.measuring.IsZero() && now.Sub(g.measuring) >= patience:
+		return errMeasuring
+	case g.seen != nil && now.Sub(g.seen.now) < patience:
 		l := g.lacks(v, g.seen)
 		if l.of == "" {
 			l = g.blocked
