@@ -35,13 +35,13 @@ type Options struct {
 
 // A Spool is an open spool directory. It is safe for concurrent use.
 type Spool struct {
-	dir  string
-	opts Options
-	log  *slog.Logger
-	now  func() time.Time
-	root *os.Root
-	fd   *os.File // the directory itself, for the *at calls
-	dev  uint64
+	dir      string
+	opts     Options
+	log      *slog.Logger
+	now      func() time.Time
+	root     *os.Root
+	fd       *os.File // the directory itself, for the *at calls
+	dev, ino uint64
 	// mount is the mount that the directory lies in; "" where the kernel does not tell.
 	mount string
 
@@ -114,7 +114,7 @@ func open(dir string, opts Options) (*Spool, error) {
 	if err := unix.Fstat(s.fdnum(), &st); err != nil {
 		return nil, errors.Join(fmt.Errorf("stat spool %s: %w", dir, err), s.Close())
 	}
-	s.dev = st.Dev
+	s.dev, s.ino = st.Dev, st.Ino
 	s.mount, _ = mountID(s.fdnum())
 	return s, nil
 }
@@ -203,14 +203,11 @@ type Usage struct {
 // checkPlace makes sure that the directory is still what stands at its path: a janitor looks there, and finds nothing
 // of what goes into one that was moved away or removed.
 func (s *Spool) checkPlace() error {
-	var open, named unix.Stat_t
-	if err := unix.Fstat(s.fdnum(), &open); err != nil {
-		return err
-	}
+	var named unix.Stat_t
 	if err := unix.Stat(s.dir, &named); err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	if open.Dev != named.Dev || open.Ino != named.Ino {
+	if named.Dev != s.dev || named.Ino != s.ino { // which is no other's while it is open
 		return fmt.Errorf("%w: the directory was removed or replaced while it was in use; a restart takes the new one", ErrNotSpool)
 	}
 	return nil
