@@ -116,10 +116,11 @@ func TestAnUploadOfUnknownSizeThatGrows(t *testing.T) {
 			h.Fatal(err)
 		}
 		first.Arrived(41 * mib)
-		if st := h.gate.Stats(); st.Unfinished != 42*mib {
-			h.Errorf("once it is there: %+v", st)
+		let := <-blocked
+		if st := h.gate.Stats(); let.err != nil || st.Unfinished != 43*mib {
+			h.Fatalf("once it is there: %v, %+v", let.err, st)
 		}
-		(<-blocked).end()
+		let.end()
 		other.end()
 		first.end()
 	}, func(c *Config) { c.Places = 100 })
