@@ -3,8 +3,9 @@
 // An upload needs, in this order, a lease of its tenant's limit, and then room on the instance: a receiving place until its
 // body has arrived, its bytes in the spool, and time. Time is short when the bytes admitted and not yet finished would, at the
 // measured rate of work, take half of an upload's deadline or longer, and the tenant's own would at its share of
-// the rate: work that is accepted only to time out is thrown away. A tenant that has nothing admitted is never refused for time: the
-// rate was measured with what others sent, and of tiny files, which cost a call each, storage does few bytes in a second.
+// the rate: work that is accepted only to time out is thrown away. For a tenant that has nothing admitted the rate is reckoned as if nobody
+// sent tiny files: of those, which cost a call each, storage does few bytes in a second. An instance that has admitted nothing
+// has time for anything.
 //
 // Field clients do not honour Retry-After and give up early, so a caller is rather kept waiting for a while than
 // refused. All of that is within one budget, Config.Wait.

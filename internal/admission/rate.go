@@ -17,6 +17,10 @@ const (
 	turnoverHalfLife = 2 * time.Minute
 )
 
+// leastPiece is what a piece of work counts as at least, in bytes, where it is told what this instance can do: verifying a
+// member is one, and publishing it another, which together pay the scheduler twice that for a tiny one.
+const leastPiece = 32 << 10
+
 // What must have been measured before the rate of work refuses anybody. Members are counted when they are done: with a few big ones
 // under way, nothing is known from a few seconds and some small ones.
 const (
@@ -48,6 +52,7 @@ type workRate struct {
 	at        time.Time // of the last observation
 	saturated bool      // then
 	bytes     float64   // done in saturated time, faded
+	charged   float64   // the same, but a piece of work counts as leastPiece or more
 	seconds   float64   // of saturated time, faded alike
 }
 
@@ -60,6 +65,7 @@ func (r *workRate) advance(now time.Time, saturated bool) bool {
 	}
 	rest, sum := fade(now.Sub(r.at), halfLife)
 	r.bytes *= rest
+	r.charged *= rest
 	r.seconds *= rest
 	if counts {
 		r.seconds += sum
@@ -68,10 +74,11 @@ func (r *workRate) advance(now time.Time, saturated bool) bool {
 	return counts
 }
 
-// worked observes that bytes have been dealt with.
+// worked observes that a piece of work is done, with so many bytes.
 func (r *workRate) worked(now time.Time, saturated bool, bytes int64) {
 	if r.advance(now, saturated) {
 		r.bytes += float64(bytes)
+		r.charged += float64(max(bytes, leastPiece))
 	}
 }
 
@@ -82,6 +89,9 @@ func (r *workRate) perSecond() (rate float64, known bool) {
 	}
 	return r.bytes / r.seconds, true
 }
+
+// capacity returns what the bytes per second would be if no piece of work were a tiny one. It is known where the rate is.
+func (r *workRate) capacity() float64 { return r.charged / max(r.seconds, minSaturated) }
 
 // turnover measures how fast what is held is given back, whatever there is of it: a place, a byte, an upload. It takes the
 // share that comes back in a second, so that a quiet hour does not make a full house look slow.

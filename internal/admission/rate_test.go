@@ -28,7 +28,7 @@ func TestTimeIsShort(t *testing.T) {
 		if st.Unfinished != 50*mib || st.Rate < 0.99*mib || st.Rate > 1.02*mib || st.TimeRatio < 0.95 || st.Drain < 48*time.Second {
 			t.Errorf("%+v", st)
 		}
-		fourth := h.try(t.Context(), tenantOf(2, 1), 30*mib)
+		fourth := h.try(t.Context(), tenantOf(4, 1), 30*mib)
 		first.work(mib, 10)
 		busy := h.refused((<-fourth).err)
 		h.near(busy.RetryAfter, 20*time.Second) // 40 MiB and 30, less 50
@@ -48,16 +48,15 @@ func TestWorkOfOthersTakesNobodysTime(t *testing.T) {
 		first.learn(mib, 40)
 		slow := h.enter(1, 20*mib)
 		h.refused((<-h.try(t.Context(), tenantOf(1, 1), 50*mib)).err)
-		other := h.enter(2, 4*mib)
-		h.enter(2, 4*mib).end() // of what can be done in time, a third is its own
+		h.enter(2, 8*mib).end() // of what can be done in time, a third is its own
 		h.refused((<-h.try(t.Context(), tenantOf(2, 1), 30*mib)).err)
-		other.end()
 		slow.end()
 		first.end()
 	})
 }
 
-// A flood of tiny files makes the rate one of calls, not of bytes. It keeps out no tenant that has nothing here.
+// A flood of tiny files makes the rate one of calls, not of bytes. It keeps out no tenant that has nothing here, and would be done in
+// time if its files were like others'.
 func TestAFloodOfTinyFilesKeepsNobodyOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.Places = 100 })
@@ -65,10 +64,16 @@ func TestAFloodOfTinyFilesKeepsNobodyOut(t *testing.T) {
 		for range 8 {
 			flood = append(flood, h.enter(1, mib))
 		}
-		flood[0].learn(5000, 60)
+		flood[0].busy.Store(true)
+		h.gate.Stats() // observes it
+		for range 60 * 200 {
+			<-time.After(time.Second / 200)
+			flood[0].Worked(25)
+		}
 		h.refused((<-h.try(t.Context(), tenantOf(1, 1), mib)).err)
-		large := h.enter(2, 210*mib)
-		another := h.try(t.Context(), tenantOf(2, 1), 210*mib)
+		h.refused((<-h.try(t.Context(), tenantOf(2, 1), 400*mib)).err)
+		large := h.enter(2, 90*mib) // of 50 s of 200 pieces of 32 KiB, a third is its own
+		another := h.try(t.Context(), tenantOf(2, 1), 90*mib)
 		<-time.After(5 * time.Second)
 		h.pending(another)
 		large.end()
@@ -128,7 +133,7 @@ func TestTheRateRecovers(t *testing.T) {
 		h := newHouse(t)
 		first := h.enter(1, 500*mib)
 		first.learn(10_000, 300)
-		h.refused((<-h.try(t.Context(), tenantOf(1, 1), mib)).err)
+		h.refused((<-h.try(t.Context(), tenantOf(2, 1), mib)).err)
 		return h, first
 	}
 	t.Run("by work", func(t *testing.T) {
@@ -138,7 +143,7 @@ func TestTheRateRecovers(t *testing.T) {
 			if st := h.gate.Stats(); st.Rate < 5*mib {
 				t.Errorf("%+v", st)
 			}
-			h.enter(1, mib).end()
+			h.enter(2, mib).end()
 			first.end()
 		})
 	})
@@ -147,14 +152,14 @@ func TestTheRateRecovers(t *testing.T) {
 			h, first := slow(t)
 			h.busy.Store(false)
 			<-time.After(30 * time.Second)
-			h.enter(1, mib).end()
+			h.enter(2, mib).end()
 			first.end()
 		})
 	})
 	t.Run("by the end of what was there", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h, first := slow(t)
-			waiter := h.try(t.Context(), tenantOf(1, 1), 100*mib)
+			waiter := h.try(t.Context(), tenantOf(2, 1), 100*mib)
 			synctest.Wait()
 			first.end()
 			r := <-waiter

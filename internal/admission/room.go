@@ -15,6 +15,7 @@ type room struct {
 	weights      int   // of the tenants present, and one for a newcomer
 	rate         float64
 	rateKnown    bool
+	capacity     float64 // the rate, if no files were tiny
 	returning    float64 // receiving places that come back in a second; 0: unknown
 	leaving      float64 // bytes that leave the spool in a second; 0: unknown
 }
@@ -33,6 +34,7 @@ func (g *Gate) look(usage *spool.Usage, promised int64) *room {
 		}
 	}
 	r.rate, r.rateKnown = g.work.perSecond()
+	r.capacity = g.work.capacity()
 	r.returning, r.leaving = g.places.perSecond(r.now), g.bytes.perSecond(r.now)
 	return r
 }
@@ -105,10 +107,14 @@ func (g *Gate) lacksSpool(v *visit, r *room) lack {
 }
 
 func (g *Gate) lacksTime(v *visit, r *room) lack {
-	if len(v.tenant.inside) == 0 || !r.rateKnown || g.config.Timeout <= 0 {
+	if g.inside.held == 0 || !r.rateKnown || g.config.Timeout <= 0 {
 		return lack{}
 	}
-	within := r.rate * g.allowed().Seconds()
+	rate := r.rate
+	if len(v.tenant.inside) == 0 {
+		rate = r.capacity // what others send may be tiny files
+	}
+	within := rate * g.allowed().Seconds()
 	over := float64(g.unfinished+v.size) - within
 	if over < 0 {
 		return lack{}
@@ -119,7 +125,7 @@ func (g *Gate) lacksTime(v *visit, r *room) lack {
 	if overShare < 0 {
 		return lack{}
 	}
-	return lack{of: forTime, own: true, wait: min(after(max(over, 1), r.rate), after(max(overShare, 1), r.rate*share))}
+	return lack{of: forTime, own: true, wait: min(after(max(over, 1), rate), after(max(overShare, 1), rate*share))}
 }
 
 // allowed is how long the work admitted may take.

@@ -15,8 +15,9 @@ type Place struct {
 	Sized func(size int64)
 	// Arrived is called once the whole archive is in the workspace, with its bytes. It may be nil.
 	Arrived func(size int64)
-	// Worked is called as processing goes on, with the bytes of the archive that are dealt with since the last
-	// call: those of a completed upload add up to its size. It is safe for concurrent use, and may be nil.
+	// Worked is called for each piece of processing that is done, a member verified or published, with the bytes of the archive
+	// that are dealt with since the last call, which may be 0: those of a completed upload add up to its size. It is safe
+	// for concurrent use, and may be nil.
 	Worked func(bytes int64)
 	// Leave gives everything but the workspace back. It is called once, by whoever was admitted, after Run.
 	Leave func()
@@ -48,7 +49,7 @@ func (m *meter) count(s *share, n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.done += n
-	m.update()
+	m.update(0)
 }
 
 // begin says of how many bytes a share is. Until then it is none.
@@ -63,14 +64,15 @@ func (m *meter) complete(s *share) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.done, s.of = 1, 1
-	m.update()
+	m.update(1) // which is no piece of its own
 }
 
-// update tells what has not been told. Called with mu held.
-func (m *meter) update() {
+// update tells what has not been told, where it is so many bytes or more. Called with mu held.
+func (m *meter) update(least int64) {
 	done := int64(math.Round(float64(m.size) * (m.verified.ratio() + m.published.ratio()) / 2))
-	if m.tell != nil && done > m.told {
-		m.tell(done - m.told)
-		m.told = done
+	more := max(0, done-m.told)
+	if m.tell != nil && more >= least {
+		m.tell(more)
+		m.told += more
 	}
 }
