@@ -147,19 +147,10 @@ func (d *Download) get(from int64) (*http.Response, error) {
 
 // answered returns the error that a status means.
 func (d *Download) answered(status int) error {
-	if temporary(status) {
+	if status >= http.StatusInternalServerError {
 		return unreachable(nil, "'%s' answered %d. Try again later.", d.url.Host, status)
 	}
 	return refused("'%s' answered %d.", d.url.Host, status)
-}
-
-// temporary reports whether what a status means may pass.
-func temporary(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return true
-	}
-	return status >= http.StatusInternalServerError
 }
 
 // ended says why the download's context has ended.

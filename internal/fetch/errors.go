@@ -12,10 +12,10 @@ import (
 // Kinds of failure, tested with errors.Is. Every error of a download wraps one of them in an [*Error], or is the cause of the
 // end of its context.
 var (
-	// ErrRefused: the address may not be fetched from, or the other side does not give it out (4xx but 408, 425, 429).
-	// Trying again does not help.
+	// ErrRefused: the address may not be fetched from, or the other side does not give it out (4xx). Trying
+	// again does not help.
 	ErrRefused = errors.New("the archive can't be fetched from there")
-	// ErrUnreachable: the other side can't be reached, fails (5xx, 408, 425, 429), broke off, or does not tell the
+	// ErrUnreachable: the other side can't be reached, fails (5xx), broke off, or does not tell the
 	// archive's end. Trying again later may help.
 	ErrUnreachable = errors.New("where the archive is can't be reached")
 	// ErrTooSlow: the archive does not arrive in time.

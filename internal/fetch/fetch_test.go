@@ -145,7 +145,7 @@ func TestAnswers(t *testing.T) {
 	for status, kind := range map[int]error{
 		204: fetch.ErrRefused, 206: fetch.ErrRefused, 300: fetch.ErrRefused, 304: fetch.ErrRefused, 400: fetch.ErrRefused,
 		403: fetch.ErrRefused, 404: fetch.ErrRefused, 410: fetch.ErrRefused, 499: fetch.ErrRefused,
-		408: fetch.ErrUnreachable, 425: fetch.ErrUnreachable, 429: fetch.ErrUnreachable, 500: fetch.ErrUnreachable, 503: fetch.ErrUnreachable, 599: fetch.ErrUnreachable,
+		408: fetch.ErrRefused, 425: fetch.ErrRefused, 429: fetch.ErrRefused, 500: fetch.ErrUnreachable, 503: fetch.ErrUnreachable, 599: fetch.ErrUnreachable,
 	} {
 		g := download(t.Context(), c, s.At(fmt.Sprintf("/%d?sig=hunter2", status)))
 		wantFailure(t, g.err, kind, fmt.Sprintf("answered %d.", status))

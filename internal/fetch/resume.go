@@ -87,11 +87,20 @@ func (d *Download) again() error {
 		d.broken = nil
 		return nil
 	case temporary(status):
-		return fmt.Errorf("%w: %w", errAgain, d.answered(status))
+		return fmt.Errorf("%w: status %d", errAgain, status)
 	default:
 		// Even a 404: it was there a moment ago, and a signed address that has expired may be made anew.
 		return d.brokeOff(fmt.Errorf("what is there now is another archive, or can't be had, or not in parts: status %d", status))
 	}
+}
+
+// temporary reports whether what a status means may pass, for one who had a part already.
+func temporary(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= http.StatusInternalServerError
 }
 
 // isAll reports whether the answer to a request for the rest proves that there is none.
