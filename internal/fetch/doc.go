@@ -14,7 +14,7 @@
 // other side confirms it, the place and the total; bytes of two versions are never put together. The end of a connection is never
 // taken for the end of an archive: an answer without a length is complete when the other side says that nothing is left.
 //
-// Errors and recorded addresses hold no query. Errors hold nothing that the other side wrote but names in its certificate; recorded
-// addresses are of listed hosts. Paths are shown: a secret in a path is not recognised as one. The content is handed on as it
+// Errors and recorded addresses hold no query. Errors hold nothing that the other side wrote but names in its certificate and the
+// host of a redirect that is not allowed, of printable ASCII and bounded; recorded addresses are of listed hosts. Paths are shown: a secret in a path is not recognised as one. The content is handed on as it
 // comes, whatever its Content-Encoding; whether it is an archive is for others to say.
 package fetch

@@ -25,7 +25,7 @@ var (
 )
 
 // An Error says why an archive could not be fetched. Its text holds no query, and nothing that the other side wrote but the
-// names in its certificate.
+// names in its certificate and the host of a redirect that is not allowed.
 type Error struct {
 	Kind   error  // one of the kinds above
 	Reason string // one sentence, fit for whoever asked for the archive

@@ -216,7 +216,7 @@ func TestDownloadsThatFail(t *testing.T) {
 		text    string
 		outcome upload.Outcome
 	}{
-		{"/redirect", 400, "redirects to a host that is not allowed.", upload.Rejected},
+		{"/redirect", 400, "Not an allowed domain ('evil.example.com') to download from.", upload.Rejected},
 		{"/404", 400, "answered 404.", upload.Rejected},
 		{"/far", 400, "answered 404.", upload.Rejected},
 		{"/500", 503, "answered 500.", upload.Rejected},
