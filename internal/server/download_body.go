@@ -96,6 +96,7 @@ func (s *Server) send(c echo.Context, p *payload) error {
 	w := &downloadWriter{ResponseWriter: c.Response(), payload: p, extend: func() { s.setWriteDeadline(c, sendStall) }}
 	over := s.hurry(c, w)
 	defer over()
+	sendInSteps(r.Context())
 	content := p.content()
 	http.ServeContent(w, r, "", p.file.Object.Modified, content)
 	if w.refused != 0 {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
 
 	"tecken-upload/internal/upload"
 )
@@ -22,6 +24,8 @@ const (
 	// bytes a second: a telephone's network can do that.
 	sendWindow = 20 * time.Second
 	sendRate   = 32 << 10
+	// sendAhead is how many bytes wait in the kernel for what has been sent to arrive: three seconds of that rate.
+	sendAhead = 96 << 10
 )
 
 // errSlowReader is the end of a reader that others waited for.
@@ -63,6 +67,20 @@ func (s *sending) wait(ctx context.Context) error {
 // contended reports whether others wait for a place, or were refused one a moment ago.
 func (s *sending) contended() bool {
 	return time.Since(time.Unix(0, s.crowded.Load())) < sendWindow
+}
+
+// sendInSteps lets the writes to a request's connection move as its reader does. Without it the kernel takes some MiB ahead, and then
+// nothing before a third of that is gone: a minute may pass for a reader that never stopped.
+func sendInSteps(ctx context.Context) {
+	conn, ok := ctx.Value(connKey{}).(syscall.Conn)
+	if !ok {
+		return
+	}
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, sendAhead) // in steps of its own otherwise
+		})
+	}
 }
 
 // watch calls cut once a body is in the way: others want its place, and it is read too slowly. sent counts its bytes. After

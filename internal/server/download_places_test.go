@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -25,7 +26,7 @@ type oneSymbol struct {
 	file download.File
 	text string // of the file
 
-	open, most, looked atomic.Int64
+	open, most, looked, read atomic.Int64
 }
 
 func (o *oneSymbol) Find(_ context.Context, q download.Query) (download.Found, error) {
@@ -56,6 +57,12 @@ func (o *oneSymbol) Open(context.Context, download.Found) (download.File, error)
 type oneContent struct {
 	io.ReadSeeker
 	symbol *oneSymbol
+}
+
+func (c *oneContent) Read(p []byte) (int, error) {
+	n, err := c.ReadSeeker.Read(p)
+	c.symbol.read.Add(int64(n))
+	return n, err
 }
 
 func (c *oneContent) Close() error {
@@ -212,4 +219,39 @@ func TestDownloadsAreBounded(t *testing.T) {
 			t.Errorf("%d at once", symbol.most.Load())
 		}
 	})
+}
+
+// A slow reader is seen to read: what it takes makes room for more at once, however much the kernel would take ahead.
+func TestWritesMoveAsTheirReaderDoes(t *testing.T) {
+	s, symbol := newDownloads(t, 16<<20, 1)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := s.HTTPServer()
+	go func() { _ = web.Serve(listener) }()
+	defer web.Close()
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "GET "+somePath+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	ahead := int64(0)
+	for last := int64(-1); ahead == 0 || ahead != last; <-time.After(200 * time.Millisecond) {
+		last, ahead = ahead, symbol.read.Load()
+	}
+	if _, err := io.CopyN(io.Discard, conn, 256<<10); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); symbol.read.Load() == ahead; <-time.After(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("256 KiB were read; nothing follows the %d KiB that were sent ahead", ahead>>10)
+		}
+	}
 }
