@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -105,14 +106,12 @@ func (s *Server) send(c echo.Context, p *payload) error {
 		return nil
 	}
 	switch err := content.failed(); {
-	case r.Context().Err() != nil:
+	case err == nil && w.err == nil:
 		return nil
-	case err != nil:
+	case err != nil && r.Context().Err() == nil:
 		s.note(r, err)
-	case w.err != nil:
-		s.Logger.DebugContext(r.Context(), "download ended", "err", w.err)
 	default:
-		return nil
+		s.Logger.DebugContext(r.Context(), "download ended", "err", errors.Join(err, w.err))
 	}
 	panic(http.ErrAbortHandler) // the answer is cut short: its client is to see that
 }

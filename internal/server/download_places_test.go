@@ -128,6 +128,10 @@ func (r *reader) ask(t *testing.T, s *Server, method, path string, fields ...str
 	for i := 0; i < len(fields); i += 2 {
 		req.Header.Set(fields[i], fields[i+1])
 	}
+	return r.serve(s, req)
+}
+
+func (r *reader) serve(s *Server, req *http.Request) (broken bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
@@ -219,6 +223,24 @@ func TestDownloadsAreBounded(t *testing.T) {
 			t.Errorf("%d at once", symbol.most.Load())
 		}
 	})
+}
+
+// What is cut short never ends as if it were whole, though its length be unknown and its client look gone: one that has
+// only said that it sends no more looks like that, and reads on.
+func TestWhatIsCutShortHasNoEnd(t *testing.T) {
+	s, symbol := newDownloads(t, 0, 1)
+	whole := string(gzipped(t, strings.Repeat("x", 100<<10)))
+	symbol.file = download.File{Object: upload.Object{Size: -1}, Gzip: true, Stored: int64(len(whole)), Inflated: -1}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for text, broken := range map[string]bool{whole: false, whole[:len(whole)/2]: true} {
+		symbol.text = text
+		r := newReader(1 << 20)
+		got := r.serve(s, httptest.NewRequestWithContext(ctx, "GET", someBinary, nil))
+		if r.Code != 200 || r.Header().Get("Content-Length") != "" || got != broken {
+			t.Errorf("%d bytes of %d: status %d, broken off %t", len(text), len(whole), r.Code, got)
+		}
+	}
 }
 
 // A slow reader is seen to read: what it takes makes room for more at once, however much the kernel would take ahead.
