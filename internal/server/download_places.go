@@ -60,7 +60,7 @@ func (s *sending) wait(ctx context.Context) error {
 	}
 	return &upload.BusyError{
 		Reason:     "This server is sending as many files as it can. Try again later.",
-		RetryAfter: retryAfter,
+		RetryAfter: someTime(),
 	}
 }
 

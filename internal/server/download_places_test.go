@@ -225,6 +225,33 @@ func TestDownloadsAreBounded(t *testing.T) {
 	})
 }
 
+// Those who found no place together do not come back together.
+func TestThoseWithoutAPlaceComeBackApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newDownloads(t, 4<<20, 1)
+		leave, err := s.downloads.sending.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+		var told sync.Map
+		var wg sync.WaitGroup
+		for range 30 {
+			wg.Go(func() {
+				r := newReader(1 << 20)
+				r.ask(t, s, "GET", somePath)
+				told.Store(r.Header().Get("Retry-After"), r.Code)
+			})
+		}
+		wg.Wait()
+		n := 0
+		told.Range(func(any, any) bool { n++; return true })
+		if n < 2 {
+			t.Error("all are told the same")
+		}
+	})
+}
+
 // What is cut short never ends as if it were whole, though its length be unknown and its client look gone: one that has
 // only said that it sends no more looks like that, and reads on.
 func TestWhatIsCutShortHasNoEnd(t *testing.T) {

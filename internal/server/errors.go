@@ -102,8 +102,8 @@ func textOf(err error) string {
 	return upload.Sentence(err)
 }
 
-// someTime is retryAfter, more or less a quarter of it: those who are refused together, because something is down, are not to come back
-// together.
+// someTime is retryAfter, more or less a quarter of it: those who are refused together, because something is down or full, are not to
+// come back together.
 func someTime() time.Duration { return retryAfter*3/4 + rand.N(retryAfter/2) }
 
 // retryAfterOf returns the Retry-After of a 429 or 503, in whole seconds: too late by less than one, never too early.
