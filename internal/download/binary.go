@@ -217,29 +217,35 @@ func (w *wanted) check(file *File, loc upload.Location) error {
 
 // inflatedHead reads what an ELF file shows of itself first. A stream that can't be inflated has an empty one.
 func inflatedHead(content io.Reader) (head []byte, zipped bool, err error) {
-	buffered := bufio.NewReader(content)
-	magic, err := buffered.Peek(2)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, false, err
+	from := &source{Reader: content}
+	buffered := bufio.NewReader(from)
+	magic, _ := buffered.Peek(2)
+	zipped = string(magic) == "\x1f\x8b"
+	var text io.Reader = buffered
+	if zipped {
+		inflate, err := gzip.NewReader(buffered)
+		if err != nil {
+			return nil, true, from.failed
+		}
+		text = inflate
 	}
 	head = make([]byte, elfHead)
-	if string(magic) != "\x1f\x8b" {
-		n, err := io.ReadFull(buffered, head)
-		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-			err = nil
-		}
-		return head[:n], false, err
+	n, _ := io.ReadFull(text, head)
+	return head[:n], zipped, from.failed
+}
+
+// A source tells what can't be read from what is not there: to whoever reads through others both look like a file that is too
+// short, for a connection that broke is an unexpected EOF as well.
+type source struct {
+	io.Reader
+	failed error // of a Read, other than its end
+}
+
+// Read implements io.Reader.
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && (!errors.Is(err, io.EOF) || errors.Is(err, upload.ErrUnavailable)) {
+		s.failed = err
 	}
-	inflate, err := gzip.NewReader(buffered)
-	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, true, nil
-	}
-	if err != nil {
-		return nil, true, err
-	}
-	n, err := io.ReadFull(inflate, head)
-	if errors.Is(err, upload.ErrUnavailable) {
-		return nil, true, err
-	}
-	return head[:n], true, nil
+	return n, err
 }

@@ -2,6 +2,7 @@ package download_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"debug/elf"
 	"encoding/binary"
@@ -25,6 +26,9 @@ import (
 type shelf struct {
 	fakeStorage
 	open func(ctx context.Context) error // before a content is opened; may be nil
+	// broken, where it is not nil, ends the reading of each content after so many bytes.
+	broken error
+	after  int
 
 	mu       sync.Mutex
 	contents map[string][]byte // by key
@@ -50,7 +54,27 @@ func (s *shelf) OpenContent(ctx context.Context, loc upload.Location) (io.ReadSe
 	if !ok || loc.Try {
 		return nil, upload.Object{}, upload.ErrNotFound
 	}
-	return nopCloser{bytes.NewReader(text)}, upload.Object{Size: -1}, nil
+	content := nopCloser{bytes.NewReader(text)}
+	if s.broken != nil {
+		content.ReadSeeker = &breaking{content.ReadSeeker, s.after, s.broken}
+	}
+	return content, upload.Object{Size: -1}, nil
+}
+
+// breaking is a content that can't be read to its end.
+type breaking struct {
+	io.ReadSeeker
+	left int
+	err  error
+}
+
+func (b *breaking) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, b.err
+	}
+	n, err := b.ReadSeeker.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
 
 type nopCloser struct{ io.ReadSeeker }
@@ -211,6 +235,29 @@ func TestRefreshByCodeID(t *testing.T) {
 		found, err := f.Find(t.Context(), q)
 		if got := found.Location.Key.String(); err != nil || got != c.want {
 			t.Errorf("refresh %t: found %s, %v; want %s", c.refresh, got, err, c.want)
+		}
+	}
+}
+
+// A file that can't be read is not "no such file", whatever its reading fails with: a connection that breaks is an end, too.
+func TestBinariesThatCanNotBeRead(t *testing.T) {
+	text := program(t)
+	var zipped bytes.Buffer
+	w := gzip.NewWriter(&zipped)
+	_, err := w.Write(text)
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"app/AB/app": text, "app/AB/app.gz": zipped.Bytes()} {
+		for _, after := range []int{0, 1, 9, len(content) / 2} {
+			for _, cause := range []error{io.EOF, io.ErrUnexpectedEOF, errors.New("broken")} {
+				f, s := newShelf(t)
+				s.put(name, content)
+				s.broken, s.after = fmt.Errorf("read: %w: %w", upload.ErrUnavailable, cause), after
+				wantBinary(t, f, binaryQuery(), upload.ErrUnavailable)
+				s.broken = nil
+				wantBinary(t, f, binaryQuery(), nil)
+			}
 		}
 	}
 }

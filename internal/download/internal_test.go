@@ -5,9 +5,13 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"testing"
 	"time"
+
+	"tecken-upload/internal/upload"
 )
 
 func TestAnswersAreBoundedInNumber(t *testing.T) {
@@ -149,12 +153,25 @@ func TestSections(t *testing.T) {
 			}
 		}
 	}
+	for _, cause := range []error{io.EOF, io.ErrUnexpectedEOF} {
+		broken := fmt.Errorf("read: %w: %w", upload.ErrUnavailable, cause)
+		f, _ := parseELF(withSections(binary.LittleEndian, elf.ELFCLASS64, elf.SHT_SYMTAB, ".symtab"))
+		if _, err := f.hasSymbols(unreadable{broken}); !errors.Is(err, upload.ErrUnavailable) {
+			t.Errorf("of what can't be read: %v", err)
+		}
+	}
 	endless := withSections(binary.LittleEndian, elf.ELFCLASS64, elf.SHT_PROGBITS, ".debug_info")
 	for i := range 24 {
 		copy(endless[40+i:], "\xff\xff\xff\xff")
 		has(endless)
 	}
 }
+
+// unreadable is a file that can't be read.
+type unreadable struct{ err error }
+
+func (u unreadable) Read([]byte) (int, error)                { return 0, u.err }
+func (u unreadable) Seek(offset int64, _ int) (int64, error) { return offset, nil }
 
 // FuzzELF: whatever a file holds, looking at it is safe.
 func FuzzELF(f *testing.F) {

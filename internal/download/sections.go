@@ -3,11 +3,8 @@ package download
 import (
 	"bytes"
 	"debug/elf"
-	"errors"
 	"io"
 	"slices"
-
-	"tecken-upload/internal/upload"
 )
 
 // Bounds of what is read of a file's sections, in bytes: of the table of their headers and of their names. Real ones take a
@@ -92,10 +89,9 @@ func readAt(content io.ReadSeeker, offset uint64, n int) ([]byte, error) {
 	if _, err := content.Seek(int64(offset), io.SeekStart); err != nil {
 		return nil, err
 	}
-	part := make([]byte, n)
-	_, err := io.ReadFull(content, part)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, upload.ErrUnavailable) {
-		return nil, nil
+	from, part := &source{Reader: content}, make([]byte, n)
+	if n, _ := io.ReadFull(from, part); n < len(part) {
+		return nil, from.failed
 	}
-	return part, err
+	return part, nil
 }
