@@ -225,15 +225,18 @@ func (s *Server) refuseDownload(c echo.Context, err error) error {
 	case errors.Is(err, symbol.ErrInvalidKey):
 		err = errSymbolName
 	}
-	now, last := s.Now().UnixNano(), s.downloads.told.Load()
-	quiet := statusOf(err) >= http.StatusInternalServerError &&
-		(now-last < int64(downloadFaultInterval) || !s.downloads.told.CompareAndSwap(last, now))
-	if quiet {
+	if statusOf(err) >= http.StatusInternalServerError && s.downloads.toldLately(s.Now()) {
 		s.Logger.DebugContext(r.Context(), "download failed", "err", err)
 		s.answerError(c, err)
 		return nil
 	}
 	return err
+}
+
+// toldLately reports whether a failing download was told of a moment ago. If not, one is to be told of now.
+func (d *downloads) toldLately(at time.Time) bool {
+	now, last := at.UnixNano(), d.told.Load()
+	return now-last < int64(downloadFaultInterval) || !d.told.CompareAndSwap(last, now)
 }
 
 // redirectToStorage sends a client to storage.

@@ -108,7 +108,7 @@ func (s *Server) send(c echo.Context, p *payload) error {
 	switch err := content.failed(); {
 	case err == nil && w.err == nil:
 		return nil
-	case err != nil && r.Context().Err() == nil:
+	case err != nil && r.Context().Err() == nil && !s.downloads.toldLately(s.Now()):
 		s.note(r, err)
 	default:
 		s.Logger.DebugContext(r.Context(), "download ended", "err", errors.Join(err, w.err))
