@@ -21,7 +21,8 @@ import (
 const (
 	// A build id is a digest or a UUID: 8 bytes of lld's fast one to 64 of a SHA-512.
 	minBuildID, maxBuildID = 8, 64
-	// maxCandidates bounds the files that are opened to find the one of a build id.
+	// maxCandidates bounds the files of one module, or debug id, that are opened to find the one of a build id. There are
+	// five of those at most.
 	maxCandidates = 8
 	// searchTimeout bounds all of that. A debugger waits longer for what it needs than for one symbol.
 	searchTimeout = 20 * time.Second
