@@ -35,14 +35,16 @@ var errSlowReader = fmt.Errorf("%w: read too slowly while others wait", upload.E
 // without a body takes no place.
 type sending struct {
 	places  *semaphore.Weighted
-	crowded atomic.Int64 // when one last found no place free, in Unix nanoseconds
+	crowded atomic.Int64 // when one last waited for a place, in Unix nanoseconds
 }
 
 // enter takes a place, to be left by the function that it returns.
 func (s *sending) enter(ctx context.Context) (leave func(), err error) {
 	if !s.places.TryAcquire(1) {
 		s.crowded.Store(time.Now().UnixNano())
-		if err := s.wait(ctx); err != nil {
+		err := s.wait(ctx)
+		s.crowded.Store(time.Now().UnixNano()) // who is refused comes again
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -64,7 +66,7 @@ func (s *sending) wait(ctx context.Context) error {
 	}
 }
 
-// contended reports whether others wait for a place, or were refused one a moment ago.
+// contended reports whether others wait for a place, or did less than a window ago.
 func (s *sending) contended() bool {
 	return time.Since(time.Unix(0, s.crowded.Load())) < sendWindow
 }

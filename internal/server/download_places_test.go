@@ -225,6 +225,30 @@ func TestDownloadsAreBounded(t *testing.T) {
 	})
 }
 
+// Slow readers are in the way for as long as somebody waits, and for a window after.
+func TestAWaitIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newDownloads(t, 1, 1)
+		sending := &s.downloads.sending
+		leave, err := sending.enter(t.Context())
+		if err != nil || sending.contended() {
+			t.Fatalf("%v; in the way of nobody: %t", err, sending.contended())
+		}
+		defer leave()
+		if _, err := sending.enter(t.Context()); !errors.Is(err, upload.ErrBusy) {
+			t.Fatal(err)
+		}
+		<-time.After(sendWindow - time.Second)
+		if !sending.contended() {
+			t.Error("forgotten too early")
+		}
+		<-time.After(time.Second)
+		if sending.contended() {
+			t.Error("remembered for too long")
+		}
+	})
+}
+
 // Those who found no place together do not come back together.
 func TestThoseWithoutAPlaceComeBackApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
