@@ -57,6 +57,8 @@ type Links interface {
 type downloads struct {
 	told    atomic.Int64 // when a failing download was told of last, in Unix nanoseconds
 	sending sending
+	// inflating are the turns to inflate what is sent.
+	inflating inflateTurns
 }
 
 func (s *Server) downloadRoutes() {

@@ -26,13 +26,14 @@ type payload struct {
 	key     symbol.Key
 	binary  bool // for debuginfod's clients
 	inflate bool
+	turns   inflateTurns // to do so
 }
 
 // sendFile sends what was found. Where that takes no body, because there is none to a HEAD or the client has it, a look at
 // it will do: no place is waited for.
 func (s *Server) sendFile(c echo.Context, found download.Found, binary bool) error {
 	r := c.Request()
-	p := &payload{key: found.Location.Key, binary: binary}
+	p := &payload{key: found.Location.Key, binary: binary, turns: s.downloads.inflating}
 	var err error
 	if r.Method == http.MethodHead || isConditional(r.Header) {
 		if p.file, err = s.Symbols.Look(r.Context(), found); err != nil {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
@@ -98,7 +99,7 @@ func TestWhatIsInflatedIsChecked(t *testing.T) {
 			if c.at > 0 {
 				stored[len(stored)-c.at] ^= 1
 			}
-			f := &inflating{stored: bytes.NewReader(stored), size: int64(c.known)}
+			f := &inflating{stored: bytes.NewReader(stored), size: int64(c.known), turns: make(inflateTurns, 1)}
 			length, err := f.Seek(0, io.SeekEnd)
 			if err != nil {
 				t.Fatal(err)
@@ -111,4 +112,52 @@ func TestWhatIsInflatedIsChecked(t *testing.T) {
 			}
 		}
 	}
+}
+
+// stalling is content that does not come until it is let.
+type stalling struct {
+	io.ReadSeeker
+	asked chan<- struct{}
+	let   <-chan struct{}
+}
+
+func (s *stalling) Read(p []byte) (int, error) {
+	s.asked <- struct{}{}
+	<-s.let
+	return s.ReadSeeker.Read(p)
+}
+
+// Who inflates has a turn, which who waits for storage gives to others.
+func TestTurnsToInflate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := make(inflateTurns, 1)
+		text := strings.Repeat("x", 100<<10)
+		inflate := func(stored io.ReadSeeker) <-chan error {
+			over := make(chan error, 1)
+			go func() {
+				_, err := io.Copy(io.Discard, &inflating{stored: stored, size: int64(len(text)), turns: turns})
+				over <- err
+			}()
+			synctest.Wait()
+			return over
+		}
+		asked, let := make(chan struct{}, 100), make(chan struct{})
+		slow := inflate(&stalling{bytes.NewReader(gzipped(t, text)), asked, let})
+		if len(asked) != 1 {
+			t.Fatal("storage is not asked")
+		}
+		if err := <-inflate(bytes.NewReader(gzipped(t, text))); err != nil {
+			t.Errorf("beside one that waits for storage: %v", err)
+		}
+		turns.enter()
+		close(let)
+		waiting := inflate(bytes.NewReader(gzipped(t, text)))
+		if len(slow) != 0 || len(waiting) != 0 {
+			t.Error("done without a turn")
+		}
+		turns.leave()
+		if err := errors.Join(<-slow, <-waiting); err != nil {
+			t.Error(err)
+		}
+	})
 }

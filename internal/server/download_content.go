@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ type sentContent interface {
 // content returns the form that is sent.
 func (p *payload) content() sentContent {
 	if p.inflate {
-		return &inflating{stored: p.file, size: p.plain()}
+		return &inflating{stored: p.file, size: p.plain(), turns: p.turns}
 	}
 	return &storedForm{stored: p.file, size: p.file.Stored}
 }
@@ -61,10 +62,34 @@ func (f *storedForm) Seek(offset int64, whence int) (int64, error) {
 	return f.stored.Seek(offset, whence)
 }
 
+// inflateAhead is how many bytes of a stored form are read at once, to be inflated.
+const inflateAhead = 32 << 10
+
+// inflateTurns bound how many downloads inflate at the same moment: verifying uploads has the other cores to itself. A turn is one Read,
+// without the time that it waits for what is stored. As many hold one as the channel has room for.
+type inflateTurns chan struct{}
+
+func (t inflateTurns) enter() { t <- struct{}{} }
+func (t inflateTurns) leave() { <-t }
+
+// betweenTurns reads for one who has a turn, which is somebody else's meanwhile.
+type betweenTurns struct {
+	io.Reader
+	turns inflateTurns
+}
+
+// Read implements io.Reader.
+func (b *betweenTurns) Read(p []byte) (int, error) {
+	b.turns.leave()
+	defer b.turns.enter()
+	return b.Reader.Read(p)
+}
+
 // inflating reads the inflated form of a stored one, once, from its start. Its size is what it is said to be.
 type inflating struct {
 	stored io.ReadSeeker
 	size   int64 // -1: not known
+	turns  inflateTurns
 	gzip   *gzip.Reader
 	at     int64
 	err    error // that ended it, other than its end
@@ -77,6 +102,8 @@ func (f *inflating) Read(p []byte) (int, error) {
 	if f.err != nil {
 		return 0, f.err
 	}
+	f.turns.enter()
+	defer f.turns.leave()
 	n, err := f.read(p)
 	if f.at += int64(n); f.at == f.size && err == nil {
 		// Whoever knows the size does not ask what comes after it. The checksum does.
@@ -103,7 +130,7 @@ func (f *inflating) end() error {
 
 func (f *inflating) read(p []byte) (int, error) {
 	if f.gzip == nil {
-		reader, err := gzip.NewReader(f.stored)
+		reader, err := gzip.NewReader(bufio.NewReaderSize(&betweenTurns{f.stored, f.turns}, inflateAhead))
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF // not even a header
 		}

@@ -18,6 +18,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -168,6 +169,7 @@ func New(ctx context.Context, c Config) *Server {
 	s := &Server{Config: c, echo: echo.New(), heartbeat: newHeartbeat(&c)}
 	s.fetches = newFetchTurns(c.MaxFetches, c.FetchQueue)
 	s.downloads.sending.places = semaphore.NewWeighted(int64(cmp.Or(c.MaxDownloads, MaxDownloads)))
+	s.downloads.inflating = make(inflateTurns, max(1, runtime.GOMAXPROCS(0)/2))
 	s.recordReads = semaphore.NewWeighted(int64(min(cmp.Or(c.RecordReads, maxRecordReads), maxRecordReads)))
 	s.stopping, s.stop = context.WithCancelCause(ctx)
 	s.refusing, s.refuseAll = context.WithCancelCause(ctx)
