@@ -17,7 +17,7 @@ func (g *Gate) changeFetching(more float64) {
 }
 
 // RefuseFetch counts an upload that got no turn to be fetched, and makes its error. So many others wait, who have a turn before one
-// who comes back. own says that turns are left, but its tenant has as many as one may have: that is no lack of this instance.
+// who comes back. own says that turns are left, but its tenant has as many as one may have: that is its own limit, and no lack of this instance.
 func (g *Gate) RefuseFetch(waiting int, own bool) *upload.BusyError {
 	now := g.config.Now()
 	g.mu.Lock()
@@ -27,6 +27,7 @@ func (g *Gate) RefuseFetch(waiting int, own bool) *upload.BusyError {
 		return g.busy(now, forFetch, wait)
 	}
 	err := g.refusal(forFetch, wait)
+	err.OverLimit = true
 	err.Reason = "This server is downloading as many archives for you as it does at a time. Try again later."
 	return err
 }

@@ -32,11 +32,11 @@ func TestTurnsOfATenantsOwn(t *testing.T) {
 	h := newHouse(t)
 	own := h.gate.RefuseFetch(0, true)
 	st := h.gate.Stats()
-	if !st.TurnedAway.IsZero() || st.Refused["fetch"] != 1 || own.OverLimit {
+	if !st.TurnedAway.IsZero() || st.Refused["fetch"] != 1 || !own.OverLimit {
 		t.Errorf("%+v: %+v", own, st)
 	}
 	other := h.gate.RefuseFetch(0, false)
-	if h.gate.Stats().TurnedAway.IsZero() || other.Reason == own.Reason {
+	if h.gate.Stats().TurnedAway.IsZero() || other.OverLimit || other.Reason == own.Reason {
 		t.Errorf("%q, like %q", other.Reason, own.Reason)
 	}
 }
