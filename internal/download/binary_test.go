@@ -270,24 +270,12 @@ func TestLooksAreBounded(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		var wg sync.WaitGroup
-		start := time.Now()
-		for i := range 3 * download.Looks {
-			wg.Go(func() {
-				q := binaryQuery()
-				q.BuildID += fmt.Sprintf("%02x", i)
-				if _, err := f.FindBinary(t.Context(), q); !errors.Is(err, upload.ErrUnavailable) {
-					t.Errorf("find: %v", err)
-				}
-			})
-		}
-		wg.Wait()
-		if took := time.Since(start); took > 10*time.Second {
-			t.Errorf("it took %v", took)
-		}
-		if most := s.most.Load(); most != download.Looks {
-			t.Errorf("%d looks at once, want %d", most, download.Looks)
-		}
+		wantBounded(t, download.Looks, &s.most, func(i int) error {
+			q := binaryQuery()
+			q.BuildID += fmt.Sprintf("%02x", i)
+			_, err := f.FindBinary(t.Context(), q)
+			return err
+		})
 	})
 }
 

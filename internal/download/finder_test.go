@@ -271,6 +271,28 @@ func TestALateMissIsNotRemembered(t *testing.T) {
 	}
 }
 
+// wantBounded has three times as many ask as may be answered at once, while storage hangs: nobody waits for longer than one lookup
+// may take. most is how many calls storage had at once.
+func wantBounded(t *testing.T, bound int64, most *atomic.Int64, find func(i int) error) {
+	t.Helper()
+	var wg sync.WaitGroup
+	start := time.Now()
+	for i := range int(3 * bound) {
+		wg.Go(func() {
+			if err := find(i); !errors.Is(err, upload.ErrUnavailable) {
+				t.Errorf("find: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if got := most.Load(); got != bound {
+		t.Errorf("%d calls at once, want %d", got, bound)
+	}
+}
+
 func TestLookupsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeStorage{stat: func(ctx context.Context, _ string) error {
@@ -278,23 +300,10 @@ func TestLookupsAreBounded(t *testing.T) {
 			return ctx.Err()
 		}}
 		f := newFinder(s)
-		var wg sync.WaitGroup
-		start := time.Now()
-		for i := range 3 * download.Lookups {
-			wg.Go(func() {
-				if _, err := f.Find(t.Context(), query(fmt.Sprintf("A%d", i))); !errors.Is(err, upload.ErrUnavailable) {
-					t.Errorf("find: %v", err)
-				}
-			})
-		}
-		wg.Wait()
-		// Storage hangs: nobody waits for longer than one lookup may take.
-		if took := time.Since(start); took > 10*time.Second {
-			t.Errorf("it took %v", took)
-		}
-		if most := s.most.Load(); most != download.Lookups {
-			t.Errorf("%d calls at once, want %d", most, download.Lookups)
-		}
+		wantBounded(t, download.Lookups, &s.most, func(i int) error {
+			_, err := f.Find(t.Context(), query(fmt.Sprintf("A%d", i)))
+			return err
+		})
 		s.stat = nil
 		wantFind(t, f, query("A1"), upload.ErrNotFound)
 	})
