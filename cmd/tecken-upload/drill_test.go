@@ -355,9 +355,8 @@ func TestNothingStaysBehind(t *testing.T) {
 	// needed a few more.
 	after := d.settle(idle + 12)
 	t.Logf("descriptors and goroutines, idle: %v, after: %v", idle, after)
-	if held := d.metric("tecken_spool_held_bytes"); held != 0 {
-		t.Errorf("%v bytes are held", held)
-	}
+	// The spool's figures may be a quarter of a second old.
+	d.eventually("no bytes are held", func() bool { return d.metric("tecken_spool_held_bytes") == 0 })
 	if left := d.spoolEntries(); len(left) != 0 {
 		t.Errorf("left in the spool: %q", left)
 	}
