@@ -69,7 +69,7 @@ func TestASlowSourceIsItsTenantsOwn(t *testing.T) {
 	s.wait(h.began, "the first download")
 	second := s.background(s.token, remote.At("/slow"), 201)
 	s.waitFor(1)
-	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 503 || !strings.Contains(a.text(), "for you") {
+	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 429 || !strings.Contains(a.text(), "for you") {
 		t.Errorf("one more than the tenant may have: status %d: %v", a.status, a.body)
 	}
 	other := s.makeToken(upload.PermissionUpload)
@@ -140,7 +140,7 @@ func TestAWaitAtTheGateCounts(t *testing.T) {
 	wait := s.background(s.token, remote.At("/slow"), 201)
 	s.wait(h.began, "a download")
 	start := time.Now()
-	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 503 || time.Since(start) > 1900*time.Millisecond {
+	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 429 || time.Since(start) > 1900*time.Millisecond {
 		t.Errorf("status %d after %v: %v", a.status, time.Since(start), a.body)
 	}
 	if a := s.postURL(s.makeToken(upload.PermissionUpload), remote.At("/x.zip")); a.status != 201 {
