@@ -50,7 +50,8 @@ func supervised(t *testing.T) *daemon {
 		d.exit()
 		d.kill()
 	})
-	d.url = fmt.Sprintf("http://%s", d.waitLog("serving")["address"])
+	line := d.waitLog("serving")
+	d.url, d.metrics = fmt.Sprintf("http://%s", line["address"]), fmt.Sprintf("http://%s/metrics", line["metrics"])
 	d.waitDatabase()
 	d.waitLog("disk manager started")
 	return d
@@ -192,7 +193,7 @@ func TestSupervisedStop(t *testing.T) {
 			content, _ := makeArchive(t, testarchive.Spec{Seed: 1})
 			g := newGated(content)
 			upload := d.posting(g.write)
-			<-g.half
+			d.waitReceiving(g)
 			d.signal(sig)
 			d.waitLog("draining")
 			close(g.rest)
