@@ -10,6 +10,7 @@ import (
 	"iter"
 	"sync"
 
+	"tecken-upload/internal/inflate"
 	"tecken-upload/internal/symbol"
 )
 
@@ -33,7 +34,7 @@ type Archive struct {
 	format    format
 	members   []*Member
 	verified  bool
-	inflaters sync.Pool // of *inflater
+	inflaters sync.Pool // of *inflate.Reader
 }
 
 // A Member is one file in an archive, or a directory, which is always ignored.
@@ -73,7 +74,7 @@ func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits) (*Archive, e
 		return nil, err
 	}
 	a := &Archive{f: f, size: size, limits: l, format: format}
-	a.inflaters.New = func() any { return newInflater() }
+	a.inflaters.New = func() any { return inflate.NewReader() }
 	if a.Sequential() {
 		return a, nil
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+
+	"tecken-upload/internal/inflate"
 )
 
 // gzipLevel is the level a .sym is compressed with that did not come deflated.
@@ -168,9 +170,9 @@ func (t *tallied) Write(p []byte) (int, error) {
 type inflated struct {
 	m    *Member
 	src  *source
-	inf  *inflater // nil before the first Read
-	at   int64     // where inf is
-	want int64     // where the next Read reads
+	inf  *inflate.Reader // nil before the first Read
+	at   int64           // where inf is
+	want int64           // where the next Read reads
 }
 
 func (r *inflated) Read(p []byte) (n int, err error) {
@@ -181,10 +183,7 @@ func (r *inflated) Read(p []byte) (n int, err error) {
 		return 0, err
 	}
 	p = p[:min(int64(len(p)), r.m.Size-r.at)]
-	err = guard(func() error {
-		n, err = r.inf.dec.Read(p)
-		return err
-	})
+	n, err = r.inf.Read(p)
 	r.at += int64(n)
 	r.want = r.at
 	if errors.Is(err, io.EOF) && r.at == r.m.Size {
@@ -202,17 +201,11 @@ func (r *inflated) reach() error {
 		if _, err := r.src.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		inf, err := r.m.archive.inflater(r.src)
-		if err != nil {
-			return err
-		}
-		r.inf, r.at = inf, 0
+		r.inf, r.at = r.m.archive.inflaters.Get().(*inflate.Reader), 0
+		r.inf.Reset(r.src)
 	}
-	err := guard(func() error {
-		n, err := io.CopyN(io.Discard, r.inf.dec, r.want-r.at)
-		r.at += n
-		return err
-	})
+	n, err := io.CopyN(io.Discard, r.inf, r.want-r.at)
+	r.at += n
 	return r.fault(err)
 }
 

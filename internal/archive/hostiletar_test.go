@@ -173,6 +173,18 @@ func TestCompressedButNoTar(t *testing.T) {
 	}
 }
 
+// A deflate stream that zlib refuses is refused in a tar.gz too.
+func TestGzipIsStrict(t *testing.T) {
+	good := tarOf(t, someFiles())
+	stored := le.AppendUint16(le.AppendUint16([]byte{0}, uint16(len(good))), ^uint16(len(good)))
+	for _, last := range []string{noDistances, staleDistances} {
+		file := join(gzipHeader[:], stored, good, []byte(last), make([]byte, 8))
+		if got := rejected(t, file, roomy, ErrInvalid); !strings.Contains(got, "can't be decoded") {
+			t.Error(got)
+		}
+	}
+}
+
 // A window too large is refused before it is allocated.
 func TestWindowsAreBounded(t *testing.T) {
 	data := tarOf(t, someFiles())

@@ -26,6 +26,12 @@ func hostileZips() map[string]hostile {
 // between puts e behind a member that is well.
 func between(e *entry) []byte { return makeZip([]*entry{stored("b/B/b.sym", "b"), e}, nil) }
 
+// noDistances is a deflate stream of zeros with a match in a block without distance codes; in staleDistances, the block before has one.
+const (
+	noDistances    = "\x0d\xe0\x01\x09\x00\x00\x00\x80\x20\xf8\x7f\x75\x61\x01"
+	staleDistances = "\x0c\xe0\x01\x09\x00\x00\x00\x80\x20\xf8\x7f\x75\x69\x35\x80\x07\x24\x00\x00\x00\x00\x82\xe0\xff\xd5\x85\x05"
+)
+
 func goodSym() *entry   { return deflated("a/A/a.sym", symText) }
 func goodPlain() *entry { return stored("a/A/a.sym", symText) }
 
@@ -63,6 +69,8 @@ func hostileMembers() map[string]hostile {
 		"trailing megabyte": {changed(sym(), func(e *entry) { e.data += strings.Repeat("x", 1<<20) }), "1048576 bytes after"},
 		"cut stream":        {changed(sym(), func(e *entry) { e.data = e.data[:len(e.data)-1] }), "ends too early"},
 		"no stream":         {changed(sym(), func(e *entry) { e.data = "" }), "ends too early"},
+		"stale distances":   {changed(sym(), func(e *entry) { e.data = staleDistances }), "is damaged"},
+		"no distances":      {changed(sym(), func(e *entry) { e.data = noDistances }), "is damaged"},
 		"garbage stream":    {changed(sym(), func(e *entry) { e.data = "\xff\xff\xff" }), "is damaged"},
 
 		"other local name": {local(sym(), func(r []byte) { r[localSize] = 'c' }), "contradicts"},

@@ -8,6 +8,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/mholt/archiver/v4"
+
+	"tecken-upload/internal/inflate"
 )
 
 // maxWindow bounds a zstd decoder's memory. It is what the xz decoder allows too, and what "xz -9" needs;
@@ -22,6 +24,15 @@ const (
 // A decompressor opens the stream below a tar.
 type decompressor interface {
 	OpenReader(r io.Reader) (io.ReadCloser, error)
+}
+
+// gzipFormat is a decompressor. archiver's own would accept deflate streams that zlib refuses.
+type gzipFormat struct{}
+
+// OpenReader implements decompressor.
+func (gzipFormat) OpenReader(r io.Reader) (io.ReadCloser, error) {
+	z, err := inflate.NewGzip(r)
+	return io.NopCloser(z), err
 }
 
 // A format is a kind of container.
@@ -45,7 +56,7 @@ func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
 	case has("PK\x03\x04"), has("PK\x05\x06"):
 		return format{name: "zip"}, nil
 	case has("\x1f\x8b\x08"):
-		return format{"tar.gz", archiver.Gz{}}, nil
+		return format{"tar.gz", gzipFormat{}}, nil
 	case has("BZh") && len(head) > 3 && '1' <= head[3] && head[3] <= '9':
 		return format{"tar.bz2", archiver.Bz2{}}, nil
 	case has("\xfd7zXZ\x00"):

@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -10,35 +9,10 @@ import (
 	"runtime"
 	"slices"
 
-	"github.com/klauspost/compress/flate"
 	"golang.org/x/sync/errgroup"
+
+	"tecken-upload/internal/inflate"
 )
-
-// An inflater is a flate decoder with its input buffer, for use again and again: together they are 80 KiB.
-type inflater struct {
-	in  *bufio.Reader
-	dec interface {
-		io.Reader
-		io.WriterTo
-		flate.Resetter
-	}
-}
-
-func newInflater() *inflater {
-	inf := &inflater{in: bufio.NewReaderSize(nil, bufSize)}
-	inf.dec = flate.NewReader(inf.in).(interface {
-		io.Reader
-		io.WriterTo
-		flate.Resetter
-	})
-	return inf
-}
-
-func (a *Archive) inflater(r io.Reader) (*inflater, error) {
-	inf := a.inflaters.Get().(*inflater)
-	inf.in.Reset(r)
-	return inf, inf.dec.Reset(inf.in, nil)
-}
 
 // verifyZip reads the members in parallel, the largest first: it alone decides how long that takes.
 func (a *Archive) verifyZip(ctx context.Context, acquire Acquire) error {
@@ -84,26 +58,23 @@ func (m *Member) verifyZip(slot Slot) error {
 
 // copy writes the content of m, which is stored, to d.
 func (m *Member) copy(src *source, d *digest) error {
-	inf, err := m.archive.inflater(src)
-	if err != nil {
-		return err
-	}
-	defer m.archive.inflaters.Put(inf)
-	_, err = inf.in.WriteTo(d)
+	_, err := io.CopyBuffer(d, src, make([]byte, bufSize))
 	return err
 }
 
 // inflate writes the content of m, which is deflated, to d.
 func (m *Member) inflate(src *source, d *digest) error {
 	data := &summed{r: src, crc: crc32.ChecksumIEEE(gzipHeader[:])}
-	inf, err := m.archive.inflater(data)
+	inf := m.archive.inflaters.Get().(*inflate.Reader)
+	inf.Reset(data)
+	err := guard(func() error {
+		_, err := io.CopyBuffer(d, inf, make([]byte, bufSize))
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if err := guard(func() error { _, err := inf.dec.WriteTo(d); return err }); err != nil {
-		return err // the decoder is in an unknown state: not used again
-	}
-	if left := m.zip.size - (src.pos - src.base) + int64(inf.in.Buffered()); left > 0 {
+	if left := m.zip.size - (src.pos - src.base) + int64(inf.Buffered()); left > 0 {
 		return invalid("The member %s has %d bytes after the end of its deflate stream", quote(m.Name), left)
 	}
 	m.archive.inflaters.Put(inf)

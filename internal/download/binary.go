@@ -12,8 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-
+	"tecken-upload/internal/inflate"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
@@ -224,11 +223,9 @@ func inflatedHead(content io.Reader) (head []byte, zipped bool, err error) {
 	zipped = string(magic) == "\x1f\x8b"
 	var text io.Reader = buffered
 	if zipped {
-		inflate, err := gzip.NewReader(buffered)
-		if err != nil {
+		if text, err = inflate.NewGzip(buffered); err != nil {
 			return nil, true, from.failed
 		}
-		text = inflate
 	}
 	head = make([]byte, elfHead)
 	n, _ := io.ReadFull(text, head)

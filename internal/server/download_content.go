@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
-	"github.com/klauspost/compress/gzip"
+	"tecken-upload/internal/inflate"
 )
 
 // A sentContent is what http.ServeContent sends. That does not tell why it could not be read.
@@ -62,9 +61,6 @@ func (f *storedForm) Seek(offset int64, whence int) (int64, error) {
 	return f.stored.Seek(offset, whence)
 }
 
-// inflateAhead is how many bytes of a stored form are read at once, to be inflated.
-const inflateAhead = 32 << 10
-
 // inflateTurns bound how many downloads inflate at the same moment: verifying uploads has the other cores to itself. A turn is one Read,
 // without the time that it waits for what is stored. As many hold one as the channel has room for.
 type inflateTurns chan struct{}
@@ -90,7 +86,7 @@ type inflating struct {
 	stored io.ReadSeeker
 	size   int64 // -1: not known
 	turns  inflateTurns
-	gzip   *gzip.Reader
+	gzip   io.Reader
 	at     int64
 	err    error // that ended it, other than its end
 }
@@ -130,7 +126,7 @@ func (f *inflating) end() error {
 
 func (f *inflating) read(p []byte) (int, error) {
 	if f.gzip == nil {
-		reader, err := gzip.NewReader(bufio.NewReaderSize(&betweenTurns{f.stored, f.turns}, inflateAhead))
+		reader, err := inflate.NewGzip(&betweenTurns{f.stored, f.turns})
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF // not even a header
 		}

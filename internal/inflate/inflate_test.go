@@ -1,0 +1,161 @@
+package inflate
+
+import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+// read returns what r decodes of stream, which src delivers.
+func read(r *Reader, src io.Reader) (string, error) {
+	r.Reset(src)
+	text, err := io.ReadAll(r)
+	return string(text), err
+}
+
+func TestVerdicts(t *testing.T) {
+	used := NewReader()
+	for name, v := range verdicts() {
+		stream := v.stream.bytes
+		for how, got := range map[string]struct {
+			r   *Reader
+			src io.Reader
+		}{
+			"a new reader":     {NewReader(), bytes.NewReader(stream)},
+			"a used reader":    {used, bytes.NewReader(stream)},
+			"one byte at once": {used, iotest.OneByteReader(bytes.NewReader(stream))},
+		} {
+			text, err := read(got.r, got.src)
+			if (err == nil) != v.ok || v.ok && text != v.want {
+				t.Errorf("%s, %s: %q, %v", name, how, text, err)
+			}
+		}
+	}
+}
+
+// A stream's end is where its final block ends, to the byte.
+func TestBuffered(t *testing.T) {
+	r := NewReader()
+	for name, v := range verdicts() {
+		if !v.ok {
+			continue
+		}
+		if _, err := read(r, bytes.NewReader(append(bytes.Clone(v.stream.bytes), "more"...))); err != nil || r.Buffered() != len("more") {
+			t.Errorf("%s: %d bytes left, %v", name, r.Buffered(), err)
+		}
+	}
+}
+
+// What the source says is returned as it is: it may be our fault and not the stream's.
+func TestSourceError(t *testing.T) {
+	broken := errors.New("broken disk")
+	r := NewReader()
+	if _, err := read(r, iotest.ErrReader(broken)); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	if _, err := NewGzip(iotest.ErrReader(broken)); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	g, err := NewGzip(io.MultiReader(bytes.NewReader(gzipped(t, "a")), iotest.ErrReader(broken)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(g); string(text) != "a" || !errors.Is(err, broken) {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+func gzipped(t testing.TB, text string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestGzip(t *testing.T) {
+	a, b := string(gzipped(t, "first ")), string(gzipped(t, "second"))
+	flags := []byte(a)
+	flags[3] = 0x20
+	sum := []byte(a)
+	sum[len(sum)-5] ^= 1
+	for name, c := range map[string]struct {
+		file, want string
+		err        error // nil: none
+	}{
+		"one member":              {a, "first ", nil},
+		"two members":             {a + b, "first second", nil},
+		"empty members":           {strings.Repeat(string(gzipped(t, "")), 300) + b, "second", nil},
+		"zeros follow":            {a + strings.Repeat("\x00", 100_000), "first ", nil},
+		"nothing":                 {"", "", io.EOF},
+		"no gzip":                 {"hello, world", "", gzip.ErrHeader},
+		"zeros, then a member":    {a + "\x00\x00" + b, "first ", gzip.ErrHeader},
+		"something follows":       {a + "hello, world", "first ", gzip.ErrHeader},
+		"a member cut short":      {a + b[:len(b)-3], "first second", io.ErrUnexpectedEOF},
+		"a header cut short":      {a + b[:6], "first ", io.ErrUnexpectedEOF},
+		"a first one cut short":   {a[:6], "", io.ErrUnexpectedEOF},
+		"wrong checksum":          {string(sum) + b, "first ", gzip.ErrChecksum},
+		"reserved flags":          {string(flags), "", gzip.ErrHeader},
+		"reserved flags, further": {b + string(flags), "second", gzip.ErrHeader},
+	} {
+		g, err := NewGzip(strings.NewReader(c.file))
+		var text []byte
+		if err == nil {
+			text, err = io.ReadAll(g)
+		}
+		if string(text) != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+}
+
+// A broken deflate stream is one in a gzip file as well.
+func TestGzipVerdicts(t *testing.T) {
+	for name, v := range verdicts() {
+		file := append([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"), v.stream.bytes...)
+		file = append(file, gzipped(t, v.want)[len(gzipped(t, v.want))-8:]...)
+		g, err := NewGzip(bytes.NewReader(file))
+		var text []byte
+		if err == nil {
+			text, err = io.ReadAll(g)
+		}
+		if (err == nil) != v.ok || v.ok && string(text) != v.want {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+}
+
+// FuzzReader: a Reader that has read something else before accepts what compress/flate accepts, as far, and as the same text,
+// however the stream arrives.
+func FuzzReader(f *testing.F) {
+	for _, v := range verdicts() {
+		f.Add(v.stream.bytes, []byte("\x4b\x4c\x4a\x06\x00"))
+	}
+	f.Fuzz(func(t *testing.T, stream, before []byte) {
+		const most = 1 << 20
+		in := bytes.NewReader(stream)
+		want, wantErr := io.ReadAll(io.LimitReader(flate.NewReader(in), most))
+		r := NewReader()
+		_, _ = read(r, io.LimitReader(bytes.NewReader(before), most))
+		for _, src := range []io.Reader{bytes.NewReader(stream), iotest.HalfReader(bytes.NewReader(stream))} {
+			r.Reset(src)
+			got, err := io.ReadAll(io.LimitReader(r, most))
+			if (err == nil) != (wantErr == nil) || !bytes.Equal(got, want) {
+				t.Fatalf("%d bytes, %v; compress/flate: %d, %v", len(got), err, len(want), wantErr)
+			}
+			if rest, _ := io.Copy(io.Discard, src); err == nil && len(got) < most && int(rest)+r.Buffered() != in.Len() {
+				t.Fatalf("%d bytes left, compress/flate leaves %d", int(rest)+r.Buffered(), in.Len())
+			}
+		}
+	})
+}
