@@ -3,6 +3,8 @@ package symbol
 import (
 	"bytes"
 	"strings"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // maxHeader bounds the bytes a HeaderScanner looks at. Real headers are below 1 KiB.
@@ -86,6 +88,7 @@ func (h *Header) scan(line string) bool {
 }
 
 func component(s string) string {
+	s = norm.NFC.String(s)
 	if CheckComponent(s) != nil {
 		return ""
 	}

@@ -36,6 +36,7 @@ func TestHeader(t *testing.T) {
 		"no line end":         {"MODULE mac x86 ABC XUL", Header{OS: "mac", Arch: "x86", DebugID: "ABC", DebugFile: "XUL"}},
 		"other INFO between":  {"MODULE mac x86 ABC XUL\nINFO URL https://x\nINFO CODE_ID AB\n", Header{OS: "mac", Arch: "x86", DebugID: "ABC", DebugFile: "XUL", CodeID: "AB"}},
 		"INFO after the rest": {"MODULE mac x86 ABC XUL\nFILE 0 a\nINFO CODE_ID AB x\n", Header{OS: "mac", Arch: "x86", DebugID: "ABC", DebugFile: "XUL"}},
+		"not ASCII":           {"MODULE mac arm64 ABC Te\u0301st\nINFO CODE_ID AB 微信.exe\n", Header{OS: "mac", Arch: "arm64", DebugID: "ABC", DebugFile: "Tést", CodeID: "AB", CodeFile: "微信.exe"}},
 		"climbs":              {"MODULE Linux x86 ../../etc ../..\nINFO CODE_ID ../.. ../../x\n", Header{OS: "Linux", Arch: "x86"}},
 		"a URL":               {"MODULE Linux x86 ABC https://example.com/x\nINFO CODE_ID AB http://x\n", Header{OS: "Linux", Arch: "x86", DebugID: "ABC", CodeID: "AB"}},
 		"too few fields":      {"MODULE Linux x86 ABC\nINFO CODE_ID\nINFO GENERATOR\n", Header{}},

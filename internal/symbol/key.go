@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Bounds of a key, in bytes. One component must fit a file name with room for a temporary suffix
@@ -14,21 +18,25 @@ const (
 	MaxKey       = 512
 )
 
+// maxSpelled bounds a key before it is brought into normal form C, which may make it shorter.
+const maxSpelled = 4 * MaxKey
+
 // ErrInvalidKey is wrapped by every error about a name that cannot be a symbol key.
 var ErrInvalidKey = errors.New("invalid symbol key")
 
-// forbidden are the printable bytes that no component may hold: the path separator, what S3 advises
+// forbidden are the printable characters that no component may hold: the path separator, what S3 advises
 // against, and what shells and URLs give a meaning of their own.
 const forbidden = "/\\^`><{}[]#%\"'|"
 
 // A Key addresses one symbol file. Keys are comparable; the zero Key is not valid.
-// The debug id is held in upper case, but for [Key.AsSent], the other components as they were sent.
+// The debug id is held in upper case, but for [Key.AsSent]; the other components in Unicode's normal form C.
 type Key struct {
 	debugFile, debugID, file string
 }
 
-// NewKey makes a Key of three decoded components, or returns an error wrapping [ErrInvalidKey].
+// NewKey makes a Key of three decoded components, in whatever normal form, or returns an error wrapping [ErrInvalidKey].
 func NewKey(debugFile, debugID, file string) (Key, error) {
+	debugFile, file = norm.NFC.String(debugFile), norm.NFC.String(file)
 	for _, c := range []string{debugFile, debugID, file} {
 		if err := CheckComponent(c); err != nil {
 			return Key{}, err
@@ -56,7 +64,7 @@ func (k Key) AsSent(debugID string) Key {
 // ParseKey makes a Key of "<debug file>/<debug id>/<symbol file>", or returns an error wrapping
 // [ErrInvalidKey].
 func ParseKey(name string) (Key, error) {
-	if len(name) > MaxKey {
+	if len(name) > maxSpelled {
 		return Key{}, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrInvalidKey, len(name), MaxKey)
 	}
 	parts := strings.Split(name, "/")
@@ -66,9 +74,9 @@ func ParseKey(name string) (Key, error) {
 	return NewKey(parts[0], parts[1], parts[2])
 }
 
-// CheckComponent reports whether c may be one component of a key: 1 to [MaxComponent] bytes of
-// printable ASCII without a leading dot and without any of “/ \ ^ ` > < { } [ ] # % " ' |“.
-// The error wraps [ErrInvalidKey].
+// CheckComponent reports whether c may be one component of a key: 1 to [MaxComponent] bytes of UTF-8 in normal form C, of
+// Unicode's letters, marks, numbers, punctuation, symbols and the space, without a leading dot and without any of
+// “/ \ ^ ` > < { } [ ] # % " ' |“. The error wraps [ErrInvalidKey].
 func CheckComponent(c string) error {
 	switch {
 	case c == "":
@@ -77,10 +85,14 @@ func CheckComponent(c string) error {
 		return fmt.Errorf("%w: component of %d bytes, at most %d are allowed", ErrInvalidKey, len(c), MaxComponent)
 	case c[0] == '.':
 		return fmt.Errorf("%w: component with a leading dot", ErrInvalidKey)
+	case !utf8.ValidString(c):
+		return fmt.Errorf("%w: component that is not UTF-8", ErrInvalidKey)
+	case !norm.NFC.IsNormalString(c):
+		return fmt.Errorf("%w: component that is not in normal form C", ErrInvalidKey)
 	}
-	for i := range len(c) {
-		if b := c[i]; b < ' ' || b > '~' || strings.IndexByte(forbidden, b) >= 0 {
-			return fmt.Errorf("%w: byte %#02x in a component", ErrInvalidKey, b)
+	for _, r := range c {
+		if !unicode.IsPrint(r) || strings.ContainsRune(forbidden, r) {
+			return fmt.Errorf("%w: character %q in a component", ErrInvalidKey, r)
 		}
 	}
 	return nil
@@ -96,6 +108,9 @@ func isHex(s string) bool {
 	}
 	return s != ""
 }
+
+// IsNull reports whether the debug id is all zeros. That is the id of a module that has none, and names nothing.
+func (k Key) IsNull() bool { return strings.Trim(k.debugID, "0") == "" }
 
 // DebugFile returns the first component.
 func (k Key) DebugFile() string { return k.debugFile }

@@ -13,7 +13,10 @@ func TestParseKey(t *testing.T) {
 	for name, want := range map[string][]string{
 		"firefox.pdb/44e4ec8c2F41492B9369D6B9A059577C2/firefox.sym": {"firefox.pdb", "44E4EC8C2F41492B9369D6B9A059577C2", "firefox.sym"},
 		"lib stdc++ (1).so/0/a~!$&()*+,-.:;=?@_.sym":                {"lib stdc++ (1).so", "0", "a~!$&()*+,-.:;=?@_.sym"},
-		"a./F/a..b": {"a.", "F", "a..b"},
+		"a./F/a..b":          {"a.", "F", "a..b"},
+		"größe.pdb/A/微信.exe": {"größe.pdb", "A", "微信.exe"},
+		"gro\u0308ße/A/Te\u0301st \u1110\u1166.sym": {"größe", "A", "Tést 테.sym"}, // in normal form D, as macOS has them
+		"₿ – ½/A/🦊.sym":                             {"₿ – ½", "A", "🦊.sym"},
 		strings.Repeat("a", 200) + "/" + strings.Repeat("A", 110) + "/" + strings.Repeat("c", 200): {
 			strings.Repeat("a", 200), strings.Repeat("A", 110), strings.Repeat("c", 200)},
 	} {
@@ -37,7 +40,8 @@ func TestParseKey(t *testing.T) {
 func TestBadKeys(t *testing.T) {
 	bad := []string{
 		"", "a", "a/A", "a/A/a/", "/a/A/a", "a//a", "/A/a", "a/A/", "a/A/b/c", "../A/a", "a/../a", "a/A/..", "a/A/.", ".a/A/a", "a/.A/a", "a/A/.a",
-		"a/G/a", "a/0x1/a", "a/A-B/a", "a/A\x00/a", "a/A/a\n", "a/A/\x7f", "a/A/ä", "a/A/\xff",
+		"a/G/a", "a/0x1/a", "a/A-B/a", "a/A\x00/a", "a/A/a\n", "a/A/\x7f", "a/A/\xff", "a/A/a\u00ad", "a/A/a\u200d", "a/A/\u202ea",
+		"a/A/a\u00a0", "a/A/\u2028", "a/A/\ue000", "a/Ａ/a", "a/٣/a", strings.Repeat("ä", 101) + "/A/a",
 		strings.Repeat("a", 201) + "/A/a", "a/" + strings.Repeat("A", 201) + "/a", "a/A/" + strings.Repeat("a", 201),
 		strings.Repeat("a", 200) + "/" + strings.Repeat("A", 111) + "/" + strings.Repeat("c", 200), strings.Repeat("a/", 1<<20),
 	}

@@ -59,7 +59,7 @@ func testRoundTrip(t *testing.T, b Backend) {
 }
 
 func testOddKeys(t *testing.T, b Backend) {
-	keys := []string{"a b", "a  b ", " a", "a+b", "a&b=c", "a@b", "~a", "(a)", "a!", "$a", "a,b;c", "a:b", "a?b", "a*", "a.", "a..b", "-a", "_", "CON", "A", "a"}
+	keys := []string{"a b", "a  b ", " a", "a+b", "a&b=c", "a@b", "~a", "(a)", "a!", "$a", "a,b;c", "a:b", "a?b", "a*", "a.", "a..b", "-a", "_", "CON", "A", "a", "größe", "微信", "Tést 테스트", "🦊"}
 	for i, name := range keys {
 		loc := Location(t, name+"/"+"0f/"+name)
 		Random(uint64(i), small+i).Put(t, b.Store, loc)
@@ -263,7 +263,7 @@ func testReadWhileReplaced(t *testing.T, b Backend) {
 }
 
 func testRefresh(t *testing.T, b Backend) {
-	for _, key := range []string{"a.pdb/1/a.sym", "a b+c/1/a&(b).pdb"} {
+	for _, key := range []string{"a.pdb/1/a.sym", "a b+c/1/a&(b).pdb", "größe.pdb/1/微信.exe"} {
 		loc := Location(t, key)
 		c := Random(1, small)
 		c.Object.Gzip = loc.Key.IsSym()
