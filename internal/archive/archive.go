@@ -20,7 +20,7 @@ const maxTarMember = 2 << 30
 
 // Limits bounds what an archive may hold. All are in force at once.
 type Limits struct {
-	MaxMembers         int      // files and directories
+	MaxMembers         int      // files, without those that operating systems leave in a folder
 	MaxMemberSize      int64    // bytes of one member, inflated
 	MaxExtractedSize   int64    // bytes of all members together, inflated
 	DisallowedSnippets []string // no name may contain one of them; empty ones are passed over
@@ -32,14 +32,15 @@ type Archive struct {
 	size      int64
 	limits    Limits
 	format    format
-	members   []*Member
+	entries   []*Member // of a zip: everything in its central directory
+	members   []*Member // the entries but for directories
 	verified  bool
 	inflaters sync.Pool // of *inflate.Reader
 }
 
-// A Member is one file in an archive, or a directory, which is always ignored.
+// A Member is one file in an archive.
 type Member struct {
-	Name      string         // as sent; valid UTF-8, directories of a zip end in "/"
+	Name      string         // as sent, but for its plain form: see the package comment
 	Key       symbol.Key     // zero when Ignored
 	Ignored   bool           // harmless extra: not to be published
 	Duplicate bool           // an earlier member has the same key and the same content
@@ -48,9 +49,13 @@ type Member struct {
 	Header    symbol.Header  // of a .sym
 
 	archive *Archive
-	crc     uint32    // of the content
-	zip     zipMember // where and how a zip holds it
-	content io.Reader // of a tar's member, while Walk yields it
+	sent    string // the name as it stands in the archive
+	role    role
+	crc     uint32        // of the content
+	zip     zipMember     // where and how a zip holds it
+	head    symbol.Header // of a tar's member, whatever its name
+	link    *Member       // of a hard link: the member it is one to
+	content *passing      // of a tar's member, while Walk yields it
 }
 
 // A Slot is the right to work on a member.
@@ -94,7 +99,7 @@ func (a *Archive) Sequential() bool { return a.format.name != "zip" }
 // every kind of tar.
 func (a *Archive) Inflated() int64 {
 	var sum int64
-	for _, m := range a.members {
+	for _, m := range a.entries {
 		sum += m.Size
 	}
 	return sum
@@ -110,6 +115,9 @@ func (a *Archive) Verify(ctx context.Context, acquire Acquire) ([]*Member, error
 	}
 	if err := verify(ctx, acquire); err != nil {
 		return nil, err
+	}
+	for _, m := range a.members {
+		m.resolveNull()
 	}
 	if err := findDuplicates(a.members); err != nil {
 		return nil, err
@@ -141,44 +149,6 @@ func (a *Archive) Walk(ctx context.Context) iter.Seq2[*Member, error] {
 			}
 		}
 	}
-}
-
-// A tally counts members against the limits, as they become known.
-type tally struct {
-	limits  Limits
-	members int
-	bytes   int64
-}
-
-func (t *tally) add(name string, size int64) error {
-	t.members++
-	switch {
-	case t.members > t.limits.MaxMembers:
-		return tooManyMembers(t.limits)
-	case size > t.limits.MaxMemberSize:
-		return tooLarge("The member %s has %d bytes; one member may have at most %d", quote(name), size, t.limits.MaxMemberSize)
-	case size > t.limits.MaxExtractedSize-t.bytes:
-		return tooLarge("The members have more than %d bytes together, which is the most allowed", t.limits.MaxExtractedSize)
-	}
-	t.bytes += size
-	return nil
-}
-
-func tooManyMembers(l Limits) error {
-	return tooLarge("The archive has more than %d members, which is the most allowed", l.MaxMembers)
-}
-
-// checkNotEmpty makes sure that there is anything to publish.
-func checkNotEmpty(members []*Member) error {
-	if len(members) == 0 {
-		return invalid("The archive is empty")
-	}
-	for _, m := range members {
-		if !m.Ignored {
-			return nil
-		}
-	}
-	return invalid("There is no symbol file in the archive")
 }
 
 // findDuplicates marks members that repeat an earlier one, and fails where one contradicts it.

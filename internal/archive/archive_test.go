@@ -41,7 +41,6 @@ func TestEveryFormat(t *testing.T) {
 			}
 			const dir = "firefox/44E4EC8C2F41492B9369D6B9A059577C2/"
 			if diff := cmp.Diff([]seen{
-				{"firefox/", "//", true, 0, ""},
 				{files[1].name, dir + "firefox.sym", false, int64(len(files[1].content)), "firefox"},
 				{files[2].name, dir + "firefox.dbg.gz", false, int64(len(files[2].content)), ""},
 				{"firefox-60-symbols.txt", "//", true, 12, ""},
@@ -53,7 +52,7 @@ func TestEveryFormat(t *testing.T) {
 			if diff := cmp.Diff(symbol.Header{
 				OS: "Linux", Arch: "x86_64", DebugID: "44E4EC8C2F41492B9369D6B9A059577C2", DebugFile: "firefox",
 				CodeID: "8CECE444412F2B499369D6B9A059577C", CodeFile: "firefox.exe", Generator: "mozilla/dump_syms 2.3",
-			}, ms[1].Header); diff != "" {
+			}, ms[0].Header); diff != "" {
 				t.Error(diff)
 			}
 			for range 2 {
@@ -333,7 +332,7 @@ func TestWalkPartly(t *testing.T) {
 					scratch := &scratchFiles{}
 					b, err := m.Body(t.Context(), scratch.new)
 					must(t, err)
-					if got := bodyContent(t, m, b); got != files[i].content {
+					if got := bodyContent(t, m, b); got != files[i+1].content { // the first is a directory
 						t.Errorf("%s: %s holds %q", format, m.Name, got)
 					}
 					must(t, b.Close())
@@ -380,9 +379,8 @@ func TestChangedBetweenPasses(t *testing.T) {
 	data := zipOf(t, someFiles())
 	a, ms, err := verify(t.Context(), data, roomy)
 	must(t, err)
-	copy(data[ms[5].zip.data:], "\xff\xff")
-	copy(data[ms[3].zip.data:], "\xff\xff")
-	b, err := ms[3].Body(t.Context(), nil)
+	copy(data[ms[2].zip.data:], "\xff\xff")
+	b, err := ms[2].Body(t.Context(), nil)
 	must(t, err)
 	if _, err := io.ReadAll(b); err == nil {
 		t.Error("a changed member was read without an error")

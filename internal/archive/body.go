@@ -60,7 +60,7 @@ func (m *Member) Body(ctx context.Context, scratch func() (Scratch, error)) (*Bo
 	case m.archive.Sequential() && m.content == nil:
 		return nil, fmt.Errorf("body of %s when it is not its turn", m.Name)
 	case m.archive.Sequential():
-		return m.stage(m.content, scratch)
+		return m.content.body(m, scratch)
 	}
 	src := newSource(ctx, m.archive.f, m.zip.data, m.zip.size)
 	switch {

@@ -11,6 +11,20 @@
 // with the CRC-32 it declares, inside every limit; every member that is not ignored has a valid
 // [symbol.Key]; and members of one key have one content.
 //
+// # One archive, one meaning
+//
+// An archive that two common readers (Info-ZIP, libarchive, Python, Go, GNU tar) take for different names or bytes is
+// refused. So is a deflate stream that zlib refuses. In a zip, every byte in front of the central directory belongs to one entry,
+// but for zeros between them, and local headers say what the directory says. In a tar, the headers' blocks are checked beside
+// archive/tar, which passes over what other readers heed.
+//
+// What ordinary tools make of a good folder is accepted. A name is taken in its plain form: without "./" in front, with slashes
+// where all names of a zip have backslashes, in Unicode's normal form C. Directories count as nothing, and stand nowhere. What
+// operating systems leave in folders (__MACOSX/, ._*, .DS_Store, Thumbs.db, desktop.ini) is ignored, as is a listing
+// "<name>-symbols.txt". A sparse file of a tar is expanded; a hard link is its target's content under another name.
+//
+// A member whose debug id is all zeros is ignored, but for a .sym with a code id in its header: that one's key is the code id's.
+//
 // # Memory and disk
 //
 // Nothing is extracted. Memory is a few hundred KiB for each member being read, whatever its size, and
@@ -27,8 +41,8 @@
 //
 // Zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, with zip64 and data descriptors, methods 0 (stored)
 // and 8 (deflated). The file must start with a member and end with its end record: neither a prefix
-// (self-extracting archives) nor trailing bytes other than zeros are accepted. Tar: v7, ustar, pax and GNU, without
-// sparse files, ended by two blocks of zeros, so that one cut short at a member's end is noticed.
+// (self-extracting archives) nor trailing bytes other than zeros are accepted. Tar: v7, ustar, pax and GNU,
+// ended by two blocks of zeros, so that one cut short at a member's end is noticed.
 //
 // # Not promised
 //

@@ -25,6 +25,11 @@ func FuzzOpenVerify(f *testing.F) {
 			f.Add(c.data)
 		}
 	}
+	for _, c := range ambiguousZips() {
+		if len(c.data) < small {
+			f.Add(c.data)
+		}
+	}
 	for _, c := range hostileTars() {
 		if len(c.data) < small {
 			f.Add(c.data)

@@ -51,7 +51,7 @@ func hostileMembers() map[string]hostile {
 			local(sym(), func(r []byte) { r[6] |= 1 }), "local header of member 'a/A/a.sym' contradicts"},
 		"patched data": {changed(sym(), func(e *entry) { e.flags = 1 << 5 }), "only stored and deflated"},
 		"method 95":    {changed(sym(), func(e *entry) { e.method = 95 }), "method 95"},
-		"deflate64":    {changed(sym(), func(e *entry) { e.method = 9 }), "method 9"},
+		"deflate64":    {changed(sym(), func(e *entry) { e.method = 9 }), "make the zip with 7-Zip"},
 		"symlink":      {changed(plain(), func(e *entry) { e.mode = 0o120777 }), "not a regular file"},
 		"device":       {changed(plain(), func(e *entry) { e.mode = 0o060644 }), "not a regular file"},
 		"directory by mode": {
@@ -121,16 +121,16 @@ func hostileDirectories() map[string]hostile {
 		"directory before the file":  {end(func(e []byte) { le.PutUint32(e[16:], 1<<31) }), "central directory is not where"},
 		"directory shifted":          {end(func(e []byte) { e[16]++ }), "central directory is not where"},
 		"directory longer":           {end(func(e []byte) { e[12]++ }), "central directory is not where"},
-		"counts more":                {end(func(e []byte) { e[8]++; e[10]++ }), "too small for the 2 members"},
-		"counts less":                {makeZip([]*entry{sym(), plain()}, countLess), "lists more members"},
+		"counts more":                {end(func(e []byte) { e[8]++; e[10]++ }), "too small for the 2 entries"},
+		"counts less":                {makeZip([]*entry{sym(), plain()}, countLess), "lists more entries"},
 		"second disk":                {end(func(e []byte) { e[4] = 1 }), "split archive"},
 		"other count on this disk":   {end(func(e []byte) { e[8]++ }), "split archive"},
 		"comment longer":             {end(func(e []byte) { e[20] = 1 }), "does not end with its end record"},
 		"trailing bytes":             {append(one(sym()), "trailing"...), "does not end with its end record"},
 		"bytes before it":            {append([]byte("#!/bin/sh\n"), one(sym())...), "not an archive"},
 		"members before it":          {append([]byte("PK\x03\x04"), one(sym())...), "central directory is not where"},
-		"record cut":                 {central(sym(), func(r []byte) { r[28]++ }), "ends inside a member's record"},
-		"records run out":            {makeZip([]*entry{sym()}, recordRunsOut), "ends inside a member's record"},
+		"record cut":                 {central(sym(), func(r []byte) { r[28]++ }), "ends inside an entry's record"},
+		"records run out":            {makeZip([]*entry{sym()}, recordRunsOut), "ends inside an entry's record"},
 		"nothing in it":              {makeZip(nil, nil), "archive is empty"},
 		"only ignored members in it": {makeZip([]*entry{stored("x-symbols.txt", "x"), stored("x/", "")}, nil), "no symbol file"},
 	}
@@ -210,7 +210,7 @@ func TestZipEndRecordLimits(t *testing.T) {
 		le.PutUint16(end[10:], 60000)
 		return dir, end
 	})
-	if got := rejected(t, zip, roomy, ErrTooLarge); !strings.Contains(got, "more than 100 members") {
+	if got := rejected(t, zip, roomy, ErrTooLarge); !strings.Contains(got, "more than 1400 entries") {
 		t.Error(got)
 	}
 	var fat []*entry
@@ -295,6 +295,10 @@ func TestUnusualZips(t *testing.T) {
 		}
 		return e
 	}
+	zip64Later := func(e *entry) *entry {
+		e.localExtra = append([]byte{1, 0, 16, 0}, make([]byte, 16)...)
+		return e
+	}
 	zip64 := func(e *entry) *entry {
 		e.localExtra = le.AppendUint64(le.AppendUint64([]byte{9, 9, 1, 0, 'x', 1, 0, 16, 0}, e.size), uint64(len(e.data)))
 		e.extra = le.AppendUint64(le.AppendUint64(le.AppendUint64([]byte{1, 0, 24, 0}, e.size), uint64(len(e.data))), 0)
@@ -307,25 +311,38 @@ func TestUnusualZips(t *testing.T) {
 	jar := deflated("a/", "")
 	jar.flags, jar.descriptor = flagDescriptor, le.AppendUint64(le.AppendUint64(nil, descriptorSig), uint64(len(jar.data)))
 	dos := stored(name, symText)
-	dos.mode = 0o120777 // not a unix mode, as the creator is MS-DOS
-	dos.central = func(r []byte) { r[5] = 0 }
+	dos.central = func(r []byte) { r[5], r[38] = 0, 0x27 } // read only, hidden, a system's, archived
+	aligned := stored("b/B/b.sym", "b")
+	aligned.descriptor = make([]byte, 4096)
+	padded := deflated(name, symText)
+	padded.extra, padded.localExtra = make([]byte, 3), make([]byte, 9)
+	path := append([]byte{1, 1, 2, 3, 4}, name...)
+	twoNames := deflated(name, symText)
+	twoNames.extra = append(le.AppendUint16(le.AppendUint16(nil, tagUnicodePath), uint16(len(path))), path...)
+	twoNames.localExtra = twoNames.extra
+	needs := deflated(name, symText)
+	needs.central = func(r []byte) { r[6], r[7] = 63, 9 }
 	for what, data := range map[string][]byte{
-		"descriptor with signature":       makeZip([]*entry{crcSizes(false, true)}, nil),
-		"descriptor without signature":    makeZip([]*entry{crcSizes(false, false)}, nil),
-		"descriptor of zip64":             makeZip([]*entry{crcSizes(true, true)}, nil),
-		"descriptor of zip64, no sig":     makeZip([]*entry{crcSizes(true, false)}, nil),
-		"descriptor, size known before":   makeZip([]*entry{sizeKnown}, nil),
-		"a directory that is deflated":    makeZip([]*entry{crcSizes(false, true), jar}, nil),
-		"zip64 member":                    makeZip([]*entry{zip64(deflated(name, symText))}, nil),
-		"zip64 stored member":             makeZip([]*entry{zip64(stored(name, symText))}, nil),
-		"zip64 end record":                makeZip([]*entry{deflated(name, symText)}, withEnd64(nil)),
-		"other flags, other creator":      makeZip([]*entry{func() *entry { e := deflated(name, symText); e.flags = 1<<11 | 6; return e }()}, nil),
-		"MS-DOS attributes":               makeZip([]*entry{dos}, nil),
-		"regular file by mode":            makeZip([]*entry{func() *entry { e := stored(name, symText); e.mode = 0o100644; return e }()}, nil),
-		"gap before the directory":        makeZip([]*entry{func() *entry { e := stored(name, symText); e.descriptor = []byte("gap"); e.local = nil; return fill(e) }()}, nil),
-		"deflated with empty blocks":      makeZip([]*entry{emptyBlocks(name)}, nil),
-		"zeros after the end":             append(makeZip([]*entry{deflated(name, symText)}, nil), make([]byte, 9000)...),
-		"a comment that looks like a zip": makeZip([]*entry{deflated(name, symText)}, commentedEnd),
+		"descriptor with signature":      makeZip([]*entry{crcSizes(false, true)}, nil),
+		"descriptor without signature":   makeZip([]*entry{crcSizes(false, false)}, nil),
+		"descriptor of zip64":            makeZip([]*entry{zip64Later(crcSizes(true, true))}, nil),
+		"descriptor of zip64, no sig":    makeZip([]*entry{zip64Later(crcSizes(true, false))}, nil),
+		"descriptor, size known before":  makeZip([]*entry{sizeKnown}, nil),
+		"a directory that is deflated":   makeZip([]*entry{crcSizes(false, true), jar}, nil),
+		"zip64 member":                   makeZip([]*entry{zip64(deflated(name, symText))}, nil),
+		"zip64 stored member":            makeZip([]*entry{zip64(stored(name, symText))}, nil),
+		"zip64 end record":               makeZip([]*entry{deflated(name, symText)}, withEnd64(nil)),
+		"other flags, other creator":     makeZip([]*entry{func() *entry { e := deflated(name, symText); e.flags = 1<<11 | 6; return e }()}, nil),
+		"MS-DOS attributes":              makeZip([]*entry{dos}, nil),
+		"regular file by mode":           makeZip([]*entry{func() *entry { e := stored(name, symText); e.mode = 0o100644; return e }()}, nil),
+		"zeros between members":          makeZip([]*entry{fill(aligned), deflated(name, symText)}, nil),
+		"zeros before the directory":     makeZip([]*entry{deflated(name, symText), fill(aligned)}, nil),
+		"zeros behind the extra fields":  makeZip([]*entry{padded}, nil),
+		"its own name as a Unicode path": makeZip([]*entry{twoNames}, nil),
+		"needs version 6.3":              makeZip([]*entry{needs}, nil),
+		"deflated with empty blocks":     makeZip([]*entry{emptyBlocks(name)}, nil),
+		"zeros after the end":            append(makeZip([]*entry{deflated(name, symText)}, nil), make([]byte, 9000)...),
+		"a comment":                      makeZip([]*entry{deflated(name, symText)}, commentedEnd("no record: PK\x05\x05")),
 	} {
 		a, ms, err := verify(t.Context(), data, roomy)
 		if err != nil {
@@ -359,10 +376,11 @@ func emptyBlocks(name string) *entry {
 	return e
 }
 
-func commentedEnd(dir, end []byte) ([]byte, []byte) {
-	comment := append(le.AppendUint32(nil, endSig), strings.Repeat("\x00", 30)...)
-	le.PutUint16(end[20:], uint16(len(comment)))
-	return dir, append(end, comment...)
+func commentedEnd(comment string) func(dir, end []byte) ([]byte, []byte) {
+	return func(dir, end []byte) ([]byte, []byte) {
+		le.PutUint16(end[20:], uint16(len(comment)))
+		return dir, append(end, comment...)
+	}
 }
 
 // withEnd64 puts a zip64 end record and its locator before the end record, and moves all values there.
@@ -390,13 +408,17 @@ func TestHostileEnd64(t *testing.T) {
 		want   string
 		change func(rec, loc, end []byte)
 	}{
-		"no record":             {"not where its locator says", func(rec, _, _ []byte) { rec[0] = 0 }},
-		"locator points away":   {"not where its locator says", func(_, loc, _ []byte) { loc[8]++ }},
-		"locator points beyond": {"not where its locator says", func(_, loc, _ []byte) { loc[15] = 0xff }},
-		"record too long":       {"not where its locator says", func(rec, _, _ []byte) { rec[4]++ }},
-		"contradicting count":   {"contradict each other", func(_, _, end []byte) { le.PutUint16(end[10:], 2) }},
-		"contradicting size":    {"contradict each other", func(_, _, end []byte) { le.PutUint32(end[12:], 1) }},
+		"no record":             {"not right before its locator", func(rec, _, _ []byte) { rec[0] = 0 }},
+		"locator points away":   {"not right before its locator", func(_, loc, _ []byte) { loc[8]++ }},
+		"locator points beyond": {"not right before its locator", func(_, loc, _ []byte) { loc[15] = 0xff }},
+		"record too long":       {"not right before its locator", func(rec, _, _ []byte) { rec[4]++ }},
+		"contradicting count":   {"contradicts its zip64", func(_, _, end []byte) { le.PutUint16(end[10:], 2) }},
+		"contradicting size":    {"contradicts its zip64", func(_, _, end []byte) { le.PutUint32(end[12:], 1) }},
 		"second disk":           {"split archive", func(rec, _, _ []byte) { rec[16] = 1 }},
+		"other count here":      {"contradicts its zip64", func(_, _, end []byte) { le.PutUint16(end[8:], 2) }},
+		"number of a disk":      {"contradicts its zip64", func(_, _, end []byte) { le.PutUint16(end[4:], 1) }},
+		"locator of two disks":  {"split archive", func(_, loc, _ []byte) { loc[16] = 2 }},
+		"locator of no disk":    {"split archive", func(_, loc, _ []byte) { loc[16] = 0 }},
 		"locator's second disk": {"split archive", func(_, loc, _ []byte) { loc[4] = 1 }},
 		"directory outside":     {"central directory is not where", func(rec, _, _ []byte) { rec[55] = 0xff }},
 		"huge directory":        {"central directory is not where", func(rec, _, _ []byte) { rec[47] = 0xff }},

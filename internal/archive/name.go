@@ -6,6 +6,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/text/unicode/norm"
+
 	"tecken-upload/internal/symbol"
 )
 
@@ -13,44 +15,119 @@ import (
 // key is shorter still.
 const maxName = 1024
 
-// A place is what a name says of its member.
+// A role is what a name makes of an archive's entry.
+type role int
+
+const (
+	roleSymbol    role = iota // a member, to be published
+	roleListing               // a member that is ignored
+	roleLitter                // no member: what an operating system leaves in a folder
+	roleDirectory             // no member
+)
+
+// A place is what a name says of its entry.
 type place struct {
-	key     symbol.Key
-	ignored bool
+	name string     // as it is recorded and answered
+	key  symbol.Key // of a roleSymbol
+	role role
 }
 
-// locate decides by its name what becomes of a member.
-func locate(name string, dir bool, disallowed []string) (place, error) {
-	for _, s := range disallowed {
+// naming turns the names of one archive, in their order, into places.
+type naming struct {
+	disallowed       []string // snippets
+	slash, backslash string   // the first name with one, "" for none
+}
+
+// locate decides by its name what becomes of an entry. Every check is of the name in its plain form: in Unicode's normal
+// form C, without "./" in front, with slashes between its components.
+func (n *naming) locate(sent string, dir bool) (place, error) {
+	name, err := n.plain(sent)
+	if err != nil {
+		return place{}, err
+	}
+	for _, s := range n.disallowed {
 		if s != "" && strings.Contains(name, s) {
-			return place{}, invalid("Content of archive file contains the snippet '%s' which is not allowed (in %s)", s, quote(name))
+			return place{}, invalid("Content of archive file contains the snippet '%s' which is not allowed (in %s)", s, quote(sent))
 		}
 	}
-	if ignorable(name, dir) {
-		return place{ignored: true}, nil
+	if r := roleOf(name, dir); r != roleSymbol {
+		return place{name: name, role: r}, nil
 	}
 	key, err := symbol.ParseKey(name)
 	if err != nil {
-		return place{}, invalid("Unrecognized file pattern. Should only be <module>/<hex>/<file> or "+
-			"<name>-symbols.txt and nothing else. (First unrecognized pattern was %s)", quote(name))
+		return place{}, unrecognized(sent, hint(name))
 	}
-	return place{key: key}, nil
+	return place{name: name, key: key}, nil
 }
 
-// ignorable reports whether a member is harmless extra: a directory, a Finder's .DS_Store, a listing at
-// the root. Its name will be recorded and answered, so it must not be a trap for others either.
-func ignorable(name string, dir bool) bool {
-	const listing = "-symbols.txt"
-	switch {
-	case dir && (name == "./" || name == "."):
-		return true
-	case !clean(strings.TrimSuffix(name, "/")):
-		return false
-	case dir:
-		return true
+// plain returns a name in its plain form.
+func (n *naming) plain(name string) (string, error) {
+	name, err := n.separate(name)
+	if err != nil {
+		return "", err
 	}
-	return path.Base(name) == ".DS_Store" && !strings.HasSuffix(name, "/") ||
-		len(name) > len(listing) && strings.HasSuffix(name, listing) && !strings.Contains(name, "/")
+	for strings.HasPrefix(name, "./") {
+		name = name[len("./"):]
+	}
+	return norm.NFC.String(name), nil
+}
+
+// separate returns name with slashes between its components, where the archive has backslashes there: in all of its names, as
+// older tools of Windows write them.
+func (n *naming) separate(name string) (string, error) {
+	if n.slash == "" && strings.Contains(name, "/") {
+		n.slash = name
+	}
+	if n.backslash == "" && strings.Contains(name, `\`) {
+		n.backslash = name
+	}
+	switch {
+	case n.backslash == "":
+		return name, nil
+	case n.slash == "":
+		return strings.ReplaceAll(name, `\`, "/"), nil
+	}
+	return "", unrecognized(n.backslash, `: it has \ between its components where other names have /; make the archive with one tool`)
+}
+
+func unrecognized(name, hint string) error {
+	return invalid("Unrecognized file pattern. Should only be <module>/<hex>/<file> or "+
+		"<name>-symbols.txt and nothing else. (First unrecognized pattern was %s)%s", quote(name), hint)
+}
+
+// roleOf returns what a name in its plain form makes of an entry. The names of those that are ignored are recorded and answered
+// too, so they must not be a trap for others either.
+func roleOf(name string, dir bool) role {
+	const listing = "-symbols.txt"
+	trimmed := strings.TrimSuffix(name, "/")
+	base := path.Base(trimmed)
+	switch {
+	case dir && (trimmed == "" || trimmed == "."):
+		return roleDirectory
+	case !clean(trimmed):
+		return roleSymbol
+	case dir:
+		return roleDirectory
+	case trimmed != name:
+		return roleSymbol
+	case strings.HasPrefix(base, "._"), base == ".DS_Store", strings.EqualFold(base, "Thumbs.db"), strings.EqualFold(base, "desktop.ini"),
+		strings.Contains("/"+path.Dir(name)+"/", "/__MACOSX/"):
+		return roleLitter
+	case base == name && len(name) > len(listing) && strings.EqualFold(name[len(name)-len(listing):], listing):
+		return roleListing
+	}
+	return roleSymbol
+}
+
+// hint says what to do about a name that is none of ours, where that is known.
+func hint(name string) string {
+	first, _, _ := strings.Cut(name, "/")
+	for _, of := range []string{"000Admin", "pingme.txt", "index2.txt"} {
+		if strings.EqualFold(first, of) {
+			return ": it belongs to a symbol store of symstore.exe; put the folders of the modules alone into the archive"
+		}
+	}
+	return ""
 }
 
 // clean reports whether name is a relative path of printable text without dot components.

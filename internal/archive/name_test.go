@@ -40,22 +40,23 @@ func TestNames(t *testing.T) {
 	}
 }
 
+const unrecognizedName = "Unrecognized file pattern. Should only be <module>/<hex>/<file> or <name>-symbols.txt and nothing else. (First unrecognized pattern was '"
+
 func TestBadNames(t *testing.T) {
 	for _, name := range []string{
 		"", "/", "a", "a/b", "a.sym", "a/A/b/c", "/a/A/a.sym", "//a/A", "a//a.sym", "a/A/", "../A/a.sym", "a/../a.sym", "a/A/..", "a/A/.",
-		"./a/A/a.sym", "./A/a.sym", ".a/A/a.sym", "a/A/.a.sym", `a\A\a.sym`, `a/A/a\b.sym`, "a/A/a\x00.sym", "a/A/a\n.sym", "a/A/a\x7f.sym",
-		"a/A/\xff.sym", "a/A/ä.sym", "a/0x12/a.sym", "a/G/a.sym", "a/A/a%2f.sym", "a/A/a:b|.sym", "C:/A/a\".sym", "__MACOSX/._a", "__MACOSX/A/._a",
-		"-symbols.txt", "x/y-symbols.txt", "x-SYMBOLS.txt", "\x00-symbols.txt", `\-symbols.txt`, "\xff-symbols.txt", "../.DS_Store", "/.DS_Store", "a//.DS_Store",
-		"a\x00/.DS_Store", "a/.DS_Store2", "a/.DS_Store/b", strings.Repeat("n", 201) + "/A/a.sym", strings.Repeat("n", 70000),
-		strings.Repeat("d/", 600) + ".DS_Store", strings.Repeat("n", 1100) + "-symbols.txt",
+		"./A/a.sym", ".//A/a.sym", "a/./A/a.sym", "/./a/A/a.sym", "./../a/A/a.sym", ".a/A/a.sym", "a/A/.a.sym", "a/A/a\x00.sym", "a/A/a\n.sym", "a/A/a\x7f.sym",
+		"a/A/\xff.sym", "a/A/\u202e.sym", "a/0x12/a.sym", "a/G/a.sym", "a/A/a%2f.sym", "a/A/a:b|.sym", "C:/A/a\".sym", "__MACOSX", "__MACOSX2/._/a",
+		"-symbols.txt", "x/y-symbols.txt", "\x00-symbols.txt", "\xff-symbols.txt", "../.DS_Store", "/.DS_Store", "a//.DS_Store", "__MACOSX/../../a", "._a/A/a.sym",
+		"a\x00/.DS_Store", "a/.DS_Store2", "a/.DS_Store/b", "a/Thumbs.db/", "a/A/Thumbs.db/b", strings.Repeat("n", 201) + "/A/a.sym", strings.Repeat("n", 70000),
+		strings.Repeat("d/", 600) + ".DS_Store", strings.Repeat("n", 1100) + "-symbols.txt", `\a\A\a.sym`, `a\\A\a.sym`, `..\A\a.sym`, `a\A\b\c`,
 	} {
-		_, err := locate(name, false, nil)
+		_, err := new(naming).locate(name, false)
 		if err == nil {
 			t.Errorf("%q is accepted", name)
 			continue
 		}
-		if !strings.HasPrefix(err.Error(), "Unrecognized file pattern. Should only be <module>/<hex>/<file> or <name>-symbols.txt and nothing else. (First unrecognized pattern was '") ||
-			!strings.HasSuffix(err.Error(), "')") || len(err.Error()) > 1000 {
+		if !strings.HasPrefix(err.Error(), unrecognizedName) || !strings.HasSuffix(err.Error(), "')") || len(err.Error()) > 1000 {
 			t.Errorf("%q: %v", name, err)
 		}
 		if len(name) < 60000 && !strings.HasSuffix(name, "/") {
@@ -63,28 +64,83 @@ func TestBadNames(t *testing.T) {
 			rejected(t, data, roomy, ErrInvalid)
 		}
 	}
-	for _, dir := range []string{"..", "../", "/", "a/../", "a\x00/", "a\\/", "a//", "\xff/", "", strings.Repeat("d/", 600)} {
-		if _, err := locate(dir, true, nil); err == nil {
+	for _, dir := range []string{"..", "../", "a/../", "a\x00/", "a//", "\xff/", strings.Repeat("d/", 600)} {
+		if _, err := new(naming).locate(dir, true); err == nil {
 			t.Errorf("directory %q is accepted", dir)
 		}
 	}
 }
 
-func TestIgnoredNames(t *testing.T) {
-	for name, dir := range map[string]bool{
-		".DS_Store": false, "a/.DS_Store": false, "a/b/c/d/.DS_Store": false, "a/A/.DS_Store": false,
-		"firefox-60.0a1-symbols.txt": false, "a b (1)-symbols.txt": false, "ä-symbols.txt": false,
-		"a/": true, "a/A": true, "a/b/c/d/e/": true, "./": true, ".": true, ".hidden/": true,
+// The names that ordinary tools give to good members, and the names that these have for us.
+func TestPlainNames(t *testing.T) {
+	for sent, want := range map[string]string{
+		"a/A/a.sym": "a/A/a.sym", "./a/A/a.sym": "a/A/a.sym", "././a/A/a.sym": "a/A/a.sym", "a/A/A.SYM": "a/A/A.SYM",
+		`a\A\a.sym`: "a/A/a.sym", `.\a\A\a.sym`: "a/A/a.sym", "a/A/a\u0308.sym": "a/A/ä.sym", "微信/ab/微信.exe": "微信/ab/微信.exe",
 	} {
-		if p, err := locate(name, dir, nil); err != nil || !p.ignored {
-			t.Errorf("%q: ignored %v, %v", name, p.ignored, err)
+		p, err := new(naming).locate(sent, false)
+		if err != nil || p.name != want || p.role != roleSymbol {
+			t.Errorf("%q: %+v, %v", sent, p, err)
+		}
+	}
+}
+
+// Backslashes are between components only where no name has a slash there.
+func TestBackslashes(t *testing.T) {
+	for _, names := range [][]string{
+		{"a/A/a.sym", `b\B\b.sym`}, {`b\B\b.sym`, "a/A/a.sym"}, {`b\B\b.sym`, "x-symbols.txt", "b/"}, {`b\B\b.sym`, "./"}, {`a/A\a.sym`},
+	} {
+		var entries []*entry
+		for _, name := range names {
+			entries = append(entries, stored(name, ""))
+		}
+		got := rejected(t, makeZip(entries, nil), roomy, ErrInvalid)
+		if !strings.HasPrefix(got, unrecognizedName) || !strings.Contains(got, "make the archive with one tool") {
+			t.Errorf("%q: %s", names, got)
+		}
+	}
+	data := makeZip([]*entry{stored(`firefox.pdb\`, ""), stored(`firefox.pdb\ab\firefox.sym`, symText), stored("x-symbols.txt", "x")}, nil)
+	a, ms, err := verify(t.Context(), data, roomy)
+	must(t, err)
+	if got := contents(t, a)["firefox.pdb/ab/firefox.sym"]; len(ms) != 2 || got != symText {
+		t.Errorf("%d members, %q", len(ms), got)
+	}
+}
+
+func TestRoles(t *testing.T) {
+	for name, want := range map[string]role{
+		".DS_Store": roleLitter, "a/.DS_Store": roleLitter, "a/b/c/d/.DS_Store": roleLitter, "./a/A/.DS_Store": roleLitter,
+		"__MACOSX/a": roleLitter, "__MACOSX/._a": roleLitter, "__MACOSX/a/A/._a.sym": roleLitter, "a/__MACOSX/A/b": roleLitter, "a/A/._a.sym": roleLitter, "._a": roleLitter,
+		"Thumbs.db": roleLitter, "a/A/THUMBS.DB": roleLitter, "a/desktop.ini": roleLitter, "Desktop.ini": roleLitter,
+		"firefox-60.0a1-symbols.txt": roleListing, "a b (1)-symbols.txt": roleListing, "ä-symbols.txt": roleListing, "X-SYMBOLS.TXT": roleListing, "./x-Symbols.txt": roleListing,
+		"a/": roleDirectory, "a/b/c/d/e/": roleDirectory, "./": roleDirectory, "/": roleDirectory, ".hidden/": roleDirectory, "__MACOSX/": roleDirectory, "./a/A/": roleDirectory,
+	} {
+		if p, err := new(naming).locate(name, strings.HasSuffix(name, "/")); err != nil || p.role != want {
+			t.Errorf("%q: role %v, %v", name, p.role, err)
+		}
+	}
+	for _, root := range []string{".", "", "a", "a/A"} { // as a tar may have them
+		if p, err := new(naming).locate(root, true); err != nil || p.role != roleDirectory {
+			t.Errorf("directory %q: role %v, %v", root, p.role, err)
+		}
+	}
+}
+
+func TestHints(t *testing.T) {
+	for name, hint := range map[string]string{
+		"000Admin/server.txt": "put the folders of the modules alone", "./000admin/0000000001": "modules alone", "pingme.txt": "modules alone", "index2.txt": "modules alone",
+	} {
+		data := makeZip([]*entry{stored("a/A/a.sym", "a"), stored(name, "x")}, nil)
+		if got := rejected(t, data, roomy, ErrInvalid); !strings.HasPrefix(got, unrecognizedName) || !strings.Contains(got, hint) {
+			t.Errorf("%q: %s", name, got)
 		}
 	}
 }
 
 func TestSnippets(t *testing.T) {
-	for _, name := range []string{"qcom/proprietary/x", "a/A/qcom/proprietary", "qcom/proprietary/.DS_Store", "x/qcom/proprietary/"} {
-		_, err := locate(name, strings.HasSuffix(name, "/"), roomy.DisallowedSnippets)
+	for _, name := range []string{
+		"qcom/proprietary/x", "a/A/qcom/proprietary", "qcom/proprietary/.DS_Store", "x/qcom/proprietary/", `qcom\proprietary\x`, "./qcom/proprietary", "__MACOSX/qcom/proprietary",
+	} {
+		_, err := (&naming{disallowed: roomy.DisallowedSnippets}).locate(name, strings.HasSuffix(name, "/"))
 		if err == nil || !strings.Contains(err.Error(), "contains the snippet 'qcom/proprietary' which is not allowed") {
 			t.Errorf("%q: %v", name, err)
 		}

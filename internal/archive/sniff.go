@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"strconv"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/mholt/archiver/v4"
@@ -75,21 +74,21 @@ func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
 // isTar reports whether block is a tar header: by the magic of POSIX and GNU, or by the checksum, which
 // is all that a v7 header has.
 func isTar(block []byte) bool {
-	if len(block) < blockSize {
-		return false
-	}
-	if string(block[257:262]) == "ustar" {
-		return true
-	}
-	var sum int64
-	for i, b := range block[:blockSize] {
+	return len(block) >= blockSize && (string(block[257:262]) == "ustar" || hasChecksum(block))
+}
+
+// hasChecksum reports whether a tar header has the sum of its bytes, which some writers took for signed, in its checksum.
+func hasChecksum(header []byte) bool {
+	var unsigned, signed int64
+	for i, b := range header[:blockSize] {
 		if 148 <= i && i < 156 {
 			b = ' ' // the checksum's own field counts as spaces
 		}
-		sum += int64(b)
+		unsigned += int64(b)
+		signed += int64(int8(b))
 	}
-	want, err := strconv.ParseInt(string(bytes.Trim(block[148:156], " \x00")), 8, 64)
-	return err == nil && want == sum
+	sum, ok := tarNumber(header[148:156])
+	return ok && header[148] < 0x80 && (sum == unsigned || sum == signed)
 }
 
 // foreign says what a file is that is none of ours.

@@ -81,11 +81,13 @@ func (s *source) Seek(offset int64, whence int) (int64, error) {
 type stream struct {
 	ctx  context.Context
 	r    io.Reader
-	left int64  // bytes that it may still give
-	head []byte // the first block
-	idle int
-	eof  bool  // the end was seen by a reader
-	err  error // the first failure
+	left int64 // bytes that it may still give
+	// check is shown what the stream gives; nil: that was checked before.
+	check *tarChecker
+	head  []byte // the first block
+	idle  int
+	eof   bool  // the end was seen by a reader
+	err   error // the first failure
 }
 
 func (s *stream) Read(p []byte) (int, error) {
@@ -99,6 +101,11 @@ func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.decode(p[:min(int64(len(p)), s.left+1)])
 	s.left -= int64(n)
 	s.head = append(s.head, p[:min(n, blockSize-len(s.head))]...)
+	if s.check != nil {
+		if s.err = s.check.check(p[:n]); s.err != nil {
+			return 0, s.err // with the bytes, a reader of whole blocks would not look at the error
+		}
+	}
 	s.idle++
 	if n > 0 {
 		s.idle = 0
@@ -158,15 +165,11 @@ type digest struct {
 	n    int64
 	md5  hash.Hash
 	crc  uint32
-	scan *symbol.HeaderScanner // nil unless the member is a .sym
+	scan symbol.HeaderScanner
 }
 
 func newDigest(s Slot, m *Member) *digest {
-	d := &digest{pace: newPace(s), want: m.Size, md5: md5.New()}
-	if m.Key.IsSym() {
-		d.scan = new(symbol.HeaderScanner)
-	}
-	return d
+	return &digest{pace: newPace(s), want: m.Size, md5: md5.New()}
 }
 
 func (d *digest) Write(p []byte) (int, error) {
@@ -178,16 +181,15 @@ func (d *digest) Write(p []byte) (int, error) {
 	}
 	d.md5.Write(p)
 	d.crc = crc32.Update(d.crc, crc32.IEEETable, p)
-	if d.scan != nil {
-		_, _ = d.scan.Write(p)
-	}
+	_, _ = d.scan.Write(p)
 	return len(p), nil
 }
 
 // into writes what was learned to m.
 func (d *digest) into(m *Member) {
 	d.md5.Sum(m.MD5[:0])
-	if d.scan != nil {
-		m.Header = d.scan.Header()
+	m.head = d.scan.Header()
+	if m.Key.IsSym() {
+		m.Header = m.head
 	}
 }

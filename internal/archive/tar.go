@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"runtime/debug"
-	"strings"
 
 	"github.com/mholt/archiver/v4"
 )
@@ -38,11 +36,14 @@ type tarPass struct {
 	err  error  // what each returned
 }
 
-// readTar calls each for every member of the tar. Where whole is set, it then makes sure that the tar
-// ends as it should and that nothing follows. It returns each's error as it is.
+// readTar calls each for every member of the tar. Where whole is set, it checks every block of the tar, and makes sure that
+// it ends as it should and that nothing follows. It returns each's error as it is.
 func (a *Archive) readTar(ctx context.Context, whole bool, each func(h *tar.Header, content io.Reader) error) error {
 	p := &tarPass{a: a, ctx: ctx, each: each, src: newSource(ctx, a.f, 0, a.size)}
 	p.tar = &stream{ctx: ctx, r: p.src, left: int64(a.limits.MaxMembers)*tarPerMember + tarSlack}
+	if whole {
+		p.tar.check = new(tarChecker)
+	}
 	if d := a.format.decompressor; d != nil {
 		var rc io.ReadCloser
 		err := guard(func() (err error) {
@@ -90,8 +91,11 @@ func (p *tarPass) member(f archiver.FileInfo) error {
 	if !ok {
 		return fmt.Errorf("archiver gave a %T as header", f.Header)
 	}
+	if h.Typeflag == tarLabel {
+		return nil
+	}
 	p.last = h.Name
-	if h.Typeflag == tar.TypeReg {
+	if isRegular(h) {
 		// What a member declares is counted against the limits by each; the rest is counted here.
 		p.tar.left += max(h.Size, 0)
 	}
@@ -115,28 +119,16 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
-// finish makes sure that the tar ended with two blocks of zeros, and that only zeros follow: a tar cut
-// short after a member must not pass for a whole one. Reading to the end also makes the decompressor
-// check its own trailer.
+// finish reads to the end, so that the tar's is found to be the file's, and that the decompressor checks its own trailer. A tar
+// cut short after a member must not pass for a whole one.
 func (p *tarPass) finish() error {
-	if p.tar.eof {
+	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{p.tar}, make([]byte, bufSize)); err != nil {
+		return err
+	}
+	if !p.tar.check.ended() {
 		return invalid("The tar is cut short: it does not end with two blocks of zeros")
 	}
-	buf := make([]byte, bufSize)
-	for {
-		n, err := p.tar.Read(buf)
-		for _, b := range buf[:n] {
-			if b != 0 {
-				return invalid("Something follows the end of the tar")
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
+	return nil
 }
 
 // fault tells whose fault it is that the pass ended with err: the archive's is an *Error.
@@ -151,6 +143,8 @@ func (p *tarPass) fault(err error) error {
 		return context.Cause(p.ctx)
 	case p.err != nil && p.read == nil:
 		return p.err
+	case !p.isTar():
+		return invalid("The file is compressed, but not a %s archive: there is no tar in it", p.a.format.name)
 	case errors.As(p.tar.err, &fault):
 		return fault
 	case errors.As(err, &fault):
@@ -164,30 +158,29 @@ func (p *tarPass) fault(err error) error {
 		where = "in or after the member " + quote(p.last)
 	}
 	name := p.a.format.name
-	switch {
-	case p.tar.err == nil && len(p.tar.head) > 0 && !isTar(p.tar.head):
-		return invalid("The file is compressed, but not a %s archive: there is no tar in it", name)
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return damaged(err, "The %s archive ends too early, %s", name, where)
 	}
 	return damaged(err, "The %s archive can't be decoded %s", name, where)
 }
 
+// isTar reports whether the file may be a tar, as far as it was read.
+func (p *tarPass) isTar() bool {
+	decoded := p.tar.err == nil || errors.Is(p.tar.err, ErrInvalid)
+	return !decoded || len(p.tar.head) == 0 || isTar(p.tar.head)
+}
+
 // verifyTar reads all members, one after the other.
 func (a *Archive) verifyTar(ctx context.Context, acquire Acquire) error {
-	a.members = nil
-	sum := tally{limits: a.limits}
-	sum.limits.MaxMemberSize = min(sum.limits.MaxMemberSize, maxTarMember)
+	l := a.limits
+	l.MaxMemberSize = min(l.MaxMemberSize, maxTarMember)
+	t := &tarListing{archive: a, sum: newTally(l), names: naming{disallowed: l.DisallowedSnippets}, files: make(map[string]*Member)}
 	buf := make([]byte, bufSize)
 	err := a.readTar(ctx, true, func(h *tar.Header, content io.Reader) error {
-		m, err := a.tarMember(h)
-		if err != nil {
+		m, err := t.add(h)
+		if err != nil || m == nil || m.link != nil {
 			return err
 		}
-		if err := sum.add(m.Name, m.Size); err != nil {
-			return err
-		}
-		a.members = append(a.members, m)
 		slot, err := acquire(ctx, m.Size)
 		if err != nil {
 			return err
@@ -198,49 +191,8 @@ func (a *Archive) verifyTar(ctx context.Context, acquire Acquire) error {
 	if err != nil {
 		return err
 	}
-	return checkNotEmpty(a.members)
-}
-
-// tarMember makes a member of a header.
-func (a *Archive) tarMember(h *tar.Header) (*Member, error) {
-	dir := h.Typeflag == tar.TypeDir
-	p, err := locate(h.Name, dir, a.limits.DisallowedSnippets)
-	if err != nil {
-		return nil, err
-	}
-	if kind := tarKind(h); kind != "" {
-		return nil, invalid("The member %s is a %s; only regular files are allowed", quote(h.Name), kind)
-	}
-	m := &Member{Name: h.Name, Key: p.key, Ignored: p.ignored, Size: h.Size, archive: a}
-	if dir {
-		m.Size = 0
-	}
-	return m, nil
-}
-
-// tarKind names what a member is that is neither a regular file nor a directory; otherwise it is empty.
-func tarKind(h *tar.Header) string {
-	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeDir:
-	case tar.TypeSymlink:
-		return "symbolic link"
-	case tar.TypeLink:
-		return "hard link"
-	case tar.TypeChar, tar.TypeBlock:
-		return "device"
-	case tar.TypeFifo:
-		return "named pipe"
-	case tar.TypeGNUSparse:
-		return "sparse file"
-	default:
-		return fmt.Sprintf("special file of type %q", h.Typeflag)
-	}
-	for k := range h.PAXRecords {
-		if strings.HasPrefix(k, "GNU.sparse.") {
-			return "sparse file"
-		}
-	}
-	return ""
+	a.members = t.inOrder()
+	return checkNotEmpty(a.members, t.sum.entries)
 }
 
 func (m *Member) verifyTar(slot Slot, content io.Reader, buf []byte) error {
@@ -250,53 +202,4 @@ func (m *Member) verifyTar(slot Slot, content io.Reader, buf []byte) error {
 	}
 	m.crc = d.crc // a tar declares none
 	return m.check(d)
-}
-
-// Skip reads past the content of a member that Walk has just yielded and nobody wants. In a compressed tar all of it has to
-// be inflated, which is otherwise done when the walk goes on, outside of any slot. Of other members there is nothing to read.
-func (m *Member) Skip(ctx context.Context, acquire Acquire) error {
-	if m.content == nil || m.archive.format.decompressor == nil || m.Size == 0 {
-		return nil
-	}
-	slot, err := acquire(ctx, m.Size)
-	if err != nil {
-		return err
-	}
-	defer slot.Release()
-	if _, err := io.CopyBuffer(newPace(slot), m.content, make([]byte, bufSize)); err != nil {
-		return fmt.Errorf("read past %s: %w", m.Name, err)
-	}
-	return nil
-}
-
-// walkTar yields the verified members, each with its content.
-func (a *Archive) walkTar(ctx context.Context, yield func(*Member, error) bool) {
-	errStop, errChanged := fs.SkipAll, errors.New("the tar is not what it was when it was verified")
-	left := a.members
-	stopped := false
-	err := a.readTar(ctx, false, func(h *tar.Header, content io.Reader) error {
-		if len(left) == 0 || left[0].Name != h.Name {
-			return errChanged
-		}
-		m := left[0]
-		left = left[1:]
-		m.content = content
-		defer func() { m.content = nil }()
-		if stopped = !yield(m, nil); stopped {
-			return errStop
-		}
-		return nil
-	})
-	var fault *Error
-	switch {
-	case stopped:
-		return
-	case errors.As(err, &fault):
-		err = fmt.Errorf("%w: %s", errChanged, fault.Reason)
-	case err == nil && len(left) > 0:
-		err = errChanged
-	}
-	if err != nil {
-		yield(nil, err)
-	}
 }

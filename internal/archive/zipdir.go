@@ -2,12 +2,12 @@ package archive
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
 	"math"
 	"strings"
+	"unicode/utf8"
 )
 
 // Sizes and signatures of a zip's records, without their variable parts. APPNOTE.TXT, section 4.3.
@@ -41,8 +41,20 @@ const (
 	flagDescriptor = 1 << 3
 	flagPatch      = 1 << 5
 
-	methodStored   = 0
-	methodDeflated = 8
+	flagUTF8 = 1 << 11
+
+	methodStored    = 0
+	methodDeflated  = 8
+	methodDeflate64 = 9
+
+	// maxVersion is the version of the format that a reader needs at most, 6.3: the latest one there is.
+	maxVersion = 63
+)
+
+// Systems that a record may have been made on. APPNOTE.TXT, section 4.4.2.
+const (
+	madeByUnix  = 3
+	madeByMacOS = 19
 )
 
 // A zipMember says where and how a zip holds a member. All offsets count from the start of the file.
@@ -54,11 +66,6 @@ type zipMember struct {
 	gzipCRC       uint32 // of the gzip made of the data; known once verified
 }
 
-// A directory is where a zip's central directory is.
-type directory struct {
-	count, offset, size uint64
-}
-
 var le = binary.LittleEndian
 
 // read fills p from the archive at offset off.
@@ -67,203 +74,120 @@ func (a *Archive) read(ctx context.Context, p []byte, off int64) error {
 	return err
 }
 
-// findDirectory reads the end record at the file's end, with its zip64 counterpart where there is one.
-// The directory must end exactly where the first of them starts.
-func (a *Archive) findDirectory(ctx context.Context) (directory, error) {
-	tail := make([]byte, min(a.size, endSize+max16))
-	start := a.size - int64(len(tail))
-	if err := a.read(ctx, tail, start); err != nil {
-		return directory{}, err
-	}
-	i := findEnd(tail)
-	if i < 0 {
-		return directory{}, invalid("The zip does not end with its end record: it was cut short, or something follows it")
-	}
-	end := start + int64(i)
-	rec := tail[i:]
-	d := directory{uint64(le.Uint16(rec[10:])), uint64(le.Uint32(rec[16:])), uint64(le.Uint32(rec[12:]))}
-	disk, dirDisk, here := le.Uint16(rec[4:]), le.Uint16(rec[6:]), le.Uint16(rec[8:])
-	d64, end64, err := a.findDirectory64(ctx, end)
-	switch {
-	case err != nil:
-		return directory{}, err
-	case end64 < end:
-		if !continues(d.count, d64.count, max16) || !continues(d.offset, d64.offset, max32) || !continues(d.size, d64.size, max32) {
-			return directory{}, invalid("The zip's two end records contradict each other")
-		}
-		d, end = d64, end64
-	case disk != 0 || dirDisk != 0 || uint64(here) != d.count:
-		return directory{}, invalid("The zip is one part of a split archive")
-	}
-	if d.offset > uint64(end) || d.size != uint64(end)-d.offset {
-		return directory{}, invalid("The zip's central directory is not where its end record says")
-	}
-	return d, nil
-}
-
-// findEnd returns where in tail the end record is, or -1. Its comment must reach to the file's end. Only
-// where there is no such record may zeros follow one, as bsdtar writes them to a pipe.
-func findEnd(tail []byte) int {
-	for _, padded := range []bool{false, true} {
-		for i := len(tail) - endSize; i >= 0; i-- {
-			if le.Uint32(tail[i:]) != endSig {
-				continue
-			}
-			rest := tail[i+endSize:]
-			comment := int(le.Uint16(tail[i+20:]))
-			if comment == len(rest) || padded && comment < len(rest) && len(bytes.Trim(rest[comment:], "\x00")) == 0 {
-				return i
-			}
-		}
-	}
-	return -1
-}
-
-// continues reports whether a value of an end record agrees with its zip64 counterpart: it is equal, or
-// as large as can be.
-func continues(v, v64, most uint64) bool { return v == v64 || v == most }
-
-// findDirectory64 reads the zip64 end record before end, and returns its offset; without one, that is end.
-func (a *Archive) findDirectory64(ctx context.Context, end int64) (directory, int64, error) {
-	if end < locatorSize {
-		return directory{}, end, nil
-	}
-	var loc [locatorSize]byte
-	if err := a.read(ctx, loc[:], end-locatorSize); err != nil {
-		return directory{}, 0, err
-	}
-	if le.Uint32(loc[:]) != locatorSig {
-		return directory{}, end, nil
-	}
-	off := le.Uint64(loc[8:])
-	if off > uint64(end-locatorSize) || uint64(end-locatorSize)-off < end64Size {
-		return directory{}, 0, invalid("The zip64 end record is not where its locator says")
-	}
-	var rec [end64Size]byte
-	if err := a.read(ctx, rec[:], int64(off)); err != nil {
-		return directory{}, 0, err
-	}
-	if le.Uint32(rec[:]) != end64Sig || le.Uint64(rec[4:]) != uint64(end-locatorSize)-off-12 {
-		return directory{}, 0, invalid("The zip64 end record is not where its locator says")
-	}
-	d := directory{le.Uint64(rec[32:]), le.Uint64(rec[48:]), le.Uint64(rec[40:])}
-	if le.Uint32(rec[16:]) != 0 || le.Uint32(rec[20:]) != 0 || le.Uint64(rec[24:]) != d.count || le.Uint32(loc[4:]) != 0 {
-		return directory{}, 0, invalid("The zip is one part of a split archive")
-	}
-	return d, int64(off), nil
-}
-
-// readDirectory reads the members' records, checking each on its own.
+// readDirectory reads the entries' records, checking each on its own.
 func (a *Archive) readDirectory(ctx context.Context, d directory) ([]*Member, error) {
-	limit := uint64(max(a.limits.MaxMembers, 0))
+	sum := newTally(a.limits)
 	switch {
-	case d.count > limit:
-		return nil, tooManyMembers(a.limits)
-	case d.size > limit*directoryPerMember+directorySlack:
+	case d.count > uint64(sum.maxEntries()):
+		return nil, sum.tooManyEntries()
+	case d.size > uint64(max(a.limits.MaxMembers, 0))*directoryPerMember+directorySlack:
 		return nil, tooLarge("The zip's central directory has %d bytes, too many for %d members", d.size, a.limits.MaxMembers)
 	case d.count > d.size/centralSize:
-		return nil, invalid("The zip's central directory is too small for the %d members it should list", d.count)
+		return nil, invalid("The zip's central directory is too small for the %d entries it should list", d.count)
 	}
 	src := newSource(ctx, a.f, int64(d.offset), int64(d.size))
 	in := bufio.NewReaderSize(src, bufSize)
-	members := make([]*Member, 0, d.count)
-	sum := tally{limits: a.limits}
+	entries := make([]*Member, 0, d.count)
+	names := naming{disallowed: a.limits.DisallowedSnippets}
 	for range d.count {
-		m, err := a.readCentral(in)
+		m, err := a.readCentral(in, &names)
 		if src.err != nil {
 			return nil, src.err
 		}
 		if err != nil {
 			return nil, err
 		}
-		if err := sum.add(m.Name, m.Size); err != nil {
+		if err := sum.add(m); err != nil {
 			return nil, err
 		}
-		members = append(members, m)
+		entries = append(entries, m)
 	}
 	if _, err := in.ReadByte(); err == nil {
-		return nil, invalid("The zip's central directory lists more members than its end record says")
+		return nil, invalid("The zip's central directory lists more entries than its end record says")
 	}
-	return members, nil
+	return entries, nil
 }
 
 // readCentral reads the next record of the central directory.
-func (a *Archive) readCentral(in io.Reader) (*Member, error) {
+func (a *Archive) readCentral(in io.Reader, names *naming) (*Member, error) {
 	var rec [centralSize]byte
 	if _, err := io.ReadFull(in, rec[:]); err != nil || le.Uint32(rec[:]) != centralSig {
-		return nil, damaged(err, "The zip's central directory is damaged, or lists fewer members than its end record says")
+		return nil, damaged(err, "The zip's central directory is damaged, or lists fewer entries than its end record says")
 	}
 	nameLen, extraLen := int(le.Uint16(rec[28:])), int(le.Uint16(rec[30:]))
 	rest := make([]byte, nameLen+extraLen+int(le.Uint16(rec[32:])))
 	if _, err := io.ReadFull(in, rest); err != nil {
-		return nil, damaged(err, "The zip's central directory ends inside a member's record")
+		return nil, damaged(err, "The zip's central directory ends inside an entry's record")
 	}
 	name := string(rest[:nameLen])
-	m := &Member{Name: name, archive: a, crc: le.Uint32(rec[16:])}
+	m := &Member{sent: name, archive: a, crc: le.Uint32(rec[16:])}
 	m.zip = zipMember{flags: le.Uint16(rec[8:]), method: le.Uint16(rec[10:])}
-	size, data, header := uint64(le.Uint32(rec[24:])), uint64(le.Uint32(rec[20:])), uint64(le.Uint32(rec[42:]))
-	if !widen(rest[nameLen:nameLen+extraLen], &size, &data, &header) {
-		return nil, invalid("The zip64 field of member %s is damaged", quote(name))
-	}
-	m.Size, m.zip.size, m.zip.header = int64(size), int64(data), int64(header)
-	if disk := le.Uint16(rec[34:]); disk != 0 && disk != max16 {
-		return nil, invalid("The zip is one part of a split archive")
-	}
-	p, err := locate(name, strings.HasSuffix(name, "/"), a.limits.DisallowedSnippets)
+	extra, err := readExtra(name, rest[nameLen:nameLen+extraLen])
 	if err != nil {
 		return nil, err
 	}
-	m.Key, m.Ignored = p.key, p.ignored
-	return m, m.checkKind(le.Uint16(rec[4:])>>8, le.Uint32(rec[38:])>>16)
-}
-
-// widen replaces those values that are as large as 32 bits can be by the ones in a zip64 extra field,
-// where there is one. It reports whether that holds enough of them, each fit for an int64.
-func widen(extra []byte, values ...*uint64) bool {
-	const zip64Tag = 1
-	for len(extra) >= 4 {
-		tag, n := le.Uint16(extra), int(le.Uint16(extra[2:]))
-		if extra = extra[4:]; n > len(extra) {
-			return true
-		}
-		if tag != zip64Tag {
-			extra = extra[n:]
-			continue
-		}
-		field := extra[:n]
-		for _, v := range values {
-			if *v != max32 {
-				continue
-			}
-			if len(field) < 8 || le.Uint64(field) > math.MaxInt64 {
-				return false
-			}
-			*v, field = le.Uint64(field), field[8:]
-		}
-		return true
+	size, data, header := uint64(le.Uint32(rec[24:])), uint64(le.Uint32(rec[20:])), uint64(le.Uint32(rec[42:]))
+	disk := le.Uint16(rec[34:])
+	if !extra.widen(&size, &data, &header) || disk == max16 && !extra.firstDisk() {
+		return nil, invalid("The zip64 field of member %s is damaged", quote(name))
 	}
-	return true
+	if disk != 0 && disk != max16 {
+		return nil, splitZip()
+	}
+	m.Size, m.zip.size, m.zip.header = int64(size), int64(data), int64(header)
+	if err := m.checkName(rec[5]); err != nil {
+		return nil, err
+	}
+	p, err := names.locate(name, strings.HasSuffix(name, "/") || strings.HasSuffix(name, `\`))
+	if err != nil {
+		return nil, err
+	}
+	m.place(p)
+	return m, m.checkKind(rec[6], le.Uint32(rec[38:]))
 }
 
-// checkKind makes sure that the member is a regular file or a directory, in a method we know.
-func (m *Member) checkKind(creator uint16, mode uint32) error {
+// checkName makes sure that the characters of the member's name are no matter of opinion. creator is the system that the record
+// was made on.
+func (m *Member) checkName(creator byte) error {
+	switch {
+	case isASCII(m.sent):
+		return nil
+	case utf8.ValidString(m.sent) && (m.zip.flags&flagUTF8 != 0 || creator == madeByUnix || creator == madeByMacOS):
+		return nil
+	}
+	return invalid("The name of the member %s is not in UTF-8, or not marked so, and its characters depend on the reader; "+
+		"make the zip with 7-Zip and -mcu=on, or a tar", quote(m.sent))
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
+}
+
+// checkKind makes sure that the member is a regular file or a directory, in a method we know. version is the one of the format
+// that a reader needs; attributes are those of DOS, and a mode of Unix in the upper half.
+func (m *Member) checkKind(version byte, attributes uint32) error {
 	const (
-		unix, macOS                        = 3, 19
 		typeMask, typeDir, typeReg, noType = 0o170000, 0o040000, 0o100000, 0
+		dosLabel, dosDirectory             = 1 << 3, 1 << 4
 	)
-	dir := strings.HasSuffix(m.Name, "/")
-	kind := mode & typeMask
+	name, dir, mode := quote(m.sent), m.role == roleDirectory, attributes>>16&typeMask
 	switch {
 	case m.zip.flags&flagEncrypted != 0:
-		return invalid("The member %s is encrypted", quote(m.Name))
+		return invalid("The member %s is encrypted", name)
+	case m.zip.method == methodDeflate64:
+		return invalid("The member %s is compressed with Deflate64, as Windows Explorer does above 2 GB; make the zip with 7-Zip, or a tar", name)
 	case m.zip.flags&flagPatch != 0, m.zip.method != methodStored && m.zip.method != methodDeflated:
-		return invalid("The member %s is compressed with method %d; only stored and deflated members are supported", quote(m.Name), m.zip.method)
+		return invalid("The member %s is compressed with method %d; only stored and deflated members are supported", name, m.zip.method)
+	case version > maxVersion:
+		return invalid("The member %s needs version %d.%d of the zip format; there is none above %d.%d", name, version/10, version%10, maxVersion/10, maxVersion%10)
 	case m.zip.method == methodStored && m.zip.size != m.Size:
-		return invalid("The member %s is stored, but its two sizes differ: %d and %d bytes", quote(m.Name), m.zip.size, m.Size)
-	case (creator == unix || creator == macOS) && kind != noType && kind != typeReg && (kind != typeDir || !dir):
-		return invalid("The member %s is not a regular file", quote(m.Name))
+		return invalid("The member %s is stored, but its two sizes differ: %d and %d bytes", name, m.zip.size, m.Size)
+	case mode != noType && mode != typeReg && (mode != typeDir || !dir), attributes&dosLabel != 0:
+		return invalid("The member %s is not a regular file", name)
 	case dir && m.Size != 0:
-		return invalid("The member %s is a directory, but has content", quote(m.Name))
+		return invalid("The member %s is a directory, but has content", name)
+	case !dir && attributes&dosDirectory != 0:
+		return invalid("The member %s is a directory by its attributes, but a file by its name", name)
 	}
 	return nil
 }

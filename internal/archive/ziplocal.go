@@ -7,31 +7,35 @@ import (
 	"slices"
 )
 
+// maxPadding is the most zeros that may lie between two members, so that the next one's data begin at a page of some size.
+const maxPadding = 64 << 10
+
 // listZip reads and checks everything a zip says about its members, without inflating one.
 func (a *Archive) listZip(ctx context.Context) error {
 	dir, err := a.findDirectory(ctx)
 	if err != nil {
 		return err
 	}
-	if a.members, err = a.readDirectory(ctx, dir); err != nil {
+	if a.entries, err = a.readDirectory(ctx, dir); err != nil {
 		return err
 	}
-	if err := checkNotEmpty(a.members); err != nil {
+	a.members = membersOf(a.entries)
+	if err := checkNotEmpty(a.members, len(a.entries)); err != nil {
 		return err
 	}
-	for _, m := range a.members {
+	for _, m := range a.entries {
 		if err := a.readLocal(ctx, m, int64(dir.offset)); err != nil {
 			return err
 		}
 	}
-	return checkOverlap(a.members)
+	return a.checkLayout(ctx, int64(dir.offset))
 }
 
 // readLocal reads the local header of m, finds its data before limit, and makes sure that header and
 // data descriptor say what the central directory says: other readers may believe them.
 func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 	z := &m.zip
-	outside := invalid("The member %s is not where the zip's central directory says", quote(m.Name))
+	outside := invalid("The member %s is not where the zip's central directory says", quote(m.sent))
 	if z.header > limit-localSize {
 		return outside
 	}
@@ -48,8 +52,12 @@ func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 	if err := a.read(ctx, rest, z.header+localSize); err != nil {
 		return err
 	}
-	if !m.matches(rec[:], string(rest[:nameLen]), rest[nameLen:]) {
-		return invalid("The local header of member %s contradicts the zip's central directory", quote(m.Name))
+	extra, err := readExtra(m.sent, rest[nameLen:])
+	if err != nil {
+		return err
+	}
+	if string(rest[:nameLen]) != m.sent || !m.matches(rec[:], extra) {
+		return invalid("The local header of member %s contradicts the zip's central directory", quote(m.sent))
 	}
 	z.end = z.data + z.size
 	if le.Uint16(rec[6:])&flagDescriptor == 0 {
@@ -59,64 +67,83 @@ func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 	if err := a.read(ctx, desc, z.end); err != nil {
 		return err
 	}
-	n := m.descriptorLen(desc)
+	n := m.descriptorLen(desc, extra.wide)
 	if n == 0 {
-		return invalid("The data descriptor of member %s contradicts the zip's central directory", quote(m.Name))
+		return invalid("The data descriptor of member %s contradicts the zip's central directory", quote(m.sent))
 	}
 	z.end += n
 	return nil
 }
 
 // matches reports whether a local header agrees with the central directory. With a data descriptor to
-// follow, any value may be left out, as 0 or as all ones, that the writer did not know yet.
-func (m *Member) matches(rec []byte, name string, extra []byte) bool {
+// follow, any value may be left out, as 0, that the writer did not know yet.
+func (m *Member) matches(rec []byte, extra zipExtra) bool {
 	flags, method := le.Uint16(rec[6:]), le.Uint16(rec[8:])
-	if name != m.Name || method != m.zip.method || (flags^m.zip.flags)&flagDescriptor != 0 || flags&(flagEncrypted|flagPatch) != 0 {
+	differ := flags ^ m.zip.flags
+	if method != m.zip.method || rec[4] > maxVersion || differ&flagDescriptor != 0 || flags&(flagEncrypted|flagPatch) != 0 {
+		return false
+	}
+	if differ&flagUTF8 != 0 && !isASCII(m.sent) {
 		return false
 	}
 	crc, data, size := le.Uint32(rec[14:]), uint64(le.Uint32(rec[18:])), uint64(le.Uint32(rec[22:]))
-	if !widen(extra, &size, &data) {
+	if !extra.widen(&size, &data) {
 		return false
 	}
-	known := func(got, want uint64) bool {
-		return got == want || flags&flagDescriptor != 0 && (got == 0 || got == max32)
-	}
+	known := func(got, want uint64) bool { return got == want || flags&flagDescriptor != 0 && got == 0 }
 	return known(uint64(crc), uint64(m.crc)) && known(data, uint64(m.zip.size)) && known(size, uint64(m.Size))
 }
 
-// descriptorLen returns the length of the data descriptor that desc starts with, or 0 where none of the
-// four forms (with or without signature, sizes in 32 or 64 bits) agrees with the central directory.
-func (m *Member) descriptorLen(desc []byte) int64 {
-	sizes := func(b []byte, wide bool) []byte {
-		for _, n := range []int64{m.zip.size, m.Size} {
-			if wide {
-				b = le.AppendUint64(b, uint64(n))
-			} else {
-				b = le.AppendUint32(b, uint32(n))
-			}
+// descriptorLen returns the length of the data descriptor that desc starts with, or 0 where none of its forms agrees with the
+// central directory. It may have a signature. Its sizes have 64 bits where the local header has a zip64 field, which is what
+// wide says; some writers leave that field out.
+func (m *Member) descriptorLen(desc []byte, wide bool) int64 {
+	wide = wide || m.zip.size >= max32 || m.Size >= max32
+	bare := le.AppendUint32(nil, m.crc)
+	for _, n := range []int64{m.zip.size, m.Size} {
+		if wide {
+			bare = le.AppendUint64(bare, uint64(n))
+		} else {
+			bare = le.AppendUint32(bare, uint32(n))
 		}
-		return b
 	}
-	for _, wide := range []bool{true, false} {
-		bare := sizes(le.AppendUint32(nil, m.crc), wide)
-		signed := append(le.AppendUint32(nil, descriptorSig), bare...)
-		for _, form := range [][]byte{signed, bare} {
-			if bytes.HasPrefix(desc, form) {
-				return int64(len(form))
-			}
+	signed := append(le.AppendUint32(nil, descriptorSig), bare...)
+	for _, form := range [][]byte{signed, bare} {
+		if bytes.HasPrefix(desc, form) {
+			return int64(len(form))
 		}
 	}
 	return 0
 }
 
-// checkOverlap makes sure that no two members share a byte, which is how a few megabytes come to declare
-// terabytes.
-func checkOverlap(members []*Member) error {
-	sorted := slices.SortedFunc(slices.Values(members), func(x, y *Member) int { return cmp.Compare(x.zip.header, y.zip.header) })
-	for i, m := range sorted[1:] {
-		if before := sorted[i]; m.zip.header < before.zip.end {
-			return invalid("The members %s and %s overlap", quote(before.Name), quote(m.Name))
+// checkLayout makes sure that every byte before the central directory belongs to one entry. Two that share bytes are how a few
+// megabytes come to declare terabytes; in bytes that belong to none, those who read the file from its start find another member.
+func (a *Archive) checkLayout(ctx context.Context, directory int64) error {
+	sorted := slices.SortedFunc(slices.Values(a.entries), func(x, y *Member) int { return cmp.Compare(x.zip.header, y.zip.header) })
+	at := int64(0)
+	for i, m := range sorted {
+		if m.zip.header < at {
+			return invalid("The members %s and %s overlap", quote(sorted[i-1].sent), quote(m.sent))
 		}
+		if err := a.checkPadding(ctx, at, m.zip.header); err != nil {
+			return err
+		}
+		at = m.zip.end
+	}
+	return a.checkPadding(ctx, at, directory)
+}
+
+// checkPadding makes sure that there are but a few zeros from one offset to another.
+func (a *Archive) checkPadding(ctx context.Context, from, to int64) error {
+	if from == to {
+		return nil
+	}
+	padding := make([]byte, min(to-from, maxPadding+1))
+	if err := a.read(ctx, padding, from); err != nil {
+		return err
+	}
+	if len(padding) > maxPadding || len(bytes.Trim(padding, "\x00")) > 0 {
+		return invalid("The zip has %d bytes at %d that belong to no member", to-from, from)
 	}
 	return nil
 }

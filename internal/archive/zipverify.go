@@ -1,6 +1,8 @@
 package archive
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -16,7 +18,7 @@ import (
 
 // verifyZip reads the members in parallel, the largest first: it alone decides how long that takes.
 func (a *Archive) verifyZip(ctx context.Context, acquire Acquire) error {
-	largest := slices.SortedStableFunc(slices.Values(a.members), func(x, y *Member) int { return cmp.Compare(y.Size, x.Size) })
+	largest := slices.SortedStableFunc(slices.Values(a.entries), func(x, y *Member) int { return cmp.Compare(y.Size, x.Size) })
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, m := range largest {
@@ -53,7 +55,43 @@ func (m *Member) verifyZip(slot Slot) error {
 	if err := m.fault(ctx, src, read(src, d)); err != nil {
 		return err
 	}
-	return m.check(d)
+	if err := m.check(d); err != nil {
+		return err
+	}
+	if m.zip.method == methodStored && m.zip.flags&flagDescriptor != 0 {
+		return m.checkDescriptors(ctx)
+	}
+	return nil
+}
+
+// checkDescriptors makes sure that a stored member has no data descriptor of its own beginning in it: a reader that does not know
+// the size yet takes the member to end there.
+func (m *Member) checkDescriptors(ctx context.Context) error {
+	signature := le.AppendUint32(nil, descriptorSig)
+	src := newSource(ctx, m.archive.f, m.zip.data, m.zip.size)
+	in := bufio.NewReaderSize(src, bufSize)
+	var at int64
+	var crc uint32
+	for {
+		ahead, err := in.Peek(bufSize)
+		if src.err != nil {
+			return src.err
+		}
+		i := bytes.Index(ahead, signature)
+		switch {
+		case i < 0 && err != nil:
+			return nil // the end
+		case i < 0:
+			i = len(ahead) - len(signature)
+		case i == 0 && len(ahead) >= 12 && le.Uint32(ahead[4:]) == crc && le.Uint32(ahead[8:]) == uint32(at):
+			return invalid("The member %s has a data descriptor at %d, before its end", quote(m.Name), at)
+		case i == 0:
+			i = 1
+		}
+		crc = crc32.Update(crc, crc32.IEEETable, ahead[:i])
+		at += int64(i)
+		_, _ = in.Discard(i)
+	}
 }
 
 // copy writes the content of m, which is stored, to d.

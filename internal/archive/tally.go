@@ -1,0 +1,43 @@
+package archive
+
+// entriesPerMember is how many entries an archive may have for each member allowed: the member, what macOS stores beside it, and
+// their directories. A few more never matter.
+const (
+	entriesPerMember = 4
+	fewEntries       = 1000
+)
+
+// A tally counts the entries of an archive against its limits, as they become known.
+type tally struct {
+	limits           Limits
+	entries, members int
+	bytes            int64 // of all entries
+}
+
+func newTally(l Limits) *tally { return &tally{limits: l} }
+
+func (t *tally) maxEntries() int { return entriesPerMember*max(t.limits.MaxMembers, 0) + fewEntries }
+
+// add counts one more entry.
+func (t *tally) add(m *Member) error {
+	t.entries++
+	if m.role == roleSymbol || m.role == roleListing {
+		t.members++
+	}
+	switch {
+	case t.members > t.limits.MaxMembers:
+		return tooLarge("The archive has more than %d members, which is the most allowed", t.limits.MaxMembers)
+	case t.entries > t.maxEntries():
+		return t.tooManyEntries()
+	case m.Size > t.limits.MaxMemberSize:
+		return tooLarge("The member %s has %d bytes; one member may have at most %d", quote(m.Name), m.Size, t.limits.MaxMemberSize)
+	case m.Size > t.limits.MaxExtractedSize-t.bytes:
+		return tooLarge("The members have more than %d bytes together, which is the most allowed", t.limits.MaxExtractedSize)
+	}
+	t.bytes += m.Size
+	return nil
+}
+
+func (t *tally) tooManyEntries() error {
+	return tooLarge("The archive has more than %d entries, members and directories, which is the most allowed", t.maxEntries())
+}

@@ -1,0 +1,281 @@
+package archive
+
+import (
+	"bytes"
+	"cmp"
+	"strings"
+)
+
+// Types of a tar's headers, of POSIX and of GNU.
+const (
+	tarRegular    = '0'
+	tarOldRegular = 0
+	tarLink       = '1'
+	tarDirectory  = '5'
+	tarFifo       = '6'
+	tarPax        = 'x'
+	tarPaxGlobal  = 'g'
+	tarLongName   = 'L'
+	tarLongLink   = 'K'
+	tarSparse     = 'S'
+	tarLabel      = 'V'
+)
+
+const (
+	// maxExtended bounds the content of an extended header, in bytes, as archive/tar does.
+	maxExtended = 1 << 20
+	// pixzIndex is what the index of a tar.xz begins with that pixz made. https://github.com/vasi/pixz
+	pixzIndex = 0xdbae14d62e324ca6
+)
+
+// A tarChecker is shown a tar as it is read, and refuses what two readers take for different names or bytes. It looks at the
+// blocks themselves, because archive/tar does not report what it passes over.
+//
+// Formats: https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html and
+// https://www.gnu.org/software/tar/manual/html_node/Tar-Internals.html
+type tarChecker struct {
+	part  []byte // what has come of the next part
+	want  int    // bytes of that part; 0: of a block
+	skip  int64  // bytes that come before it: content of a member, padding
+	take  func(part []byte) error
+	zeros int         // blocks of zeros that ended the tar
+	last  string      // the name of the last member
+	next  tarExtended // what is said of the next one
+}
+
+// A tarExtended is what extended headers say of the member that follows them.
+type tarExtended struct {
+	pax                *paxHeader // nil: there is none
+	longName, longLink string
+}
+
+// ended reports whether the tar came to its end.
+func (c *tarChecker) ended() bool { return c.zeros == 2 }
+
+// check takes the next bytes of the tar.
+func (c *tarChecker) check(b []byte) error {
+	for len(b) > 0 {
+		if c.ended() {
+			return checkTail(b)
+		}
+		if n := min(c.skip, int64(len(b))); n > 0 {
+			b, c.skip = b[n:], c.skip-n
+			continue
+		}
+		want := blockSize
+		if c.want > 0 {
+			want = c.want
+		}
+		n := min(want-len(c.part), len(b))
+		c.part, b = append(c.part, b[:n]...), b[n:]
+		if len(c.part) < want {
+			return nil
+		}
+		take := c.take
+		if take == nil {
+			take = c.header
+		}
+		part := c.part
+		c.part, c.want, c.take = nil, 0, nil
+		if err := take(part); err != nil {
+			return err
+		}
+		c.part = part[:0]
+	}
+	return nil
+}
+
+// checkTail makes sure that only zeros follow the tar's end.
+func checkTail(b []byte) error {
+	rest := bytes.TrimLeft(b, "\x00")
+	switch {
+	case len(rest) == 0:
+		return nil
+	case len(rest) >= 8 && le.Uint64(rest) == pixzIndex:
+		return invalid("The index of pixz follows the end of the tar; compress it with pixz -t, or with xz")
+	}
+	return invalid("Something follows the end of the tar")
+}
+
+// header takes a header of 512 bytes.
+func (c *tarChecker) header(b []byte) error {
+	switch {
+	case len(bytes.Trim(b, "\x00")) == 0:
+		if c.zeros++; c.ended() && c.next.any() {
+			return invalid("The tar ends with an extended header that belongs to no member")
+		}
+		return nil
+	case c.zeros > 0:
+		return invalid("The tar has a block of zeros in front of another header; it was damaged, or put together from several")
+	case !hasChecksum(b):
+		return invalid("The tar has a header with a wrong checksum, after %s", c.place())
+	}
+	kind := b[156]
+	switch kind {
+	case tarPax, tarPaxGlobal, tarLongName, tarLongLink:
+	default:
+		return c.member(kind, b)
+	}
+	size, ok := tarNumber(b[124:136])
+	switch {
+	case !ok || size == 0 || size > maxExtended:
+		return invalid("The tar has an extended header without a proper size, after %s; it has 1 to %d bytes", c.place(), maxExtended)
+	case kind == tarPaxGlobal && c.next.any():
+		return invalid("The tar has a global header between an extended header and its member, after %s", c.place())
+	}
+	c.want = int(size)
+	c.take = func(content []byte) error {
+		c.skip = padding(size)
+		return c.extended(kind, content)
+	}
+	return nil
+}
+
+// place says where a header is that has no name of its own.
+func (c *tarChecker) place() string {
+	if c.last == "" {
+		return "its start"
+	}
+	return "the member " + quote(c.last)
+}
+
+func (x *tarExtended) any() bool { return x.pax != nil || x.longName != "" || x.longLink != "" }
+
+// extended takes the content of an extended header.
+func (c *tarChecker) extended(kind byte, content []byte) error {
+	twice := invalid("The tar has two extended headers of one kind for the member after %s", c.place())
+	switch kind {
+	case tarPax, tarPaxGlobal:
+		h, err := readPax(content)
+		switch {
+		case err != nil:
+			return err
+		case kind == tarPaxGlobal:
+			return h.checkGlobal()
+		case c.next.pax != nil:
+			return twice
+		}
+		c.next.pax = h
+		return nil
+	}
+	name := &c.next.longName
+	if kind == tarLongLink {
+		name = &c.next.longLink
+	}
+	if *name != "" {
+		return twice
+	}
+	if *name = cString(content); *name == "" {
+		return invalid("The tar has an empty long name for the member after %s", c.place())
+	}
+	return nil
+}
+
+// member takes the header of a member, or of what is none for us.
+func (c *tarChecker) member(kind byte, b []byte) error {
+	said := c.next
+	c.next = tarExtended{}
+	name, err := tarName(kind, b, said)
+	if err != nil {
+		return err
+	}
+	c.last = name
+	size, ok := tarNumber(b[124:136])
+	if !ok || !checkNumbers(b) {
+		return invalid("The header of member %s has a damaged number", quote(name))
+	}
+	bare := tarLink <= kind && kind <= tarFifo || kind == tarLabel || kind == tarOldRegular && strings.HasSuffix(name, "/")
+	if kind == tarLink || kind == tarDirectory {
+		size = 0 // no reader heeds it
+	}
+	if said.pax != nil {
+		if err := said.pax.check(name, kind, said.longLink); err != nil {
+			return err
+		}
+		if n, ok := decimal(said.pax.records["size"]); ok {
+			size = n
+		}
+	}
+	if bare && size != 0 {
+		return invalid("The member %s has a size of %d bytes, but is of a kind that has no content", quote(name), size)
+	}
+	c.skip = size + padding(size)
+	switch {
+	case kind == tarSparse:
+		return c.oldMap(name, b)
+	case said.pax != nil:
+		return c.paxMap(name, said.pax)
+	}
+	return nil
+}
+
+// checkNumbers checks the numbers of a header that do not matter, because readers refuse it for them.
+func checkNumbers(b []byte) bool {
+	for _, field := range [][]byte{b[100:108], b[108:116], b[116:124], b[136:148], b[329:337], b[337:345]} {
+		digits := bytes.Trim(field, " \x00")
+		if field[0]&0x80 == 0 && len(bytes.Trim(digits, "01234567")) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// tarName returns the name of a member, which its headers say alike to all readers.
+func tarName(kind byte, b []byte, said tarExtended) (string, error) {
+	name := cString(b[:100])
+	prefix := cString(b[345:500])
+	const starPrefix = 130 // bytes, in a header of star, which tells it by its last bytes
+	tooLong := string(b[508:]) == "tar\x00" && len(prefix) > starPrefix
+	ustar := string(b[257:263]) == "ustar\x00" && !tooLong
+	path := ""
+	if said.pax != nil {
+		path = cmp.Or(said.pax.records[sparsePrefix+"name"], said.pax.records["path"])
+	}
+	switch {
+	case path != "" && said.longName != "" && path != said.longName:
+		return "", invalid("The tar has two names for one member, %s and %s", quote(path), quote(said.longName))
+	case path != "":
+		return path, nil
+	case said.longName != "":
+		return said.longName, nil
+	case prefix != "" && !ustar && kind != tarSparse:
+		return "", invalid("The header of member %s has more than its format allows, where some readers find a part of the name", quote(name))
+	case prefix != "" && ustar:
+		return prefix + "/" + name, nil
+	}
+	return name, nil
+}
+
+// tarNumber reads a field of a header as all readers do: octal digits behind spaces, and spaces or zeros at the end; a positive
+// number in base 256; or nothing but zeros.
+func tarNumber(field []byte) (n int64, ok bool) {
+	if field[0] == 0x80 {
+		for _, b := range field[1:] {
+			if n > 1<<(63-8)-1 {
+				return 0, false
+			}
+			n = n<<8 | int64(b)
+		}
+		return n, true
+	}
+	if len(bytes.Trim(field, "\x00")) == 0 {
+		return 0, true
+	}
+	digits := bytes.TrimRight(bytes.TrimLeft(field, " "), " \x00")
+	for _, b := range digits {
+		if b < '0' || b > '7' {
+			return 0, false
+		}
+		n = n<<3 | int64(b-'0')
+	}
+	return n, len(digits) > 0
+}
+
+// padding is how many bytes follow a content of n bytes up to the next block.
+func padding(n int64) int64 { return -n & (blockSize - 1) }
+
+// cString returns what stands before the first zero byte.
+func cString(b []byte) string {
+	s, _, _ := bytes.Cut(b, []byte{0})
+	return string(s)
+}

@@ -1,0 +1,134 @@
+package archive
+
+import (
+	"bytes"
+	"strings"
+)
+
+// A sparseMap says where the data of a sparse file are: pairs of an offset and a length, in rising order. It ends where the file
+// does, with a pair of length 0 where there is a hole. Readers differ over a map that does not.
+type sparseMap struct{ end int64 }
+
+// add takes the next pair.
+func (m *sparseMap) add(offset, length int64) bool {
+	if offset < m.end || length > maxTarMember || offset > maxTarMember {
+		return false
+	}
+	m.end = offset + length
+	return true
+}
+
+// addFields takes the pairs of GNU's old format. What follows the last one is zeros.
+func (m *sparseMap) addFields(pairs []byte) bool {
+	const field = 12
+	for ; len(pairs) >= 2*field && pairs[0] != 0; pairs = pairs[2*field:] {
+		offset, okOffset := tarNumber(pairs[:field])
+		length, okLength := tarNumber(pairs[field : 2*field])
+		if !okOffset || !okLength || !m.add(offset, length) {
+			return false
+		}
+	}
+	return len(bytes.Trim(pairs, "\x00")) == 0
+}
+
+// addDecimals takes pairs of decimal numbers.
+func (m *sparseMap) addDecimals(numbers []string) bool {
+	for ; len(numbers) >= 2; numbers = numbers[2:] {
+		offset, okOffset := decimal(numbers[0])
+		length, okLength := decimal(numbers[1])
+		if !okOffset || !okLength || !m.add(offset, length) {
+			return false
+		}
+	}
+	return len(numbers) == 0
+}
+
+func badMap(name string) error {
+	return invalid("The map of the sparse member %s is damaged", quote(name))
+}
+
+// oldMap takes the header of a sparse file in GNU's old format, with the beginning of its map.
+func (c *tarChecker) oldMap(name string, b []byte) error {
+	size, ok := tarNumber(b[483:495])
+	m := new(sparseMap)
+	if !ok || !m.addFields(b[386:482]) {
+		return badMap(name)
+	}
+	return c.moreMap(name, m, size, b[482])
+}
+
+// moreMap makes the block that follows be taken for more of the map, where there is more, and not for content.
+func (c *tarChecker) moreMap(name string, m *sparseMap, size int64, more byte) error {
+	if more == 0 {
+		if m.end != size {
+			return badMap(name)
+		}
+		return nil
+	}
+	content := c.skip
+	c.skip = 0
+	c.take = func(b []byte) error {
+		c.skip = content
+		if !m.addFields(b[:504]) {
+			return badMap(name)
+		}
+		return c.moreMap(name, m, size, b[504])
+	}
+	return nil
+}
+
+// paxMap takes the map of a sparse file whose extended header is h; other files have none.
+func (c *tarChecker) paxMap(name string, h *paxHeader) error {
+	switch {
+	case !h.hasMap():
+		return nil
+	case h.version() == "1.0":
+		m := &contentMap{checker: c, name: name, left: c.skip, size: h.records[sparsePrefix+"realsize"]}
+		c.skip, c.take = 0, m.take
+		return nil
+	}
+	pairs := h.pairs
+	if len(pairs) == 0 {
+		pairs = strings.Split(h.records[sparsePrefix+"map"], ",")
+	}
+	m := new(sparseMap)
+	if size, ok := decimal(h.records[sparsePrefix+"size"]); !ok || !m.addDecimals(pairs) || m.end != size {
+		return badMap(name)
+	}
+	return nil
+}
+
+// A contentMap is a map at the beginning of the content: the number of pairs, and these, a number to a line, up to the end of a block.
+type contentMap struct {
+	checker *tarChecker
+	name    string
+	size    string // of the file
+	left    int64  // bytes of the content that were not taken
+	text    []byte
+	lines   int64
+}
+
+// take takes the next block of the content.
+func (m *contentMap) take(b []byte) error {
+	m.left -= blockSize
+	m.text = append(m.text, b...)
+	m.lines += int64(bytes.Count(b, []byte{'\n'}))
+	count, _, ok := bytes.Cut(m.text[:min(len(m.text), blockSize)], []byte{'\n'})
+	n, okCount := decimal(string(count))
+	switch {
+	case !ok || !okCount || m.left < 0 || n > maxExtended || len(m.text) > maxExtended:
+		return badMap(m.name)
+	case m.lines < 2*n+1:
+		m.checker.take = m.take
+		return nil
+	}
+	lines := strings.Split(string(m.text), "\n")
+	last := len(lines) - 1 // what fills the block
+	var pairs sparseMap
+	size, ok := decimal(m.size)
+	if !ok || m.lines != 2*n+1 || len(strings.Trim(lines[last], "\x00")) > 0 || !pairs.addDecimals(lines[1:last]) || pairs.end != size {
+		return badMap(m.name)
+	}
+	m.checker.skip = m.left
+	return nil
+}

@@ -1,0 +1,118 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+)
+
+// A directory is where a zip's central directory is.
+type directory struct {
+	count, offset, size uint64
+}
+
+// findDirectory reads the end record at the file's end, with its zip64 counterpart where there is one.
+// The directory must end exactly where the first of them starts.
+func (a *Archive) findDirectory(ctx context.Context) (directory, error) {
+	tail := make([]byte, min(a.size, endSize+max16))
+	start := a.size - int64(len(tail))
+	if err := a.read(ctx, tail, start); err != nil {
+		return directory{}, err
+	}
+	i, another := findEnd(tail)
+	if i < 0 {
+		return directory{}, invalid("The zip does not end with its end record: it was cut short, or something follows it")
+	}
+	end := start + int64(i)
+	if another >= 0 {
+		return directory{}, invalid("The zip has two end records, at %d and at %d", end, start+int64(another))
+	}
+	rec := tail[i:]
+	d := directory{uint64(le.Uint16(rec[10:])), uint64(le.Uint32(rec[16:])), uint64(le.Uint32(rec[12:]))}
+	disk, dirDisk, here := le.Uint16(rec[4:]), le.Uint16(rec[6:]), le.Uint16(rec[8:])
+	d64, end64, err := a.findDirectory64(ctx, end)
+	switch {
+	case err != nil:
+		return directory{}, err
+	case end64 < end:
+		if !continues(d.count, d64.count, max16) || !continues(d.offset, d64.offset, max32) || !continues(d.size, d64.size, max32) ||
+			!continues(uint64(here), d64.count, max16) || !continues(uint64(disk), 0, max16) || !continues(uint64(dirDisk), 0, max16) {
+			return directory{}, invalid("The zip's end record contradicts its zip64 end record")
+		}
+		d, end = d64, end64
+	case disk != 0 || dirDisk != 0 || uint64(here) != d.count:
+		return directory{}, splitZip()
+	}
+	if d.offset > uint64(end) || d.size != uint64(end)-d.offset {
+		return directory{}, invalid("The zip's central directory is not where its end record says")
+	}
+	return d, nil
+}
+
+// findEnd returns where in tail the end record is, and where another one is that some reader may take for it; -1 stands for
+// neither. The comment of an end record reaches to the file's end. Only where there is no such record may zeros follow one, as
+// bsdtar writes them to a pipe.
+func findEnd(tail []byte) (at, another int) {
+	signature := le.AppendUint32(nil, endSig)
+	at, another = -1, -1
+	for _, padded := range []bool{false, true} {
+		for i := len(tail) - endSize; i >= 0; i-- {
+			if !bytes.HasPrefix(tail[i:], signature) {
+				continue
+			}
+			rest := tail[i+endSize:]
+			comment := int(le.Uint16(tail[i+20:]))
+			switch ends := comment == len(rest) || padded && comment < len(rest) && len(bytes.Trim(rest[comment:], "\x00")) == 0; {
+			case ends && at < 0:
+				at = i
+			case ends:
+				another = i
+			}
+		}
+		if at >= 0 {
+			break
+		}
+	}
+	if last := bytes.LastIndex(tail, signature); at >= 0 && last > at {
+		another = last
+	}
+	return at, another
+}
+
+// continues reports whether a value of an end record agrees with its zip64 counterpart: it is equal, or
+// as large as can be.
+func continues(v, v64, most uint64) bool { return v == v64 || v == most }
+
+// findDirectory64 reads the zip64 end record before end, and returns its offset; without one, that is end.
+func (a *Archive) findDirectory64(ctx context.Context, end int64) (directory, int64, error) {
+	if end < locatorSize {
+		return directory{}, end, nil
+	}
+	var loc [locatorSize]byte
+	if err := a.read(ctx, loc[:], end-locatorSize); err != nil {
+		return directory{}, 0, err
+	}
+	if le.Uint32(loc[:]) != locatorSig {
+		return directory{}, end, nil
+	}
+	// Some readers look where the locator says, others before the locator: the two must be one place.
+	off := end - locatorSize - end64Size
+	if off < 0 || le.Uint64(loc[8:]) != uint64(off) {
+		return directory{}, 0, invalid("The zip64 end record is not right before its locator")
+	}
+	var rec [end64Size]byte
+	if err := a.read(ctx, rec[:], off); err != nil {
+		return directory{}, 0, err
+	}
+	if le.Uint32(rec[:]) != end64Sig || le.Uint64(rec[4:]) != end64Size-12 {
+		return directory{}, 0, invalid("The zip64 end record is not right before its locator")
+	}
+	d := directory{le.Uint64(rec[32:]), le.Uint64(rec[48:]), le.Uint64(rec[40:])}
+	if le.Uint32(rec[16:]) != 0 || le.Uint32(rec[20:]) != 0 || le.Uint64(rec[24:]) != d.count || le.Uint32(loc[4:]) != 0 || le.Uint32(loc[16:]) != 1 {
+		return directory{}, 0, splitZip()
+	}
+	return d, off, nil
+}
+
+func splitZip() error {
+	return invalid("The zip is one volume of a split archive; make one file of its volumes, with zip -s 0 volumes.zip --out whole.zip")
+}
