@@ -170,11 +170,11 @@ func openStorage(ctx context.Context, c *config.Server) (checkedStorage, error) 
 func (in *instance) serve(ctx context.Context) {
 	c := in.config
 	in.uploads = upload.NewService(upload.Config{
-		Storage:         in.downloads.finder.Uploads(in.storage),
-		Records:         in.downloads.finder.Recorded(in.records),
-		VerifySlots:     in.queues.verify,
-		PublishSlots:    in.queues.publish,
-		SequentialSlots: in.queues.stream,
+		Storage:      in.downloads.finder.Uploads(in.storage),
+		Records:      in.downloads.finder.Recorded(in.records),
+		VerifySlots:  in.queues.verify,
+		PublishSlots: in.queues.publish,
+		DecoderSlots: in.queues.stream,
 		Limits: archive.Limits{
 			MaxMembers:         c.MaxMembers,
 			MaxMemberSize:      int64(c.MaxMemberSize),

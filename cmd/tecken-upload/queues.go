@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tecken-upload/internal/sched"
+	"tecken-upload/internal/upload"
 )
 
 // What a task may hold its slot for: rather lose a task that crawls than a slot. An upload's own deadline
@@ -33,9 +34,6 @@ const (
 	streamQuantum = 1
 	// publishQuantum is the same: some lookups, each of which may take a while, or one member.
 	publishQuantum = 1 << 20
-	// streamFactor times the cores are the archives that may be processed as one stream; each may hold a window
-	// of 64 MiB, for as long as its upload takes. At least minStreams.
-	streamFactor, minStreams = 2, 8
 	// maxRunaways bounds the tasks of a queue that have not come back after losing their slots. Each may hold a thread
 	// of the operating system, of which a Go program has 10,000.
 	maxRunaways = 1000
@@ -54,12 +52,12 @@ type queues struct {
 
 func (in *instance) newQueues(ctx context.Context) queues {
 	c := in.config
-	streams := max(minStreams, streamFactor*c.CPUSlots)
+	memory := max(1, int(c.DecoderMemory/upload.DecoderSlot))
 	return queues{
 		verify:  in.newQueue(ctx, "verify", sched.Options{Slots: c.CPUSlots, Lease: c.UploadTimeout / leaseShare, MinRate: verifyRate}),
 		publish: in.newQueue(ctx, "publish", sched.Options{Slots: c.StorageSlots, Lease: c.UploadTimeout / leaseShare, MinRate: publishRate, Quantum: publishQuantum}),
 		stream: in.newQueue(ctx, "stream", sched.Options{
-			Slots: streams, PerTenant: streams / 2, Lease: c.UploadTimeout + streamSlack, Quantum: streamQuantum,
+			Slots: memory, PerTenant: max(1, memory/2), Lease: c.UploadTimeout + streamSlack, Quantum: streamQuantum,
 		}),
 	}
 }

@@ -32,6 +32,7 @@ type Archive struct {
 	size      int64
 	limits    Limits
 	format    format
+	window    int64     // of the decoder, in bytes
 	entries   []*Member // of a zip: everything in its central directory
 	members   []*Member // the entries but for directories
 	verified  bool
@@ -81,9 +82,11 @@ func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits) (*Archive, e
 	a := &Archive{f: f, size: size, limits: l, format: format}
 	a.inflaters.New = func() any { return inflate.NewReader() }
 	if a.Sequential() {
-		return a, nil
+		err = a.chooseWindow(ctx)
+	} else {
+		err = a.listZip(ctx)
 	}
-	if err := a.listZip(ctx); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -107,7 +110,7 @@ func (a *Archive) Inflated() int64 {
 
 // Verify inflates every member once and checks all of it, and returns the members in the archive's
 // order. Each member is read while holding a slot; several of a zip are read at once. A fault of the
-// archive is an [*Error]; when the context ends, its cause is returned.
+// archive is an [*Error], but for [ErrMoreMemory]; when the context ends, its cause is returned.
 func (a *Archive) Verify(ctx context.Context, acquire Acquire) ([]*Member, error) {
 	verify := a.verifyZip
 	if a.Sequential() {

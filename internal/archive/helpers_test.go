@@ -253,6 +253,9 @@ func verify(ctx context.Context, data []byte, l Limits) (*Archive, []*Member, er
 		return nil, nil, err
 	}
 	ms, err := a.Verify(ctx, free)
+	if errors.Is(err, ErrMoreMemory) {
+		ms, err = a.Verify(ctx, free)
+	}
 	return a, ms, err
 }
 

@@ -54,7 +54,7 @@ func (n *naming) locate(sent string, dir bool) (place, error) {
 		return place{name: name, role: r}, nil
 	}
 	key, err := symbol.ParseKey(name)
-	if err != nil {
+	if err != nil || hasDrive(name) {
 		return place{}, unrecognized(sent, hint(name))
 	}
 	return place{name: name, key: key}, nil
@@ -118,6 +118,14 @@ func roleOf(name string, dir bool) role {
 	}
 	return roleSymbol
 }
+
+// hasDrive reports whether a name begins with a drive of Windows, which some readers take away.
+func hasDrive(name string) bool {
+	letter, rest, _ := strings.Cut(name, ":")
+	return len(letter) == 1 && strings.HasPrefix(rest, "/") && isASCIILetter(letter[0])
+}
+
+func isASCIILetter(b byte) bool { return 'a' <= b|0x20 && b|0x20 <= 'z' }
 
 // hint says what to do about a name that is none of ours, where that is known.
 func hint(name string) string {

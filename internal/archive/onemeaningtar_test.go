@@ -255,11 +255,11 @@ func TestBadHardLinks(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"before its target": {join(hardLink("b/B/b.sym", "a/A/a.sym"), sym), "is no earlier member"},
-		"to itself":         {join(sym, hardLink("b/B/b.sym", "b/B/b.sym")), "is no earlier member"},
-		"to a directory":    {join(sym, block("b/", '5', octal(0)), hardLink("b/B/b.sym", "b/")), "is no earlier member"},
-		"absolute":          {join(sym, hardLink("b/B/b.sym", "/a/A/a.sym")), "is no earlier member"},
-		"climbs":            {join(sym, hardLink("b/B/b.sym", "../a/A/a.sym")), "is no earlier member"},
+		"before its target": {join(hardLink("b/B/b.sym", "a/A/a.sym"), sym), "is no other member before it"},
+		"to itself":         {join(sym, hardLink("a/A/a.sym", "a/A/a.sym")), "is no other member before it"},
+		"to a directory":    {join(sym, block("b/", '5', octal(0)), hardLink("b/B/b.sym", "b/")), "is no other member before it"},
+		"absolute":          {join(sym, hardLink("b/B/b.sym", "/a/A/a.sym")), "is no other member before it"},
+		"climbs":            {join(sym, hardLink("b/B/b.sym", "../a/A/a.sym")), "is no other member before it"},
 		"bad name":          {join(sym, hardLink("b", "a/A/a.sym")), "Unrecognized file pattern"},
 	} {
 		if got := rejected(t, join(c.data, tarEnd), roomy, ErrInvalid); !strings.Contains(got, c.want) {

@@ -4,40 +4,17 @@ import (
 	"bytes"
 	"context"
 	"io"
-
-	"github.com/klauspost/compress/zstd"
-	"github.com/mholt/archiver/v4"
-
-	"tecken-upload/internal/inflate"
 )
-
-// maxWindow bounds a zstd decoder's memory. It is what the xz decoder allows too, and what "xz -9" needs;
-// zstd needs 8 MiB below its "ultra" levels.
-const maxWindow = 64 << 20
 
 const (
 	blockSize = 512 // of a tar
 	supported = "zip, tar, tar.gz, tar.bz2, tar.xz and tar.zst are supported"
 )
 
-// A decompressor opens the stream below a tar.
-type decompressor interface {
-	OpenReader(r io.Reader) (io.ReadCloser, error)
-}
-
-// gzipFormat is a decompressor. archiver's own would accept deflate streams that zlib refuses.
-type gzipFormat struct{}
-
-// OpenReader implements decompressor.
-func (gzipFormat) OpenReader(r io.Reader) (io.ReadCloser, error) {
-	z, err := inflate.NewGzip(r)
-	return io.NopCloser(z), err
-}
-
 // A format is a kind of container.
 type format struct {
-	name         string
-	decompressor decompressor // nil for a zip and for a plain tar
+	name        string
+	compression *compression // nil for a zip and for a plain tar
 }
 
 // sniff tells the format of an archive by its first bytes. Names are not asked: they say nothing, and
@@ -55,16 +32,14 @@ func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
 	case has("PK\x03\x04"), has("PK\x05\x06"):
 		return format{name: "zip"}, nil
 	case has("\x1f\x8b\x08"):
-		return format{"tar.gz", gzipFormat{}}, nil
+		return format{"tar.gz", compressedGzip}, nil
 	case has("BZh") && len(head) > 3 && '1' <= head[3] && head[3] <= '9':
-		return format{"tar.bz2", archiver.Bz2{}}, nil
+		return format{"tar.bz2", compressedBzip2}, nil
 	case has("\xfd7zXZ\x00"):
-		return format{"tar.xz", archiver.Xz{}}, nil
+		return format{"tar.xz", compressedXz}, nil
 	case has("\x28\xb5\x2f\xfd"), len(head) > 3 && head[0]>>4 == 5 && string(head[1:4]) == "\x2a\x4d\x18":
 		// The second is a skippable frame, which parallel compressors start with.
-		return format{"tar.zst", archiver.Zstd{DecoderOptions: []zstd.DOption{
-			zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow),
-		}}}, nil
+		return format{"tar.zst", compressedZstd}, nil
 	case isTar(head):
 		return format{name: "tar"}, nil
 	}

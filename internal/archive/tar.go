@@ -44,20 +44,16 @@ func (a *Archive) readTar(ctx context.Context, whole bool, each func(h *tar.Head
 	if whole {
 		p.tar.check = new(tarChecker)
 	}
-	if d := a.format.decompressor; d != nil {
-		var rc io.ReadCloser
-		err := guard(func() (err error) {
-			rc, err = d.OpenReader(bufio.NewReaderSize(p.src, bufSize))
-			return err
-		})
+	if a.format.compression != nil {
+		d, err := a.openDecoder(bufio.NewReaderSize(p.src, bufSize))
 		if err != nil {
 			return p.fault(err)
 		}
-		defer rc.Close()
-		p.tar.r = rc
+		defer a.closeDecoder(d)
+		p.tar.r = d
 	}
 	var in io.Reader = p.tar
-	if a.format.decompressor == nil && !whole {
+	if a.format.compression == nil && !whole {
 		in = p.src // it can seek, and what is there was seen before
 	}
 	if err := p.extract(in); err != nil {
@@ -143,6 +139,8 @@ func (p *tarPass) fault(err error) error {
 		return context.Cause(p.ctx)
 	case p.err != nil && p.read == nil:
 		return p.err
+	case tooNarrow(err), tooNarrow(p.read), tooNarrow(p.tar.err):
+		return p.a.widen()
 	case !p.isTar():
 		return invalid("The file is compressed, but not a %s archive: there is no tar in it", p.a.format.name)
 	case errors.As(p.tar.err, &fault):

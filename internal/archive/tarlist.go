@@ -50,8 +50,8 @@ func (t *tarListing) link(m *Member, h *tar.Header) error {
 		return err
 	}
 	target := t.files[name]
-	if target == nil {
-		return invalid("The member %s is a hard link to %s, which is no earlier member", quote(h.Name), quote(h.Linkname))
+	if target == nil || name == m.Name {
+		return invalid("The member %s is a hard link to %s, which is no other member before it", quote(h.Name), quote(h.Linkname))
 	}
 	if target.link != nil {
 		target = target.link

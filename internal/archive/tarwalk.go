@@ -61,7 +61,7 @@ func (c *passing) close() error {
 // be inflated, which is otherwise done when the walk goes on, outside of any slot. Of other members there is nothing to read.
 func (m *Member) Skip(ctx context.Context, acquire Acquire) error {
 	c := m.content
-	if c == nil || c.staged != nil || m != c.last || m.archive.format.decompressor == nil || m.Size == 0 {
+	if c == nil || c.staged != nil || m != c.last || m.archive.format.compression == nil || m.Size == 0 {
 		return nil
 	}
 	slot, err := acquire(ctx, m.Size)

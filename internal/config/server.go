@@ -101,6 +101,10 @@ type Server struct {
 	// CPUSlots bounds the members that are verified at once.
 	CPUSlots int `name:"tecken-cpu-slots" default:"${cores}" help:"Members verified at once."`
 
+	// DecoderMemory bounds what the decoders of all compressed tars hold together, one tenant's half of it. One that asks for more is
+	// alone. zstd and xz ask for 8 MiB as a rule, and for 128 and 64 MiB at most.
+	DecoderMemory Size `name:"tecken-decoder-memory" default:"256MiB" help:"Memory that decoders of compressed tars hold together."`
+
 	// StorageSlots bounds the members that are published at once, and the connections to storage.
 	StorageSlots int `name:"tecken-storage-slots" default:"16" help:"Members published at once."`
 

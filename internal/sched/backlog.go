@@ -18,7 +18,8 @@ const (
 // It knows neither time nor locks.
 type backlog struct {
 	quantum   int64
-	perTenant int // most slots of one tenant
+	slots     int // in all
+	perTenant int // most slots of one tenant, but for a single task
 	limit     int // most waiting tasks of one tenant
 
 	waiting int
@@ -39,6 +40,7 @@ type tenant struct {
 type request struct {
 	task    Task
 	cost    int64           // what it pays
+	slots   int             // what it takes
 	passed  int64           // by how much that moved its tenant's uploads on
 	since   time.Duration   // when it was queued
 	granted chan struct{}   // closed when it has a slot
@@ -51,7 +53,7 @@ type request struct {
 }
 
 func newBacklog(o Options) *backlog {
-	return &backlog{quantum: o.Quantum, perTenant: o.PerTenant, limit: o.Queue, tenants: newRing[tenant](o.Quantum)}
+	return &backlog{quantum: o.Quantum, slots: o.Slots, perTenant: o.PerTenant, limit: o.Queue, tenants: newRing[tenant](o.Quantum)}
 }
 
 // push queues r. It fails with ErrQueueFull.
@@ -67,25 +69,32 @@ func (b *backlog) push(r *request) error {
 	u := t.queue.uploads.flow(r.task.Upload, 1)
 	r.tenant, r.upload, r.place = t, u, u.queue.PushBack(r)
 	r.cost = min(max(r.task.Cost, minCost), maxCost)
+	r.slots = min(max(r.task.Slots, 1), b.slots)
 	t.queue.uploads.wake(u)
 	b.count(t, 1, 0)
 	return nil
 }
 
-// pop takes out the request that is to be served next, which has a slot from then on; nil when none may be.
+// pop takes out the request that is to be served next, which has its slots from then on; nil when none may be. None goes before
+// one that waits for several slots to be free.
 func (b *backlog) pop() *request {
 	t := b.tenants.next()
 	if t == nil {
 		return nil
 	}
-	u := t.queue.uploads.next()
-	r := u.queue.Front().Value.(*request)
+	r := t.queue.next()
+	if r.slots > b.slots-b.busy {
+		return nil
+	}
 	b.tenants.pay(t, r.cost)
-	r.passed = t.queue.uploads.pay(u, r.cost)
+	r.passed = t.queue.uploads.pay(r.upload, r.cost)
 	b.unlink(r)
-	b.count(t, -1, 1)
+	b.count(t, -1, r.slots)
 	return r
 }
+
+// next returns the request of the tenant that is to be served next; there must be one.
+func (t *tenant) next() *request { return t.uploads.next().queue.Front().Value.(*request) }
 
 // leave takes out a request that waits.
 func (b *backlog) leave(r *request) {
@@ -94,7 +103,7 @@ func (b *backlog) leave(r *request) {
 }
 
 // done takes the slot back from a request that was popped.
-func (b *backlog) done(r *request) { b.count(r.tenant, 0, -1) }
+func (b *backlog) done(r *request) { b.count(r.tenant, 0, -r.slots) }
 
 // undo is done for a request that made no use of its slot.
 func (b *backlog) undo(r *request) {
@@ -118,7 +127,7 @@ func (b *backlog) count(t *flow[tenant], waiting, busy int) {
 	b.waiting += waiting
 	b.busy += busy
 	switch {
-	case t.queue.waiting > 0 && t.queue.busy < b.perTenant:
+	case t.queue.waiting > 0 && (t.queue.busy == 0 || t.queue.busy+t.queue.next().slots <= b.perTenant):
 		b.tenants.wake(t)
 	case t.queue.waiting > 0 || t.queue.busy > 0:
 		b.tenants.aside(t)

@@ -81,7 +81,7 @@ func TestBytesAreWithinTheBoundOfTheShare(t *testing.T) {
 			weights[i] = 1 + rng.Int64N(1+int64(seed%4))
 			sizes[i] = int64(minCost) << rng.IntN(12)
 		}
-		b := newBacklog(Options{Quantum: quantum, PerTenant: 8, Queue: 1 << 20})
+		b := newBacklog(Options{Slots: 1 << 20, Quantum: quantum, PerTenant: 8, Queue: 1 << 20})
 		queue := func(tenant int) {
 			push(t, b, Task{Tenant: int64(tenant), Weight: int(weights[tenant]), Upload: rng.Int64N(3), Cost: rng.Int64N(sizes[tenant])})
 		}
@@ -103,7 +103,7 @@ func TestBytesAreWithinTheBoundOfTheShare(t *testing.T) {
 }
 
 func TestUploadsOfATenantAreEqual(t *testing.T) {
-	b := newBacklog(Options{Quantum: 1 << 20, PerTenant: 1, Queue: 1 << 20})
+	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: 1, Queue: 1 << 20})
 	for range 1_000 {
 		push(t, b, Task{Upload: 1, Cost: 1 << 20})
 	}
@@ -120,7 +120,7 @@ func TestUploadsOfATenantAreEqual(t *testing.T) {
 }
 
 func TestATaskWithoutBytesPaysForItsSlot(t *testing.T) {
-	b := newBacklog(Options{Quantum: 1 << 20, PerTenant: 1, Queue: 1 << 20})
+	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: 1, Queue: 1 << 20})
 	for range 1_000 {
 		push(t, b, Task{Tenant: 1})
 		push(t, b, Task{Tenant: 2, Cost: 1 << 20})
@@ -135,7 +135,7 @@ func TestATaskWithoutBytesPaysForItsSlot(t *testing.T) {
 }
 
 func TestATenantAtItsBoundIsSetAside(t *testing.T) {
-	b := newBacklog(Options{Quantum: 1 << 20, PerTenant: 2, Queue: 10})
+	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: 2, Queue: 10})
 	for range 3 {
 		push(t, b, Task{Tenant: 1})
 	}
@@ -154,8 +154,38 @@ func TestATenantAtItsBoundIsSetAside(t *testing.T) {
 	b.done(second)
 }
 
+// A task that takes several slots waits until they are free, and none is served before it meanwhile.
+func TestATaskOfSeveralSlots(t *testing.T) {
+	b := newBacklog(Options{Slots: 4, Quantum: 1 << 20, PerTenant: 3, Queue: 10})
+	push(t, b, Task{Tenant: 1, Slots: 2})
+	first := b.pop()
+	push(t, b, Task{Tenant: 2, Slots: 3})
+	push(t, b, Task{Tenant: 3})
+	if r := b.pop(); r != nil {
+		t.Errorf("tenant %d got slots before the one that waits for more", r.task.Tenant)
+	}
+	b.done(first)
+	second := b.pop()
+	if second == nil || second.task.Tenant != 2 || b.busy != 3 {
+		t.Fatalf("got %+v, %d slots in use", second, b.busy)
+	}
+	push(t, b, Task{Tenant: 2})
+	third := b.pop()
+	if third == nil || third.task.Tenant != 3 || b.pop() != nil {
+		t.Errorf("got %+v, want the third tenant's and no other", third)
+	}
+	b.done(second)
+	b.done(third)
+	b.done(b.pop())
+	// One that takes more than its tenant may have, or than there are, gets them alone.
+	push(t, b, Task{Tenant: 1, Slots: 9})
+	if r := b.pop(); r == nil || b.busy != 4 {
+		t.Errorf("got %+v, %d slots in use", r, b.busy)
+	}
+}
+
 func TestAQueueHasALength(t *testing.T) {
-	b := newBacklog(Options{Quantum: 1, PerTenant: 1, Queue: 2})
+	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1, PerTenant: 1, Queue: 2})
 	push(t, b, Task{Tenant: 1})
 	r := push(t, b, Task{Tenant: 1, Upload: 1})
 	if err := b.push(&request{task: Task{Tenant: 1, Upload: 2}}); !errors.Is(err, ErrQueueFull) {
@@ -167,7 +197,7 @@ func TestAQueueHasALength(t *testing.T) {
 }
 
 func TestATaskThatLeavesCostsNothing(t *testing.T) {
-	b := newBacklog(Options{Quantum: 1 << 20, PerTenant: 4, Queue: 1 << 20})
+	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: 4, Queue: 1 << 20})
 	waits := push(t, b, Task{Tenant: 1, Cost: 1 << 40})
 	push(t, b, Task{Tenant: 2, Cost: 1 << 20})
 	b.leave(waits)
@@ -188,7 +218,7 @@ func TestATaskThatLeavesCostsNothing(t *testing.T) {
 }
 
 func TestATaskThatLeavesCostsItsUploadNothing(t *testing.T) {
-	b := newBacklog(Options{Quantum: 1 << 20, PerTenant: 4, Queue: 1 << 20})
+	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: 4, Queue: 1 << 20})
 	for _, cost := range []int64{1 << 40, 1 << 20} {
 		push(t, b, Task{Upload: 1, Cost: cost})
 	}

@@ -3,7 +3,8 @@
 // # What is guaranteed
 //
 //   - Never are more slots in use than there are, and none is free while a task that may have it waits: alone, a
-//     tenant gets every slot (up to Options.PerTenant).
+//     tenant gets every slot (up to Options.PerTenant). A task that takes several waits until they are free together, and
+//     no other is served before it meanwhile.
 //   - Tenants that always have tasks waiting get bytes in proportion to their weights: over any interval each is
 //     within 2 x (largest task + quantum) of its share when weights are equal, however large tasks are, and
 //     however many tasks the others have. With weights, a tenant of weight w among n tenants of W in all is

@@ -179,7 +179,7 @@ func TestStatsTellHowLongTasksWaited(t *testing.T) {
 }
 
 func TestTheLastWeightToldHolds(t *testing.T) {
-	b := newBacklog(Options{Quantum: 1 << 20, PerTenant: 100, Queue: 100})
+	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: 100, Queue: 100})
 	for i := range 20 {
 		push(t, b, Task{Tenant: 1, Weight: 1 + 2*min(i, 1), Cost: 1 << 20})
 		push(t, b, Task{Tenant: 2, Weight: 1, Cost: 1 << 20})

@@ -18,20 +18,21 @@ var (
 	ErrRunaways = errors.New("too many tasks have not come back")
 )
 
-// A Task is a piece of work that wants one slot.
+// A Task is a piece of work that wants a slot, or several at once.
 type Task struct {
 	Tenant int64 // whose work it is
 	Weight int   // the tenant's share, relative to other tenants, from 1 to 1,024; the last one told holds
 	Upload int64 // which of the tenant's uploads it belongs to; they have equal shares
 	Cost   int64 // bytes it works on; it pays for 64 KiB at least, and for 1 PiB at most
+	Slots  int   // slots that it takes; 1 unless positive, and no more than there are
 }
 
 // Options of a Scheduler. All may be zero.
 type Options struct {
-	Slots     int           // tasks at a time; 1 unless positive
+	Slots     int           // tasks of one slot at a time; 1 unless positive
 	Quantum   int64         // bytes that a tenant of weight 1 may spend in a round; 4 MiB unless positive
 	Queue     int           // most tasks of one tenant that wait; 65,536 unless positive
-	PerTenant int           // most slots of one tenant; all unless positive
+	PerTenant int           // most slots of one tenant, but for a task that takes more alone; all unless positive
 	Lease     time.Duration // how long a task may hold its slot, besides its bytes; for ever unless positive
 	MinRate   int64         // bytes a second that it may count on in addition; none unless positive
 	Grace     time.Duration // how long a task that lost its slot may take to end before Lost is told again; never unless positive
@@ -173,7 +174,7 @@ func (s *Scheduler) enqueue(t Task) (*request, error) {
 
 // dispatch hands out the slots that are free, once something has changed. s.mu is held.
 func (s *Scheduler) dispatch(now time.Duration) {
-	for s.backlog.busy < s.opts.Slots && !s.broken() {
+	for !s.broken() {
 		r := s.backlog.pop()
 		if r == nil {
 			break

@@ -307,7 +307,7 @@ func TestSimulationOfANewcomer(t *testing.T) {
 func simulateNewcomers(t *testing.T, name string, size func(*rand.Rand) int64) {
 	const tenants, backlogged, newcomers = 5, 100_000, 1_000
 	rng := rand.New(rand.NewPCG(1, 6))
-	h := &hall{backlog: newBacklog(Options{Quantum: defaultQuantum, PerTenant: 8, Queue: backlogged}), slots: 8, rng: rng}
+	h := &hall{backlog: newBacklog(Options{Slots: 1 << 20, Quantum: defaultQuantum, PerTenant: 8, Queue: backlogged}), slots: 8, rng: rng}
 	queue := func() {
 		push(t, h.backlog, Task{Tenant: rng.Int64N(tenants), Upload: rng.Int64N(4), Cost: size(rng)})
 	}
@@ -376,7 +376,7 @@ func TestSimulationOfTheCost(t *testing.T) {
 	const queued, turns = 10_000, 20_000
 	line := "figure: queue, choose and free a task, 10,000 queued:"
 	for _, tenants := range []int{10, 100, 1_000, 10_000} {
-		b := newBacklog(Options{Quantum: defaultQuantum, PerTenant: 1, Queue: queued})
+		b := newBacklog(Options{Slots: 1 << 20, Quantum: defaultQuantum, PerTenant: 1, Queue: queued})
 		for i := range queued {
 			push(t, b, Task{Tenant: int64(i % tenants), Cost: int64(i%64) << 16})
 		}

@@ -22,7 +22,7 @@ func TestSimulationOfUploadsThatComeAndGo(t *testing.T) {
 		"eight slots":              {8, 400e6, 400e6},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := &hall{backlog: newBacklog(Options{Quantum: 1 << 20, PerTenant: c.slots, Queue: 1 << 20}), slots: c.slots, rng: rand.New(rand.NewPCG(1, 9))}
+			h := &hall{backlog: newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: c.slots, Queue: 1 << 20}), slots: c.slots, rng: rand.New(rand.NewPCG(1, 9))}
 			next, bytes, longest, last := int64(1), [2]int64{}, time.Duration(0), time.Duration(0)
 			come := func() { push(t, h.backlog, Task{Upload: next, Cost: c.others}); next++ }
 			for range others {

@@ -277,7 +277,7 @@ func TestHostileQueries(t *testing.T) {
 		"uploads/?limit=1": "limit", "uploads/?size=1&size=2": "size", "uploads/?%ff=1": "parameters", "uploads/?a=%zz": "encoded", "uploads/?a;b": "encoded",
 		"uploads/files/?key=%25": "key", "uploads/files/?key=*": "key", "uploads/files/?key=a/b*": "key", "uploads/files/?key=a/AA/b*": "key", "uploads/files/?key=a*b": "", "uploads/files/?key=../x": "key",
 		"uploads/files/?key=a/zz": "key", "uploads/files/?key=a/AA/b/c": "key", "uploads/files/?key=/": "key", "uploads/files/?key=" + strings.Repeat("a", 300): "key",
-		"uploads/files/?key=%5C": "key", "uploads/files/?key=gr%C3%B6%C3%9Fe": "key", "uploads/files/?sort=size": "sort",
+		"uploads/files/?key=%5C": "key", "uploads/files/?key=%E2%80%AE": "key", "uploads/files/?sort=size": "sort",
 		"uploads/upload/1?key=a": "key", "stats/?x=1": "parameters",
 	} {
 		a := s.ask(s.token, "/api/"+path)

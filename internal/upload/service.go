@@ -31,10 +31,10 @@ type Config struct {
 	Records Records
 	// VerifySlots bound inflating and hashing, PublishSlots calls to storage, of all uploads together.
 	VerifySlots, PublishSlots Slots
-	// SequentialSlots bound the archives that are processed as one stream: each holds a decoder, whose window may
-	// have 64 MiB, from its first member to its last.
-	SequentialSlots Slots
-	Limits          archive.Limits
+	// DecoderSlots bound the memory of decoders: each stands for DecoderSlot bytes. An archive that is processed as one stream holds
+	// those of its decoder from its first member to its last.
+	DecoderSlots Slots
+	Limits       archive.Limits
 	// MaxSize is the largest archive, in bytes.
 	MaxSize int64
 	// Timeout bounds the time from the last byte received to the end of publishing.
@@ -47,6 +47,9 @@ type Config struct {
 	// Now is the clock; time.Now outside of tests.
 	Now func() time.Time
 }
+
+// DecoderSlot is how many bytes of memory one of Config's DecoderSlots stands for.
+const DecoderSlot = 1 << 20
 
 // Service runs uploads. It is safe for concurrent use.
 type Service struct {
@@ -265,9 +268,28 @@ func (r *run) verify(ctx context.Context, d Delivery) (_ *archive.Archive, relea
 		return nil, nil, err
 	}
 	r.up.Format = a.Format()
+	members, release, err := r.verifyMembers(ctx, a, d.Size)
+	for errors.Is(err, archive.ErrMoreMemory) {
+		members, release, err = r.verifyMembers(ctx, a, d.Size)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	r.meter.complete(&r.meter.verified)
+	r.up.Files = make([]File, len(members))
+	for i, m := range members {
+		r.up.Files[i] = fileOf(m)
+	}
+	return a, release, nil
+}
+
+// verifyMembers checks all members. release gives the slots of the decoder back; where checking fails, that has been done.
+func (r *run) verifyMembers(ctx context.Context, a *archive.Archive, size int64) (_ []*archive.Member, release func(), _ error) {
 	held := func() {}
 	if a.Sequential() {
-		slot, err := r.SequentialSlots.Acquire(ctx, r.task(d.Size))
+		task := r.task(size)
+		task.Slots = int((a.Memory() + DecoderSlot - 1) / DecoderSlot)
+		slot, err := r.DecoderSlots.Acquire(ctx, task)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -285,12 +307,7 @@ func (r *run) verify(ctx context.Context, d Delivery) (_ *archive.Archive, relea
 		return nil, nil, err
 	}
 	verified = true
-	r.meter.complete(&r.meter.verified)
-	r.up.Files = make([]File, len(members))
-	for i, m := range members {
-		r.up.Files[i] = fileOf(m)
-	}
-	return a, held, nil
+	return members, held, nil
 }
 
 // inflating returns the archive.Acquire for work on this upload's members. ended is told of each piece of it.

@@ -57,7 +57,7 @@ func newHouse(t *testing.T) *house {
 		Records:         h.records,
 		VerifySlots:     sched.New(sched.Options{Slots: 2}),
 		PublishSlots:    sched.New(sched.Options{Slots: 2}),
-		SequentialSlots: sched.New(sched.Options{Slots: 1}),
+		DecoderSlots:    sched.New(sched.Options{Slots: 1}),
 		Limits:          archive.Limits{MaxMembers: 100, MaxMemberSize: 1 << 20, MaxExtractedSize: 4 << 20},
 		MaxSize:         1 << 20,
 		Timeout:         time.Minute,

@@ -1,0 +1,247 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/mholt/archiver/v4"
+	"github.com/therootcompany/xz"
+
+	"tecken-upload/internal/inflate"
+)
+
+// ErrMoreMemory: the decoder needs more memory than [Archive.Memory] said, because the archive was compressed in several parts, and
+// differently. Memory says more now, and the archive can be verified once more.
+var ErrMoreMemory = errors.New("the archive's decoder needs more memory")
+
+// What decoders hold, in bytes. An archive's beginning asks for a window, or dictionary, and decides about most of it.
+const (
+	// maxZstdWindow is what zstd -d takes unasked.
+	maxZstdWindow = 128 << 20
+	// maxXzWindow is what xz -9 asks for.
+	maxXzWindow = 64 << 20
+	// usualWindow is taken at least: what all levels of zstd but its "ultra" ones, and xz by default, ask for.
+	usualWindow = 8 << 20
+
+	gzipMemory, bzip2Memory, xzMemory, zstdMemory = 256 << 10, 8 << 20, 1 << 20, 2 << 20 // without the window
+)
+
+// A compression is what a tar is compressed with.
+type compression struct {
+	// open opens the stream below, with a decoder whose window has at most so many bytes.
+	open func(r io.Reader, window int64) (io.ReadCloser, error)
+	// memory is what the decoder holds without a window.
+	memory int64
+	// asked returns the window that the file's beginning asks for, or 0 where that is no proper header; nil: there is none.
+	asked func(ctx context.Context, a *Archive) (int64, error)
+	// most is the largest window; advice says so in a sentence, and what to do.
+	most   int64
+	advice string
+}
+
+// archiver's own decoder of gzip accepts deflate streams that zlib refuses; for xz, the decoder that archiver uses is opened here
+// to give it a bound.
+var (
+	compressedGzip = &compression{
+		open: func(r io.Reader, _ int64) (io.ReadCloser, error) {
+			z, err := inflate.NewGzip(r)
+			return io.NopCloser(z), err
+		},
+		memory: gzipMemory,
+	}
+	compressedBzip2 = &compression{
+		open:   func(r io.Reader, _ int64) (io.ReadCloser, error) { return archiver.Bz2{}.OpenReader(r) },
+		memory: bzip2Memory,
+	}
+	compressedXz = &compression{
+		open: func(r io.Reader, window int64) (io.ReadCloser, error) {
+			z, err := xz.NewReader(r, uint32(window))
+			return io.NopCloser(z), err
+		},
+		memory: xzMemory, asked: xzDictionary, most: maxXzWindow,
+		advice: "a dictionary of %d bytes, of at most %d that are allowed; use xz -9 or a lower level, without a dict= of your own",
+	}
+	compressedZstd = &compression{
+		open: func(r io.Reader, window int64) (io.ReadCloser, error) {
+			return archiver.Zstd{DecoderOptions: []zstd.DOption{
+				zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(uint64(window)),
+			}}.OpenReader(r)
+		},
+		memory: zstdMemory, asked: zstdWindow, most: maxZstdWindow,
+		advice: "a window of %d bytes, of at most %d that are allowed; use zstd without --long, or with --long=27 at most",
+	}
+)
+
+// Memory returns how many bytes the decoder of a compressed tar may hold; 0 for an archive without one.
+func (a *Archive) Memory() int64 {
+	if a.format.compression == nil {
+		return 0
+	}
+	return a.format.compression.memory + a.window
+}
+
+// chooseWindow sets the window of the decoder to what the archive asks for.
+func (a *Archive) chooseWindow(ctx context.Context) error {
+	c := a.format.compression
+	if c == nil || c.asked == nil {
+		return nil
+	}
+	window, err := c.asked(ctx, a)
+	if err != nil {
+		return err
+	}
+	if window > c.most {
+		return invalid("The %s asks for "+c.advice, a.format.name, window, c.most)
+	}
+	a.window = max(window, usualWindow)
+	return nil
+}
+
+// A decoder is an open compression. It is the only one to hold what has the window.
+type decoder struct{ io.ReadCloser }
+
+// openDecoder opens the stream below the compressed file in r.
+func (a *Archive) openDecoder(r io.Reader) (d *decoder, err error) {
+	d = new(decoder)
+	err = guard(func() (err error) {
+		d.ReadCloser, err = a.format.compression.open(r, a.window)
+		return err
+	})
+	return d, err
+}
+
+// closeDecoder ends the use of d, and has its window given back.
+func (a *Archive) closeDecoder(d *decoder) {
+	_ = d.Close() // it was read to its end, or has failed
+	d.ReadCloser = nil
+	windows.discard(a.window)
+}
+
+// windows are those of all decoders in the process. Left to the runtime, as many bytes as live ones have would be held by
+// dead ones, and for minutes after the last.
+var windows = discarded{free: debug.FreeOSMemory}
+
+const (
+	// maxDiscarded is how many bytes of windows may be dead.
+	maxDiscarded = 32 << 20
+	// discardedFor is how long fewer may be.
+	discardedFor = 5 * time.Second
+)
+
+// A discarded counts memory that nobody uses any more, and gives it back to the system.
+type discarded struct {
+	free func() // gives it back
+
+	mu    sync.Mutex
+	bytes int64
+	timer *time.Timer // nil: nothing is to be given back
+}
+
+// discard counts n bytes more.
+func (w *discarded) discard(n int64) {
+	if n == 0 {
+		return
+	}
+	w.mu.Lock()
+	w.bytes += n
+	full := w.bytes >= maxDiscarded
+	if !full && w.timer == nil {
+		w.timer = time.AfterFunc(discardedFor, w.giveBack)
+	}
+	w.mu.Unlock()
+	if full {
+		w.giveBack()
+	}
+}
+
+func (w *discarded) giveBack() {
+	w.mu.Lock()
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	w.bytes, w.timer = 0, nil
+	w.mu.Unlock()
+	w.free()
+}
+
+// tooNarrow reports whether the decoder failed because its window is bounded.
+func tooNarrow(err error) bool {
+	return errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, xz.ErrMemlimit)
+}
+
+// widen gives the decoder the largest window there is, for another pass.
+func (a *Archive) widen() error {
+	c := a.format.compression
+	if a.window >= c.most {
+		return invalid("The %s asks, in a later part, for "+c.advice, a.format.name, c.most+1, c.most)
+	}
+	a.window = c.most
+	return ErrMoreMemory
+}
+
+// zstdWindow returns the window of the first frame. RFC 8878, section 3.1.1.1.
+func zstdWindow(ctx context.Context, a *Archive) (int64, error) {
+	const maxSkipped = 1000 // frames; parallel compressors put one before each of theirs
+	var at int64
+	for range maxSkipped {
+		head := make([]byte, min(zstd.HeaderMaxSize, max(a.size-at, 0)))
+		if err := a.read(ctx, head, at); err != nil {
+			return 0, err
+		}
+		var h zstd.Header
+		switch err := h.Decode(head); {
+		case err != nil:
+			return 0, nil
+		case h.Skippable:
+			at += int64(h.HeaderSize) + int64(h.SkippableSize)
+		case h.SingleSegment:
+			return int64(min(h.FrameContentSize, 1<<62)), nil
+		default:
+			return int64(min(h.WindowSize, 1<<62)), nil
+		}
+	}
+	return 0, nil
+}
+
+// xzDictionary returns the size of the first block's dictionary.
+// https://tukaani.org/xz/xz-file-format.txt, sections 3.1 and 5.3.1.
+func xzDictionary(ctx context.Context, a *Archive) (int64, error) {
+	const streamHeader, lzma2, largest = 12, 0x21, 40
+	block := make([]byte, min(1024, max(a.size-streamHeader, 0)))
+	if err := a.read(ctx, block, streamHeader); err != nil || len(block) < 2 {
+		return 0, err
+	}
+	flags := block[1]
+	fields := block[2:min(len(block), 4*(int(block[0])+1))]
+	number := func() (n uint64) { // of 7 bits a byte, the lowest first
+		for shift := 0; len(fields) > 0 && shift < 63; shift += 7 {
+			b := fields[0]
+			fields = fields[1:]
+			if n |= uint64(b&0x7f) << shift; b < 0x80 {
+				return n
+			}
+		}
+		return 0
+	}
+	for _, size := range []byte{0x40, 0x80} { // of the block, compressed and not
+		if flags&size != 0 {
+			number()
+		}
+	}
+	for range flags&3 + 1 {
+		id, n := number(), number()
+		if n > uint64(len(fields)) {
+			return 0, nil
+		}
+		if id == lzma2 && n == 1 && fields[0] <= largest {
+			return int64(2|fields[0]&1) << (fields[0]/2 + 11), nil
+		}
+		fields = fields[n:]
+	}
+	return 0, nil
+}
