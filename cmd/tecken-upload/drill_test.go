@@ -83,13 +83,13 @@ func readBack(ctx context.Context, store *s3store.Store, name string) (sum strin
 	if err != nil {
 		return "", 0, err
 	}
-	body, obj, err := store.Open(ctx, upload.Location{Key: key})
+	body, err := store.Open(ctx, upload.Location{Key: key})
 	if err != nil {
 		return "", 0, err
 	}
 	defer body.Close()
 	var r io.Reader = body
-	if obj.Gzip {
+	if body.Object.Gzip {
 		if r, err = gzip.NewReader(body); err != nil {
 			return "", 0, err
 		}

@@ -3,6 +3,7 @@
 //
 //	v1/<debug file>/<debug id>/<symbol file>       a symbol file
 //	try/v1/<debug file>/<debug id>/<symbol file>   the same, of a try upload
+//	broken/<object key>                            one that was found broken, and moved out of the way: nothing reads it
 //
 // The layout, the metadata's names and the content types are those of Mozilla's Tecken, so that a bucket
 // filled by either is read by both. An object's metadata tell of its uncompressed bytes: their number in

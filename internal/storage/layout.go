@@ -15,15 +15,37 @@ const (
 	metaMD5  = "original_md5_hash"
 )
 
-// TryPrefix is what the object keys of try uploads begin with.
-const TryPrefix = "try/v1/"
+// What object keys begin with.
+const (
+	RegularPrefix = "v1/"     // those of regular uploads
+	TryPrefix     = "try/v1/" // those of try uploads
+	BrokenPrefix  = "broken/" // those of broken objects that were moved out of the way, before the object keys they had
+)
 
 // ObjectKey returns the object key of loc: its symbol key behind the prefix of regular or try uploads.
 func ObjectKey(loc upload.Location) string {
 	if loc.Try {
 		return TryPrefix + loc.Key.String()
 	}
-	return "v1/" + loc.Key.String()
+	return RegularPrefix + loc.Key.String()
+}
+
+// BrokenKey returns the object key that the object at loc gets when it is moved out of the way.
+func BrokenKey(loc upload.Location) string { return BrokenPrefix + ObjectKey(loc) }
+
+// ParseObjectKey returns the location whose [ObjectKey] is objectKey, and whether there is one. A debug id may be in
+// either case: other servers keep it as it was sent.
+func ParseObjectKey(objectKey string) (upload.Location, bool) {
+	name, try := strings.CutPrefix(objectKey, TryPrefix)
+	if !try {
+		name = strings.TrimPrefix(objectKey, RegularPrefix)
+	}
+	key, err := symbol.ParseKey(name)
+	if err != nil {
+		return upload.Location{}, false
+	}
+	loc := upload.Location{Key: key.AsSent(strings.Split(name, "/")[1]), Try: try}
+	return loc, ObjectKey(loc) == objectKey
 }
 
 // ContentType returns the media type an object of this key is stored with.

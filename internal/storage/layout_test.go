@@ -24,6 +24,32 @@ func TestObjectKey(t *testing.T) {
 	}
 }
 
+func TestBrokenKey(t *testing.T) {
+	loc := storagetest.Location(t, "a b.pdb/0af/A.sym")
+	loc.Try = true
+	if got, want := storage.BrokenKey(loc), "broken/try/v1/a b.pdb/0AF/A.sym"; got != want {
+		t.Errorf("object key %q; want %q", got, want)
+	}
+}
+
+func TestParseObjectKey(t *testing.T) {
+	for _, key := range []string{"v1/a b.pdb/0AF/A.sym", "try/v1/a b.pdb/0AF/A.sym", "v1/a.pdb/0af/a.sym", "try/v1/a.pdb/0aF/a.sym", "v1/try/1/v1"} {
+		loc, ok := storage.ParseObjectKey(key)
+		if got := storage.ObjectKey(loc); !ok || got != key {
+			t.Errorf("%s: %v, of %s", key, ok, got)
+		}
+	}
+	for _, key := range []string{
+		"", "v1/", "a.pdb/0AF/a.sym", "v1/a.pdb/0AF", "v1/a.pdb/0AF/a.sym/", "v1/a.pdb/0AF/a/a.sym", "/v1/a.pdb/0AF/a.sym", "v1//0AF/a.sym",
+		"v1/a.pdb/xyz/a.sym", "v1/.a/0AF/a.sym", "v1/a.pdb/0AF/.a.sym.meta", "v1/a#b/0AF/a.sym", "v2/a.pdb/0AF/a.sym", "try/a.pdb/0AF/a.sym",
+		"broken/v1/a.pdb/0AF/a.sym", "try/v1/v1/a.pdb/0AF/a.sym",
+	} {
+		if loc, ok := storage.ParseObjectKey(key); ok {
+			t.Errorf("%s is %+v", key, loc)
+		}
+	}
+}
+
 func TestContentType(t *testing.T) {
 	for key, want := range map[string]string{
 		"a.pdb/1/a.sym":     "text/plain",

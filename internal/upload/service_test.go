@@ -138,7 +138,7 @@ func (h *house) stored(name string, try bool) (string, bool) {
 	if err != nil {
 		h.Fatal(err)
 	}
-	body, obj, err := h.storage.Open(h.Context(), upload.Location{Key: key, Try: try})
+	body, err := h.storage.Open(h.Context(), upload.Location{Key: key, Try: try})
 	if errors.Is(err, upload.ErrNotFound) {
 		return "", false
 	}
@@ -147,7 +147,7 @@ func (h *house) stored(name string, try bool) (string, bool) {
 	}
 	defer body.Close()
 	var r io.Reader = body
-	if obj.Gzip {
+	if body.Object.Gzip {
 		if r, err = gzip.NewReader(body); err != nil {
 			h.Fatal(err)
 		}
@@ -156,7 +156,7 @@ func (h *house) stored(name string, try bool) (string, bool) {
 	if err != nil {
 		h.Fatal(err)
 	}
-	if obj.Size != int64(len(content)) || obj.MD5 != md5.Sum(content) {
+	if obj := body.Object; obj.Size != int64(len(content)) || obj.MD5 != md5.Sum(content) {
 		h.Errorf("%s: %d bytes are stored, its metadata are of others: %+v", name, len(content), obj)
 	}
 	return string(content), true

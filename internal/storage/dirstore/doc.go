@@ -2,6 +2,7 @@
 //
 //	<dir>/<object key>     a symbol file, as it is served; see package storage
 //	<dir>/…/.<file>.meta   its metadata, beside it: JSON, one string per name
+//	<dir>/broken/<object key>, …/.<file>.meta   the same of a broken one that was moved out of the way
 //	<dir>/.new/<random>    a file being written, held by flock(2)
 //	<dir>/.lock            byte ranges of it are the locks of object keys
 //

@@ -133,14 +133,14 @@ func TestTwoStoresOfOneDirectory(t *testing.T) {
 		})
 	}
 	for i := range 100 {
-		r, obj, err := stores[i%2].Open(t.Context(), loc)
+		r, err := stores[i%2].Open(t.Context(), loc)
 		if err != nil {
 			t.Fatal(err)
 		}
 		data, err := io.ReadAll(r)
 		r.Close()
-		if err != nil || obj.MD5 != md5.Sum(data) {
-			t.Errorf("read were %d bytes of MD5 %x, %v; described as %+v", len(data), md5.Sum(data), err, obj)
+		if err != nil || r.Object.MD5 != md5.Sum(data) {
+			t.Errorf("read were %d bytes of MD5 %x, %v; described as %+v", len(data), md5.Sum(data), err, r.Object)
 		}
 	}
 	writers.Wait()

@@ -32,31 +32,24 @@ func encodeMeta(obj upload.Object, stored int64) []byte {
 	return append(text, '\n')
 }
 
-// describe tells what f, the data at loc, is. Metadata that are missing, broken or of another file leave
-// its content unknown.
-func (s *Store) describe(f *os.File, loc upload.Location) (upload.Object, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return upload.Object{}, err
+// describe tells what the data at loc are. Metadata that are missing, broken or of another file leave their content
+// unknown.
+func (p pair) describe(loc upload.Location) upload.Object {
+	if p.meta[metaStored] == strconv.FormatInt(p.info.Size(), 10) {
+		return p.recorded()
 	}
-	if !info.Mode().IsRegular() {
-		return upload.Object{}, &fs.PathError{Op: "open", Path: f.Name(), Err: errors.New("not a regular file")}
-	}
-	obj := upload.Object{Size: -1, Modified: info.ModTime()}
-	meta, err := readMeta(s.metaPath(loc))
-	if err != nil {
-		return upload.Object{}, err
-	}
-	if meta[metaStored] != strconv.FormatInt(info.Size(), 10) {
-		// A .sym never begins like a gzip stream unless it is one.
-		var magic [2]byte
-		_, err := f.ReadAt(magic[:], 0)
-		obj.Gzip = err == nil && loc.Key.IsSym() && magic == [2]byte{0x1f, 0x8b}
-		return obj, nil
-	}
-	obj.Size, obj.MD5 = storage.ParseMetadata(meta)
-	obj.Gzip = meta[metaEncoding] == "gzip"
-	return obj, nil
+	// A .sym never begins like a gzip stream unless it is one.
+	var magic [2]byte
+	_, err := p.ReadAt(magic[:], 0)
+	gzip := err == nil && loc.Key.IsSym() && magic == [2]byte{0x1f, 0x8b}
+	return upload.Object{Size: -1, Modified: p.info.ModTime(), Gzip: gzip}
+}
+
+// recorded is what the metadata say of the data, even of data of another size.
+func (p pair) recorded() upload.Object {
+	obj := upload.Object{Modified: p.info.ModTime(), Gzip: p.meta[metaEncoding] == "gzip"}
+	obj.Size, obj.MD5 = storage.ParseMetadata(p.meta)
+	return obj
 }
 
 // readMeta reads a metadata file. It is empty where there is none, or where it is not one of ours.

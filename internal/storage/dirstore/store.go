@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -63,16 +62,6 @@ func (s *Store) Stat(ctx context.Context, loc upload.Location) (upload.Object, e
 		return upload.Object{}, fail(ctx, "stat", loc, err)
 	}
 	return obj, f.Close()
-}
-
-// Open returns the object at loc as it is stored, still compressed where obj.Gzip says so, to be closed by
-// the caller; or upload.ErrNotFound. What is read stays the same when the object is replaced meanwhile.
-func (s *Store) Open(ctx context.Context, loc upload.Location) (io.ReadCloser, upload.Object, error) {
-	f, obj, err := s.open(ctx, loc)
-	if err != nil {
-		return nil, upload.Object{}, fail(ctx, "open", loc, err)
-	}
-	return f, obj, nil
 }
 
 // Refresh sets the object's time of modification to now, or returns upload.ErrNotFound.
@@ -135,27 +124,52 @@ func (s *Store) path(loc upload.Location) string {
 	return filepath.Join(s.dir, filepath.FromSlash(storage.ObjectKey(loc)))
 }
 
-func (s *Store) metaPath(loc upload.Location) string {
-	return filepath.Join(filepath.Dir(s.path(loc)), "."+loc.Key.File()+".meta")
+func (s *Store) metaPath(loc upload.Location) string { return metaPathOf(s.path(loc)) }
+
+// metaPathOf returns the path of the metadata of the object at a path.
+func metaPathOf(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".meta")
 }
 
-// open opens the data at loc together with the metadata that belong to them.
-func (s *Store) open(ctx context.Context, loc upload.Location) (*os.File, upload.Object, error) {
+// pair is an object's data, opened, and the metadata that stand beside them.
+type pair struct {
+	*os.File
+	info fs.FileInfo
+	meta map[string]string
+}
+
+// openPair opens the data at loc together with their metadata.
+func (s *Store) openPair(ctx context.Context, loc upload.Location) (pair, error) {
 	unlock, err := s.lock(ctx, loc, unix.F_RDLCK)
 	if err != nil {
-		return nil, upload.Object{}, err
+		return pair{}, err
 	}
 	defer unlock()
 	f, err := os.Open(s.path(loc))
 	if err != nil {
-		return nil, upload.Object{}, missing(err)
+		return pair{}, missing(err)
 	}
-	obj, err := s.describe(f, loc)
+	p := pair{File: f}
+	if p.info, err = f.Stat(); err == nil && !p.info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: f.Name(), Err: errors.New("not a regular file")}
+	}
+	if err == nil {
+		p.meta, err = readMeta(s.metaPath(loc))
+	}
 	if err != nil {
 		f.Close()
+		return pair{}, err
+	}
+	return p, nil
+}
+
+// open opens the data at loc together with what describes them.
+func (s *Store) open(ctx context.Context, loc upload.Location) (*os.File, upload.Object, error) {
+	p, err := s.openPair(ctx, loc)
+	if err != nil {
 		return nil, upload.Object{}, err
 	}
-	return f, obj, nil
+	return p.File, p.describe(loc), nil
 }
 
 // missing turns the error of a file that is not there into upload.ErrNotFound.
@@ -166,15 +180,20 @@ func missing(err error) error {
 	return err
 }
 
-// fail says what was being done, and gives err its kind: where the file system refuses, storage is at
-// fault.
+// fail says what was being done to the object at loc, and gives err its kind.
 func fail(ctx context.Context, doing string, loc upload.Location, err error) error {
+	return fault(ctx, doing+" "+loc.Key.String(), err)
+}
+
+// fault says what was being done, and gives err its kind: where the file system refuses, storage is at
+// fault.
+func fault(ctx context.Context, doing string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, upload.ErrNotFound), errors.Is(err, storage.ErrBody),
+	case errors.Is(err, upload.ErrNotFound), errors.Is(err, storage.ErrBody), errors.Is(err, storage.ErrChanged),
 		ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
-		return fmt.Errorf("%s %s: %w", doing, loc.Key, err)
+		return fmt.Errorf("%s: %w", doing, err)
 	}
-	return fmt.Errorf("%s %s: %w: %w", doing, loc.Key, upload.ErrUnavailable, err)
+	return fmt.Errorf("%s: %w: %w", doing, upload.ErrUnavailable, err)
 }

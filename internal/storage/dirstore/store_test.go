@@ -6,23 +6,18 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"tecken-upload/internal/storage"
 	"tecken-upload/internal/storage/dirstore"
 	"tecken-upload/internal/storage/storagetest"
-	"tecken-upload/internal/upload"
 )
 
 func TestSuite(t *testing.T) {
 	storagetest.Run(t, func(t *testing.T) storagetest.Backend {
 		dir := filepath.Join(t.TempDir(), "a", "symbols")
 		return storagetest.Backend{
-			Store: open(t, dir),
-			Name:  "symbols",
-			Age: func(loc upload.Location, to time.Time) error {
-				return os.Chtimes(filepath.Join(dir, storage.ObjectKey(loc)), to, to)
-			},
+			Store:     open(t, dir),
+			Name:      "symbols",
+			Dir:       dir,
 			Leftovers: func() ([]string, error) { return leftovers(dir) },
 		}
 	})

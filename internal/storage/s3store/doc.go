@@ -15,7 +15,7 @@
 // reset or silent, 429, 5xx and SlowDown. An attempt on which nothing moves is ended and counts as failed.
 //
 // The credentials need s3:GetObject, s3:PutObject, s3:AbortMultipartUpload, and s3:ListBucket, without
-// which S3 answers 403 for what does not exist.
+// which S3 answers 403 for what does not exist; SetAside needs s3:DeleteObject too.
 //
 // Two things are not promised. An attempt that was given up may still be carried out by the server, later
 // than what was stored after it. And Refresh copies the object onto itself: a Put of other content that

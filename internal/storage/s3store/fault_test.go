@@ -151,7 +151,7 @@ func TestReadStalls(t *testing.T) {
 	s := open(t, server, "http://"+proxy.Addr, quick)
 	loc := storagetest.Location(t, "a.pdb/1/a.pdb")
 	storagetest.Random(1, large).Put(t, s, loc)
-	r, _, err := s.Open(t.Context(), loc)
+	r, err := s.Open(t.Context(), loc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestRefusedForGood(t *testing.T) {
 			if got := refuser.Requests(); got != c.requests {
 				t.Errorf("%d requests; want %d", got, c.requests)
 			}
-			_, _, openErr := s.Open(t.Context(), loc)
+			_, openErr := s.Open(t.Context(), loc)
 			for doing, err := range map[string]error{"open": openErr, "check": s.Check(t.Context())} {
 				if !errors.Is(err, upload.ErrUnavailable) {
 					t.Errorf("%s: %v; want ErrUnavailable", doing, err)
@@ -255,7 +255,7 @@ func TestUnreachable(t *testing.T) {
 	proxy.Cut()
 	loc := storagetest.Location(t, "a.pdb/1/a.pdb")
 	_, statErr := s.Stat(t.Context(), loc)
-	_, _, openErr := s.Open(t.Context(), loc)
+	_, openErr := s.Open(t.Context(), loc)
 	for doing, err := range map[string]error{
 		"put":     put(t.Context(), t, s, loc, storagetest.Random(1, small), nil),
 		"refresh": s.Refresh(t.Context(), loc, upload.Object{}),
@@ -346,7 +346,7 @@ func TestNothingLeaks(t *testing.T) {
 			if err != nil && i%3 != 0 {
 				t.Errorf("put: %v", err)
 			}
-			if r, _, err := s.Open(ctx, loc); err == nil {
+			if r, err := s.Open(ctx, loc); err == nil {
 				r.Close() // unread
 			}
 		})

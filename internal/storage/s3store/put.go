@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -59,7 +60,7 @@ func (s *Store) putParts(ctx context.Context, loc upload.Location, obj upload.Ob
 		ContentEncoding: encoding(obj), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
 	}
 	buf := make([]byte, s.opts.partSize)
-	return s.multipart(ctx, loc, create, func(id *string, part int32) (*types.CompletedPart, error) {
+	return s.multipart(ctx, key(loc), create, func(id *string, part int32) (*types.CompletedPart, error) {
 		n, err := io.ReadFull(r, buf)
 		atEnd := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		switch {
@@ -84,11 +85,7 @@ func (s *Store) putParts(ctx context.Context, loc upload.Location, obj upload.Ob
 func (s *Store) Refresh(ctx context.Context, loc upload.Location, _ upload.Object) error {
 	head, err := s.head(ctx, loc)
 	if err == nil {
-		if aws.ToInt64(head.ContentLength) > s.opts.maxWhole {
-			err = s.copyParts(ctx, loc, head)
-		} else {
-			err = s.copyWhole(ctx, loc, head)
-		}
+		err = s.renew(ctx, loc, head)
 	}
 	if status(err) == http.StatusPreconditionFailed {
 		return nil // it was replaced a moment ago: it is as new as can be
@@ -96,38 +93,48 @@ func (s *Store) Refresh(ctx context.Context, loc upload.Location, _ upload.Objec
 	return s.fail(ctx, "refresh", loc, missing(err))
 }
 
-func (s *Store) copyWhole(ctx context.Context, loc upload.Location, head *s3.HeadObjectOutput) error {
+// renew copies the object at loc onto itself.
+func (s *Store) renew(ctx context.Context, loc upload.Location, head *s3.HeadObjectOutput) error {
+	modified, err := s.copyTo(ctx, loc, key(loc), head)
+	// versitygw only writes the metadata of an object that is copied onto itself, and leaves its age.
+	// Out of parts it is made anew; an empty one has none, and stays old.
+	if err == nil && modified != nil && !modified.After(aws.ToTime(head.LastModified)) && aws.ToInt64(head.ContentLength) > 0 {
+		err = s.copyParts(ctx, loc, key(loc), head)
+	}
+	return err
+}
+
+// copyTo copies the object at loc, with its metadata, to a key, if it still is what head tells of. It returns when the
+// copy was made, or nil where storage does not say.
+func (s *Store) copyTo(ctx context.Context, loc upload.Location, to *string, head *s3.HeadObjectOutput) (modified *time.Time, err error) {
+	if aws.ToInt64(head.ContentLength) > s.opts.maxWhole {
+		return nil, s.copyParts(ctx, loc, to, head)
+	}
 	out, err := s.client.CopyObject(ctx, &s3.CopyObjectInput{
-		Bucket: &s.bucket, Key: key(loc),
+		Bucket: &s.bucket, Key: to,
 		CopySource: s.copySource(loc), CopySourceIfMatch: head.ETag,
 		MetadataDirective: types.MetadataDirectiveReplace,
 		Metadata:          head.Metadata, ContentType: head.ContentType, ContentEncoding: head.ContentEncoding,
 	})
-	if err != nil {
-		return err
+	if err != nil || out.CopyObjectResult == nil {
+		return nil, err
 	}
-	// versitygw only writes the metadata of an object that is copied onto itself, and leaves its age.
-	// Out of parts it is made anew; an empty one has none, and stays old.
-	renewed := out.CopyObjectResult == nil || aws.ToTime(out.CopyObjectResult.LastModified).After(aws.ToTime(head.LastModified))
-	if !renewed && aws.ToInt64(head.ContentLength) > 0 {
-		return s.copyParts(ctx, loc, head)
-	}
-	return nil
+	return out.CopyObjectResult.LastModified, nil
 }
 
-func (s *Store) copyParts(ctx context.Context, loc upload.Location, head *s3.HeadObjectOutput) error {
+func (s *Store) copyParts(ctx context.Context, loc upload.Location, to *string, head *s3.HeadObjectOutput) error {
 	create := &s3.CreateMultipartUploadInput{
 		Metadata: head.Metadata, ContentType: head.ContentType, ContentEncoding: head.ContentEncoding,
 	}
 	size := aws.ToInt64(head.ContentLength)
-	return s.multipart(ctx, loc, create, func(id *string, part int32) (*types.CompletedPart, error) {
+	return s.multipart(ctx, to, create, func(id *string, part int32) (*types.CompletedPart, error) {
 		first := int64(part-1) * s.opts.slice
 		if first >= size {
 			return nil, nil
 		}
 		last := min(first+s.opts.slice, size) - 1
 		out, err := s.client.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
-			Bucket: &s.bucket, Key: key(loc), UploadId: id, PartNumber: &part,
+			Bucket: &s.bucket, Key: to, UploadId: id, PartNumber: &part,
 			CopySource: s.copySource(loc), CopySourceIfMatch: head.ETag,
 			CopySourceRange: aws.String(fmt.Sprintf("bytes=%d-%d", first, last)),
 		})
@@ -138,18 +145,18 @@ func (s *Store) copyParts(ctx context.Context, loc upload.Location, head *s3.Hea
 	})
 }
 
-// multipart stores an object in parts, counted from 1, which next sends one by one until it returns nil for
+// multipart stores an object at a key in parts, counted from 1, which next sends one by one until it returns nil for
 // there being no more. After an error of it the upload is aborted.
-func (s *Store) multipart(ctx context.Context, loc upload.Location, create *s3.CreateMultipartUploadInput,
+func (s *Store) multipart(ctx context.Context, to *string, create *s3.CreateMultipartUploadInput,
 	next func(id *string, part int32) (*types.CompletedPart, error)) (err error) {
-	create.Bucket, create.Key = &s.bucket, key(loc)
+	create.Bucket, create.Key = &s.bucket, to
 	created, err := s.client.CreateMultipartUpload(ctx, create)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.abort(ctx, loc, created.UploadId))
+			err = errors.Join(err, s.abort(ctx, to, created.UploadId))
 		}
 	}()
 	var parts []types.CompletedPart
@@ -164,18 +171,18 @@ func (s *Store) multipart(ctx context.Context, loc upload.Location, create *s3.C
 		parts = append(parts, *part)
 	}
 	_, err = s.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
-		Bucket: &s.bucket, Key: key(loc), UploadId: created.UploadId,
+		Bucket: &s.bucket, Key: to, UploadId: created.UploadId,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	})
 	return err
 }
 
 // abort gives up a multipart upload, so that its parts are not kept, and paid for, for ever.
-func (s *Store) abort(ctx context.Context, loc upload.Location, id *string) error {
+func (s *Store) abort(ctx context.Context, to, id *string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
 	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
-		Bucket: &s.bucket, Key: key(loc), UploadId: id,
+		Bucket: &s.bucket, Key: to, UploadId: id,
 	})
 	if err != nil {
 		return fmt.Errorf("abort the multipart upload: %w", err)

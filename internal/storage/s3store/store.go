@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -30,6 +29,7 @@ type Options struct {
 	// What tests make smaller.
 	stall, answer, maxBackoff time.Duration
 	maxWhole, partSize, slice int64
+	page                      int32 // of a listing; 0: as many as storage gives, 1,000
 }
 
 // Sizes of a multipart upload, in bytes. S3's own limits are 5 GiB for one PUT or one copied part, and
@@ -90,16 +90,6 @@ func (s *Store) Stat(ctx context.Context, loc upload.Location) (upload.Object, e
 	return describe(head.Metadata, head.ContentEncoding, head.LastModified), nil
 }
 
-// Open returns the object at loc as it is stored, still compressed where obj.Gzip says so, to be closed by
-// the caller; or upload.ErrNotFound. Reading fails once ctx ends, and where storage stops sending.
-func (s *Store) Open(ctx context.Context, loc upload.Location) (io.ReadCloser, upload.Object, error) {
-	got, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: key(loc)})
-	if err != nil {
-		return nil, upload.Object{}, s.fail(ctx, "open", loc, missing(err))
-	}
-	return got.Body, describe(got.Metadata, got.ContentEncoding, got.LastModified), nil
-}
-
 // Check reports whether the bucket can be reached, as an error wrapping upload.ErrUnavailable where it
 // cannot, or not before ctx ends.
 func (s *Store) Check(ctx context.Context) error {
@@ -158,19 +148,24 @@ func missing(err error) error {
 	return err
 }
 
-// fail says what was being done, and gives err its kind: unless the context ended, the body is at fault or
-// the object does not exist, it is storage that is at fault.
+// fail says what was being done to the object at loc, and gives err its kind.
 func (s *Store) fail(ctx context.Context, doing string, loc upload.Location, err error) error {
+	return fault(ctx, doing+" "+loc.Key.String(), err)
+}
+
+// fault says what was being done, and gives err its kind: unless the context ended, the body is at fault or
+// the object does not exist, it is storage that is at fault.
+func fault(ctx context.Context, doing string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, storage.ErrBody), errors.Is(err, upload.ErrNotFound):
-		return fmt.Errorf("%s %s: %w", doing, loc.Key, err)
+	case errors.Is(err, storage.ErrBody), errors.Is(err, storage.ErrChanged), errors.Is(err, upload.ErrNotFound):
+		return fmt.Errorf("%s: %w", doing, err)
 	case ctx.Err() != nil:
 		if last := lastAttempt(ctx); last != nil {
-			return fmt.Errorf("%s %s: %w, after an attempt that failed: %w", doing, loc.Key, context.Cause(ctx), last)
+			return fmt.Errorf("%s: %w, after an attempt that failed: %w", doing, context.Cause(ctx), last)
 		}
-		return fmt.Errorf("%s %s: %w", doing, loc.Key, context.Cause(ctx))
+		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
 	}
-	return fmt.Errorf("%s %s: %w: %w", doing, loc.Key, upload.ErrUnavailable, err)
+	return fmt.Errorf("%s: %w: %w", doing, upload.ErrUnavailable, err)
 }

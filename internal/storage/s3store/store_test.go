@@ -6,23 +6,19 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"tecken-upload/internal/storage"
 	"tecken-upload/internal/storage/storagetest"
 	"tecken-upload/internal/testenv"
-	"tecken-upload/internal/upload"
 )
 
 func TestSuite(t *testing.T) {
 	storagetest.Run(t, func(t *testing.T) storagetest.Backend {
 		server := testenv.S3(t)
 		return storagetest.Backend{
-			Store: open(t, server, server.Endpoint, Options{}),
-			Name:  server.Bucket,
-			Age: func(loc upload.Location, to time.Time) error {
-				return os.Chtimes(filepath.Join(server.Dir, storage.ObjectKey(loc)), to, to)
-			},
+			Store:     open(t, server, server.Endpoint, Options{page: 3}),
+			Name:      server.Bucket,
+			Dir:       server.Dir,
 			Leftovers: func() ([]string, error) { return leftovers(server.Dir) },
 		}
 	})

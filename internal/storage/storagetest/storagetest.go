@@ -9,12 +9,14 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"tecken-upload/internal/storage"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
@@ -25,10 +27,15 @@ const settleTimeout = 10 * time.Second
 // A Store is what the suite runs against.
 type Store interface {
 	upload.Storage
-	// Open returns the object at loc as it is stored, or ErrNotFound.
-	Open(ctx context.Context, loc upload.Location) (io.ReadCloser, upload.Object, error)
-	// OpenContent is Open, to be read from any place.
+	// Open opens the object at loc to be compared with its metadata, or returns ErrNotFound.
+	Open(ctx context.Context, loc upload.Location) (*storage.Stored, error)
+	// OpenContent opens the object at loc to be read from any place, or returns ErrNotFound.
 	OpenContent(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error)
+	// List yields the symbol files whose object keys begin with prefix and come after a key, in the order of their keys.
+	List(ctx context.Context, prefix, after string) iter.Seq2[storage.Entry, error]
+	// SetAside moves the object at loc out of the way, or returns ErrNotFound, or storage.ErrChanged where it is of another
+	// version.
+	SetAside(ctx context.Context, loc upload.Location, version string) error
 	// Check returns an error wrapping ErrUnavailable where nothing can be stored.
 	Check(ctx context.Context) error
 }
@@ -40,8 +47,8 @@ type Backend struct {
 	// Name is what the Store's Name is to be.
 	Name string
 
-	// Age sets the time of modification of the object at loc.
-	Age func(loc upload.Location, to time.Time) error
+	// Dir is a directory where each object is a file, named by its object key.
+	Dir string
 
 	// Leftovers names whatever lies in the backend that neither is an object nor belongs to one.
 	Leftovers func() ([]string, error)
@@ -63,6 +70,10 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		"refresh":                testRefresh,
 		"content":                testContent,
 		"content while replaced": testContentWhileReplaced,
+		"list":                   testList,
+		"list while it changes":  testListWhileItChanges,
+		"set aside":              testSetAside,
+		"set aside what changed": testSetAsideChanged,
 		"name and health check":  testNameAndCheck,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -149,7 +160,7 @@ func (c Content) compare(t testing.TB, what string, got upload.Object) {
 // read returns all of the object at loc.
 func read(t testing.TB, s Store, loc upload.Location) ([]byte, upload.Object) {
 	t.Helper()
-	r, obj, err := s.Open(t.Context(), loc)
+	r, err := s.Open(t.Context(), loc)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -158,7 +169,7 @@ func read(t testing.TB, s Store, loc upload.Location) ([]byte, upload.Object) {
 	if err != nil {
 		t.Fatalf("read: %v", err)
 	}
-	return data, obj
+	return data, r.Object
 }
 
 // checkAbsent fails the test unless there is nothing at loc.
@@ -167,7 +178,7 @@ func checkAbsent(t *testing.T, s Store, loc upload.Location) {
 	if obj, err := s.Stat(t.Context(), loc); !errors.Is(err, upload.ErrNotFound) {
 		t.Errorf("stat: %+v, %v; want ErrNotFound", obj, err)
 	}
-	if r, _, err := s.Open(t.Context(), loc); !errors.Is(err, upload.ErrNotFound) {
+	if r, err := s.Open(t.Context(), loc); !errors.Is(err, upload.ErrNotFound) {
 		t.Errorf("open: %v; want ErrNotFound", err)
 		if err == nil {
 			r.Close()

@@ -1,0 +1,75 @@
+package s3store
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/upload"
+)
+
+// Open opens the object at loc to be compared with its metadata, to be closed by the caller; or returns
+// upload.ErrNotFound. Without metadata the object's Size is -1. Reading fails once ctx ends, and where storage stops
+// sending. It goes on where the bytes do not have the checksum that storage keeps: they are what is to be compared.
+func (s *Store) Open(ctx context.Context, loc upload.Location) (*storage.Stored, error) {
+	ctx = remembering(ctx)
+	got, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: key(loc)}, func(o *s3.Options) {
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	})
+	if err != nil {
+		return nil, s.fail(ctx, "open", loc, missing(err))
+	}
+	return &storage.Stored{
+		ReadCloser: got.Body,
+		Object:     describe(got.Metadata, got.ContentEncoding, got.LastModified),
+		Version:    versionOf(got.ETag, got.LastModified),
+	}, nil
+}
+
+// SetAside moves the object at loc, with its metadata, to its storage.BrokenKey, where it replaces what was moved there
+// before. It fails with storage.ErrChanged where the object is not of that version any more, and with upload.ErrNotFound
+// where there is none.
+//
+// It is copied first: after a process has died the object is at one of the keys, or at both.
+func (s *Store) SetAside(ctx context.Context, loc upload.Location, version string) error {
+	ctx = remembering(ctx)
+	err := s.setAside(ctx, loc, version)
+	if status(err) == http.StatusPreconditionFailed {
+		err = storage.ErrChanged
+	}
+	return s.fail(ctx, "set aside", loc, missing(err))
+}
+
+func (s *Store) setAside(ctx context.Context, loc upload.Location, version string) error {
+	head, err := s.unchanged(ctx, loc, version)
+	if err != nil {
+		return err
+	}
+	if _, err := s.copyTo(ctx, loc, aws.String(storage.BrokenKey(loc)), head); err != nil {
+		return err
+	}
+	// Some servers ignore the condition of the DELETE.
+	if _, err := s.unchanged(ctx, loc, version); err != nil {
+		return err
+	}
+	_, err = s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: key(loc), IfMatch: head.ETag})
+	return err
+}
+
+// unchanged describes the object at loc, or fails with storage.ErrChanged where it is not of that version.
+func (s *Store) unchanged(ctx context.Context, loc upload.Location, version string) (*s3.HeadObjectOutput, error) {
+	head, err := s.head(ctx, loc)
+	if err == nil && versionOf(head.ETag, head.LastModified) != version {
+		err = storage.ErrChanged
+	}
+	return head, err
+}
+
+// versionOf differs for each object that is stored at a key, and for the same object after a refresh.
+func versionOf(etag *string, modified *time.Time) string {
+	return aws.ToString(etag) + " " + aws.ToTime(modified).UTC().Format(time.RFC3339)
+}
