@@ -29,6 +29,13 @@ type Spool struct {
 	SpoolHeadroom Size `name:"tecken-spool-headroom" default:"1GiB" help:"Bytes left free on the spool's file system."`
 }
 
+// Storage is what every command that deals with stored symbols needs.
+type Storage struct {
+	// StorageURL is file:<directory>, relative or absolute, or s3://bucket?region=…&endpoint=…&path_style=true.
+	// Credentials for S3 are found by the SDK's own chain.
+	StorageURL string `name:"tecken-storage-url" default:"file:data/symbols" help:"Symbols: file:<directory> or s3://bucket?region=…&endpoint=…&path_style=true"`
+}
+
 // Database is what every command that reads or writes records needs.
 type Database struct {
 	// DatabaseURL is sqlite:<path>, the path relative or absolute, or postgres://…, as PostgreSQL's own
@@ -57,6 +64,7 @@ type Tenants struct {
 type Server struct {
 	Process
 	Spool
+	Storage
 	Database
 	Tenants
 
@@ -65,10 +73,6 @@ type Server struct {
 
 	// MetricsListen is where Prometheus finds /metrics. It is not for the public.
 	MetricsListen string `name:"tecken-metrics-listen" default:"127.0.0.1:8001" help:"Address to serve /metrics at."`
-
-	// StorageURL is file:<directory>, relative or absolute, or s3://bucket?region=…&endpoint=…&path_style=true.
-	// Credentials for S3 are found by the SDK's own chain.
-	StorageURL string `name:"tecken-storage-url" default:"file:data/symbols" help:"Symbols: file:<directory> or s3://bucket?region=…&endpoint=…&path_style=true"`
 
 	// UploadTimeout is how long an upload may take from its last byte to its answer.
 	UploadTimeout time.Duration `name:"tecken-upload-timeout" default:"5m" help:"From the last byte received to the answer."`

@@ -20,11 +20,11 @@ func TestServerDefaults(t *testing.T) {
 	want := config.Server{
 		Process:             config.Process{LogLevel: "info", Instance: host},
 		Spool:               config.Spool{SpoolDir: "data/spool", SpoolHeadroom: 1 << 30},
+		Storage:             config.Storage{StorageURL: "file:data/symbols"},
 		Database:            config.Database{DatabaseURL: "sqlite:data/tecken.db", DatabaseMaxConns: 10},
 		Tenants:             config.Tenants{TenantUploads: 8, TenantStale: time.Minute},
 		Listen:              "127.0.0.1:8000",
 		MetricsListen:       "127.0.0.1:8001",
-		StorageURL:          "file:data/symbols",
 		UploadTimeout:       5 * time.Minute,
 		ReceiveTimeout:      30 * time.Minute,
 		ReceiveStallTimeout: 30 * time.Second,

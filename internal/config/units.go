@@ -114,6 +114,20 @@ func lifetime(text string) (time.Duration, error) {
 	return time.Duration(n) * day, nil
 }
 
+// A Moment is a point in time. Its text is a day ("2026-01-31"), which stands for its start in UTC, or a time as in RFC 3339.
+type Moment time.Time
+
+// UnmarshalText reads a moment such as "2026-01-31" or "2026-01-31T12:00:00Z".
+func (m *Moment) UnmarshalText(text []byte) error {
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if at, err := time.Parse(layout, string(text)); err == nil {
+			*m = Moment(at)
+			return nil
+		}
+	}
+	return fmt.Errorf("date %q: neither a day such as 2026-01-31 nor a time such as 2026-01-31T12:00:00Z", text)
+}
+
 // A List is a list of texts, written with commas between them. Spaces around an element do not count,
 // and an empty element is none.
 type List []string

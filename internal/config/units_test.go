@@ -64,6 +64,19 @@ func TestLifetimes(t *testing.T) {
 	}
 }
 
+func TestMoments(t *testing.T) {
+	for text, want := range map[string]time.Time{
+		"2026-01-31":                time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC),
+		"2026-01-31T12:00:00Z":      time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC),
+		"2026-01-31T12:00:00+02:00": time.Date(2026, 1, 31, 10, 0, 0, 0, time.UTC),
+	} {
+		var got config.Moment
+		if err := got.UnmarshalText([]byte(text)); err != nil || !time.Time(got).Equal(want) {
+			t.Errorf("%s is %v, %v; want %v", text, time.Time(got), err, want)
+		}
+	}
+}
+
 func TestUnitsRefuse(t *testing.T) {
 	tests := []struct {
 		unit encoding.TextUnmarshaler
@@ -90,6 +103,10 @@ func TestUnitsRefuse(t *testing.T) {
 		{new(config.Lifetime), "0d", "more than nothing"},
 		{new(config.Lifetime), "-1h", "more than nothing"},
 		{new(config.Lifetime), "106752d", "too large"},
+		{new(config.Moment), "", "neither a day"},
+		{new(config.Moment), "2026-02-30", "neither a day"},
+		{new(config.Moment), "yesterday", "neither a day"},
+		{new(config.Moment), "2026-01-31T12:00:00", "neither a day"},
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%T %s", tt.unit, tt.text), func(t *testing.T) {
