@@ -1,0 +1,47 @@
+package audit
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// paceStep is how much of the rate may be used later: timers end late.
+const paceStep = 100 * time.Millisecond
+
+// A pace is a rate that several readers keep together.
+type pace struct {
+	rate int64 // a second; 0: no limit
+
+	mu   sync.Mutex
+	paid time.Time // until when the rate is used up
+}
+
+// wait waits for as long as n take at the rate, or until ctx ends.
+func (p *pace) wait(ctx context.Context, n int) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if p.rate <= 0 || n <= 0 {
+		return nil
+	}
+	p.mu.Lock()
+	now := time.Now()
+	if unused := now.Add(-paceStep); p.paid.Before(unused) {
+		p.paid = unused
+	}
+	p.paid = p.paid.Add(time.Duration(float64(n) / float64(p.rate) * float64(time.Second)))
+	ahead := p.paid.Sub(now)
+	p.mu.Unlock()
+	if ahead <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(ahead)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
