@@ -6,6 +6,7 @@
 //	tecken-upload token list
 //	tecken-upload token revoke ID
 //	tecken-upload limits
+//	tecken-upload verify [--repair]
 //	tecken-upload version
 //
 // Settings come from the environment, or from flags of the same names; tecken-upload serve --help lists them.
@@ -30,6 +31,7 @@ type cli struct {
 	Serve   serveCommand   `cmd:"" default:"withargs" help:"Run the server (the default)."`
 	Token   tokenCommand   `cmd:"" help:"Make, list and revoke API tokens."`
 	Limits  limitsCommand  `cmd:"" help:"Show who holds how many of a tenant's places."`
+	Verify  verifyCommand  `cmd:"" help:"Read stored symbols back, and find broken ones."`
 	Version versionCommand `cmd:"" help:"Print what this program was built of."`
 }
 
@@ -40,7 +42,7 @@ type process struct {
 }
 
 // run is the whole program. It returns the exit status: 0, 1 when a command failed, 2 when it was not
-// understood.
+// understood, or could not be completed.
 func run(ctx context.Context, args []string, lookup func(string) (string, bool), stdout, stderr io.Writer) int {
 	command, err := config.Parse(&cli{}, "tecken-upload", args, lookup, stdout, stderr)
 	if errors.Is(err, config.ErrHelp) {
@@ -52,6 +54,9 @@ func run(ctx context.Context, args []string, lookup func(string) (string, bool),
 	}
 	if err := command.Run(&process{ctx: ctx, stdout: stdout, stderr: stderr}); err != nil {
 		fmt.Fprintf(stderr, "tecken-upload: %v\n", err)
+		if errors.Is(err, errIncomplete) {
+			return 2
+		}
 		return 1
 	}
 	return 0

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"tecken-upload/internal/audit"
+	"tecken-upload/internal/config"
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/storage/dirstore"
+	"tecken-upload/internal/storage/s3store"
+)
+
+// progressInterval is the time between two lines about how far verify is.
+const progressInterval = 10 * time.Second
+
+// errIncomplete is wrapped by the error of a verify that could not read everything. It is exit status 2.
+var errIncomplete = errors.New("incomplete")
+
+// verifyCommand reads stored symbol files back. It needs storage alone: neither the database nor a running server.
+type verifyCommand struct {
+	config.Storage
+	Prefix   string        `placeholder:"TEXT" help:"Only files whose symbol key begins so, such as xul.pdb/44E4, of regular and try uploads. v1/xul.pdb/44E4 means regular uploads alone, try/xul.pdb/44E4 try uploads alone."`
+	Since    config.Moment `placeholder:"DATE" help:"Only files that were stored, or refreshed by an upload that skipped them, on that day (2026-01-31, UTC) or at that time (2026-01-31T12:00:00Z) or later."`
+	After    string        `placeholder:"KEY" help:"Only files after this key, to go on where another verify was interrupted: it prints the key when it ends, and in each line about its progress."`
+	Repair   bool          `help:"Move broken files out of the way, to broken/KEY, so that the next upload stores them anew."`
+	Parallel int           `default:"4" help:"Files read at once. Each takes one core at most."`
+	Rate     config.Rate   `default:"32MiB/s" help:"Bytes read a second, of all files together: a server that runs beside it shares the disk and the cores. 0/s is no limit."`
+}
+
+// Help is shown by kong.
+func (c *verifyCommand) Help() string {
+	return `Reads every file that storage lists, and compares its bytes, inflated where they are stored as gzip, with the size and the MD5 in its metadata. Files come in the order of their keys, and the last key is all that another verify needs to go on, however many files there are. Servers may run meanwhile.
+
+Standard output has a line for each file that is not good: its key, a tab, what it is, a tab, why. "broken" is what two readings found to differ from its metadata. "moved" is the same, moved to broken/KEY. "not verifiable" has no such metadata, for another server has stored it, and is never moved. "unreadable" is what storage failed to deliver twice, and is never moved. The progress and a summary go to standard error.
+
+The exit status is 0 if no broken file is left, 1 if one is, and 2 if not all files could be read.`
+}
+
+// Validate is called by kong.
+func (c *verifyCommand) Validate() error {
+	var faults []error
+	if _, err := storage.ParseURL(c.StorageURL); err != nil {
+		faults = append(faults, fmt.Errorf("TECKEN_STORAGE_URL: %w", err))
+	}
+	if _, ok := storage.ParseObjectKey(c.After); !ok && c.After != "" {
+		faults = append(faults, errors.New("--after: takes a key as verify prints it, such as v1/xul.pdb/44E4EC8C2F41492B9369D6B9A059577C2/xul.sym"))
+	}
+	if c.Parallel < 1 {
+		faults = append(faults, fmt.Errorf("--parallel: is %d, must be 1 or more", c.Parallel))
+	}
+	return errors.Join(faults...)
+}
+
+// Run is called by kong.
+func (c *verifyCommand) Run(p *process) error {
+	ctx, stop := signal.NotifyContext(p.ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once: a disk may hang
+	store, closeStore, err := c.open(ctx)
+	if err != nil {
+		return fmt.Errorf("verify: %w: TECKEN_STORAGE_URL: %w", errIncomplete, err)
+	}
+	defer closeStore()
+	pass := audit.New(audit.Config{
+		Storage: store, Prefix: c.Prefix, After: c.After, Since: time.Time(c.Since), Repair: c.Repair,
+		Parallel: c.Parallel, Rate: int64(c.Rate),
+		Report: func(f audit.Finding) error { return printFinding(p.stdout, f) },
+	})
+	stopReports := reportProgress(p.stderr, pass)
+	err = pass.Run(ctx)
+	stopReports()
+	return conclude(p.stderr, pass.Totals(), err)
+}
+
+// open opens what the server's configuration names. A directory must be there: of a new one nothing could be said.
+func (c *verifyCommand) open(ctx context.Context) (store audit.Storage, closeStore func(), err error) {
+	place, err := storage.ParseURL(c.StorageURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	if place.Dir == "" {
+		bucket, err := s3store.Open(ctx, place, s3store.Options{Conns: c.Parallel + 2}) // to list, and to move
+		if err != nil {
+			return nil, nil, err
+		}
+		return bucket, bucket.Close, nil
+	}
+	if _, err := os.Stat(place.Dir); err != nil {
+		return nil, nil, err
+	}
+	dir, err := dirstore.Open(ctx, place.Dir)
+	return dir, func() {}, err
+}
+
+// printFinding prints the line of one file.
+func printFinding(w io.Writer, f audit.Finding) error {
+	reason := strings.Join(strings.Fields(f.Reason), " ") // on one line, whatever storage said
+	_, err := fmt.Fprintf(w, "%s\t%s\t%s\n", storage.ObjectKey(f.Location), f.Kind, reason)
+	return err
+}
+
+// reportProgress prints how far a pass is, every progressInterval until stop is called.
+func reportProgress(w io.Writer, pass *audit.Audit) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(progressInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				fmt.Fprintln(w, progressText(pass.Totals()))
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
+}
+
+// progressText is totalsText, and where another pass would go on if this one were killed.
+func progressText(t audit.Totals) string {
+	if t.Position == "" {
+		return totalsText(t)
+	}
+	return fmt.Sprintf("%s; at %s", totalsText(t), t.Position)
+}
+
+func totalsText(t audit.Totals) string {
+	text := fmt.Sprintf("%d files verified, %.1f MiB read: %d broken", t.Files, float64(t.Bytes)/(1<<20), t.Broken)
+	if t.Moved > 0 {
+		text += fmt.Sprintf(" (%d moved)", t.Moved)
+	}
+	for _, more := range []struct {
+		n    int
+		what string
+	}{{t.Unverifiable, "not verifiable"}, {t.Unreadable, "unreadable"}, {t.Gone, "gone meanwhile"}} {
+		if more.n > 0 {
+			text += fmt.Sprintf(", %d %s", more.n, more.what)
+		}
+	}
+	return text
+}
+
+// conclude prints the summary, and makes the exit status of what was found.
+func conclude(w io.Writer, t audit.Totals, err error) error {
+	fmt.Fprintln(w, totalsText(t))
+	if t.Moved > 0 {
+		fmt.Fprintln(w, "The next upload of what was moved stores it anew. Servers remember for up to 10 minutes that they had it.")
+	}
+	if err != nil && t.Position != "" {
+		fmt.Fprintf(w, "To go on: the same command with --after '%s'\n", t.Position)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("verify: %w: %w", errIncomplete, err)
+	case t.Unreadable > 0:
+		return fmt.Errorf("verify: %w: %d files could not be read; with --prefix KEY they are tried again one by one", errIncomplete, t.Unreadable)
+	case t.Broken > t.Moved:
+		return fmt.Errorf("verify: %d broken files are left", t.Broken-t.Moved)
+	}
+	return nil
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tecken-upload/internal/audit"
+	"tecken-upload/internal/testarchive"
+	"tecken-upload/internal/testenv"
+)
+
+// verify runs the real program's verify as an operator does, beside the server.
+func (d *daemon) verify(settings map[string]string, args ...string) (code int, stdout, stderr string) {
+	d.Helper()
+	cmd := d.verifier(settings, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		d.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+func (d *daemon) verifier(settings map[string]string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(d.Context(), program(d, "tecken-upload"), append([]string{"verify"}, args...)...)
+	cmd.Dir, cmd.Env = d.dir, environ(settings)
+	return cmd
+}
+
+// digest downloads a file and returns the MD5 of what arrived, inflated.
+func (d *daemon) digest(name string) (sum string, err error) {
+	d.Helper()
+	resp, err := http.Get(d.url + "/" + name)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	content := md5.New()
+	if _, err := io.Copy(content, resp.Body); err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", errors.New(resp.Status)
+	}
+	return hex.EncodeToString(content.Sum(nil)), nil
+}
+
+// A stored file that is broken is found, moved out of the way, and stored anew by the next upload that holds it, with the
+// server running all the while.
+func TestBrokenFilesAreStoredAnew(t *testing.T) {
+	for _, kind := range []string{"directory", "S3"} {
+		t.Run(kind, func(t *testing.T) {
+			settings, objects := map[string]string{}, ""
+			if kind == "S3" {
+				s3 := testenv.S3(t)
+				settings, objects = withS3(s3, s3.Endpoint, nil), s3.Dir
+			}
+			d := startDaemon(t, settings)
+			if objects == "" {
+				objects = filepath.Join(d.dir, "data", "symbols")
+			}
+			content, manifest := makeArchive(t, testarchive.Spec{Seed: 11, Members: 20})
+			if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
+				t.Fatalf("status %d: %s", r.status, r.err)
+			}
+			if code, stdout, stderr := d.verify(settings); code != 0 || stdout != "" || !strings.HasPrefix(stderr, "20 files verified, ") {
+				t.Errorf("all is well: %d\n%s%s", code, stdout, stderr)
+			}
+
+			i := slices.IndexFunc(manifest.Members, func(m testarchive.Member) bool { return strings.HasSuffix(m.Name, ".sym") })
+			member := manifest.Members[i]
+			spoil(t, filepath.Join(objects, "v1", member.Name))
+			if sum, err := d.digest(member.Name); err == nil && sum == member.MD5 {
+				t.Fatal("the file is not broken")
+			}
+			code, stdout, stderr := d.verify(settings)
+			if want := "v1/" + member.Name + "\tbroken\tit can't be inflated: "; code != 1 || !strings.HasPrefix(stdout, want) || !strings.Contains(stderr, "1 broken files are left") {
+				t.Errorf("verify: %d\n%s%s", code, stdout, stderr)
+			}
+			code, stdout, stderr = d.verify(settings, "--repair", "--prefix", member.Name[:5])
+			if want := "v1/" + member.Name + "\tmoved\t"; code != 0 || !strings.HasPrefix(stdout, want) || !strings.Contains(stderr, "1 broken (1 moved)") {
+				t.Errorf("repair: %d\n%s%s", code, stdout, stderr)
+			}
+			if _, err := os.Stat(filepath.Join(objects, "broken", "v1", member.Name)); err != nil {
+				t.Error(err)
+			}
+			if sum, err := d.digest(member.Name); err == nil {
+				t.Errorf("what was moved can be downloaded: %s", sum)
+			}
+
+			r := d.mustPost(writing(content))
+			if r.status != http.StatusCreated || !slices.Equal(r.upload.UploadedKeys, []string{member.Name}) {
+				t.Errorf("the next upload: status %d, uploaded are %q", r.status, r.upload.UploadedKeys)
+			}
+			if sum, err := d.digest(member.Name); err != nil || sum != member.MD5 {
+				t.Errorf("download: MD5 %s, %v; want %s", sum, err, member.MD5)
+			}
+			if code, stdout, stderr := d.verify(settings, "--repair"); code != 0 || stdout != "" {
+				t.Errorf("in the end: %d\n%s%s", code, stdout, stderr)
+			}
+		})
+	}
+}
+
+// spoil changes a file in its middle, and leaves its size.
+func spoil(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 8 {
+		data[len(data)/2+i] ^= 0x5a
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A verify that is interrupted says how to go on, and what goes on leaves nothing out.
+func TestVerifyInterrupted(t *testing.T) {
+	d := startDaemon(t, nil)
+	content, manifest := makeArchive(t, testarchive.Spec{Seed: 12, Members: 20})
+	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
+		t.Fatalf("status %d: %s", r.status, r.err)
+	}
+	names := make([]string, 0, len(manifest.Members))
+	for _, m := range manifest.Members {
+		names = append(names, m.Name)
+	}
+	slices.Sort(names)
+	first, last := names[0], names[len(names)-1]
+	objects := filepath.Join(d.dir, "data", "symbols", "v1")
+	if err := os.Truncate(filepath.Join(objects, first), 0); err != nil { // nothing of it is to be read
+		t.Fatal(err)
+	}
+	spoil(t, filepath.Join(objects, last))
+
+	slow := d.verifier(nil, "--rate", "1B/s")
+	out, err := slow.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	slow.Stderr = &stderr
+	if err := slow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); !strings.HasPrefix(line, "v1/"+first+"\tbroken\t") {
+		t.Errorf("line %q, %v", line, err)
+	}
+	if err := slow.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	err = slow.Wait()
+	after := regexp.MustCompile(`--after '([^']*)'`).FindStringSubmatch(stderr.String())
+	if slow.ProcessState.ExitCode() != 2 || after == nil || after[1] != "v1/"+first {
+		t.Fatalf("interrupted: %v\n%s", err, &stderr)
+	}
+	code, stdout, rest := d.verify(nil, "--after", after[1])
+	if code != 1 || !strings.HasPrefix(stdout, "v1/"+last+"\tbroken\t") || !strings.HasPrefix(rest, "19 files verified, ") {
+		t.Errorf("gone on: %d\n%s%s", code, stdout, rest)
+	}
+}
+
+func TestVerifyCanNotBeDone(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "none")
+	s3 := testenv.S3(t)
+	s3.Setenv(t)
+	refuser := testenv.RefuseS3(t, s3.Endpoint, 1000, http.StatusForbidden, "AccessDenied")
+	for name, tt := range map[string]struct {
+		url  string
+		args []string
+		want string
+	}{
+		"no directory": {"file:" + missing, nil, "TECKEN_STORAGE_URL: stat " + missing},
+		"no storage":   {"symbols", nil, "TECKEN_STORAGE_URL: storage is either file:PATH"},
+		"no rights":    {s3.Through(refuser.Endpoint), nil, "list bucket symbols: "},
+		"no key":       {"file:" + missing, []string{"--after=xul.pdb"}, "--after: takes a key"},
+		"no date":      {"file:" + missing, []string{"--since=yesterday"}, "neither a day"},
+		"no rate":      {"file:" + missing, []string{"--rate=fast"}, "does not end in /s"},
+		"no files":     {"file:" + missing, []string{"--parallel=0"}, "--parallel: is 0, must be 1 or more"},
+	} {
+		code, stdout, stderr := command(t, map[string]string{"TECKEN_STORAGE_URL": tt.url}, append([]string{"verify"}, tt.args...)...)
+		if code != 2 || stdout != "" || !strings.Contains(stderr, tt.want) {
+			t.Errorf("%s: %d %s%s", name, code, stdout, stderr)
+		}
+	}
+	if _, err := os.Stat(missing); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a directory was made: %v", err)
+	}
+}
+
+// The progress says where another pass would go on.
+func TestVerifyProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		stop := reportProgress(&out, audit.New(audit.Config{After: "v1/a/0F/a.sym"}))
+		<-time.After(2*progressInterval + time.Second)
+		stop()
+		<-time.After(progressInterval)
+		if want := strings.Repeat("0 files verified, 0.0 MiB read: 0 broken; at v1/a/0F/a.sym\n", 2); out.String() != want {
+			t.Errorf("printed were\n%swant\n%s", &out, want)
+		}
+	})
+	totals := audit.Totals{Files: 12, Bytes: 3 << 19, Broken: 3, Moved: 2, Unverifiable: 4, Unreadable: 5, Gone: 6}
+	if got, want := progressText(totals), "12 files verified, 1.5 MiB read: 3 broken (2 moved), 4 not verifiable, 5 unreadable, 6 gone meanwhile"; got != want {
+		t.Errorf("the text is %q; want %q", got, want)
+	}
+}
+
+// What another server has stored is said to be that, file by file, and nothing else becomes of it.
+func TestVerifyOfForeignFiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "v1", "a", "0f"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "v1", "a", "0f", "a.sym")
+	if err := os.WriteFile(path, []byte("MODULE"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := command(t, map[string]string{"TECKEN_STORAGE_URL": "file:" + dir}, "verify", "--repair")
+	if want := "v1/a/0f/a.sym\tnot verifiable\tno size and MD5 are recorded\n"; code != 0 || stdout != want || !strings.Contains(stderr, "1 not verifiable") {
+		t.Errorf("%d\n%s%s", code, stdout, stderr)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+}
