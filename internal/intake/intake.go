@@ -31,6 +31,8 @@ const (
 var (
 	// ErrNoFile: the body is no multipart form, or has no file in it. Its text is the protocol's.
 	ErrNoFile = errors.New("Must be multipart form data with at least one file") //nolint:staticcheck // the wire protocol's text
+	// ErrNotForm is the ErrNoFile of a body that is no form, but a file. Its text goes on with what to do.
+	ErrNotForm = fmt.Errorf("%w: this is the file alone; send it as a field of a form, for example with curl -F symbols.zip=@symbols.zip", ErrNoFile)
 	// ErrMalformed: the body is a multipart form that breaks its own rules, or ends too early.
 	ErrMalformed = errors.New("the multipart form is malformed")
 )
@@ -43,11 +45,14 @@ type Form struct {
 
 // Read reads body to its end, calls file once with the content of the first file part, and returns the form. contentType is the request's.
 //
-// The errors are [ErrNoFile], one that wraps [ErrMalformed], or the first error of body or of file, as it
+// The errors are [ErrNoFile], [ErrNotForm], one that wraps [ErrMalformed], or the first error of body or of file, as it
 // is. After an error body has not been read to its end.
 func Read(body io.Reader, contentType string, file func(io.Reader) error) (Form, error) {
 	mediaType, params, err := mime.ParseMediaType(contentType)
-	if err != nil || mediaType != "multipart/form-data" || params["boundary"] == "" {
+	switch {
+	case mediaType != "multipart/form-data":
+		return Form{}, orEmpty(body, ErrNotForm)
+	case err != nil, params["boundary"] == "":
 		return Form{}, ErrNoFile
 	}
 	source := &source{r: body}
@@ -66,6 +71,16 @@ func Read(body io.Reader, contentType string, file func(io.Reader) error) (Form,
 		return Form{}, ErrNoFile
 	}
 	return r.form, nil
+}
+
+// orEmpty returns err, or ErrNoFile where there is no body at all.
+func orEmpty(body io.Reader, err error) error {
+	if _, readErr := io.ReadFull(body, make([]byte, 1)); errors.Is(readErr, io.EOF) {
+		return ErrNoFile
+	} else if readErr != nil {
+		return readErr
+	}
+	return err
 }
 
 // untilClosed makes a body's plain end an io.ErrUnexpectedEOF: a form ends with its closing delimiter, and

@@ -264,7 +264,7 @@ func TestWhatIsNotDownloaded(t *testing.T) {
 		"/%2e%2e/AB/xul.sym":           400,
 		"/xul%00.pdb/AB/xul.sym":       400,
 		"/x%25252e.pdb/AB/xul.sym":     400,
-		"/x%C3%BC.pdb/AB/xul.sym":      400,
+		"/x%E2%80%AE.pdb/AB/xul.sym":   400,
 		"/xul.pdb/XYZ/xul.sym":         404,
 		"/upload/":                     405,
 		"/upload/x/y":                  404,

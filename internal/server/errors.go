@@ -43,6 +43,7 @@ var statuses = []struct {
 	{errTokenUnknown, http.StatusForbidden},
 	{errTokenExpired, http.StatusForbidden},
 	{errForbidden, http.StatusForbidden},
+	{errEncodedForm, http.StatusBadRequest},
 	{intake.ErrNoFile, http.StatusBadRequest},
 	{intake.ErrMalformed, http.StatusBadRequest},
 	{archive.ErrInvalid, http.StatusBadRequest},

@@ -38,12 +38,15 @@ var sentinels = map[string]struct {
 	"upload.ErrSourceSlow":     {upload.ErrSourceSlow, 504},
 	"archive.ErrInvalid":       {archive.ErrInvalid, 400},
 	"archive.ErrTooLarge":      {archive.ErrTooLarge, 413},
+	"archive.ErrMoreMemory":    {archive.ErrMoreMemory, 500}, // the domain verifies once more
 	"intake.ErrNoFile":         {intake.ErrNoFile, 400},
+	"intake.ErrNotForm":        {intake.ErrNotForm, 400},
 	"intake.ErrMalformed":      {intake.ErrMalformed, 400},
 	"spool.ErrFull":            {spool.ErrFull, 503},
 	"spool.ErrTooLarge":        {spool.ErrTooLarge, 500}, // the domain makes a SizeError of it
 	"spool.ErrInUse":           {spool.ErrInUse, 500},    // the janitor's
 	"spool.ErrNotSpool":        {spool.ErrNotSpool, 500}, // the janitor's
+	"server.errEncodedForm":    {errEncodedForm, 400},
 	"server.errNoToken":        {errNoToken, 403},
 	"server.errTokenUnknown":   {errTokenUnknown, 403},
 	"server.errTokenExpired":   {errTokenExpired, 403},

@@ -78,6 +78,9 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 	if r.ContentLength > s.MaxUploadSize+formSlack {
 		return nil, &upload.SizeError{Limit: s.MaxUploadSize}
 	}
+	if err := checkEncoding(r); err != nil {
+		return nil, err
+	}
 	ctx, cancel := s.uploadContext(r)
 	defer cancel()
 	if namesURL(r) {

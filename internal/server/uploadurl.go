@@ -93,6 +93,9 @@ func (s *Server) readURLForm(ctx context.Context, c echo.Context) (urlForm, erro
 	if err != nil {
 		return urlForm{}, err
 	}
+	if isFile(text) {
+		return urlForm{}, intake.ErrNotForm
+	}
 	if len(text) > maxURLForm {
 		return urlForm{}, badForm("The form is larger than the %d bytes that it may have.", maxURLForm)
 	}

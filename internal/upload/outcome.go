@@ -152,6 +152,8 @@ func Sentence(err error) string {
 		return bad.Reason
 	case errors.As(err, &size):
 		return size.Error()
+	case errors.Is(err, intake.ErrNotForm):
+		return intake.ErrNotForm.Error()
 	case errors.Is(err, intake.ErrNoFile):
 		return intake.ErrNoFile.Error()
 	case errors.Is(err, intake.ErrMalformed):
