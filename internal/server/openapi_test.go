@@ -357,7 +357,7 @@ func (c *contract) elsewhere(s *site) {
 			}
 		}
 	}
-	for _, path := range []string{"/nowhere", "/", "/api/uploads", "/xul.pdb//xul.sym", "/x/" + xulKey, "/" + xulKey + "/x", "/try/" + xulKey + "/x", "/api/syminfo/xul.dll/5CF2591C6859000/x", "/buildid/0123456789abcdef/source/main.c", "/api/syminfo//AB"} {
+	for _, path := range []string{"/nowhere", "/", "//", "/xul.pdb//xul.sym", "/xul.pdb//AB/xul.sym", "/x/" + xulKey, "/" + xulKey + "/x", "/try/" + xulKey + "/x", "/api/syminfo/xul.dll/5CF2591C6859000/x", "/buildid/0123456789abcdef/source/main.c", "/api/syminfo//AB"} {
 		for _, method := range []string{"GET", "HEAD"} {
 			if resp := send(method, path, "NoSuchRoute"); resp.StatusCode != http.StatusNotFound {
 				c.Errorf("%s %s: status %d", method, path, resp.StatusCode)

@@ -160,6 +160,8 @@ type Server struct {
 	fetches  *fetchTurns
 
 	downloads downloads
+	// slashed are the paths of routes that end with a slash.
+	slashed map[string]bool
 	// recordReads are the turns of those who read records.
 	recordReads *semaphore.Weighted
 }
@@ -182,6 +184,7 @@ func (s *Server) routes() {
 	e.HTTPErrorHandler = s.handleError
 	// Addresses are for logs alone: what a client claims of itself is not believed.
 	e.IPExtractor = echo.ExtractIPDirect()
+	e.Pre(s.plainPaths)
 	e.Use(s.observe, s.recover)
 	e.POST("/upload/", s.postUpload)
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -191,6 +194,7 @@ func (s *Server) routes() {
 	}
 	s.downloadRoutes()
 	s.recordRoutes()
+	s.slashed = slashedPaths(e.Routes())
 }
 
 // HTTPServer returns a server for s, with all its time-outs. Those of bodies are set per request.

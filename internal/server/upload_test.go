@@ -409,7 +409,7 @@ func TestChunksThatAreNone(t *testing.T) {
 // A client with a wrong address learns that, however much it sends first.
 func TestABodyForAnotherAddress(t *testing.T) {
 	s := newSite(t)
-	for request, want := range map[string]int{"POST /upload": 404, "PUT /upload/": 405} {
+	for request, want := range map[string]int{"POST /uploads": 404, "PUT /upload/": 405} {
 		const size = 8 << 20
 		conn := s.raw(fmt.Sprintf("%s HTTP/1.1\nHost: x\nContent-Length: %d\n\n", request, size))
 		if _, err := io.CopyN(conn, zeros{}, size); err != nil {
