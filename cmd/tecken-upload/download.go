@@ -45,8 +45,8 @@ func (in *instance) openDownloads(ctx context.Context) error {
 	}
 	in.downloads.finder = download.New(download.Config{
 		Storage:    source,
-		Records:    in.records,
-		Extensions: in.config.DownloadExtensions,
+		Records:    in.lookups,
+		Extensions: in.config.LookedUp(),
 		Legacy:     in.config.LegacyKeys,
 		Queries:    lookupQueries(in.config.DatabaseMaxConns),
 		Observe:    in.lookupMetrics(),
@@ -67,9 +67,9 @@ func openLookups(ctx context.Context, place storage.Config, c *config.Server) (*
 	return store, s3store.NewLinker(store, c.StoragePublicURL, c.PresignExpiry), nil
 }
 
-// lookupQueries returns how many of the connections to the database lookups may use, and recordReads how many the API of records
-// may. From three connections on they leave one or more to uploads.
-func lookupQueries(conns int) int { return max(1, conns*2/5) }
+// lookupQueries returns how many of the connections to the database are lookups' own, and recordReads how many the API of records
+// may use of the others. From three connections on they leave one or more to uploads.
+func lookupQueries(conns int) int { return min(download.MaxQueries, max(1, conns*2/5)) }
 
 func recordReads(conns int) int { return max(1, conns/5) }
 

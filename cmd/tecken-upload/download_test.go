@@ -2,6 +2,8 @@ package main
 
 import (
 	"archive/zip"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -25,8 +27,8 @@ func writeZip(name, content string) func(io.Writer) error {
 
 func TestUploadsHaveConnectionsOfTheirOwn(t *testing.T) {
 	for conns, left := range map[int]int{3: 1, 4: 2, 5: 2, 10: 4, 11: 5} {
-		// More than 4 and 2 are not used.
-		if got := conns - min(4, lookupQueries(conns)) - min(2, recordReads(conns)); got != left {
+		// More than 2 are not used for records.
+		if got := conns - lookupQueries(conns) - min(2, recordReads(conns)); got != left {
 			t.Errorf("of %d, %d are left to uploads; want %d", conns, got, left)
 		}
 	}
@@ -50,6 +52,16 @@ func (d *daemon) lookup(method, path string) *http.Response {
 	return resp
 }
 
+// syminfo returns the address that is told of a module.
+func (d *daemon) syminfo(path string) string {
+	d.Helper()
+	var body struct{ URL string }
+	if err := json.Unmarshal([]byte(d.text(d.url+path)), &body); err != nil {
+		d.Fatal(err)
+	}
+	return body.URL
+}
+
 // What the real program took it gives out again: by key and by code id, from both storages. Its settings reach what
 // they are for, and lookups are counted.
 func TestSymbolsOutAgain(t *testing.T) {
@@ -62,7 +74,7 @@ func TestSymbolsOutAgain(t *testing.T) {
 	}{
 		"directory": {settings, http.StatusOK, ""},
 		"presigned": {withS3(s3, s3.Endpoint, settings), http.StatusFound, s3.Endpoint + "/symbols/v1/app/AB1/app.sym?X-Amz-"},
-		"public": {withS3(s3, s3.Endpoint, map[string]string{"TECKEN_STORAGE_PUBLIC_URL": "https://cdn.example.com"}),
+		"public": {withS3(s3, s3.Endpoint, map[string]string{"TECKEN_STORAGE_PUBLIC_URL": "https://cdn.example.com", "TECKEN_PUBLIC_URL": "https://symbols.example.com/a/"}),
 			http.StatusFound, "https://cdn.example.com/v1/app/AB1/app.sym"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,8 +90,14 @@ func TestSymbolsOutAgain(t *testing.T) {
 			if resp := d.lookup(http.MethodHead, "/app/ab1/app.sym"); resp.StatusCode != http.StatusOK {
 				t.Errorf("HEAD: status %d", resp.StatusCode)
 			}
-			if resp := d.lookup(http.MethodGet, "/app/cdcd/app.sym"); resp.Header.Get("Location") != "/app/AB1/app.sym" {
+			if resp := d.lookup(http.MethodGet, "/app/cdcd/app.sym"); resp.Header.Get("Location") != "../../app/AB1/app.sym" {
 				t.Errorf("by code id: status %d, %v", resp.StatusCode, resp.Header)
+			}
+			if resp := d.lookup(http.MethodGet, "//APP/AB1/App.SYM"); resp.Header.Get("Location") != "../../app/AB1/app.sym" {
+				t.Errorf("in another case: status %d, %v", resp.StatusCode, resp.Header)
+			}
+			if url := d.syminfo("/api/syminfo/app/ab1"); url != strings.TrimSuffix(cmp.Or(c.settings["TECKEN_PUBLIC_URL"], d.url), "/")+"/app/AB1/app.sym" {
+				t.Errorf("the address of a module is %q", url)
 			}
 			if c.settings["TECKEN_DOWNLOAD_EXTENSIONS"] != "" {
 				if resp := d.lookup(http.MethodGet, "/app/AB1/app.pdb"); resp.StatusCode != http.StatusNotFound {
@@ -90,7 +108,7 @@ func TestSymbolsOutAgain(t *testing.T) {
 				t.Error("misses are not counted")
 			}
 			if d.metric(`tecken_lookups_total{cached="true",kind="symbol",result="present"}`) < 1 ||
-				d.metric(`tecken_lookup_duration_seconds_count{kind="module"}`) < 1 || d.metric("tecken_lookup_answers") < 2 {
+				d.metric(`tecken_lookup_duration_seconds_count{kind="spelling"}`) < 1 || d.metric(`tecken_lookup_duration_seconds_count{kind="module"}`) < 1 || d.metric("tecken_lookup_answers") < 2 {
 				t.Error("lookups are not counted")
 			}
 		})

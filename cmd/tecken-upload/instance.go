@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -51,6 +52,7 @@ type instance struct {
 	metrics  *telemetry.Metrics
 	reporter *telemetry.Reporter
 	records  *record.Store
+	lookups  *record.Store // the same records, over connections of lookups' own
 	spool    *spool.Spool
 	usage    *probe.Probe[spool.Usage]   // of the spool
 	orphan   *probe.Probe[time.Duration] // the oldest one in it
@@ -79,7 +81,7 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 	if err := in.observe(stderr); err != nil {
 		return in, err
 	}
-	if in.records, err = record.Open(ctx, c.DatabaseURL, record.Options{MaxConns: c.DatabaseMaxConns, Logger: in.logger}); err != nil {
+	if err = in.openRecords(ctx); err != nil {
 		return in, fmt.Errorf("TECKEN_DATABASE_URL: %w", err)
 	}
 	if in.storage, err = openStorage(ctx, c); err != nil {
@@ -137,6 +139,30 @@ func (in *instance) observe(stderr io.Writer) (err error) {
 	}
 	in.metrics = telemetry.NewMetrics()
 	return nil
+}
+
+// openRecords opens the records. Lookups have connections of their own, so that they and uploads do not wait for each other's; of a
+// single one there is none to spare.
+func (in *instance) openRecords(ctx context.Context) (err error) {
+	conns := in.config.DatabaseMaxConns
+	own := lookupQueries(conns)
+	if own < conns {
+		conns -= own
+	}
+	if in.records, err = record.Open(ctx, in.config.DatabaseURL, record.Options{MaxConns: conns, Logger: in.logger}); err != nil {
+		return err
+	}
+	if in.lookups = in.records; own < in.config.DatabaseMaxConns {
+		in.lookups, err = record.Open(ctx, in.config.DatabaseURL, record.Options{MaxConns: own, Logger: in.logger})
+	}
+	return err
+}
+
+func (in *instance) closeRecords() error {
+	if in.lookups == nil || in.lookups == in.records {
+		return in.records.Close()
+	}
+	return errors.Join(in.lookups.Close(), in.records.Close())
 }
 
 // limit builds what keeps tenants within their limits.
@@ -210,6 +236,7 @@ func (in *instance) serve(ctx context.Context) {
 		FetchWait:           c.AdmissionWait,
 		Symbols:             in.downloads.finder,
 		MaxDownloads:        maxDownloads(),
+		PublicURL:           c.PublicURL,
 		Links:               in.downloads.links,
 		UploadRecords:       in.records,
 		FileRecords:         in.records,
@@ -253,7 +280,7 @@ func (in *instance) close() {
 		in.note("close Redis", in.redis.Close())
 	}
 	if in.records != nil {
-		in.note("close the database", in.records.Close())
+		in.note("close the database", in.closeRecords())
 	}
 	if in.reporter != nil && !in.reporter.Close(flushTimeout) {
 		in.logger.Warn("not everything reached Sentry")

@@ -94,6 +94,7 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 		return err
 	}
 	httpServer, metricsServer := in.server.HTTPServer(), in.metricsServer()
+	g.Go(func() error { return in.foldRecords(background, migrated) })
 	g.Go(func() error { return in.uploads.Settle(background) })
 	g.Go(func() error { return in.watchQueues(background) })
 	g.Go(func() error { in.leases.Run(background); return nil })
@@ -135,10 +136,23 @@ func await(g *errgroup.Group) error {
 
 // migrate brings the database's schema up to date, however long that takes. Until then uploads are refused.
 func (in *instance) migrate(ctx context.Context) error {
-	if err := in.records.Run(ctx); err != nil && ctx.Err() == nil {
+	err := in.records.Run(ctx)
+	if err == nil {
+		err = in.lookups.Run(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
 		return err
 	}
 	return nil
+}
+
+// foldRecords prepares the records of older versions for lookups of names in any case, once the schema is up to date.
+func (in *instance) foldRecords(ctx context.Context, migrated <-chan struct{}) error {
+	<-migrated
+	return in.records.RunFolding(ctx, func(err error) {
+		in.logger.Error("names of older records were not folded", "err", err)
+		in.reporter.Error("names of older records were not folded", err)
+	})
 }
 
 // insisting returns a channel that is closed at a signal that comes secondSignal from now or later.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -12,15 +13,29 @@ import (
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html
 const maxPresignExpiry = 7 * 24 * time.Hour
 
+// allExtensions, alone, stands for the end of any name.
+const allExtensions = "all"
+
 func (s *Server) validateDownloads(f *faults) {
 	if s.StoragePublicURL != "" {
 		f.check("TECKEN_STORAGE_PUBLIC_URL", publicURL(s.StoragePublicURL))
 	}
 	f.check("TECKEN_PRESIGN_EXPIRY", atLeast(s.PresignExpiry, time.Second), atMost(s.PresignExpiry, maxPresignExpiry))
 	f.check("TECKEN_DOWNLOAD_EXTENSIONS", extensions(s.DownloadExtensions))
+	if s.PublicURL != "" {
+		f.check("TECKEN_PUBLIC_URL", publicURL(s.PublicURL))
+	}
 }
 
-// publicURL checks a base that keys are appended to. Every client is sent there: it holds no secret.
+// LookedUp returns the ends of the names that are looked up; none where all are.
+func (s *Server) LookedUp() List {
+	if slices.Equal(s.DownloadExtensions, List{allExtensions}) {
+		return nil
+	}
+	return s.DownloadExtensions
+}
+
+// publicURL checks a base that paths are appended to. Every client is told it: it holds no secret.
 func publicURL(text string) error {
 	u, err := url.Parse(text)
 	switch {
@@ -33,9 +48,12 @@ func publicURL(text string) error {
 }
 
 func extensions(list List) error {
+	if slices.Equal(list, List{allExtensions}) {
+		return nil
+	}
 	for _, end := range list {
 		if !strings.HasPrefix(end, ".") || len(end) < 2 || strings.ContainsAny(end, "/ \t") {
-			return fmt.Errorf("%q is not the end of a name, such as .sym", end)
+			return fmt.Errorf("%q is not the end of a name, such as .sym, nor is it %q alone", end, allExtensions)
 		}
 	}
 	return nil

@@ -152,8 +152,13 @@ type Server struct {
 	// PresignExpiry is how long a presigned redirect is good for, at most 7 days (S3's own limit).
 	PresignExpiry time.Duration `name:"tecken-presign-expiry" default:"15m" help:"How long a presigned redirect is good for."`
 
-	// DownloadExtensions are the ends of names that are looked up; others are a 404 without a look.
-	DownloadExtensions List `name:"tecken-download-extensions" default:".sym,.pdb,.dll,.exe,.pd_,.dl_,.ex_,.dbg.gz,.tar.bz2" help:"Ends of names that are looked up."`
+	// DownloadExtensions are the ends of names that are looked up, in any case; others are a 404 without a look. "all", or none:
+	// whatever is stored is found.
+	DownloadExtensions List `name:"tecken-download-extensions" default:"all" help:"Ends of names that are looked up, comma separated."`
+
+	// PublicURL is the address that clients know the server by, for answers that name one. Without it they name the one that the
+	// request was sent to.
+	PublicURL string `name:"tecken-public-url" placeholder:"URL" help:"The address that clients use. Default: the one a request was sent to."`
 
 	// LegacyKeys lets a lookup that misses look once more, with the id as it was sent.
 	LegacyKeys bool `name:"tecken-legacy-keys" default:"false" help:"On a miss, look once more with the id as sent."`

@@ -3,6 +3,7 @@ package config_test
 import (
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ func TestServerDefaults(t *testing.T) {
 		Retention:           2 * 365 * 24 * time.Hour,
 		TryRetention:        30 * 24 * time.Hour,
 		PresignExpiry:       15 * time.Minute,
-		DownloadExtensions:  config.List{".sym", ".pdb", ".dll", ".exe", ".pd_", ".dl_", ".ex_", ".dbg.gz", ".tar.bz2"},
+		DownloadExtensions:  config.List{"all"},
 	}
 	var got config.Server
 	if _, err := parse(&got, nil, nil); err != nil {
@@ -96,6 +97,7 @@ var faulty = variables{
 	"TECKEN_STORAGE_PUBLIC_URL":    "https://user:hunter2@cdn.example.com/",
 	"TECKEN_PRESIGN_EXPIRY":        "169h",
 	"TECKEN_DOWNLOAD_EXTENSIONS":   ".sym,pdb",
+	"TECKEN_PUBLIC_URL":            "symbols.example.com",
 	"TECKEN_LEGACY_KEYS":           "perhaps",
 }
 
@@ -213,5 +215,21 @@ func TestServerAsDefaultCommand(t *testing.T) {
 	}
 	if _, err := parse(&cli, []string{"--listen=:1", "--cpu-slots=7"}, env); err != nil || cli.Serve.CPUSlots != 7 {
 		t.Errorf("serve by flags: %v, %d", err, cli.Serve.CPUSlots)
+	}
+}
+
+func TestDownloadExtensions(t *testing.T) {
+	for value, want := range map[string]config.List{
+		"": nil, "all": nil, ".sym": {".sym"}, ".sym, .Dbg.GZ": {".sym", ".Dbg.GZ"},
+	} {
+		var c config.Server
+		if _, err := parse(&c, nil, variables{"TECKEN_DOWNLOAD_EXTENSIONS": value}); err != nil || !slices.Equal(c.LookedUp(), want) {
+			t.Errorf("%q: %q, %v", value, c.LookedUp(), err)
+		}
+	}
+	for _, value := range []string{".sym,all", "all,all", "*", "."} {
+		if _, err := parse(new(config.Server), nil, variables{"TECKEN_DOWNLOAD_EXTENSIONS": value}); err == nil {
+			t.Errorf("%q is no fault", value)
+		}
 	}
 }

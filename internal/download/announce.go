@@ -31,7 +31,7 @@ func (a *announcer) Stat(ctx context.Context, loc upload.Location) (upload.Objec
 	return obj, err
 }
 
-// Recorded returns next for uploads to be recorded in: modules of theirs are found at once.
+// Recorded returns next for uploads to be recorded in: what they hold is found by all its names at once.
 func (f *Finder) Recorded(next upload.Records) upload.Records { return &recorder{next, f} }
 
 // A recorder tells a Finder when an upload's files are recorded.
@@ -42,8 +42,9 @@ type recorder struct {
 
 // Finish implements upload.Records.
 func (r *recorder) Finish(ctx context.Context, u *upload.Upload) error {
-	// Uploads end far less often than modules are looked up: there is no need to know which these are.
+	// Uploads end far less often than names are looked up: there is no need to know which these are.
 	defer func() {
+		r.finder.spellings.clear()
 		r.finder.modules.clear()
 		r.finder.binaries.clear()
 	}()

@@ -1,7 +1,6 @@
 package download
 
 import (
-	"bufio"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -12,15 +11,12 @@ import (
 	"strings"
 	"time"
 
-	"tecken-upload/internal/inflate"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
 
 const (
-	// A build id is a digest or a UUID: 8 bytes of lld's fast one to 64 of a SHA-512.
-	minBuildID, maxBuildID = 8, 64
-	// maxCandidates bounds the files of one module, or debug id, that are opened to find the one of a build id. There are
+	// maxCandidates bounds the files of one module, or debug id, that are opened to find the one of an id. There are
 	// five of those at most.
 	maxCandidates = 8
 	// searchTimeout bounds all of that. A debugger waits longer for what it needs than for one symbol.
@@ -36,60 +32,65 @@ const (
 	Executable Kind = "executable"
 )
 
-// A BinaryQuery is what a debugger asks for.
+// A BinaryQuery asks for a binary by the identity in its content.
 type BinaryQuery struct {
-	BuildID string // hexadecimal, in any case
+	ID      string // hexadecimal, in any case: a GNU build id or, of Mach-O, a UUID
 	Kind    Kind
+	MachO   bool // instead of ELF
+	Padded  bool // zeros at its end may be none of a build id's
+	Try     bool // look among try uploads as well, after regular ones
 	Refresh bool // believe nothing that is remembered
 }
 
-// id returns the build id; one that can't be any is not found.
-func (q BinaryQuery) id() ([]byte, error) {
-	id, err := hex.DecodeString(q.BuildID)
-	if err != nil || len(id) < minBuildID || len(id) > maxBuildID {
-		return nil, fmt.Errorf("look up build id %q: %w", q.BuildID, upload.ErrNotFound)
-	}
-	return id, nil
+// cacheKey is what the answer of one kind of upload is remembered by.
+func (q BinaryQuery) cacheKey(try bool) string {
+	return fmt.Sprintf("%s/%t/%t/%t/%s", q.Kind, q.MachO, q.Padded, try, strings.ToUpper(q.ID))
 }
-
-// cacheKey is what the answer is remembered by.
-func (q BinaryQuery) cacheKey() string { return string(q.Kind) + "/" + strings.ToUpper(q.BuildID) }
 
 // A wanted is what a file has to be.
 type wanted struct {
 	kind     Kind
-	id       []byte
-	cacheKey string // of the query it is the answer to
+	machO    bool
+	ids      [][]byte // one of these is in it, the shortest first
+	cacheKey string   // of the query it is the answer to
 }
 
-// FindBinary finds the regular upload's file of that kind whose build id is the given one.
+// FindBinary finds the file of that kind that has the given id in it.
 //
-// The build id is the code id in the header of a .sym, or has the debug id that Breakpad makes of it; the files under that
-// key are candidates. One is taken only if the first 64 KiB of it, inflated where it is gzip, are those of an ELF file and
-// hold a note with the whole build id: of the debug id in the key only the first 16 bytes are known. An executable has its
-// code in it; debug information either has not, or is named *.dbg or *.debug. Where there is none apart, it is a program
-// that was not stripped.
+// The id is the code id in the header of a .sym, or has the debug id that Breakpad makes of it; the files under that
+// key are candidates. One is taken only if the first 64 KiB of it, inflated where it is gzip, are those of an ELF or Mach-O file and
+// hold the whole id: of a build id the debug id in the key has only the first 16 bytes. An executable has all bytes of its
+// code in it; debug information is named as that (.dbg, .debug, .dwarf or .dsym, with or without .gz) or has symbols in it. Where
+// there is none apart, it is a program that was not stripped. Of a gzip file whose name does not tell what it is no more than 128
+// MiB are inflated to find that out.
 //
-// Files that are named as debug information are found only if there is a name of that kind among Extensions.
+// Where there are Extensions, files that are named as debug information are found only if one of these is such a name.
 //
 // It fails as Find does.
-func (f *Finder) FindBinary(ctx context.Context, q BinaryQuery) (Found, error) {
-	id, err := q.id()
+func (f *Finder) FindBinary(ctx context.Context, q BinaryQuery) (found Found, err error) {
+	ids, err := q.ids()
 	if err != nil {
 		return Found{}, err
 	}
-	w := &wanted{kind: q.Kind, id: id, cacheKey: q.cacheKey()}
-	loc, err := f.binaries.get(ctx, w.cacheKey, q.Refresh, func(ctx context.Context) (upload.Location, error) {
-		s := &search{Finder: f, wanted: w, seen: make(map[symbol.Key]bool)}
-		return s.run(ctx)
-	})
-	return Found{Location: loc, binary: w}, err
+	for _, try := range []bool{false, true} {
+		w := &wanted{kind: q.Kind, machO: q.MachO, ids: ids, cacheKey: q.cacheKey(try)}
+		found.binary = w
+		found.Location, err = f.binaries.get(ctx, w.cacheKey, q.Refresh, func(ctx context.Context) (upload.Location, error) {
+			s := &search{Finder: f, wanted: w, try: try, seen: make(map[symbol.Key]bool)}
+			return s.run(ctx)
+		})
+		if !q.Try || !errors.Is(err, upload.ErrNotFound) {
+			break
+		}
+	}
+	return found, err
 }
 
 // A search finds out where a binary is. It asks the records themselves: what it finds or misses is remembered anyway.
 type search struct {
 	*Finder
 	wanted *wanted
+	try    bool
 	seen   map[symbol.Key]bool // candidates that were looked at
 	// unstripped is the program that is debug information where nothing else is; nil: none was seen.
 	unstripped *upload.Location
@@ -98,16 +99,19 @@ type search struct {
 func (s *search) run(ctx context.Context) (upload.Location, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, searchTimeout, errSlow)
 	defer cancel()
-	modules, err := s.readModules(ctx, ModuleQuery{CodeID: strings.ToUpper(hex.EncodeToString(s.wanted.id))})
+	builds, err := s.readKeys(ctx, func(ctx context.Context) ([]symbol.Key, error) {
+		first, last := s.wanted.codeIDs()
+		return s.Records.Builds(ctx, first, last, s.try)
+	})
 	if err != nil {
 		return upload.Location{}, err
 	}
-	// Where no header tells, there may still be a binary.
 	places := [][2]string{}
-	for _, m := range modules {
-		places = append(places, [2]string{m.Key.DebugFile(), m.Key.DebugID()})
+	for _, key := range builds {
+		places = append(places, [2]string{key.DebugFile(), key.DebugID()})
 	}
-	places = append(places, [2]string{"", debugIDOf(s.wanted.id)})
+	// Where no header tells, there may still be a binary.
+	places = append(places, [2]string{"", s.wanted.debugID()})
 	for _, p := range places {
 		loc, err := s.among(ctx, p[0], p[1])
 		if !errors.Is(err, upload.ErrNotFound) {
@@ -121,21 +125,32 @@ func (s *search) run(ctx context.Context) (upload.Location, error) {
 }
 
 func (s *search) missing() error {
-	return fmt.Errorf("look up the %s of build id %x: %w", s.wanted.kind, s.wanted.id, upload.ErrNotFound)
+	return fmt.Errorf("look up the %s of id %x: %w", s.wanted.kind, s.wanted.ids[0], upload.ErrNotFound)
+}
+
+// readKeys reads what is recorded now.
+func (f *Finder) readKeys(ctx context.Context, read func(context.Context) ([]symbol.Key, error)) (keys []symbol.Key, err error) {
+	err = f.queries.use(ctx, func(ctx context.Context) error {
+		keys, err = read(ctx)
+		return err
+	})
+	return keys, err
 }
 
 // among looks at the files of a module, or of all modules of that id where debugFile is empty.
 func (s *search) among(ctx context.Context, debugFile, debugID string) (upload.Location, error) {
-	keys, err := s.readFiles(ctx, debugFile, debugID)
+	keys, err := s.readKeys(ctx, func(ctx context.Context) ([]symbol.Key, error) {
+		return s.Records.ModuleFiles(ctx, debugFile, debugID, s.try)
+	})
 	if err != nil {
 		return upload.Location{}, err
 	}
 	for _, key := range s.candidates(keys) {
 		s.seen[key] = true
-		loc := upload.Location{Key: key}
-		file, err := s.look(ctx, Found{Location: loc, binary: s.wanted})
+		loc := upload.Location{Key: key, Try: s.try}
+		unstripped, err := s.inspect(ctx, loc)
 		switch {
-		case err == nil && !file.unstripped:
+		case err == nil && !unstripped:
 			return loc, nil
 		case err == nil && s.unstripped == nil:
 			s.unstripped = &loc
@@ -149,7 +164,8 @@ func (s *search) among(ctx context.Context, debugFile, debugID string) (upload.L
 // candidates are the files that may be the binary, the most likely first.
 func (s *search) candidates(keys []symbol.Key) []symbol.Key {
 	keys = slices.DeleteFunc(keys, func(key symbol.Key) bool {
-		return key.IsSym() || s.seen[key] || isDebugName(key.File()) && !slices.ContainsFunc(s.Extensions, isDebugName)
+		hidden := isDebugName(key.File()) && len(s.Extensions) > 0 && !slices.ContainsFunc(s.Extensions, isDebugName)
+		return key.IsSym() || s.seen[key] || hidden
 	})
 	slices.SortStableFunc(keys, func(a, b symbol.Key) int {
 		switch isA, isB := s.isLikely(a), s.isLikely(b); {
@@ -167,83 +183,116 @@ func (s *search) isLikely(key symbol.Key) bool {
 	return isDebugName(key.File()) == (s.wanted.kind == DebugInfo)
 }
 
-// debugIDOf returns the debug id that Breakpad makes of the build id of a little-endian file: its first 16 bytes as a GUID,
-// whose first three fields are numbers, and an age of 0.
+// inspect finds out whether the file at loc is what is wanted, and whether it is a program that has its symbols in it, where
+// debug information is wanted.
+func (s *search) inspect(ctx context.Context, loc upload.Location) (unstripped bool, err error) {
+	err = s.looks.use(ctx, func(ctx context.Context) error {
+		content, _, err := s.Storage.OpenContent(ctx, loc)
+		if err != nil {
+			return err
+		}
+		defer content.Close()
+		image, err := s.wanted.identify(&heeding{content, ctx}, loc)
+		if err == nil {
+			unstripped, err = s.wanted.suits(image, loc)
+		}
+		return err
+	})
+	return unstripped, err
+}
+
+// codeIDs returns the range of code ids that a .sym may have of it.
+func (w *wanted) codeIDs() (first, last string) {
+	text := func(id []byte) string { return strings.ToUpper(hex.EncodeToString(id)) }
+	return text(w.ids[0]), text(w.ids[len(w.ids)-1])
+}
+
+// debugID returns the debug id that Breakpad makes of a UUID, or of the build id of a little-endian file: its first 16 bytes as a
+// GUID, whose first three fields are numbers, and an age of 0.
 // https://chromium.googlesource.com/breakpad/breakpad/+/refs/heads/main/src/common/linux/file_id.cc
-func debugIDOf(buildID []byte) string {
-	var guid [16]byte
-	copy(guid[:], buildID)
-	for _, field := range [][]byte{guid[0:4], guid[4:6], guid[6:8]} {
-		slices.Reverse(field)
+func (w *wanted) debugID() string {
+	var guid [uuidLen]byte
+	copy(guid[:], w.ids[0])
+	if !w.machO {
+		for _, field := range [][]byte{guid[0:4], guid[4:6], guid[6:8]} {
+			slices.Reverse(field)
+		}
 	}
 	return fmt.Sprintf("%X0", guid)
 }
 
+// isDebugName reports whether a file is named as debug information.
 func isDebugName(name string) bool {
-	ext := path.Ext(strings.TrimSuffix(name, ".gz"))
-	return ext == ".dbg" || ext == ".debug"
+	name = strings.ToLower(name)
+	switch path.Ext(strings.TrimSuffix(name, ".gz")) {
+	case ".dbg", ".debug", ".dwarf", ".dsym":
+		return true
+	}
+	return false
 }
 
-// check finds out whether a file that has just been opened is what is wanted; it fails with upload.ErrNotFound where it
-// is something else. It sets Gzip and unstripped.
-func (w *wanted) check(file *File, loc upload.Location) error {
-	head, zipped, err := inflatedHead(file)
+// An image is an ELF or Mach-O file, of which the head was read. The methods fail where the rest can't be read.
+type image interface {
+	// hasCode reports whether a program is all there: its code, and what else is loaded with it.
+	hasCode() (bool, error)
+	// hasSymbols reports whether there is debug information, or a table of symbols.
+	hasSymbols() (bool, error)
+}
+
+// identified is an image that has the id that is wanted.
+type identified struct {
+	image
+	zipped bool // it is stored as gzip
+}
+
+// identify reads the head of a file, and fails with upload.ErrNotFound where it has not the id that is wanted.
+func (w *wanted) identify(content io.ReadSeeker, loc upload.Location) (found identified, err error) {
+	head, zipped, err := inflatedHead(content)
 	if err != nil {
-		return fmt.Errorf("read the head of %s: %w", loc.Key, err)
+		return found, fmt.Errorf("read the head of %s: %w", loc.Key, err)
 	}
-	file.Gzip = zipped
-	elf, ok := parseELF(head)
-	matches := ok && elf.hasBuildID(w.id)
-	switch {
-	case !matches:
-	case w.kind == Executable:
-		matches = elf.hasCode()
-	case !isDebugName(loc.Key.File()) && elf.hasCode():
-		// Of a gzip stream the end is out of reach.
-		matches = !zipped
-		if matches {
-			matches, err = elf.hasSymbols(file)
+	if found.zipped = zipped; zipped {
+		content = &inflated{stored: content, most: maxInflated}
+	}
+	if w.machO {
+		m, ok, err := parseMachO(head, content, w.ids[0])
+		if found.image = m; ok || err != nil {
+			return found, seen(err, loc)
 		}
-		file.unstripped = matches
+	} else if e, ok := parseELF(head, content); ok && slices.ContainsFunc(w.ids, e.hasBuildID) {
+		found.image = e
+		return found, nil
 	}
-	if err != nil {
-		return fmt.Errorf("read the sections of %s: %w", loc.Key, err)
+	return found, fmt.Errorf("%s is no binary of id %x: %w", loc.Key, w.ids[0], upload.ErrNotFound)
+}
+
+// suits finds out whether what was identified is of the kind that is wanted, and fails with upload.ErrNotFound where it is not.
+// unstripped tells that it is a program that has its symbols in it, where debug information is wanted.
+func (w *wanted) suits(found identified, loc upload.Location) (unstripped bool, err error) {
+	matches, named := true, isDebugName(loc.Key.File())
+	switch {
+	case w.kind == Executable && named && found.zipped:
+		matches = false // not worth its inflating
+	case w.kind == Executable:
+		matches, err = found.hasCode()
+	case !named:
+		if matches, err = found.hasSymbols(); matches {
+			unstripped, err = found.hasCode()
+		}
 	}
-	if !matches {
-		return fmt.Errorf("%s is not the %s of build id %x: %w", loc.Key, w.kind, w.id, upload.ErrNotFound)
+	if err == nil && !matches {
+		err = fmt.Errorf("%s is not the %s of id %x: %w", loc.Key, w.kind, w.ids[0], upload.ErrNotFound)
+	}
+	return unstripped, seen(err, loc)
+}
+
+// seen gives the error of a look into a file the kind that is answered with: what can't be looked into is no binary.
+func seen(err error, loc upload.Location) error {
+	switch {
+	case errors.Is(err, errOpaque):
+		return fmt.Errorf("look into %s: %w (%w)", loc.Key, upload.ErrNotFound, err)
+	case err != nil:
+		return fmt.Errorf("look into %s: %w", loc.Key, err)
 	}
 	return nil
-}
-
-// inflatedHead reads what an ELF file shows of itself first. A stream that can't be inflated has an empty one.
-func inflatedHead(content io.Reader) (head []byte, zipped bool, err error) {
-	from := &source{Reader: content}
-	buffered := bufio.NewReader(from)
-	magic, _ := buffered.Peek(2)
-	zipped = string(magic) == "\x1f\x8b"
-	var text io.Reader = buffered
-	if zipped {
-		if text, err = inflate.NewGzip(buffered); err != nil {
-			return nil, true, from.failed
-		}
-	}
-	head = make([]byte, elfHead)
-	n, _ := io.ReadFull(text, head)
-	return head[:n], zipped, from.failed
-}
-
-// A source tells what can't be read from what is not there: to whoever reads through others both look like a file that is too
-// short, for a connection that broke is an unexpected EOF as well.
-type source struct {
-	io.Reader
-	failed error // of a Read, other than its end
-}
-
-// Read implements io.Reader.
-func (s *source) Read(p []byte) (int, error) {
-	n, err := s.Reader.Read(p)
-	if err != nil && (!errors.Is(err, io.EOF) || errors.Is(err, upload.ErrUnavailable)) {
-		s.failed = err
-	}
-	return n, err
 }

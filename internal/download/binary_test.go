@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"debug/elf"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,8 +30,9 @@ type shelf struct {
 	after  int
 
 	mu       sync.Mutex
-	contents map[string][]byte // by key
-	modules  []download.Module
+	contents map[string][]byte // by key; those of try uploads behind "try/"
+	builds   []symbol.Key
+	spelled  []symbol.Key
 
 	opened, busy, most, queries atomic.Int64
 }
@@ -50,8 +50,12 @@ func (s *shelf) OpenContent(ctx context.Context, loc upload.Location) (io.ReadSe
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	text, ok := s.contents[loc.Key.String()]
-	if !ok || loc.Try {
+	name := loc.Key.String()
+	if loc.Try {
+		name = "try/" + name
+	}
+	text, ok := s.contents[name]
+	if !ok {
 		return nil, upload.Object{}, upload.ErrNotFound
 	}
 	content := nopCloser{bytes.NewReader(text)}
@@ -81,20 +85,32 @@ type nopCloser struct{ io.ReadSeeker }
 
 func (nopCloser) Close() error { return nil }
 
-func (s *shelf) Modules(context.Context, download.ModuleQuery) ([]download.Module, error) {
+func (s *shelf) Spellings(context.Context, download.SpellingQuery) ([]symbol.Key, error) {
 	s.queries.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.modules), nil
+	return slices.Clone(s.spelled), nil
 }
 
-func (s *shelf) ModuleFiles(_ context.Context, debugFile, debugID string, _ bool) (keys []symbol.Key, err error) {
+func (s *shelf) Module(context.Context, string, string) (download.Module, error) {
+	return download.Module{}, upload.ErrNotFound
+}
+
+func (s *shelf) Builds(context.Context, string, string, bool) ([]symbol.Key, error) {
 	s.queries.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for text := range s.contents {
+	return slices.Clone(s.builds), nil
+}
+
+func (s *shelf) ModuleFiles(_ context.Context, debugFile, debugID string, try bool) (keys []symbol.Key, err error) {
+	s.queries.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name := range s.contents {
+		text, ofTry := strings.CutPrefix(name, "try/")
 		key, err := symbol.ParseKey(text)
-		if err == nil && (debugFile == "" || key.DebugFile() == debugFile) && key.DebugID() == debugID {
+		if err == nil && ofTry == try && (debugFile == "" || key.DebugFile() == debugFile) && key.DebugID() == debugID {
 			keys = append(keys, key)
 		}
 	}
@@ -120,12 +136,12 @@ func newShelf(t *testing.T) (*download.Finder, *shelf) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &shelf{modules: []download.Module{{Key: key}}}
+	s := &shelf{builds: []symbol.Key{key}}
 	return download.New(download.Config{Storage: s, Records: s, Extensions: []string{".sym", ".dbg.gz"}}), s
 }
 
 func binaryQuery() download.BinaryQuery {
-	return download.BinaryQuery{BuildID: buildID, Kind: download.Executable}
+	return download.BinaryQuery{ID: buildID, Kind: download.Executable}
 }
 
 // program makes the head of a program with that build id: 64 bits, little-endian, all code.
@@ -135,13 +151,13 @@ func program(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return download.ELFHeadOf(binary.LittleEndian, elf.ELFCLASS64, 4096, id)
+	return download.Program(id)
 }
 
 func wantBinary(t *testing.T, f *download.Finder, q download.BinaryQuery, want error) {
 	t.Helper()
 	if _, err := f.FindBinary(t.Context(), q); !errors.Is(err, want) || (err == nil) != (want == nil) {
-		t.Errorf("find the %s of %s: %v, want %v", q.Kind, q.BuildID, err, want)
+		t.Errorf("find the %s of %s: %v, want %v", q.Kind, q.ID, err, want)
 	}
 }
 
@@ -171,7 +187,7 @@ func TestBinariesOfOtherInstances(t *testing.T) {
 // A build id leads to a file by the debug id that is made of it, without any record of a .sym; to regular ones alone.
 func TestABuildIDThatNoHeaderTellsOf(t *testing.T) {
 	f, s := newShelf(t)
-	s.modules = nil
+	s.builds = nil
 	s.put("app/303132333435363738396162636465660/app", program(t)) // not swapped
 	s.put("app/333231303534373638396162636465661/app", program(t)) // of another age
 	wantBinary(t, f, binaryQuery(), upload.ErrNotFound)
@@ -230,7 +246,7 @@ func TestRefreshByCodeID(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.modules = []download.Module{{Key: key}}
+		s.spelled = []symbol.Key{key}
 		q.Refresh = c.refresh
 		found, err := f.Find(t.Context(), q)
 		if got := found.Location.Key.String(); err != nil || got != c.want {
@@ -272,7 +288,7 @@ func TestLooksAreBounded(t *testing.T) {
 		}
 		wantBounded(t, download.Looks, &s.most, func(i int) error {
 			q := binaryQuery()
-			q.BuildID += fmt.Sprintf("%02x", i)
+			q.ID += fmt.Sprintf("%02x", i)
 			_, err := f.FindBinary(t.Context(), q)
 			return err
 		})

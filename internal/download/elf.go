@@ -4,25 +4,24 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"io"
+	"slices"
 )
 
-// elfHead is how much of an ELF file is looked at, in bytes: linkers put the build id behind the program headers,
-// within the first KiB.
-const elfHead = 64 << 10
-
-// An elfFile is what the head of an ELF file tells.
+// An elfFile is an ELF file whose head was read.
 type elfFile struct {
-	head  []byte
-	order binary.ByteOrder
-	wide  bool // 64 bits
+	head    []byte
+	content io.ReadSeeker // all of it
+	order   binary.ByteOrder
+	wide    bool // 64 bits
 }
 
 // parseELF reads the head of a file; ok is false where that is not ELF's.
-func parseELF(head []byte) (f elfFile, ok bool) {
+func parseELF(head []byte, content io.ReadSeeker) (f elfFile, ok bool) {
 	if len(head) < 64 || !bytes.HasPrefix(head, []byte(elf.ELFMAG)) {
 		return f, false
 	}
-	f = elfFile{head: head, order: binary.LittleEndian, wide: head[elf.EI_CLASS] == byte(elf.ELFCLASS64)}
+	f = elfFile{head: head, content: content, order: binary.LittleEndian, wide: head[elf.EI_CLASS] == byte(elf.ELFCLASS64)}
 	if head[elf.EI_DATA] == byte(elf.ELFDATA2MSB) {
 		f.order = binary.BigEndian
 	}
@@ -50,42 +49,78 @@ func (f elfFile) hasBuildID(id []byte) bool {
 	}
 }
 
-// hasCode reports whether the file holds the code of its executable segments. Of a file with debug information
-// alone these are empty, or shorter than in memory.
-func (f elfFile) hasCode() bool {
-	var table uint64
-	var size, count int
+// word reads the address or offset of the class's width.
+func (f elfFile) word(b []byte) uint64 {
 	if f.wide {
-		table = f.order.Uint64(f.head[32:])
-		size, count = int(f.order.Uint16(f.head[54:])), int(f.order.Uint16(f.head[56:]))
-	} else {
-		table = uint64(f.order.Uint32(f.head[28:]))
-		size, count = int(f.order.Uint16(f.head[42:])), int(f.order.Uint16(f.head[44:]))
+		return f.order.Uint64(b)
 	}
-	if table > uint64(len(f.head)) || size < 32 || f.wide && size < 56 {
-		return false
-	}
-	headers := f.head[table:]
-	for i := 0; i < count && len(headers) >= size; i++ {
-		if f.isCode(headers[:size]) {
-			return true
-		}
-		headers = headers[size:]
-	}
-	return false
+	return uint64(f.order.Uint32(b))
 }
 
-// isCode reports whether a program header is that of an executable segment that is in the file.
-func (f elfFile) isCode(header []byte) bool {
-	var flags uint32
-	var inFile, inMemory uint64
-	if f.wide {
-		flags = f.order.Uint32(header[4:])
-		inFile, inMemory = f.order.Uint64(header[32:]), f.order.Uint64(header[40:])
-	} else {
-		flags = f.order.Uint32(header[24:])
-		inFile, inMemory = uint64(f.order.Uint32(header[16:])), uint64(f.order.Uint32(header[20:]))
-	}
-	isLoaded := elf.ProgType(f.order.Uint32(header)) == elf.PT_LOAD
-	return isLoaded && elf.ProgFlag(flags)&elf.PF_X != 0 && inFile > 0 && inFile >= inMemory
+// A segment is what a program header tells.
+type segment struct {
+	kind                              elf.ProgType
+	flags                             elf.ProgFlag
+	offset, address, inFile, inMemory uint64
 }
+
+// segments reads the program headers, as far as the head has them.
+func (f elfFile) segments() (segments []segment) {
+	var table uint64
+	var size, count, least int
+	if f.wide {
+		table, least = f.order.Uint64(f.head[32:]), 56
+		size, count = int(f.order.Uint16(f.head[54:])), int(f.order.Uint16(f.head[56:]))
+	} else {
+		table, least = uint64(f.order.Uint32(f.head[28:])), 32
+		size, count = int(f.order.Uint16(f.head[42:])), int(f.order.Uint16(f.head[44:]))
+	}
+	if table > uint64(len(f.head)) || size < least {
+		return nil
+	}
+	for headers := f.head[table:]; count > 0 && len(headers) >= size; headers = headers[size:] {
+		segments = append(segments, f.segment(headers))
+		count--
+	}
+	return segments
+}
+
+func (f elfFile) segment(header []byte) segment {
+	s := segment{kind: elf.ProgType(f.order.Uint32(header))}
+	if f.wide {
+		s.flags, s.offset, s.address = elf.ProgFlag(f.order.Uint32(header[4:])), f.order.Uint64(header[8:]), f.order.Uint64(header[16:])
+		s.inFile, s.inMemory = f.order.Uint64(header[32:]), f.order.Uint64(header[40:])
+	} else {
+		s.flags, s.offset, s.address = elf.ProgFlag(f.order.Uint32(header[24:])), uint64(f.order.Uint32(header[4:])), uint64(f.order.Uint32(header[8:]))
+		s.inFile, s.inMemory = uint64(f.order.Uint32(header[16:])), uint64(f.order.Uint32(header[20:]))
+	}
+	return s
+}
+
+// hasCode implements image. Files of debug information have the program headers of their program: some tools empty them, others
+// (eu-strip) keep what they say, and the sections tell that the bytes are elsewhere. Where there are no sections, the
+// program headers alone count.
+func (f elfFile) hasCode() (bool, error) {
+	loaded := slices.DeleteFunc(f.segments(), func(s segment) bool { return s.kind != elf.PT_LOAD })
+	isCode := func(s segment) bool { return s.flags&elf.PF_X != 0 && s.inFile > 0 && s.inFile >= s.inMemory }
+	if !slices.ContainsFunc(loaded, isCode) {
+		return false, nil
+	}
+	size, err := f.content.Seek(0, io.SeekEnd)
+	if err != nil {
+		return false, err
+	}
+	isCut := func(s segment) bool { return !within(s.offset, s.inFile, uint64(size)) }
+	if slices.ContainsFunc(loaded, isCut) {
+		return false, nil
+	}
+	sections, ok, err := f.sections()
+	if err != nil || !ok {
+		return false, err
+	}
+	isElsewhere := func(s section) bool { return s.isElsewhere(loaded, uint64(size)) }
+	return (len(sections) == 0 || slices.ContainsFunc(sections, section.isCode)) && !slices.ContainsFunc(sections, isElsewhere), nil
+}
+
+// within reports whether so many bytes at an offset lie within a size.
+func within(offset, length, size uint64) bool { return offset <= size && length <= size-offset }

@@ -24,18 +24,11 @@ type File struct {
 	// Inflated is how many bytes it has for those that take no gzip, or -1 where nothing tells. Of a binary without
 	// metadata it is what the stream's trailer says: good enough for a progress bar, and for nothing else.
 	Inflated int64
-	// unstripped tells that it is a program that has its symbols in it, where debug information was looked for.
-	unstripped bool
 }
 
 // Look describes what Find or FindBinary found. It takes a place of its own for a moment. It fails as Open does.
-func (f *Finder) Look(ctx context.Context, found Found) (File, error) {
-	file, err := f.look(ctx, found)
-	f.forgetMissing(found, err)
-	return file, err
-}
-
-func (f *Finder) look(ctx context.Context, found Found) (file File, err error) {
+func (f *Finder) Look(ctx context.Context, found Found) (file File, err error) {
+	defer func() { f.forgetMissing(found, err) }()
 	err = f.looks.use(ctx, func(ctx context.Context) error {
 		file, err = f.open(ctx, found)
 		if err != nil {
@@ -108,9 +101,11 @@ func describe(content io.ReadSeekCloser, obj upload.Object, found Found) (File, 
 	file := File{ReadSeekCloser: content, Object: obj, Gzip: obj.Gzip}
 	var err error
 	if found.binary != nil {
-		if err := found.binary.check(&file, found.Location); err != nil {
+		binary, err := found.binary.identify(content, found.Location)
+		if err != nil {
 			return File{}, err
 		}
+		file.Gzip = binary.zipped
 	}
 	file.Stored, err = content.Seek(0, io.SeekEnd)
 	if err == nil {

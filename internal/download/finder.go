@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"tecken-upload/internal/symbol"
@@ -17,6 +19,11 @@ const (
 	// lookupTimeout bounds one call to storage or to the records, waiting for its place included. A debugger waits
 	// for it, and asks elsewhere then.
 	lookupTimeout = 8 * time.Second
+	// spellingTimeout bounds a look for other spellings of a name that storage can answer for alone, waiting for its place
+	// included, and recordsPause is for how long none is begun after one that failed: while the database is down or hangs,
+	// debuggers are not to wait for each of the many files that nobody has.
+	spellingTimeout = 2 * time.Second
+	recordsPause    = 10 * time.Second
 	// maxAnswers bounds what is remembered of each kind. An answer takes about 300 bytes, 1 KiB at most.
 	maxAnswers = 50_000
 )
@@ -27,8 +34,8 @@ const (
 	Lookups = 64
 	// Looks is the most contents that are looked into: to tell what they are, not to be sent.
 	Looks = 32
-	// maxQueries is the most calls to the records. Uploads share their connections to the database.
-	maxQueries = 4
+	// MaxQueries is the most calls to the records.
+	MaxQueries = 4
 )
 
 // errSlow is the cause of a call that took too long.
@@ -47,13 +54,13 @@ type Storage interface {
 type Config struct {
 	Storage Storage
 	Records Records
-	// Extensions are the ends of the names that are looked for. Case counts, as in storage.
+	// Extensions are the ends of the names that are looked for, in any case; without any, all names are.
 	Extensions []string
 	// Legacy lets a lookup that misses look once more with the id as it was sent.
 	Legacy bool
 	// Queries is the most calls to the records at a time; unless positive, and at most, 4.
 	Queries int
-	// Observe is called at each lookup; it does not block. kind is "symbol", "module" or "binary".
+	// Observe is called at each lookup; it does not block. kind is "symbol", "spelling", "module", "binary" or "size".
 	// err is nil, wraps upload.ErrNotFound, or is a failure.
 	Observe func(kind string, cached bool, elapsed time.Duration, err error)
 }
@@ -61,12 +68,17 @@ type Config struct {
 // A Finder finds symbol files. It is safe for concurrent use.
 type Finder struct {
 	Config
-	objects *cache[upload.Object]
-	modules *cache[[]Module]
+	objects   *cache[upload.Object]
+	spellings *cache[[]symbol.Key]
+	modules   *cache[Module]
 	// binaries remembers where those of a build id are.
 	binaries *cache[upload.Location]
+	// sizes remembers how many bytes gzip files have once inflated.
+	sizes *cache[int64]
 
-	lookups, looks, queries places
+	lookups, looks, queries, measuring places
+	// away is until when the records are taken to be away, in Unix nanoseconds.
+	away atomic.Int64
 }
 
 // New makes a Finder.
@@ -78,23 +90,31 @@ func New(c Config) *Finder {
 			}
 		}
 	}
-	if c.Queries <= 0 || c.Queries > maxQueries {
-		c.Queries = maxQueries
+	if c.Queries <= 0 || c.Queries > MaxQueries {
+		c.Queries = MaxQueries
 	}
+	folded := make([]string, len(c.Extensions))
+	for i, end := range c.Extensions {
+		folded[i] = symbol.Fold(end)
+	}
+	c.Extensions = folded
 	return &Finder{
-		Config:   c,
-		objects:  newCache[upload.Object](maxAnswers, tell("symbol")),
-		modules:  newCache[[]Module](maxAnswers, tell("module")),
-		binaries: newCache[upload.Location](maxAnswers, tell("binary")),
-		lookups:  make(places, Lookups),
-		looks:    make(places, Looks),
-		queries:  make(places, c.Queries),
+		Config:    c,
+		objects:   newCache[upload.Object](maxAnswers, tell("symbol")),
+		spellings: newCache[[]symbol.Key](maxAnswers, tell("spelling")),
+		modules:   newCache[Module](maxAnswers, tell("module")),
+		binaries:  newCache[upload.Location](maxAnswers, tell("binary")),
+		sizes:     newCache[int64](maxAnswers, tell("size")),
+		lookups:   make(places, Lookups),
+		looks:     make(places, Looks),
+		queries:   make(places, c.Queries),
+		measuring: make(places, measures),
 	}
 }
 
 // Len returns how many answers are remembered.
 func (f *Finder) Len() int {
-	return f.objects.len() + f.modules.len() + f.binaries.len()
+	return f.objects.len() + f.spellings.len() + f.modules.len() + f.binaries.len() + f.sizes.len()
 }
 
 // A Query is what a client asks for: the three components of a key, decoded, in the case they were sent.
@@ -104,17 +124,14 @@ type Query struct {
 	Refresh        bool // believe nothing that is remembered
 }
 
-// key returns the key that is asked for. A name that no key may have is the client's fault; an id that is none is just
-// not found.
+// key returns the key that is asked for, composed (NFC) as it is stored. What can't be a key is not found.
 func (q Query) key() (symbol.Key, error) {
-	for _, name := range []string{q.File, q.Name} {
-		if err := symbol.CheckComponent(name); err != nil {
-			return symbol.Key{}, err
-		}
-	}
 	key, err := symbol.NewKey(q.File, q.ID, q.Name)
+	if err == nil && key.IsNull() {
+		err = errors.New("an id of zeros names nothing")
+	}
 	if err != nil {
-		return symbol.Key{}, fmt.Errorf("look up %q: %w (%v)", q.ID, upload.ErrNotFound, err) //nolint:errorlint // of one kind only
+		return symbol.Key{}, fmt.Errorf("look up %q %q %q: %w (%w)", q.File, q.ID, q.Name, upload.ErrNotFound, err)
 	}
 	return key, nil
 }
@@ -122,16 +139,31 @@ func (q Query) key() (symbol.Key, error) {
 // Found is a file that is in storage.
 type Found struct {
 	Location upload.Location
-	// Moved tells that it was found by its code id: its key is another than the one asked for.
+	// Moved tells that its key is another than the one asked for: its name is spelled in another case, or it was found by its
+	// code id.
 	Moved bool
 	// binary is what it has to be; nil: whatever is there.
 	binary *wanted
 }
 
-// Find finds the symbol file that q asks for: by its key and, a .sym that is not there, by its code id.
-// It fails with upload.ErrNotFound, symbol.ErrInvalidKey or upload.ErrUnavailable, or the cause of ctx.
+// IsBinary reports whether the file was found by an identity in its content. It is to be sent from here, inflated unless its reader
+// takes gzip: whoever asked does not know how it is stored.
+func (f Found) IsBinary() bool { return f.binary != nil }
+
+// Find finds the symbol file that q asks for. Where there is none of that key, the records tell whether there is one whose names
+// are spelled in another case or, for a .sym, one whose code file and id these are. An id of SSQP's leads to the binary that it
+// names.
+//
+// It fails with upload.ErrNotFound or upload.ErrUnavailable, or the cause of ctx. While the records are away, storage alone
+// answers; but not for what may be a code id, of which it knows nothing.
 func (f *Finder) Find(ctx context.Context, q Query) (Found, error) {
-	if !f.wanted(q) {
+	if strings.EqualFold(q.Name, "file.ptr") { // debuggers ask for it, and nobody ever has it
+		return Found{}, fmt.Errorf("look up %q: %w", q.Name, upload.ErrNotFound)
+	}
+	if b, ok := q.binary(); ok {
+		return f.FindBinary(ctx, b)
+	}
+	if !f.isWanted(q.Name) {
 		return Found{}, fmt.Errorf("look up %q: %w", q.Name, upload.ErrNotFound)
 	}
 	key, err := q.key()
@@ -139,23 +171,19 @@ func (f *Finder) Find(ctx context.Context, q Query) (Found, error) {
 		return Found{}, err
 	}
 	found, err := f.byKey(ctx, key, q)
-	if err == nil || !errors.Is(err, upload.ErrNotFound) || !key.IsSym() || len(q.ID) == debugIDLen {
-		return found, err
+	if errors.Is(err, upload.ErrNotFound) {
+		return f.elsewhere(ctx, key, q)
 	}
-	return f.byCode(ctx, key, q)
+	return found, err
 }
 
-// wanted reports whether there can be such a file: debuggers ask for some that nobody ever has.
-func (f *Finder) wanted(q Query) bool {
-	if q.Name == "file.ptr" || strings.Trim(q.ID, "0") == "" {
-		return false
+// isWanted reports whether a name has one of the extensions that are looked for.
+func (f *Finder) isWanted(name string) bool {
+	if len(f.Extensions) == 0 {
+		return true
 	}
-	for _, end := range f.Extensions {
-		if strings.HasSuffix(q.Name, end) {
-			return true
-		}
-	}
-	return false
+	folded := symbol.Fold(name)
+	return slices.ContainsFunc(f.Extensions, func(end string) bool { return strings.HasSuffix(folded, end) })
 }
 
 // byKey looks for a key and, where such are kept, for the same with the id as it was sent: regular first, then of try

@@ -64,19 +64,67 @@ func (s *fakeStorage) Put(_ context.Context, loc upload.Location, _ upload.Objec
 
 func (s *fakeStorage) Refresh(context.Context, upload.Location, upload.Object) error { return nil }
 
-// noRecords knows of no module.
-type noRecords struct{}
+// fakeRecords counts what it is asked, and answers as it is told.
+type fakeRecords struct {
+	mu        sync.Mutex
+	spellings map[string][]string // keys, by the key that is asked for
+	module    download.Module
+	fail      func(ctx context.Context) error // before the answer; may be nil
 
-func (noRecords) Modules(context.Context, download.ModuleQuery) ([]download.Module, error) {
-	return nil, nil
+	asked, busy, most atomic.Int64
+	queries           []download.SpellingQuery
 }
 
-func (noRecords) ModuleFiles(context.Context, string, string, bool) ([]symbol.Key, error) {
-	return nil, nil
+// ask counts a call.
+func (r *fakeRecords) ask(ctx context.Context) error {
+	r.asked.Add(1)
+	busy := r.busy.Add(1)
+	defer r.busy.Add(-1)
+	for most := r.most.Load(); busy > most && !r.most.CompareAndSwap(most, busy); most = r.most.Load() {
+	}
+	if r.fail != nil {
+		return r.fail(ctx)
+	}
+	return nil
+}
+
+func (r *fakeRecords) Spellings(ctx context.Context, q download.SpellingQuery) (keys []symbol.Key, err error) {
+	if err := r.ask(ctx); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queries = append(r.queries, q)
+	for _, name := range r.spellings[q.Key.String()] {
+		key, err := symbol.ParseKey(name)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func (r *fakeRecords) Module(ctx context.Context, _, _ string) (download.Module, error) {
+	if err := r.ask(ctx); err != nil {
+		return download.Module{}, err
+	}
+	if r.module == (download.Module{}) {
+		return download.Module{}, upload.ErrNotFound
+	}
+	return r.module, nil
+}
+
+func (r *fakeRecords) Builds(ctx context.Context, _, _ string, _ bool) ([]symbol.Key, error) {
+	return nil, r.ask(ctx)
+}
+
+func (r *fakeRecords) ModuleFiles(ctx context.Context, _, _ string, _ bool) ([]symbol.Key, error) {
+	return nil, r.ask(ctx)
 }
 
 func newFinder(s *fakeStorage, change ...func(*download.Config)) *download.Finder {
-	c := download.Config{Storage: s, Records: noRecords{}, Extensions: []string{".pdb", ".sym"}}
+	c := download.Config{Storage: s, Records: &fakeRecords{}, Extensions: []string{".pdb", ".sym"}}
 	for _, ch := range change {
 		ch(&c)
 	}
@@ -84,6 +132,15 @@ func newFinder(s *fakeStorage, change ...func(*download.Config)) *download.Finde
 }
 
 func query(id string) download.Query { return download.Query{File: "app", ID: id, Name: "app.pdb"} }
+
+func mustKey(t *testing.T, name string) symbol.Key {
+	t.Helper()
+	key, err := symbol.ParseKey(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
 
 func location(t *testing.T, id string) upload.Location {
 	t.Helper()
@@ -142,7 +199,7 @@ func TestAnswersAreBelievedForATime(t *testing.T) {
 func TestTheOrderOfLegacyKeys(t *testing.T) {
 	var asked []string
 	s := &tryStorage{asked: &asked}
-	f := download.New(download.Config{Storage: s, Records: noRecords{}, Extensions: []string{".pdb"}, Legacy: true})
+	f := download.New(download.Config{Storage: s, Records: &fakeRecords{}, Extensions: []string{".pdb"}, Legacy: true})
 	q := query("aB")
 	q.Try = true
 	wantFind(t, f, q, upload.ErrNotFound)
@@ -183,10 +240,11 @@ func TestFailuresAreNotRemembered(t *testing.T) {
 			wantFind(t, f, query("A1"), upload.ErrNotFound)
 			wantFind(t, f, query("A1"), upload.ErrNotFound)
 			s.wantStats(t, 2)
-			if got := strings.Join(told, ", "); got != "symbol false false, symbol false false, symbol true false" {
+			want := "symbol false false, symbol false false, spelling false false, symbol true false, spelling true false"
+			if got := strings.Join(told, ", "); got != want {
 				t.Errorf("told: %s", got)
 			}
-			if f.Len() != 1 {
+			if f.Len() != 2 {
 				t.Errorf("%d answers", f.Len())
 			}
 		})

@@ -3,7 +3,6 @@ package download
 import (
 	"bytes"
 	"debug/elf"
-	"io"
 	"slices"
 )
 
@@ -16,82 +15,101 @@ const (
 
 // A section is what the header of one tells.
 type section struct {
-	name         uint32 // where it begins among the names
-	kind         elf.SectionType
-	offset, size uint64
+	name                  uint32 // where it begins among the names
+	kind                  elf.SectionType
+	flags                 elf.SectionFlag
+	address, offset, size uint64
 }
 
-// hasSymbols reports whether the file has a table of symbols or debug information in its sections, whose headers lie behind
-// everything else. It fails where content can't be read; one that makes no sense has none.
-func (f elfFile) hasSymbols(content io.ReadSeeker) (bool, error) {
-	sections, names, err := f.sections(content)
-	if err != nil {
+// isCode reports whether it has code in the file.
+func (s section) isCode() bool {
+	return s.kind != elf.SHT_NOBITS && s.flags&elf.SHF_ALLOC != 0 && s.flags&elf.SHF_EXECINSTR != 0 && s.size > 0
+}
+
+// isElsewhere reports whether it is loaded with the program and its bytes are not in the file, which has that size. What can be
+// written may have none anywhere: zeros, behind what a segment has in the file or for each thread.
+func (s section) isElsewhere(loaded []segment, size uint64) bool {
+	switch {
+	case s.flags&elf.SHF_ALLOC == 0 || s.size == 0:
+		return false
+	case s.kind != elf.SHT_NOBITS:
+		return !within(s.offset, s.size, size)
+	case s.flags&elf.SHF_WRITE != 0:
+		return false
+	}
+	inSegment := func(g segment) bool { return s.address >= g.address && s.address-g.address < g.inFile }
+	return s.flags&elf.SHF_EXECINSTR != 0 || slices.ContainsFunc(loaded, inSegment)
+}
+
+// hasSymbols implements image. The sections and their headers lie behind everything else. One that makes no sense has none.
+func (f elfFile) hasSymbols() (bool, error) {
+	sections, ok, err := f.sections()
+	if err != nil || !ok {
 		return false, err
 	}
 	if slices.ContainsFunc(sections, func(s section) bool { return s.kind == elf.SHT_SYMTAB && s.size > 0 }) {
 		return true, nil
 	}
-	if names >= len(sections) || sections[names].size > maxSectionNames {
-		return false, nil
-	}
-	text, err := readAt(content, sections[names].offset, int(sections[names].size))
+	names, err := f.sectionNames(sections)
 	if err != nil {
 		return false, err
 	}
 	return slices.ContainsFunc(sections, func(s section) bool {
-		if s.kind != elf.SHT_PROGBITS || s.size == 0 || uint64(s.name) >= uint64(len(text)) {
+		if s.kind != elf.SHT_PROGBITS || s.size == 0 || uint64(s.name) >= uint64(len(names)) {
 			return false
 		}
-		name, _, _ := bytes.Cut(text[s.name:], []byte{0})
+		name, _, _ := bytes.Cut(names[s.name:], []byte{0})
 		return string(name) == ".debug_info" || string(name) == ".zdebug_info"
 	}), nil
 }
 
-// sections reads the headers of the sections, and which of these holds their names.
-func (f elfFile) sections(content io.ReadSeeker) (sections []section, names int, err error) {
+// sectionNames reads the names of sections; nil where there are none.
+func (f elfFile) sectionNames(sections []section) ([]byte, error) {
+	at := 50
+	if f.wide {
+		at = 62
+	}
+	index := int(f.order.Uint16(f.head[at:]))
+	if index >= len(sections) || sections[index].size > maxSectionNames {
+		return nil, nil
+	}
+	return readAt(f.content, sections[index].offset, int(sections[index].size))
+}
+
+// sections reads the headers of the sections, which may be none; ok is false where the file says that there are some and has them
+// not.
+func (f elfFile) sections() (sections []section, ok bool, err error) {
 	var table uint64
 	var size, count, least int
 	if f.wide {
 		table, least = f.order.Uint64(f.head[40:]), 64
-		size, count, names = int(f.order.Uint16(f.head[58:])), int(f.order.Uint16(f.head[60:])), int(f.order.Uint16(f.head[62:]))
+		size, count = int(f.order.Uint16(f.head[58:])), int(f.order.Uint16(f.head[60:]))
 	} else {
 		table, least = uint64(f.order.Uint32(f.head[32:])), 40
-		size, count, names = int(f.order.Uint16(f.head[46:])), int(f.order.Uint16(f.head[48:])), int(f.order.Uint16(f.head[50:]))
+		size, count = int(f.order.Uint16(f.head[46:])), int(f.order.Uint16(f.head[48:]))
 	}
-	if size < least || size*count > maxSectionTable {
-		return nil, 0, nil
+	switch {
+	case table == 0 || count == 0:
+		return nil, table == 0, nil // a number that does not fit the header is above the bound
+	case size < least || size*count > maxSectionTable:
+		return nil, false, nil
 	}
-	headers, err := readAt(content, table, size*count)
-	if err != nil {
-		return nil, 0, err
+	headers, err := readAt(f.content, table, size*count)
+	if err != nil || len(headers) == 0 {
+		return nil, false, err
 	}
 	for ; len(headers) >= size; headers = headers[size:] {
 		sections = append(sections, f.section(headers))
 	}
-	return sections, names, nil
+	return sections, true, nil
 }
 
 func (f elfFile) section(header []byte) section {
-	s := section{name: f.order.Uint32(header), kind: elf.SectionType(f.order.Uint32(header[4:]))}
+	s := section{name: f.order.Uint32(header), kind: elf.SectionType(f.order.Uint32(header[4:])), flags: elf.SectionFlag(f.word(header[8:]))}
 	if f.wide {
-		s.offset, s.size = f.order.Uint64(header[24:]), f.order.Uint64(header[32:])
+		s.address, s.offset, s.size = f.order.Uint64(header[16:]), f.order.Uint64(header[24:]), f.order.Uint64(header[32:])
 	} else {
-		s.offset, s.size = uint64(f.order.Uint32(header[16:])), uint64(f.order.Uint32(header[20:]))
+		s.address, s.offset, s.size = uint64(f.order.Uint32(header[12:])), uint64(f.order.Uint32(header[16:])), uint64(f.order.Uint32(header[20:]))
 	}
 	return s
-}
-
-// readAt reads n bytes at an offset that the file itself names; none where it has not that many.
-func readAt(content io.ReadSeeker, offset uint64, n int) ([]byte, error) {
-	if offset > 1<<62 {
-		return nil, nil
-	}
-	if _, err := content.Seek(int64(offset), io.SeekStart); err != nil {
-		return nil, err
-	}
-	from, part := &source{Reader: content}, make([]byte, n)
-	if n, _ := io.ReadFull(from, part); n < len(part) {
-		return nil, from.failed
-	}
-	return part, nil
 }

@@ -18,7 +18,8 @@
 // indexes, and take away only indexes that others serve in the place of: a program that finds a schema newer than its
 // own works with it, so that a fleet can be upgraded one by one. Those that are transactions wait for a lock for 2
 // seconds at most, since everybody waits behind them; those that build or drop indexes CONCURRENTLY are none, and hold
-// nobody up. Until [Store.Migrate] succeeded, everything else returns upload.ErrUnavailable at once.
+// nobody up. Until [Store.Migrate] succeeded, everything else returns upload.ErrUnavailable at once. What a new column is to say of
+// older rows is none of a migration's: [Store.RunFolding] adds it while the Store works.
 //
 // Text is stored as valid UTF-8 without NUL, of at most 4 KiB: what offends is replaced or cut, never refused,
 // since a record with a blemish is better than none. Times are stored to the microsecond, in UTC.

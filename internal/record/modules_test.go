@@ -44,41 +44,54 @@ func TestModules(t *testing.T) {
 			symFile(t, "gone.pdb/DD1/gone.sym", "gone.dll", "C3", upload.FilePending),
 			upload.File{Name: "xul.pdb/AA1/xul.pd_", Key: mustKey(t, "xul.pdb/AA1/xul.pd_"), State: upload.FileUploaded},
 		)
-		finished(t, s, tok, true, symFile(t, "xul.pdb/AA2/xul.sym", "xul.dll", "C1", upload.FileUploaded))
+		finished(t, s, tok, true, symFile(t, "xul.pdb/AA2/xul.sym", "xul.dll", "C4", upload.FileUploaded))
 		finished(t, s, tok, false,
 			symFile(t, "xul.pdb/AA1/xul.sym", "xul.dll", "C1", upload.FileSkipped),
 			symFile(t, "xul.pdb/AA3/xul.sym", "xul.dll", "C1", upload.FileUploaded))
 		for _, c := range []struct {
-			q    download.ModuleQuery
-			want []string
+			file, id string
+			want     string // its key; "": there is none
+			try      bool
 		}{
-			{download.ModuleQuery{CodeFile: "xul.dll", CodeID: "C1"}, []string{"xul.pdb/AA3/xul.sym", "xul.pdb/AA1/xul.sym"}},
-			{download.ModuleQuery{CodeFile: "xul.dll", CodeID: "C1", Try: true}, []string{"xul.pdb/AA2/xul.sym"}},
-			{download.ModuleQuery{CodeID: "C1"}, []string{"xul.pdb/AA3/xul.sym", "xul.pdb/AA1/xul.sym"}},
-			{download.ModuleQuery{CodeFile: "libxul.so", CodeID: "C2"}, []string{"libxul.so/BB1/libxul.so.sym"}},
-			{download.ModuleQuery{CodeFile: "other.so", CodeID: "C2"}, nil},
-			{download.ModuleQuery{CodeFile: "gone.dll", CodeID: "C3"}, nil},
-			{download.ModuleQuery{CodeFile: "xul.dll", CodeID: "C"}, nil},
-			{download.ModuleQuery{DebugFile: "xul.pdb", DebugID: "AA1"}, []string{"xul.pdb/AA1/xul.sym"}},
-			{download.ModuleQuery{DebugFile: "xul.pdb", DebugID: "AA2"}, nil},
-			{download.ModuleQuery{DebugFile: "xul.pdb", DebugID: "AA2", Try: true}, []string{"xul.pdb/AA2/xul.sym"}},
+			{"xul.dll", "C1", "xul.pdb/AA3/xul.sym", false},
+			{"XUL.DLL", "C1", "xul.pdb/AA3/xul.sym", false},
+			{"libxul.so", "C2", "libxul.so/BB1/libxul.so.sym", false},
+			{"other.so", "C2", "", false},
+			{"gone.dll", "C3", "", false},
+			{"xul.dll", "C", "", false},
+			{"xul.pdb", "AA1", "xul.pdb/AA1/xul.sym", false},
+			{"Xul.PDB", "AA1", "xul.pdb/AA1/xul.sym", false},
+			{"xul.pdb", "AA2", "xul.pdb/AA2/xul.sym", true},
+			{"xul.dll", "C4", "xul.pdb/AA2/xul.sym", true},
+			{"xul2.pdb", "AA1", "", false},
 		} {
-			found, err := s.Modules(t.Context(), c.q)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var keys []string
-			for _, m := range found {
-				keys = append(keys, m.Key.String())
-			}
-			if diff := cmp.Diff(c.want, keys); diff != "" {
-				t.Errorf("%+v (-want +got)\n%s", c.q, diff)
+			m, err := s.Module(t.Context(), c.file, c.id)
+			if c.want == "" {
+				wantErr(t, "Module", err, upload.ErrNotFound)
+			} else if err != nil || m.Key.String() != c.want || m.Try != c.try {
+				t.Errorf("module %s %s: %s, try %t (%v), want %s, try %t", c.file, c.id, m.Key, m.Try, err, c.want, c.try)
 			}
 		}
-		found, err := s.Modules(t.Context(), download.ModuleQuery{CodeID: "C2"})
-		want := []download.Module{{Key: mustKey(t, "libxul.so/BB1/libxul.so.sym"), DebugFile: "libxul.so", DebugID: "BB1", CodeID: "C2", Generator: "dump_syms 2"}}
-		if diff := cmp.Diff(want, found, cmp.AllowUnexported(symbol.Key{})); err != nil || diff != "" {
+		m, err := s.Module(t.Context(), "libxul.so", "C2")
+		want := download.Module{Key: mustKey(t, "libxul.so/BB1/libxul.so.sym"), DebugFile: "libxul.so", DebugID: "BB1", CodeID: "C2", Generator: "dump_syms 2"}
+		if diff := cmp.Diff(want, m, cmp.AllowUnexported(symbol.Key{})); err != nil || diff != "" {
 			t.Errorf("%v (-want +got)\n%s", err, diff)
+		}
+		for _, c := range []struct {
+			first, last string
+			try         bool
+			want        []string
+		}{
+			{"C1", "C1", false, []string{"xul.pdb/AA3/xul.sym", "xul.pdb/AA1/xul.sym"}},
+			{"C1", "C2", false, []string{"libxul.so/BB1/libxul.so.sym", "xul.pdb/AA3/xul.sym", "xul.pdb/AA1/xul.sym"}},
+			{"C1", "C1", true, nil},
+			{"C4", "C400", true, []string{"xul.pdb/AA2/xul.sym"}},
+			{"C40", "C400", true, nil},
+		} {
+			keys, err := s.Builds(t.Context(), c.first, c.last, c.try)
+			if got := names(keys); err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("builds %s to %s, try %t: %q (%v), want %q", c.first, c.last, c.try, got, err, c.want)
+			}
 		}
 		for _, c := range []struct {
 			debugFile, debugID string
@@ -100,12 +113,17 @@ func TestModules(t *testing.T) {
 	})
 }
 
-func moduleFiles(t *testing.T, s *record.Store, debugFile, debugID string, try bool) (names []string) {
+func moduleFiles(t *testing.T, s *record.Store, debugFile, debugID string, try bool) []string {
 	t.Helper()
 	keys, err := s.ModuleFiles(t.Context(), debugFile, debugID, try)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return names(keys)
+}
+
+// names are those of keys.
+func names(keys []symbol.Key) (names []string) {
 	for _, key := range keys {
 		names = append(names, key.String())
 	}
@@ -131,45 +149,94 @@ func TestAFileThatWasUploadedLongBefore(t *testing.T) {
 	})
 }
 
-// A module that was uploaded with each build is found by an index, and its number of uploads does not matter.
-func TestModulesUseTheirIndexes(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, url string) {
-		s := openMigrated(t, url, record.Options{})
-		tok := newToken(t, s)
-		var files []upload.File
-		for i := range 500 {
-			files = append(files, symFile(t, fmt.Sprintf("app%d/A%d/app.sym", i%50, i), "", fmt.Sprintf("C%d", i), upload.FileUploaded))
+// askLookups asks everything that lookups ask.
+func askLookups(t *testing.T, s *record.Store) {
+	t.Helper()
+	key := mustKey(t, "app7.so/A7/app7.SYM")
+	for _, try := range []bool{false, true} {
+		for _, code := range []bool{false, true} {
+			if _, err := s.Spellings(t.Context(), download.SpellingQuery{Key: key, CodeID: code, Try: try}); err != nil {
+				t.Fatal(err)
+			}
 		}
-		finished(t, s, tok, false, files...)
-		explain := "EXPLAIN "
+		for _, last := range []string{"C7", "C7000"} {
+			if _, err := s.Builds(t.Context(), "C7", last, try); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := s.Module(t.Context(), "app7.so", "A7"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// withLookups records 500 modules, in regular and in try uploads.
+func withLookups(t *testing.T, url string) *record.Store {
+	t.Helper()
+	s := openMigrated(t, url, record.Options{})
+	tok := newToken(t, s)
+	for i := range 20 {
+		var files []upload.File
+		for j := range 25 {
+			n := i*25 + j
+			files = append(files, symFile(t, fmt.Sprintf("app%d.so/A%d/app%d.so.sym", n, n, n), "", fmt.Sprintf("C%d", n), upload.FileUploaded))
+		}
+		finished(t, s, tok, i%4 == 0, files...)
+	}
+	return s
+}
+
+// Each lookup is one statement, that goes by indexes alone, and reads nothing in order to sort it.
+func TestLookupsAreServedByIndexes(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		s := withLookups(t, url)
+		explain := explainSQLite
+		if strings.HasPrefix(url, "postgres") {
+			explain = explainPostgres
+		}
+		conn, err := s.DB().Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		var statements []statement
+		s.Trace(func(query string, args []any) { statements = append(statements, statement{query, args}) })
+		askLookups(t, s)
+		s.Trace(nil)
+		if len(statements) != 9 {
+			t.Errorf("%d statements", len(statements))
+		}
+		for _, analyzed := range []bool{false, true} {
+			for _, st := range statements {
+				explain(t, conn, "a lookup", st)
+			}
+			if !analyzed {
+				if _, err := conn.ExecContext(t.Context(), `ANALYZE`); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+// A module that was uploaded with each build is found by an index, and its number of uploads does not matter.
+func TestModuleFilesUseTheirIndexes(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		s := withLookups(t, url)
+		explain, columns := "EXPLAIN ", 1
 		if strings.HasPrefix(url, "sqlite:") {
-			explain = "EXPLAIN QUERY PLAN "
+			explain, columns = "EXPLAIN QUERY PLAN ", 4
 		} else {
 			exec(t, s, "ANALYZE files")
 		}
-		for query, index := range record.ModuleQueries() {
-			rows, err := s.DB().QueryContext(t.Context(), explain+query)
-			if err != nil {
-				t.Fatalf("%s: %v", query, err)
-			}
-			var plan strings.Builder
-			columns, err := rows.Columns()
-			if err != nil {
-				t.Fatal(err)
-			}
-			for rows.Next() {
-				values := make([]any, len(columns))
-				for i := range values {
-					values[i] = new(any)
-				}
-				if err := rows.Scan(values...); err != nil {
-					t.Fatal(err)
-				}
-				fmt.Fprintln(&plan, *values[len(values)-1].(*any))
-			}
-			rows.Close()
-			if !strings.Contains(plan.String(), index) {
-				t.Errorf("%s\nuses not %s:\n%s", query, index, &plan)
+		conn, err := s.DB().Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for query, index := range record.ModuleFilesQueries() {
+			if plan := lines(t, conn, columns, explain+query); !strings.Contains(plan, index) {
+				t.Errorf("%s\nuses not %s:\n%s", query, index, plan)
 			}
 		}
 	})

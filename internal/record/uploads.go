@@ -14,9 +14,9 @@ import (
 
 // fileColumns are those that Finish writes, in the order of fileValues.
 const fileColumns = `upload_id, position, name, debug_file, debug_id, file, state, size, stored_size, md5,
-	module_os, module_arch, module_debug_file, module_debug_id, code_file, code_id, generator`
+	module_os, module_arch, module_debug_file, module_debug_id, code_file, code_id, generator, folded_key, folded_code_file`
 
-const fileColumnCount = 17
+const fileColumnCount = 19
 
 // Begin records u, without its end, and assigns u.ID. The user is that of the token; a token that does not
 // exist is upload.ErrNotFound. Where u.CreatedAt is zero it is set to now.
@@ -156,12 +156,14 @@ func appendFileValues(args []any, uploadID int64, position int, f *upload.File) 
 	if f.MD5 != (upload.MD5{}) {
 		md5 = f.MD5[:]
 	}
+	key, codeFile := foldedNames(f.Key.DebugFile(), f.Key.DebugID(), f.Key.File(), f.Header.CodeFile, f.Header.CodeID)
 	return append(args,
 		uploadID, position, text(f.Name),
 		optional(f.Key.DebugFile()), optional(f.Key.DebugID()), optional(f.Key.File()),
 		text(string(f.State)), f.Size, f.StoredSize, md5,
 		optional(f.Header.OS), optional(f.Header.Arch), optional(f.Header.DebugFile), optional(f.Header.DebugID),
-		optional(f.Header.CodeFile), optional(f.Header.CodeID), optional(f.Header.Generator))
+		optional(f.Header.CodeFile), optional(f.Header.CodeID), optional(f.Header.Generator),
+		key, codeFile)
 }
 
 // Upload returns the upload with the given id and its files, or upload.ErrNotFound.

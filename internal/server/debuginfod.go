@@ -20,7 +20,7 @@ func (s *Server) getExecutable(c echo.Context) error { return s.getBinary(c, dow
 
 func (s *Server) getBinary(c echo.Context, kind download.Kind) error {
 	r := c.Request()
-	q := download.BinaryQuery{BuildID: pathComponents(r)[1], Kind: kind, Refresh: r.URL.Query().Has("_refresh")}
+	q := download.BinaryQuery{ID: pathComponents(r)[1], Kind: kind, Refresh: r.URL.Query().Has("_refresh")}
 	find := func() (download.Found, error) { return s.Symbols.FindBinary(r.Context(), q) }
 	return s.answerFound(c, find, func(found download.Found) error { return s.sendFile(c, found, true) })
 }

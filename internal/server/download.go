@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -23,19 +24,16 @@ import (
 // one reason.
 const downloadFaultInterval = 10 * time.Second
 
-// The answers to those who ask for what there is not; the texts are those of Mozilla's Tecken.
-var (
-	errSymbolNotFound error = protocolError("Symbol Not Found")
-	errSymbolName     error = protocolError("Symbol name lookup contains invalid characters and will never be found.")
-)
+// errSymbolNotFound is the answer to whoever asks for what there is not; the text is that of Mozilla's Tecken.
+var errSymbolNotFound error = protocolError("Symbol Not Found")
 
 // exposed are the fields of an answer that a browser shows to scripts of other sites, beside those that it always does.
 const exposed = "Accept-Ranges, Content-Encoding, Content-Range, Debug-Time, ETag, Retry-After, X-Debuginfod-File, X-Debuginfod-Size"
 
 // Symbols finds what is downloaded. It is safe for concurrent use. Its methods fail with upload.ErrNotFound,
-// symbol.ErrInvalidKey, upload.ErrUnavailable, or the cause of ctx.
+// upload.ErrUnavailable, or the cause of ctx.
 type Symbols interface {
-	// Find finds a symbol file.
+	// Find finds a symbol file, or a binary by an id of SSQP's.
 	Find(ctx context.Context, q download.Query) (download.Found, error)
 	// Module tells of the binary that a symbol file is of.
 	Module(ctx context.Context, q download.Query) (download.Module, error)
@@ -45,6 +43,9 @@ type Symbols interface {
 	Look(ctx context.Context, found download.Found) (download.File, error)
 	// Open describes it, and opens it to be read until ctx ends.
 	Open(ctx context.Context, found download.Found) (download.File, error)
+	// Measure returns how many bytes a gzip file has once inflated, or -1 where that can't be told. count is given the file to
+	// find that out, where it is not remembered.
+	Measure(ctx context.Context, found download.Found, file download.File, count func(stored io.ReadSeeker) (int64, error)) int64
 }
 
 // Links makes addresses at which clients fetch symbol files from storage by themselves.
@@ -175,12 +176,14 @@ func (s *Server) getSymbol(c echo.Context) error {
 	}
 	return s.answerFound(c, find, func(found download.Found) error {
 		switch {
+		case found.IsBinary():
+			return s.sendFile(c, found, false)
 		case r.Method == http.MethodHead && (found.Moved || s.Links != nil):
 			c.Response().Header().Set("Content-Type", contentType(found.Location.Key))
 			s.writeEmpty(c, http.StatusOK)
 			return nil
 		case found.Moved:
-			s.redirect(c, ownAddress(r, found.Location.Key, try))
+			s.redirect(c, ownAddress(r, found.Location.Key))
 			return nil
 		case s.Links != nil:
 			return s.redirectToStorage(c, found.Location)
@@ -224,8 +227,6 @@ func (s *Server) refuseDownload(c echo.Context, err error) error {
 	case errors.Is(err, upload.ErrUnavailable):
 	case errors.Is(err, upload.ErrNotFound):
 		err = errSymbolNotFound
-	case errors.Is(err, symbol.ErrInvalidKey):
-		err = errSymbolName
 	}
 	if statusOf(err) >= http.StatusInternalServerError && s.downloads.toldLately(s.Now()) {
 		s.Logger.DebugContext(r.Context(), "download failed", "err", err)
@@ -260,12 +261,10 @@ func (s *Server) redirect(c echo.Context, address string) {
 	s.writeEmpty(c, http.StatusFound)
 }
 
-// ownAddress returns the address of a key on this server, with the request's own query as it was sent.
-func ownAddress(r *http.Request, key symbol.Key, try bool) string {
-	address := "/" + key.URLPath()
-	if try {
-		address = "/try" + address
-	}
+// ownAddress returns the address of a key beside the one that was asked for, with the request's own query as it was sent. It is
+// relative, so that whatever stands in front of a path here stays in front of it.
+func ownAddress(r *http.Request, key symbol.Key) string {
+	address := "../../" + key.URLPath()
 	if query := r.URL.RawQuery; query != "" {
 		address += "?" + escapeQuery(query)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ type payload struct {
 	binary  bool // for debuginfod's clients
 	inflate bool
 	turns   inflateTurns // to do so
+	size    int64        // bytes of the inflated form, where that was measured; -1 or 0: it was not
 }
 
 // sendFile sends what was found. Where that takes no body, because there is none to a HEAD or the client has it, a look at
@@ -39,7 +41,11 @@ func (s *Server) sendFile(c echo.Context, found download.Found, binary bool) err
 		if p.file, err = s.Symbols.Look(r.Context(), found); err != nil {
 			return err
 		}
-		if r.Method == http.MethodHead || !p.wanted(r) {
+		wanted := p.wanted(r)
+		if wanted && r.Method == http.MethodHead {
+			s.measure(r, found, p)
+		}
+		if !wanted || r.Method == http.MethodHead {
 			return s.send(c, p)
 		}
 	}
@@ -52,7 +58,22 @@ func (s *Server) sendFile(c echo.Context, found download.Found, binary bool) err
 		return err
 	}
 	defer p.file.Close()
+	s.measure(r, found, p)
 	return s.send(c, p)
+}
+
+// measure finds out how many bytes the inflated form has, where it is that which is sent and nothing has told so far. There are
+// clients that take no answer without its length.
+func (s *Server) measure(r *http.Request, found download.Found, p *payload) {
+	if !p.file.Gzip || acceptsGzip(r.Header) || p.plain() >= 0 {
+		return
+	}
+	p.size = s.Symbols.Measure(r.Context(), found, p.file, func(stored io.ReadSeeker) (int64, error) {
+		return io.Copy(io.Discard, &inflating{stored: stored, size: -1, turns: p.turns})
+	})
+	if p.size > 0 {
+		p.file.Inflated = p.size
+	}
 }
 
 // isConditional reports whether a request need not be answered with a body.
@@ -173,8 +194,11 @@ func (p *payload) describe(h http.Header) {
 
 // plain returns how many bytes the inflated form has, or -1 where nobody knows for sure.
 func (p *payload) plain() int64 {
-	if p.file.Object.Gzip {
+	switch {
+	case p.file.Object.Gzip && p.file.Object.Size >= 0:
 		return p.file.Object.Size
+	case p.size > 0:
+		return p.size
 	}
 	return -1
 }

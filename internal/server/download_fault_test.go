@@ -80,7 +80,15 @@ func TestDownloadsWithoutADatabase(t *testing.T) {
 
 type noDatabase struct{}
 
-func (noDatabase) Modules(context.Context, download.ModuleQuery) ([]download.Module, error) {
+func (noDatabase) Spellings(context.Context, download.SpellingQuery) ([]symbol.Key, error) {
+	return nil, fmt.Errorf("look up: %w", upload.ErrUnavailable)
+}
+
+func (noDatabase) Module(context.Context, string, string) (download.Module, error) {
+	return download.Module{}, fmt.Errorf("look up: %w", upload.ErrUnavailable)
+}
+
+func (noDatabase) Builds(context.Context, string, string, bool) ([]symbol.Key, error) {
 	return nil, fmt.Errorf("look up: %w", upload.ErrUnavailable)
 }
 

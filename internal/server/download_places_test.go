@@ -54,6 +54,10 @@ func (o *oneSymbol) Open(context.Context, download.Found) (download.File, error)
 	return file, nil
 }
 
+func (o *oneSymbol) Measure(context.Context, download.Found, download.File, func(io.ReadSeeker) (int64, error)) int64 {
+	return -1
+}
+
 type oneContent struct {
 	io.ReadSeeker
 	symbol *oneSymbol

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -14,11 +15,12 @@ type syminfoBody struct {
 	CodeFile  string  `json:"code_file"`
 	CodeID    string  `json:"code_id"`
 	Generator string  `json:"generator"`
-	URL       string  `json:"url"`  // path of its .sym on this server
+	URL       string  `json:"url"`  // of its .sym on this server
 	Time      float64 `json:"time"` // of the lookup, in seconds
 }
 
-// getSyminfo answers what is known of a module, by its debug file and id or by its code file and id.
+// getSyminfo answers what is known of a module, by its debug file and id or by its code file and id: of a regular upload or, without
+// one, of a try upload.
 func (s *Server) getSyminfo(c echo.Context) error {
 	r := c.Request()
 	q := lookupQuery(r, pathComponents(r)[2:])
@@ -30,7 +32,7 @@ func (s *Server) getSyminfo(c echo.Context) error {
 		return s.refuseDownload(c, err)
 	}
 	query := ""
-	if q.Try {
+	if m.Try {
 		query = "?try"
 	}
 	s.write(c, http.StatusOK, syminfoBody{
@@ -39,8 +41,20 @@ func (s *Server) getSyminfo(c echo.Context) error {
 		CodeFile:  m.CodeFile,
 		CodeID:    m.CodeID,
 		Generator: m.Generator,
-		URL:       "/" + m.Key.URLPath() + query,
+		URL:       s.publicURL(r) + "/" + m.Key.URLPath() + query,
 		Time:      took.Seconds(),
 	})
 	return nil
+}
+
+// publicURL returns the address that clients know the server by, without a slash at its end: as it is set, or as the request says,
+// with the scheme that it had before a proxy in front took TLS off it.
+func (s *Server) publicURL(r *http.Request) string {
+	if s.PublicURL != "" {
+		return strings.TrimRight(s.PublicURL, "/")
+	}
+	if scheme, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ","); strings.EqualFold(strings.TrimSpace(scheme), "https") {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
 }

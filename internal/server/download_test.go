@@ -31,7 +31,7 @@ var extensions = []string{".sym", ".pdb", ".dll", ".exe", ".pd_", ".dl_", ".ex_"
 // withDownloads lets a site's symbols be downloaded.
 func withDownloads(change ...func(*download.Config)) func(*server.Config, *upload.Config) {
 	return func(sc *server.Config, uc *upload.Config) {
-		dc := download.Config{Storage: uc.Storage.(download.Storage), Records: sc.Tokens.(download.Records), Extensions: extensions}
+		dc := download.Config{Storage: uc.Storage.(download.Storage), Records: sc.Tokens.(download.Records)}
 		for _, c := range change {
 			c(&dc)
 		}
@@ -252,19 +252,20 @@ func TestDownloadFromS3(t *testing.T) {
 }
 
 func TestWhatIsNotDownloaded(t *testing.T) {
-	s := newSite(t, withDownloads(func(c *download.Config) { c.Storage = nil })) // whoever looks into storage panics
+	s := newSite(t, withDownloads(func(c *download.Config) { c.Storage, c.Extensions = nil, extensions })) // whoever looks into storage panics
 	for path, want := range map[string]int{
 		"/xul.pdb/44E4EC8C2F41492B9369D6B9A059577C2/file.ptr": 404,
 		"/xul.pdb/000000000000000000000000000000000/xul.sym":  404,
 		"/xul.pdb/44E4EC8C2F41492B9369D6B9A059577C2/xul.txt":  404,
 		"/xul.pdb/44E4EC8C2F41492B9369D6B9A059577C2/":         404,
 		"/xul.pdb//xul.sym":            404,
-		"/xul%2Fpdb/AB/xul.sym":        400,
-		"/xul.pdb/AB/..%2f..%2fx.sym":  400,
-		"/%2e%2e/AB/xul.sym":           400,
-		"/xul%00.pdb/AB/xul.sym":       400,
-		"/x%25252e.pdb/AB/xul.sym":     400,
-		"/x%E2%80%AE.pdb/AB/xul.sym":   400,
+		"/xul%2Fpdb/AB/xul.sym":        404,
+		"/xul.pdb/AB/..%2f..%2fx.sym":  404,
+		"/%2e%2e/AB/xul.sym":           404,
+		"/xul%00.pdb/AB/xul.sym":       404,
+		"/x%25252e.pdb/AB/xul.sym":     404,
+		"/x%FF.pdb/AB/xul.sym":         404,
+		"/x%E2%80%AE.pdb/AB/xul.sym":   404,
 		"/xul.pdb/XYZ/xul.sym":         404,
 		"/upload/":                     405,
 		"/upload/x/y":                  404,
@@ -275,7 +276,7 @@ func TestWhatIsNotDownloaded(t *testing.T) {
 		"/api/syminfo/x/xyz":           404,
 	} {
 		resp := s.wantStatus(want, "GET", path, "Debug", "true")
-		if strings.HasSuffix(path, "xul.sym") && want != 404 && resp.Header.Get("Debug-Time") == "" {
+		if strings.HasSuffix(path, "/AB/xul.sym") && resp.Header.Get("Debug-Time") == "" {
 			t.Errorf("%s: no Debug-Time", path)
 		}
 	}
@@ -290,16 +291,17 @@ func TestTryDownloads(t *testing.T) {
 	s := newSite(t, withDownloads())
 	try := s.makeToken(upload.PermissionUploadTry)
 	s.publish(try, map[string]string{"app/AB/app.sym": "MODULE Linux x86 AB app\nINFO CODE_ID CDCDCDCD\nPUBLIC try\n"})
-	for _, path := range []string{"/app/AB/app.sym", "/app/CDCDCDCD/app.sym", "/api/syminfo/app/cdcdcdcd"} {
+	for _, path := range []string{"/app/AB/app.sym", "/APP/AB/app.sym", "/app/CDCDCDCD/app.sym"} {
 		s.wantStatus(404, "GET", path)
 		s.wantStatus(404, "HEAD", path)
 	}
 	for _, path := range []string{"/try/app/AB/app.sym", "/app/ab/app.sym?try", "/app/AB/app.sym?x=1&try=1"} {
 		s.wantStatus(200, "GET", path)
 	}
-	wantHeader(t, s.wantStatus(302, "GET", "/try/app/CDCDCDCD/app.sym?x=%0d"), "Location", "/try/app/AB/app.sym?x=%0d")
-	wantHeader(t, s.wantStatus(302, "GET", "/app/cdcdcdcd/app.sym?try&_refresh"), "Location", "/app/AB/app.sym?try&_refresh")
-	s.wantStatus(200, "GET", "/api/syminfo/app/cdcdcdcd?try")
+	wantHeader(t, s.wantStatus(302, "GET", "/try/app/CDCDCDCD/app.sym?x=%0d"), "Location", "../../app/AB/app.sym?x=%0d")
+	wantHeader(t, s.wantStatus(302, "GET", "/try/APP/AB/APP.sym"), "Location", "../../app/AB/app.sym")
+	wantHeader(t, s.wantStatus(302, "GET", "/app/cdcdcdcd/app.sym?try&_refresh"), "Location", "../../app/AB/app.sym?try&_refresh")
+	s.wantSyminfo("/api/syminfo/app/cdcdcdcd", "/app/AB/app.sym?try")
 	// Once there is a regular one, it comes first.
 	s.publish(s.token, map[string]string{"app/AB/app.sym": "MODULE Linux x86 AB app\nINFO CODE_ID CDCDCDCD\nPUBLIC regular\n"})
 	for _, path := range []string{"/try/app/AB/app.sym", "/app/AB/app.sym"} {
@@ -308,6 +310,15 @@ func TestTryDownloads(t *testing.T) {
 		}
 	}
 	s.wantStatus(302, "GET", "/app/CDCDCDCD/app.sym")
+	s.wantSyminfo("/api/syminfo/app/cdcdcdcd", "/app/AB/app.sym")
+}
+
+// wantSyminfo compares where a module's .sym is.
+func (s *site) wantSyminfo(path, want string) {
+	s.Helper()
+	if got := s.ask("", path).body["url"]; got != s.url+want {
+		s.Errorf("%s: the address is %v, want %s", path, got, want)
+	}
 }
 
 // A regular symbol that was remembered and has expired hides no other.
@@ -368,6 +379,44 @@ func TestAnUploadIsVisibleAtOnce(t *testing.T) {
 	}
 }
 
+// Debuggers of Windows ask in lower case, and macOS spells names in a form of its own: both find what is stored, in any spelling.
+func TestNamesInAnyCase(t *testing.T) {
+	s := newSite(t, withDownloads())
+	sym := "MODULE windows x86_64 ABC BaseService.pdb\nINFO CODE_ID 5CF2591C6859000 BaseService.dll\n"
+	s.publish(s.token, map[string]string{
+		"BaseService.pdb/ABC/BaseService.pdb":        "PDB",
+		"BaseService.pdb/ABC/BaseService.sym":        sym,
+		"MYDRV.SYS/5CF2591C6859000/MYDRV.SYS":        "driver",
+		"Gr\u00f6\u00dfe.dll/AB/Gr\u00f6\u00dfe.dll": "umlauts",
+	})
+	const umlauts = "../../Gr%C3%B6%C3%9Fe.dll/AB/Gr%C3%B6%C3%9Fe.dll"
+	for path, want := range map[string]string{
+		"/BaseService.pdb/abc/BaseService.pdb":             "",
+		"/baseservice.pdb/abc/baseservice.pdb":             "../../BaseService.pdb/ABC/BaseService.pdb",
+		"/try/BASESERVICE.PDB/abc/BASESERVICE.PDB?x=1":     "../../BaseService.pdb/ABC/BaseService.pdb?x=1",
+		"/BaseService.pdb/abc/baseservice.pdb":             "../../BaseService.pdb/ABC/BaseService.pdb",
+		"/baseservice.dll/5cf2591c6859000/baseservice.sym": "../../BaseService.pdb/ABC/BaseService.sym",
+		"/mydrv.sys/5cf2591c6859000/mydrv.sys":             "../../MYDRV.SYS/5CF2591C6859000/MYDRV.SYS",
+		"/Gr%C3%B6%C3%9Fe.dll/ab/Gr%C3%B6%C3%9Fe.dll":      "",
+		"/Gro%CC%88%C3%9Fe.dll/ab/Gro%CC%88%C3%9Fe.dll":    "", // composed as it is looked up
+		"/gr%C3%B6%C3%9Fe.dll/ab/GR%C3%96%E1%BA%9EE.DLL":   umlauts,
+		"/GRO%CC%88%E1%BA%9EE.dll/ab/gro%CC%88%C3%9Fe.DLL": umlauts,
+	} {
+		status := map[bool]int{true: 200, false: 302}[want == ""]
+		wantHeader(t, s.wantStatus(status, "GET", path), "Location", want)
+		wantHeader(t, s.wantStatus(200, "HEAD", path), "Location", "")
+	}
+	for _, path := range []string{"/baseservice.pdb/abd/baseservice.pdb", "/baseservice.pdb/abc/baseservice.pd_", "/grosse.dll/ab/grosse.dll", "/gr%C3%B6sse.dll/ab/gr%C3%B6sse.dll"} {
+		s.wantStatus(404, "GET", path)
+		s.wantStatus(404, "HEAD", path)
+	}
+	// Of several spellings the one that was uploaded last counts.
+	s.publish(s.token, map[string]string{"baseService.pdb/ABC/baseService.pdb": "newer"})
+	wantHeader(t, s.wantStatus(302, "GET", "/baseservice.pdb/abc/baseservice.pdb"), "Location", "../../baseService.pdb/ABC/baseService.pdb")
+	s.publish(s.token, map[string]string{"BaseService.pdb/ABC/BaseService.pdb": "PDB"}) // once more, and skipped
+	wantHeader(t, s.wantStatus(302, "GET", "/baseservice.pdb/abc/baseservice.pdb"), "Location", "../../BaseService.pdb/ABC/BaseService.pdb")
+}
+
 func TestByCodeID(t *testing.T) {
 	s := newSite(t, withDownloads())
 	s.publish(s.token, map[string]string{
@@ -375,13 +424,14 @@ func TestByCodeID(t *testing.T) {
 		// The .sym is named after the .pdb, whose name is not the .dll's.
 		"core_x64.pdb/ABCD/core_x64.sym": "MODULE windows x86_64 ABCD core_x64.pdb\nINFO CODE_ID 12345678AB000 core+.dll\n",
 	})
-	wantHeader(t, s.wantStatus(302, "GET", "/xul.dll/5cf2591c6859000/xul.sym?_refresh=1"), "Location", "/xul.pdb/44E4EC8C2F41492B9369D6B9A059577C2/xul.sym?_refresh=1")
-	wantHeader(t, s.wantStatus(302, "GET", "/core+.dll/12345678ab000/core+.sym"), "Location", "/core_x64.pdb/ABCD/core_x64.sym")
+	wantHeader(t, s.wantStatus(302, "GET", "/xul.dll/5cf2591c6859000/xul.sym?_refresh=1"), "Location", "../../xul.pdb/44E4EC8C2F41492B9369D6B9A059577C2/xul.sym?_refresh=1")
+	wantHeader(t, s.wantStatus(302, "GET", "/CORE+.dll/12345678ab000/core_x64.SYM"), "Location", "../../core_x64.pdb/ABCD/core_x64.sym")
+	wantHeader(t, s.wantStatus(302, "GET", "/core+.dll/12345678ab000/core+.sym"), "Location", "../../core_x64.pdb/ABCD/core_x64.sym")
 	s.wantStatus(200, "HEAD", "/core+.dll/12345678ab000/core+.sym")
 	s.wantStatus(404, "GET", "/other.dll/5CF2591C6859000/xul.sym")
 	s.wantStatus(404, "GET", "/xul.dll/5CF2591C6859000/xul.pdb")
 
-	for _, path := range []string{"/api/syminfo/xul.dll/5CF2591C6859000", "/api/syminfo/xul.pdb/44e4ec8c2f41492b9369d6b9a059577c2"} {
+	for _, path := range []string{"/api/syminfo/xul.dll/5CF2591C6859000", "/api/syminfo/XUL.DLL/5cf2591c6859000", "/api/syminfo/Xul.pdb/44e4ec8c2f41492b9369d6b9a059577c2"} {
 		resp, err := http.Get(s.url + path)
 		if err != nil {
 			t.Fatal(err)
@@ -391,7 +441,7 @@ func TestByCodeID(t *testing.T) {
 			t.Errorf("time %v", a.body["time"])
 		}
 		delete(a.body, "time")
-		want := "map[code_file:xul.dll code_id:5CF2591C6859000 debug_filename:xul.pdb debug_id:44E4EC8C2F41492B9369D6B9A059577C2 generator:dump_syms 2 url:/" + xulKey + "]"
+		want := "map[code_file:xul.dll code_id:5CF2591C6859000 debug_filename:xul.pdb debug_id:44E4EC8C2F41492B9369D6B9A059577C2 generator:dump_syms 2 url:" + s.url + "/" + xulKey + "]"
 		if got := fmt.Sprint(a.body); got != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", path, got, want)
 		}

@@ -57,7 +57,6 @@ var statuses = []struct {
 	{spool.ErrFull, http.StatusServiceUnavailable},
 	{upload.ErrUnavailable, http.StatusServiceUnavailable},
 	{errSymbolNotFound, http.StatusNotFound},
-	{errSymbolName, http.StatusBadRequest},
 	{errNoRecord, http.StatusNotFound},
 	{errBadQuery, http.StatusBadRequest},
 }

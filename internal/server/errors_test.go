@@ -52,7 +52,6 @@ var sentinels = map[string]struct {
 	"server.errTokenExpired":   {errTokenExpired, 403},
 	"server.errForbidden":      {errForbidden, 403},
 	"server.errSymbolNotFound": {errSymbolNotFound, 404},
-	"server.errSymbolName":     {errSymbolName, 400},
 	"server.errNoRecord":       {errNoRecord, 404},
 	"server.errBadQuery":       {errBadQuery, 400},
 	"server.errDiskFull":       {errDiskFull, 500},   // a heartbeat's, never an answer

@@ -135,7 +135,7 @@ func (c *contract) downloads(s *site) {
 			c.conditional(get, xulKey)
 			get(304, xulKey, "If-None-Match", get(200, xulKey).Get("Etag"))
 			get(412, xulKey, "If-Match", `"another"`)
-			c.exchange(s, exchange{method: method, path: prefix + "%2e%2e/AB/xul.sym", status: 400, header: []string{"Debug", "1"}, wrong: true})
+			c.exchange(s, exchange{method: method, path: prefix + "%2e%2e/AB/xul.sym", status: 404, header: []string{"Debug", "1"}, wrong: true})
 			c.exchange(s, exchange{method: method, path: prefix + "xul.pdb/xyz/xul.sym", status: 404, wrong: true})
 			if method == "HEAD" {
 				get(200, binaryKey, "Range", "bytes=0-3")
@@ -144,12 +144,13 @@ func (c *contract) downloads(s *site) {
 			c.ranges(get, xulKey)
 			get(206, binaryKey, "Range", "bytes=2-")
 			get(302, "xul.dll/5CF2591C6859000/xul.sym")
+			get(302, strings.ToUpper(binaryKey))
 		}
 		c.exchange(s, exchange{method: "OPTIONS", path: prefix + xulKey, status: 204})
 	}
 	for _, method := range []string{"GET", "HEAD"} {
-		for path, status := range map[string]int{"xul.dll/5cf2591c6859000?try&_refresh": 200, "xul.pdb/AB": 404, "%2e%2e/AB": 400} {
-			c.exchange(s, exchange{method: method, path: "/api/syminfo/" + path, status: status, header: []string{"Debug", "true"}, wrong: status == 400})
+		for path, status := range map[string]int{"XUL.dll/5cf2591c6859000?_refresh": 200, "xul.pdb/AB": 404, "%2e%2e/AB": 404} {
+			c.exchange(s, exchange{method: method, path: "/api/syminfo/" + path, status: status, header: []string{"Debug", "true"}, wrong: strings.Contains(path, "%")})
 		}
 	}
 	c.exchange(s, exchange{method: "OPTIONS", path: "/api/syminfo/xul.dll/AB", status: 204})
@@ -216,6 +217,11 @@ func (c *contract) debuginfod(s *site) {
 			c.exchange(s, exchange{method: method, path: "/buildid/abcd" + kind, status: 404, wrong: true})
 		}
 		c.exchange(s, exchange{method: "OPTIONS", path: path, status: 204})
+	}
+	for _, path := range []string{"/app/elf-buildid-" + b.buildID + "/app", "/try/_.debug/ELF-BuildID-Sym-" + b.buildID + "/_.debug"} {
+		for _, method := range []string{"GET", "HEAD"} {
+			c.exchange(s, exchange{method: method, path: path, status: 200})
+		}
 	}
 }
 

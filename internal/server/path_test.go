@@ -46,6 +46,8 @@ func TestSlashes(t *testing.T) {
 		{"OPTIONS", "//app.dll/C0DE/app.sym", 204, "/:debug_file/:debug_id/:file"},
 		{"GET", "/a%20b.pdb//AB/a%20b.pdb", 404, "/:debug_file/:debug_id/:file"},
 		{"GET", "/a%20b.pdb/AB/a%20b.pdb/", 404, "/:debug_file/:debug_id/:file"},
+		{"GET", "/%2Fa%20b.pdb/AB/a%20b.pdb", 404, "/:debug_file/:debug_id/:file"},
+		{"GET", "//%2Fa%20b.pdb/AB/a%20b.pdb", 404, "/:debug_file/:debug_id/:file"},
 		{"GET", "/try%2F/a%20b.pdb/AB/a%20b.pdb", 404, "/:debug_file/:debug_id/:file"},
 		{"GET", "//", 404, "none"},
 		{"GET", "/try", 404, "none"},

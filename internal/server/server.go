@@ -135,6 +135,8 @@ type Config struct {
 	Symbols Symbols
 	// MaxDownloads bounds the downloads that are being sent; 0: 256.
 	MaxDownloads int
+	// PublicURL is the address that clients know the server by; empty: that which a request was sent to.
+	PublicURL string
 	// Links are where clients fetch symbol files by themselves; nil: they are sent from here.
 	Links Links
 	// UploadRecords and FileRecords are what the API of records shows.

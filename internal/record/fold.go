@@ -1,0 +1,125 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/upload"
+)
+
+// How the names of older records are folded: slowly, since lookups of names as they were recorded do not wait for it.
+const (
+	// foldFiles is how many files are folded in one transaction.
+	foldFiles = 500
+	// foldPause is the least pause after a transaction. It is at least foldRest times as long as that took.
+	foldPause = 100 * time.Millisecond
+	foldRest  = 4
+	// foldInterval is the time between two passes: an instance of an older version may still record files.
+	foldInterval = time.Hour
+	// foldRetry is the pause after a pass that failed.
+	foldRetry = time.Minute
+)
+
+// foldedNames returns what the names of a file's record have in common with their spellings in another case: its key, and the
+// name that its code id is looked up with. They are NULL for an ignored member, the latter also where there is no code id.
+func foldedNames(debugFile, debugID, file, codeFile, codeID string) (key, code any) {
+	if debugFile == "" {
+		return nil, nil
+	}
+	if codeID != "" {
+		code = text(symbol.Fold(cmp.Or(codeFile, debugFile)))
+	}
+	return text(symbol.Fold(debugFile + "/" + debugID + "/" + file)), code
+}
+
+// RunFolding folds the names of files that an older version has recorded, until ctx ends, and returns nil. Any number of instances
+// may do so on one database. fault is told of passes that failed for another reason than the database being unavailable.
+func (s *Store) RunFolding(ctx context.Context, fault func(error)) error {
+	for {
+		start, pause := time.Now(), foldInterval
+		folded, err := s.Fold(ctx)
+		if folded > 0 {
+			s.log.InfoContext(ctx, "names of older records folded", "files", folded, "elapsed", time.Since(start))
+		}
+		if err != nil {
+			pause = foldRetry
+			if !errors.Is(err, upload.ErrUnavailable) && ctx.Err() == nil {
+				fault(err)
+			}
+		}
+		if sleep(ctx, pause) != nil {
+			return nil
+		}
+	}
+}
+
+// Fold folds the names of all files that an older version has recorded, the newest first, and returns how many these were. It
+// folds a few at a time and pauses in between; ended early, it has folded some, and the next call goes on.
+func (s *Store) Fold(ctx context.Context) (folded int, err error) {
+	before := int64(1<<63 - 1) // what lies behind need not be passed over again
+	for {
+		start, n := time.Now(), 0
+		err := s.change(ctx, finishTimeout, "fold the names of older records", func(ctx context.Context, tx *sql.Tx) error {
+			files, err := s.unfolded(ctx, tx, before)
+			if err != nil || len(files) == 0 {
+				return err
+			}
+			n, before = len(files), files[len(files)-1].id
+			return fold(ctx, tx, files)
+		})
+		if err != nil || n == 0 {
+			return folded, err
+		}
+		folded += n
+		if err := sleep(ctx, max(foldPause, foldRest*time.Since(start))); err != nil {
+			return folded, fmt.Errorf("fold the names of older records: %w", err)
+		}
+	}
+}
+
+// unfolded is a file's record without folded names.
+type unfolded struct {
+	id                                         int64
+	debugFile, debugID, file, codeFile, codeID string
+}
+
+// unfolded reads the next records to fold, below an id.
+func (s *Store) unfolded(ctx context.Context, tx *sql.Tx, before int64) (files []unfolded, err error) {
+	const query = `
+		SELECT id, debug_file, debug_id, file, COALESCE(code_file, ''), COALESCE(code_id, '') FROM files
+		WHERE folded_key IS NULL AND debug_file IS NOT NULL AND id < $1 ORDER BY folded_key DESC, id DESC LIMIT $2`
+	rows, err := tx.QueryContext(ctx, query+s.skipLocked, before, foldFiles)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var f unfolded
+		if err := rows.Scan(&f.id, &f.debugFile, &f.debugID, &f.file, &f.codeFile, &f.codeID); err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, rows.Err()
+}
+
+// fold records folded names, in one statement: a round trip for each file would take longer than all the rest.
+func fold(ctx context.Context, tx *sql.Tx, files []unfolded) error {
+	args := make([]any, 0, 3*len(files))
+	for i := range files {
+		f := &files[i]
+		key, code := foldedNames(f.debugFile, f.debugID, f.file, f.codeFile, f.codeID)
+		args = append(args, f.id, key, code)
+	}
+	values := strings.Repeat(", (CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT))", len(files))
+	_, err := tx.ExecContext(ctx, numbered(`
+		UPDATE files SET folded_key = v.column2, folded_code_file = v.column3
+		FROM (VALUES `+values[2:]+`) AS v WHERE files.id = v.column1`), args...)
+	return err
+}
