@@ -1,8 +1,12 @@
 package archive
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
+	"crypto/md5"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -64,4 +68,51 @@ func FuzzOpenVerify(f *testing.F) {
 		}
 		contents(t, a)
 	})
+}
+
+// FuzzZipLikeGo reads whatever it is given as a zip, and what is accepted with the standard library too: that must find the same
+// names, in the same order, with the same bytes.
+func FuzzZipLikeGo(f *testing.F) {
+	f.Add(zipOf(f, someFiles()))
+	for _, cases := range []map[string]hostile{hostileZips(), ambiguousZips()} {
+		for _, c := range cases {
+			if len(c.data) < 4<<10 {
+				f.Add(c.data)
+			}
+		}
+	}
+	f.Add(makeZip([]*entry{deflated("a/A/a.sym", symText), stored(".DS_Store", "finder")}, withEnd64(nil)))
+	f.Add(makeZip([]*entry{emptyBlocks("a/A/a.sym")}, nil))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		a, _, err := verify(t.Context(), data, fuzzLimits)
+		if err != nil || a.Sequential() || goMissesZip64(data) {
+			return
+		}
+		z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+		must(t, err)
+		if len(z.File) != len(a.entries) {
+			t.Fatalf("%d entries, Go finds %d", len(a.entries), len(z.File))
+		}
+		for i, m := range a.entries {
+			if m.sent != z.File[i].Name {
+				t.Errorf("the name %q is %q for Go", m.sent, z.File[i].Name)
+			}
+			r, err := z.File[i].Open()
+			must(t, err)
+			h := md5.New()
+			_, err = io.Copy(h, r)
+			must(t, err)
+			if m.role != roleDirectory && [md5.Size]byte(h.Sum(nil)) != m.MD5 {
+				t.Errorf("%q has MD5 %x, %x for Go", m.sent, m.MD5, h.Sum(nil))
+			}
+		}
+	})
+}
+
+// goMissesZip64 reports whether the end record of a zip refers to its zip64 counterpart for the directory's size alone, which Go does
+// not notice: it compares that size with 0xffff.
+func goMissesZip64(data []byte) bool {
+	at, _ := findEnd(data)
+	end := data[at:]
+	return le.Uint32(end[12:]) == max32 && le.Uint16(end[10:]) != max16 && le.Uint32(end[16:]) != max32
 }
