@@ -36,6 +36,33 @@ type place struct {
 type naming struct {
 	disallowed       []string // snippets
 	slash, backslash string   // the first name with one, "" for none
+	tree             tree
+}
+
+// A tree knows which names of an archive are files, and which are folders, in their plain form. No name can be both: readers
+// that extract the archive drop one or the other.
+type tree struct{ files, folders map[string]bool }
+
+// add adds a name, and returns the one that is both.
+func (t *tree) add(name string, dir bool) (both string, ok bool) {
+	if t.files == nil {
+		t.files, t.folders = make(map[string]bool), make(map[string]bool)
+	}
+	name = strings.TrimSuffix(name, "/")
+	if !dir {
+		if t.folders[name] {
+			return name, false
+		}
+		t.files[name] = true
+		name = path.Dir(name)
+	}
+	for ; name != "." && name != "" && !t.folders[name]; name = path.Dir(name) {
+		if t.files[name] {
+			return name, false
+		}
+		t.folders[name] = true
+	}
+	return "", true
 }
 
 // locate decides by its name what becomes of an entry. Every check is of the name in its plain form: in Unicode's normal
@@ -50,14 +77,16 @@ func (n *naming) locate(sent string, dir bool) (place, error) {
 			return place{}, invalid("Content of archive file contains the snippet '%s' which is not allowed (in %s)", s, quote(sent))
 		}
 	}
-	if r := roleOf(name, dir); r != roleSymbol {
-		return place{name: name, role: r}, nil
+	p := place{name: name, role: roleOf(name, dir)}
+	if p.role == roleSymbol {
+		if p.key, err = symbol.ParseKey(name); err != nil || hasDrive(name) {
+			return place{}, unrecognized(sent, hint(name))
+		}
 	}
-	key, err := symbol.ParseKey(name)
-	if err != nil || hasDrive(name) {
-		return place{}, unrecognized(sent, hint(name))
+	if both, ok := n.tree.add(name, dir); !ok {
+		return place{}, invalid("The archive has %s as a file, and as a folder of other files", quote(both))
 	}
-	return place{name: name, key: key}, nil
+	return p, nil
 }
 
 // plain returns a name in its plain form.
@@ -121,11 +150,8 @@ func roleOf(name string, dir bool) role {
 
 // hasDrive reports whether a name begins with a drive of Windows, which some readers take away.
 func hasDrive(name string) bool {
-	letter, rest, _ := strings.Cut(name, ":")
-	return len(letter) == 1 && strings.HasPrefix(rest, "/") && isASCIILetter(letter[0])
+	return len(name) > 1 && name[1] == ':' && 'a' <= name[0]|0x20 && name[0]|0x20 <= 'z'
 }
-
-func isASCIILetter(b byte) bool { return 'a' <= b|0x20 && b|0x20 <= 'z' }
 
 // hint says what to do about a name that is none of ours, where that is known.
 func hint(name string) string {

@@ -46,7 +46,7 @@ func TestBadNames(t *testing.T) {
 	for _, name := range []string{
 		"", "/", "a", "a/b", "a.sym", "a/A/b/c", "/a/A/a.sym", "//a/A", "a//a.sym", "a/A/", "../A/a.sym", "a/../a.sym", "a/A/..", "a/A/.",
 		"./A/a.sym", ".//A/a.sym", "a/./A/a.sym", "/./a/A/a.sym", "./../a/A/a.sym", ".a/A/a.sym", "a/A/.a.sym", "a/A/a\x00.sym", "a/A/a\n.sym", "a/A/a\x7f.sym",
-		"a/A/\xff.sym", "a/A/\u202e.sym", "a/0x12/a.sym", "a/G/a.sym", "a/A/a%2f.sym", "a/A/a:b|.sym", "C:/A/a.sym", `c:\\A\\a.sym`, "C:/A/a\".sym", "__MACOSX", "__MACOSX2/._/a",
+		"a/A/\xff.sym", "a/A/\u202e.sym", "a/0x12/a.sym", "a/G/a.sym", "a/A/a%2f.sym", "a/A/a:b|.sym", "C:/A/a.sym", "C:a.so/A/a.sym", `c:\\A\\a.sym`, "C:/A/a\".sym", "__MACOSX", "__MACOSX2/._/a",
 		"-symbols.txt", "x/y-symbols.txt", "\x00-symbols.txt", "\xff-symbols.txt", "../.DS_Store", "/.DS_Store", "a//.DS_Store", "__MACOSX/../../a", "._a/A/a.sym",
 		"a\x00/.DS_Store", "a/.DS_Store2", "a/.DS_Store/b", "a/Thumbs.db/", "a/A/Thumbs.db/b", strings.Repeat("n", 201) + "/A/a.sym", strings.Repeat("n", 70000),
 		strings.Repeat("d/", 600) + ".DS_Store", strings.Repeat("n", 1100) + "-symbols.txt", `\a\A\a.sym`, `a\\A\a.sym`, `..\A\a.sym`, `a\A\b\c`,
@@ -122,6 +122,32 @@ func TestRoles(t *testing.T) {
 		if p, err := new(naming).locate(root, true); err != nil || p.role != roleDirectory {
 			t.Errorf("directory %q: role %v, %v", root, p.role, err)
 		}
+	}
+}
+
+// No name is a file and a folder.
+func TestFilesAndFolders(t *testing.T) {
+	for _, c := range []struct {
+		names []string
+		both  string
+	}{
+		{[]string{"a/A/a.sym", "a/A/a.sym/"}, "a/A/a.sym"}, {[]string{"a/A/a.sym/", "a/A/a.sym"}, "a/A/a.sym"},
+		{[]string{"a-symbols.txt", "a-symbols.txt/A/a.sym"}, "a-symbols.txt"}, {[]string{"a-symbols.txt/A/a.sym", "a-symbols.txt"}, "a-symbols.txt"},
+		{[]string{"a/A/a.sym", "a/A/a.sym/._x"}, "a/A/a.sym"}, {[]string{"a/A/a.sym/b/c/.DS_Store", "a/A/a.sym"}, "a/A/a.sym"},
+	} {
+		var files []file
+		for _, name := range c.names {
+			files = append(files, file{name, ""})
+		}
+		for _, format := range formats {
+			if got := rejected(t, build(t, format, files), roomy, ErrInvalid); !strings.Contains(got, "has '"+c.both+"' as a file, and as a folder") {
+				t.Errorf("%s: %q: %s", format, c.names, got)
+			}
+		}
+	}
+	data := build(t, "tar", []file{{"./", ""}, {"a/", ""}, {"a/A/", ""}, {"a/A/a.sym", ""}, {"a/A/a.sym", ""}, {"a/", ""}, {"a/A/b.sym", ""}})
+	if _, _, err := verify(t.Context(), data, roomy); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -66,6 +66,7 @@ func ambiguousZips() map[string]hostile {
 		"sizes of all ones without zip64":   {descriptorFilled(), "contradicts"},
 		"a descriptor too wide":             {descriptorWide(), "data descriptor"},
 		"a descriptor not wide enough":      {descriptorNarrow(), "data descriptor"},
+		"stored, a bare descriptor":         {descriptorBare(), "data descriptor"},
 		"a descriptor inside a member":      {descriptorInside(), "data descriptor at 5"},
 
 		"a name of DOS that is not ASCII":        {one(func(e *entry) { e.name = "gr\x94\xe1e/A/a.sym"; e.central = func(r []byte) { r[5] = 0 } }), "not in UTF-8"},
@@ -143,6 +144,12 @@ func descriptorNarrow() []byte {
 	e := goodSym()
 	e.flags, e.descriptor = flagDescriptor, descriptorOf(e.crc, len(e.data), len(symText))
 	e.localExtra = append([]byte{1, 0, 16, 0}, make([]byte, 16)...)
+	return between(e)
+}
+
+func descriptorBare() []byte {
+	e := goodPlain()
+	e.flags, e.descriptor = flagDescriptor, descriptorOf(e.crc, len(e.data), len(e.data))[4:]
 	return between(e)
 }
 

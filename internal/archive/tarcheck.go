@@ -40,6 +40,7 @@ type tarChecker struct {
 	take  func(part []byte) error
 	zeros int         // blocks of zeros that ended the tar
 	last  string      // the name of the last member
+	late  bool        // a global header came after it
 	next  tarExtended // what is said of the next one
 }
 
@@ -101,7 +102,7 @@ func checkTail(b []byte) error {
 func (c *tarChecker) header(b []byte) error {
 	switch {
 	case len(bytes.Trim(b, "\x00")) == 0:
-		if c.zeros++; c.ended() && c.next.any() {
+		if c.zeros++; c.ended() && (c.next.any() || c.late) {
 			return invalid("The tar ends with an extended header that belongs to no member")
 		}
 		return nil
@@ -109,6 +110,8 @@ func (c *tarChecker) header(b []byte) error {
 		return invalid("The tar has a block of zeros in front of another header; it was damaged, or put together from several")
 	case !hasChecksum(b):
 		return invalid("The tar has a header with a wrong checksum, after %s", c.place())
+	case !checkNumbers(b):
+		return invalid("The tar has a header with a damaged number, after %s", c.place())
 	}
 	kind := b[156]
 	switch kind {
@@ -151,6 +154,7 @@ func (c *tarChecker) extended(kind byte, content []byte) error {
 		case err != nil:
 			return err
 		case kind == tarPaxGlobal:
+			c.late = true
 			return h.checkGlobal()
 		case c.next.pax != nil:
 			return twice
@@ -174,18 +178,21 @@ func (c *tarChecker) extended(kind byte, content []byte) error {
 // member takes the header of a member, or of what is none for us.
 func (c *tarChecker) member(kind byte, b []byte) error {
 	said := c.next
-	c.next = tarExtended{}
+	c.next, c.late = tarExtended{}, false
 	name, err := tarName(kind, b, said)
 	if err != nil {
 		return err
 	}
 	c.last = name
+	if kind == tarLabel && said.any() || kind == tarSparse && said.pax != nil {
+		return invalid("The tar has an extended header for %s, which is of a kind that has none", quote(name))
+	}
 	size, ok := tarNumber(b[124:136])
-	if !ok || !checkNumbers(b) {
-		return invalid("The header of member %s has a damaged number", quote(name))
+	if !ok {
+		return invalid("The size of member %s is damaged", quote(name))
 	}
 	bare := tarLink <= kind && kind <= tarFifo || kind == tarLabel || kind == tarOldRegular && strings.HasSuffix(name, "/")
-	if kind == tarLink || kind == tarDirectory {
+	if kind == tarDirectory {
 		size = 0 // no reader heeds it
 	}
 	if said.pax != nil {
@@ -203,17 +210,22 @@ func (c *tarChecker) member(kind byte, b []byte) error {
 	switch {
 	case kind == tarSparse:
 		return c.oldMap(name, b)
+	case said.pax != nil && said.pax.hasMap() && !isUstar(b):
+		return invalid("The member %s is a sparse file in a format that not all readers know", quote(name))
 	case said.pax != nil:
 		return c.paxMap(name, said.pax)
 	}
 	return nil
 }
 
-// checkNumbers checks the numbers of a header that do not matter, because readers refuse it for them.
+// isUstar reports whether a header is POSIX's.
+func isUstar(b []byte) bool { return string(b[257:263]) == "ustar\x00" }
+
+// checkNumbers checks the numbers of a header that do not matter, because readers refuse it for them. They may be blank.
 func checkNumbers(b []byte) bool {
 	for _, field := range [][]byte{b[100:108], b[108:116], b[116:124], b[136:148], b[329:337], b[337:345]} {
-		digits := bytes.Trim(field, " \x00")
-		if field[0]&0x80 == 0 && len(bytes.Trim(digits, "01234567")) > 0 {
+		_, ok := tarNumber(field)
+		if blank := len(bytes.Trim(field, " \x00")) == 0; !ok && !blank && field[0] != 0xff {
 			return false
 		}
 	}
@@ -226,12 +238,14 @@ func tarName(kind byte, b []byte, said tarExtended) (string, error) {
 	prefix := cString(b[345:500])
 	const starPrefix = 130 // bytes, in a header of star, which tells it by its last bytes
 	tooLong := string(b[508:]) == "tar\x00" && len(prefix) > starPrefix
-	ustar := string(b[257:263]) == "ustar\x00" && !tooLong
+	ustar := isUstar(b) && !tooLong
 	path := ""
 	if said.pax != nil {
 		path = cmp.Or(said.pax.records[sparsePrefix+"name"], said.pax.records["path"])
 	}
 	switch {
+	case kind == tarOldRegular && strings.HasSuffix(name, "/") && path+said.longName != "" && !strings.HasSuffix(path+said.longName, "/"):
+		return "", invalid("The member %s is a directory by the name in its own header", quote(path+said.longName))
 	case path != "" && said.longName != "" && path != said.longName:
 		return "", invalid("The tar has two names for one member, %s and %s", quote(path), quote(said.longName))
 	case path != "":

@@ -22,7 +22,7 @@ type paxHeader struct {
 // decisive reports whether a record decides about the name or the bytes of a member.
 func decisive(key string) bool {
 	switch key {
-	case "path", "linkpath", "size", "hdrcharset", "SCHILY.realsize":
+	case "path", "linkpath", "size", "hdrcharset", "SCHILY.realsize", "SUN.holesdata":
 		return true
 	}
 	return strings.HasPrefix(key, sparsePrefix)
@@ -56,7 +56,10 @@ func readPax(content []byte) (*paxHeader, error) {
 // add takes a decisive record.
 func (h *paxHeader) add(key, value string) error {
 	before, twice := h.records[key]
+	isMap := key == sparsePrefix+"map" || key == sparsePrefix+"offset" || key == sparsePrefix+"numbytes"
 	switch {
+	case isMap && (h.records[sparsePrefix+"size"] == "" || h.records[sparsePrefix+"numblocks"] == ""):
+		return invalid("The tar has the map of a sparse file in front of its size")
 	case value == "" || strings.Contains(value, "\x00"):
 		return invalid("The tar has an extended header whose %s is empty or has a zero byte in it", quote(key))
 	case len(h.pairs)%2 == 0 && key == sparsePrefix+"offset", len(h.pairs)%2 == 1 && key == sparsePrefix+"numbytes":
@@ -85,13 +88,13 @@ func (h *paxHeader) checkGlobal() error {
 func (h *paxHeader) check(name string, kind byte, longLink string) error {
 	_, hasSize := h.records["size"]
 	_, okSize := decimal(h.records["size"])
-	_, realSize := h.records["SCHILY.realsize"]
+	foreign := h.records["SCHILY.realsize"] != "" || h.records["SUN.holesdata"] != ""
 	link := h.records["linkpath"]
 	switch {
 	case hasSize && !okSize:
 		return invalid("The size of member %s in its extended header is no number", quote(name))
-	case realSize:
-		return invalid("The member %s is a sparse file in the format of star; make the tar with GNU tar or bsdtar", quote(name))
+	case foreign:
+		return invalid("The member %s is a sparse file in the format of star or Solaris; make the tar with GNU tar or bsdtar", quote(name))
 	case link != "" && longLink != "" && link != longLink:
 		return invalid("The tar has two targets for the link %s", quote(name))
 	case h.hasMap() && (kind != tarRegular && kind != tarOldRegular || !h.isSparse()):

@@ -7,14 +7,18 @@ import (
 
 // A sparseMap says where the data of a sparse file are: pairs of an offset and a length, in rising order. It ends where the file
 // does, with a pair of length 0 where there is a hole. Readers differ over a map that does not.
-type sparseMap struct{ end int64 }
+type sparseMap struct {
+	end   int64
+	short bool // the data of the last pair do not fill their blocks: no more may follow
+}
 
 // add takes the next pair.
 func (m *sparseMap) add(offset, length int64) bool {
-	if offset < m.end || length > maxTarMember || offset > maxTarMember {
+	if offset < m.end || length > maxTarMember || offset > maxTarMember || m.short && length > 0 {
 		return false
 	}
 	m.end = offset + length
+	m.short = m.short || padding(length) > 0
 	return true
 }
 

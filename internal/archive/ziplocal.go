@@ -95,7 +95,7 @@ func (m *Member) matches(rec []byte, extra zipExtra) bool {
 }
 
 // descriptorLen returns the length of the data descriptor that desc starts with, or 0 where none of its forms agrees with the
-// central directory. It may have a signature. Its sizes have 64 bits where the local header has a zip64 field, which is what
+// central directory. It may lack its signature where the end of the data is told by the deflate stream. Its sizes have 64 bits where the local header has a zip64 field, which is what
 // wide says; some writers leave that field out.
 func (m *Member) descriptorLen(desc []byte, wide bool) int64 {
 	wide = wide || m.zip.size >= max32 || m.Size >= max32
@@ -108,10 +108,11 @@ func (m *Member) descriptorLen(desc []byte, wide bool) int64 {
 		}
 	}
 	signed := append(le.AppendUint32(nil, descriptorSig), bare...)
-	for _, form := range [][]byte{signed, bare} {
-		if bytes.HasPrefix(desc, form) {
-			return int64(len(form))
-		}
+	switch {
+	case bytes.HasPrefix(desc, signed):
+		return int64(len(signed))
+	case m.zip.method == methodDeflated && bytes.HasPrefix(desc, bare):
+		return int64(len(bare))
 	}
 	return 0
 }
