@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tecken-upload/internal/headers"
 	"tecken-upload/internal/telemetry"
 )
 
@@ -128,7 +129,7 @@ func (w *watch) serveOnce(ctx context.Context, address string) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(new(headers.Budget).Guard(server, listener)); !errors.Is(err, http.ErrServerClosed) {
 		return errors.Join(fmt.Errorf("serve metrics: %w", err), server.Close())
 	}
 	return nil

@@ -19,6 +19,15 @@ func (in *instance) gauges(ctx context.Context) {
 	in.uploadGauges()
 	in.diskGauges()
 	in.fetchGauges()
+	in.headerGauges()
+}
+
+// headerGauges tell of requests whose header is still arriving.
+func (in *instance) headerGauges() {
+	in.metrics.Gauge("tecken_http_headers_unfinished_bytes", "Memory held by requests whose header is still arriving, and by their connections.",
+		func() float64 { return float64(in.headers.Stats().Held) })
+	in.metrics.Counter("tecken_http_headers_cut_total", "Connections closed before their request's header was complete, because such headers held too much memory.",
+		func() float64 { return float64(in.headers.Stats().Cut) })
 }
 
 // queueGauges tell of the work in progress, and of what waits.

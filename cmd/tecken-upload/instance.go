@@ -11,6 +11,7 @@ import (
 	"tecken-upload/internal/admission"
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/config"
+	"tecken-upload/internal/headers"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/lease"
 	"tecken-upload/internal/lease/redislease"
@@ -64,6 +65,7 @@ type instance struct {
 	leases   *lease.Keeper
 	gate     *admission.Gate
 	server   *server.Server
+	headers  headers.Budget
 	fetches  func() sched.Stats // turns to download archives for uploads by URL
 
 	downloads downloads

@@ -100,8 +100,8 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	g.Go(func() error { in.leases.Run(background); return nil })
 	g.Go(func() error { return in.expireRecords(background) })
 	g.Go(func() error { return in.expireSymbols(background) })
-	g.Go(func() error { return serve(httpServer, listener.http) })
-	g.Go(func() error { return serve(metricsServer, listener.metrics) })
+	g.Go(func() error { return serve(httpServer, in.headers.Guard(httpServer, listener.http)) })
+	g.Go(func() error { return serve(metricsServer, in.headers.Guard(metricsServer, listener.metrics)) })
 	in.logger.Info("serving", "address", listener.http.Addr().String(), "metrics", listener.metrics.Addr().String())
 
 	select {

@@ -44,10 +44,6 @@ const (
 	tokenTimeout = 5 * time.Second
 )
 
-// maxHeaderBytes bounds a request's header. It leaves room to answer an over-long token in the protocol's
-// own words.
-const maxHeaderBytes = 1<<20 + 64<<10
-
 // Tokens knows the API tokens.
 type Tokens interface {
 	// Token returns the token of that hash, expired or revoked ones too, or upload.ErrNotFound, or
@@ -199,13 +195,12 @@ func (s *Server) routes() {
 	s.slashed = slashedPaths(e.Routes())
 }
 
-// HTTPServer returns a server for s, with all its time-outs. Those of bodies are set per request.
+// HTTPServer returns a server for s, with all its time-outs. Those of bodies are set per request. Package headers bounds its headers.
 func (s *Server) HTTPServer() *http.Server {
 	return &http.Server{
 		Handler:           s.echo,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelWarn),
 	}

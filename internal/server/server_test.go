@@ -23,6 +23,7 @@ import (
 	"tecken-upload/internal/admission"
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/fetch"
+	"tecken-upload/internal/headers"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/sched"
@@ -42,6 +43,7 @@ type site struct {
 	records *record.Store
 	spool   *spool.Spool
 	watcher *watcher
+	headers headers.Budget
 	token   string // of a regular user
 
 	objects, spoolDir string // the storage's directory, and the spool's
@@ -90,6 +92,7 @@ func newSite(t *testing.T, change ...func(*server.Config, *upload.Config)) *site
 	s.server = server.New(t.Context(), sc)
 	ts := httptest.NewUnstartedServer(nil)
 	ts.Config = s.server.HTTPServer()
+	ts.Listener = s.headers.Guard(ts.Config, ts.Listener)
 	ts.Start()
 	s.url = ts.URL
 	t.Cleanup(func() {

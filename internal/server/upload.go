@@ -204,10 +204,11 @@ func (s *Server) answerNow(c echo.Context, answer func()) {
 }
 
 // drain reads what is left of the body and throws it away. Whatever ends it, the connection is closed
-// afterwards.
+// afterwards. It may take long, and needs nothing of the request's header.
 func (s *Server) drain(c echo.Context, limit drainLimit) {
 	s.drains.Add(1)
 	defer s.drains.Done()
+	c.Request().Header = nil
 	rc := http.NewResponseController(c.Response())
 	until := time.Now().Add(limit.time)
 	if limit.first > 0 && !s.begins(c, limit.first) {
