@@ -22,16 +22,16 @@ func TestASubPath(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, change, withDownloads())
-			const sym = "MODULE Linux x86 AB c:a b.pdb\nINFO CODE_ID C0DE a&b.dll\n"
-			s.publish(s.token, map[string]string{"c:a b.pdb/AB/App.sym": sym})
+			const sym = "MODULE Linux x86 AB cc:a b.pdb\nINFO CODE_ID C0DE a&b.dll\n"
+			s.publish(s.token, map[string]string{"cc:a b.pdb/AB/App.sym": sym})
 			s.publish(s.makeToken(upload.PermissionUploadTry), map[string]string{"t.pdb/AB/t.sym": "MODULE Linux x86 AB t.pdb\nINFO CODE_ID C0DF t.dll\n"})
 			nginx := testenv.Nginx(t, func(listen string) string {
 				return fmt.Sprintf("server { listen %s; location /symbols/ { proxy_pass %s/; } }", listen, s.url)
 			})
 			for path, want := range map[string]string{
-				"c:a%20b.pdb/AB/App.sym":     sym,
-				"c%3aa%20b.pdb/AB/APP.SYM":   sym,
-				"C:A%20B.pdb/ab/App.sym":     sym,
+				"cc:a%20b.pdb/AB/App.sym":     sym,
+				"cc%3aa%20b.pdb/AB/APP.SYM":   sym,
+				"CC:A%20B.pdb/ab/App.sym":     sym,
 				"A&B.dll/c0de/app.sym":       sym,
 				"/a&b.dll/C0DE/App.sym":      sym,
 				"try/a&b.dll/C0DE/app.sym":   sym,

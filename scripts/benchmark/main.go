@@ -5,7 +5,7 @@
 //	scripts/bench cpu readback    these rows
 //	scripts/bench -size 50MiB     all rows, with smaller archives: to try it out, the targets do not hold
 //
-// Rows: cpu, spool, memory8, memory1, headers, readback, leak, lookups. Whatever a row uploads is read back from storage and
+// Rows: cpu, spool, memory8, memory1, headers, decoders, readback, leak, lookups. Whatever a row uploads is read back from storage and
 // compared with what went in; the row "readback" adds uploads of every format to that.
 //
 // CPU is counted in seconds of the server's process, not in elapsed time, but on a busy machine these grow
@@ -53,6 +53,7 @@ var rows = []struct {
 	{"memory8", measureMemory8},
 	{"memory1", measureMemory1},
 	{"headers", measureHeaders},
+	{"decoders", measureDecoders},
 	{"leak", measureLeak},
 	{"lookups", measureLookups},
 	{"readback", measureReadback}, // the last: it tells of all the others
