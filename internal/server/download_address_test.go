@@ -29,9 +29,9 @@ func TestASubPath(t *testing.T) {
 				return fmt.Sprintf("server { listen %s; location /symbols/ { proxy_pass %s/; } }", listen, s.url)
 			})
 			for path, want := range map[string]string{
-				"cc:a%20b.pdb/AB/App.sym":     sym,
-				"cc%3aa%20b.pdb/AB/APP.SYM":   sym,
-				"CC:A%20B.pdb/ab/App.sym":     sym,
+				"cc:a%20b.pdb/AB/App.sym":    sym,
+				"cc%3aa%20b.pdb/AB/APP.SYM":  sym,
+				"CC:A%20B.pdb/ab/App.sym":    sym,
 				"A&B.dll/c0de/app.sym":       sym,
 				"/a&b.dll/C0DE/App.sym":      sym,
 				"try/a&b.dll/C0DE/app.sym":   sym,
