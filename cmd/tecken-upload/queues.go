@@ -30,10 +30,6 @@ const (
 )
 
 const (
-	// streamQuantum is what a tenant may begin in its turn: one archive, however small. They take too long for more.
-	streamQuantum = 1
-	// publishQuantum is the same: some lookups, each of which may take a while, or one member.
-	publishQuantum = 1 << 20
 	// maxRunaways bounds the tasks of a queue that have not come back after losing their slots. Each may hold a thread
 	// of the operating system, of which a Go program has 10,000.
 	maxRunaways = 1000
@@ -55,9 +51,9 @@ func (in *instance) newQueues(ctx context.Context) queues {
 	memory := max(1, int(c.DecoderMemory/upload.DecoderSlot))
 	return queues{
 		verify:  in.newQueue(ctx, "verify", sched.Options{Slots: c.CPUSlots, Lease: c.UploadTimeout / leaseShare, MinRate: verifyRate}),
-		publish: in.newQueue(ctx, "publish", sched.Options{Slots: c.StorageSlots, Lease: c.UploadTimeout / leaseShare, MinRate: publishRate, Quantum: publishQuantum}),
+		publish: in.newQueue(ctx, "publish", sched.Options{Slots: c.StorageSlots, Lease: c.UploadTimeout / leaseShare, MinRate: publishRate}),
 		stream: in.newQueue(ctx, "stream", sched.Options{
-			Slots: memory, PerTenant: max(1, memory/2), Lease: c.UploadTimeout + streamSlack, Quantum: streamQuantum,
+			Slots: memory, PerTenant: max(1, memory/2), Lease: c.UploadTimeout + streamSlack,
 		}),
 	}
 }

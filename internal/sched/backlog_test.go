@@ -4,21 +4,27 @@ import (
 	"errors"
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 // popped takes out the next request and gives its slot back at once.
 func popped(b *backlog) *request {
-	r := b.pop()
+	r := b.pop(0)
 	if r != nil {
-		b.done(r)
+		b.done(r, true, 0)
 	}
 	return r
 }
 
 func push(t *testing.T, b *backlog, task Task) *request {
 	t.Helper()
+	return pushAt(t, b, task, 0)
+}
+
+func pushAt(t *testing.T, b *backlog, task Task, now time.Duration) *request {
+	t.Helper()
 	r := &request{task: task}
-	if err := b.push(r); err != nil {
+	if err := b.push(r, now); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -59,11 +65,11 @@ func (s *shares) add(tenant int, cost int64) {
 }
 
 // worst returns the largest deviation over any interval as a part of what is guaranteed.
-func (s *shares) worst(quantum int64) float64 {
+func (s *shares) worst() float64 {
 	var worst float64
 	for i, w := range s.weights {
 		part := float64(w) / float64(s.weight)
-		bound := float64(s.largest+quantum*w) + part*float64(int64(len(s.weights))*s.largest+quantum*s.weight)
+		bound := (1 + part*float64(len(s.weights))) * float64(s.largest)
 		worst = max(worst, (s.spreads[i].high-s.spreads[i].low)/bound)
 	}
 	return worst
@@ -72,7 +78,6 @@ func (s *shares) worst(quantum int64) float64 {
 // TestBytesAreWithinTheBoundOfTheShare has tenants that always have tasks waiting, in several uploads, of costs that
 // differ by tenant, and looks at every interval between two dispatches.
 func TestBytesAreWithinTheBoundOfTheShare(t *testing.T) {
-	const quantum = 1 << 20
 	for seed := range uint64(40) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		weights := make([]int64, 2+rng.IntN(9))
@@ -81,7 +86,7 @@ func TestBytesAreWithinTheBoundOfTheShare(t *testing.T) {
 			weights[i] = 1 + rng.Int64N(1+int64(seed%4))
 			sizes[i] = int64(minCost) << rng.IntN(12)
 		}
-		b := newBacklog(Options{Slots: 1 << 20, Quantum: quantum, PerTenant: 8, Queue: 1 << 20})
+		b := newBacklog(Options{Slots: 1 << 20, PerTenant: 8, Queue: 1 << 20})
 		queue := func(tenant int) {
 			push(t, b, Task{Tenant: int64(tenant), Weight: int(weights[tenant]), Upload: rng.Int64N(3), Cost: rng.Int64N(sizes[tenant])})
 		}
@@ -93,17 +98,17 @@ func TestBytesAreWithinTheBoundOfTheShare(t *testing.T) {
 		got := newShares(weights...)
 		for range 5_000 {
 			r := popped(b)
-			got.add(int(r.task.Tenant), r.cost)
+			got.add(int(r.task.Tenant), int64(r.cost))
 			queue(int(r.task.Tenant))
 		}
-		if worst := got.worst(quantum); worst > 1 {
+		if worst := got.worst(); worst > 1 {
 			t.Errorf("seed %d: %.2f times the bound", seed, worst)
 		}
 	}
 }
 
 func TestUploadsOfATenantAreEqual(t *testing.T) {
-	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: 1, Queue: 1 << 20})
+	b := newBacklog(Options{Slots: 1 << 20, PerTenant: 1, Queue: 1 << 20})
 	for range 1_000 {
 		push(t, b, Task{Upload: 1, Cost: 1 << 20})
 	}
@@ -120,7 +125,7 @@ func TestUploadsOfATenantAreEqual(t *testing.T) {
 }
 
 func TestATaskWithoutBytesPaysForItsSlot(t *testing.T) {
-	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: 1, Queue: 1 << 20})
+	b := newBacklog(Options{Slots: 1 << 20, PerTenant: 1, Queue: 1 << 20})
 	for range 1_000 {
 		push(t, b, Task{Tenant: 1})
 		push(t, b, Task{Tenant: 2, Cost: 1 << 20})
@@ -135,80 +140,80 @@ func TestATaskWithoutBytesPaysForItsSlot(t *testing.T) {
 }
 
 func TestATenantAtItsBoundIsSetAside(t *testing.T) {
-	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: 2, Queue: 10})
+	b := newBacklog(Options{Slots: 1 << 20, PerTenant: 2, Queue: 10})
 	for range 3 {
 		push(t, b, Task{Tenant: 1})
 	}
-	first, second := b.pop(), b.pop()
-	if r := b.pop(); r != nil {
+	first, second := b.pop(0), b.pop(0)
+	if r := b.pop(0); r != nil {
 		t.Errorf("a tenant got a third slot of two")
 	}
 	push(t, b, Task{Tenant: 2})
-	if r := b.pop(); r == nil || r.task.Tenant != 2 {
+	if r := b.pop(0); r == nil || r.task.Tenant != 2 {
 		t.Errorf("got %+v, want the other tenant's", r)
 	}
-	b.done(first)
-	if r := b.pop(); r == nil || r.task.Tenant != 1 {
+	b.done(first, true, 0)
+	if r := b.pop(0); r == nil || r.task.Tenant != 1 {
 		t.Errorf("got %+v, want the first tenant's after it gave one back", r)
 	}
-	b.done(second)
+	b.done(second, true, 0)
 }
 
 // A task that takes several slots waits until they are free, and none is served before it meanwhile.
 func TestATaskOfSeveralSlots(t *testing.T) {
-	b := newBacklog(Options{Slots: 4, Quantum: 1 << 20, PerTenant: 3, Queue: 10})
+	b := newBacklog(Options{Slots: 4, PerTenant: 3, Queue: 10})
 	push(t, b, Task{Tenant: 1, Slots: 2})
-	first := b.pop()
+	first := b.pop(0)
 	push(t, b, Task{Tenant: 2, Slots: 3})
 	push(t, b, Task{Tenant: 3})
-	if r := b.pop(); r != nil {
+	if r := b.pop(0); r != nil {
 		t.Errorf("tenant %d got slots before the one that waits for more", r.task.Tenant)
 	}
-	b.done(first)
-	second := b.pop()
+	b.done(first, true, 0)
+	second := b.pop(0)
 	if second == nil || second.task.Tenant != 2 || b.busy != 3 {
 		t.Fatalf("got %+v, %d slots in use", second, b.busy)
 	}
 	push(t, b, Task{Tenant: 2})
-	third := b.pop()
-	if third == nil || third.task.Tenant != 3 || b.pop() != nil {
+	third := b.pop(0)
+	if third == nil || third.task.Tenant != 3 || b.pop(0) != nil {
 		t.Errorf("got %+v, want the third tenant's and no other", third)
 	}
-	b.done(second)
-	b.done(third)
-	b.done(b.pop())
+	b.done(second, true, 0)
+	b.done(third, true, 0)
+	b.done(b.pop(0), true, 0)
 	// One that takes more than its tenant may have, or than there are, gets them alone.
 	push(t, b, Task{Tenant: 1, Slots: 9})
-	if r := b.pop(); r == nil || b.busy != 4 {
+	if r := b.pop(0); r == nil || b.busy != 4 {
 		t.Errorf("got %+v, %d slots in use", r, b.busy)
 	}
 }
 
 func TestAQueueHasALength(t *testing.T) {
-	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1, PerTenant: 1, Queue: 2})
+	b := newBacklog(Options{Slots: 1 << 20, PerTenant: 1, Queue: 2})
 	push(t, b, Task{Tenant: 1})
 	r := push(t, b, Task{Tenant: 1, Upload: 1})
-	if err := b.push(&request{task: Task{Tenant: 1, Upload: 2}}); !errors.Is(err, ErrQueueFull) {
+	if err := b.push(&request{task: Task{Tenant: 1, Upload: 2}}, 0); !errors.Is(err, ErrQueueFull) {
 		t.Errorf("a third task of two: %v", err)
 	}
 	push(t, b, Task{Tenant: 2}) // the length is each tenant's
-	b.leave(r)
+	b.leave(r, 0)
 	push(t, b, Task{Tenant: 1, Upload: 2})
 }
 
 func TestATaskThatLeavesCostsNothing(t *testing.T) {
-	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: 4, Queue: 1 << 20})
+	b := newBacklog(Options{Slots: 1 << 20, PerTenant: 4, Queue: 1 << 20})
 	waits := push(t, b, Task{Tenant: 1, Cost: 1 << 40})
 	push(t, b, Task{Tenant: 2, Cost: 1 << 20})
-	b.leave(waits)
+	b.leave(waits, 0)
 	push(t, b, Task{Tenant: 1, Cost: 1 << 40})
 	push(t, b, Task{Tenant: 1, Cost: 1 << 20})
 	popped(b) // of tenant 2
-	granted := b.pop()
+	granted := b.pop(0)
 	if granted.task.Cost != 1<<40 {
 		t.Fatalf("got %+v", granted.task)
 	}
-	b.undo(granted)
+	b.undo(granted, 0)
 	push(t, b, Task{Tenant: 2, Cost: 1 << 20})
 	push(t, b, Task{Tenant: 2, Cost: 1 << 20})
 	first, second := popped(b), popped(b)
@@ -218,14 +223,14 @@ func TestATaskThatLeavesCostsNothing(t *testing.T) {
 }
 
 func TestATaskThatLeavesCostsItsUploadNothing(t *testing.T) {
-	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: 4, Queue: 1 << 20})
+	b := newBacklog(Options{Slots: 1 << 20, PerTenant: 4, Queue: 1 << 20})
 	for _, cost := range []int64{1 << 40, 1 << 20} {
 		push(t, b, Task{Upload: 1, Cost: cost})
 	}
 	for range 3 {
 		push(t, b, Task{Upload: 2, Cost: 1 << 20})
 	}
-	b.undo(b.pop())
+	b.undo(b.pop(0), 0)
 	if first, second := popped(b), popped(b); first.task.Upload == second.task.Upload {
 		t.Errorf("upload %d was served twice", first.task.Upload)
 	}

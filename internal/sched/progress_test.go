@@ -137,7 +137,7 @@ func TestTheSlotIsFreeWhenRunReturns(t *testing.T) {
 }
 
 func TestWhoGivesUpAGrantedSlotHasPaidNothing(t *testing.T) {
-	s := New(Options{Quantum: 1 << 20})
+	s := New(Options{})
 	slot := acquire(t, s, Task{Tenant: 9})
 	requests := make(map[int64][]*request)
 	for _, task := range []Task{{Tenant: 1, Cost: 1 << 40}, {Tenant: 1}, {Tenant: 2, Cost: 1 << 20}, {Tenant: 2, Cost: 1 << 20}, {Tenant: 2, Cost: 1 << 20}} {
@@ -179,7 +179,7 @@ func TestStatsTellHowLongTasksWaited(t *testing.T) {
 }
 
 func TestTheLastWeightToldHolds(t *testing.T) {
-	b := newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: 100, Queue: 100})
+	b := newBacklog(Options{Slots: 1 << 20, PerTenant: 100, Queue: 100})
 	for i := range 20 {
 		push(t, b, Task{Tenant: 1, Weight: 1 + 2*min(i, 1), Cost: 1 << 20})
 		push(t, b, Task{Tenant: 2, Weight: 1, Cost: 1 << 20})

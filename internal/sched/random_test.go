@@ -38,7 +38,7 @@ const maxRandomSlots = 3
 
 func randomRun(t *testing.T, rng *rand.Rand) {
 	s := New(Options{
-		Slots: 1 + rng.IntN(6), PerTenant: rng.IntN(4), Queue: 20, Quantum: 1 << 20,
+		Slots: 1 + rng.IntN(6), PerTenant: rng.IntN(4), Queue: 20, Stuck: time.Duration(rng.IntN(2)) * time.Second,
 		Lease: 5 * time.Second, Grace: time.Second, Runaways: 1 + rng.IntN(8), Lost: func(Loss) {},
 	})
 	tr := &trace{starts: make(map[[2]int64]map[int]time.Duration)}
@@ -65,7 +65,9 @@ func randomRun(t *testing.T, rng *rand.Rand) {
 			}
 			defer slot.Release()
 			tr.add(task, n, slot.req.start)
-			<-time.After(hold)
+			<-time.After(hold / 2)
+			slot.Moved()
+			<-time.After(hold / 2)
 		})
 		synctest.Wait()
 		expectInvariants(t, s)
@@ -83,23 +85,24 @@ func expectInvariants(t *testing.T, s *Scheduler) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := s.backlog
-	if b.busy > s.opts.Slots {
+	b, now := s.backlog, s.now()
+	if b.busy > s.opts.Slots && s.opts.Stuck == 0 || b.busy > MostInUse*s.opts.Slots {
 		t.Errorf("%d of %d slots are in use", b.busy, s.opts.Slots)
 	}
-	if next := b.tenants.next(); next != nil && b.busy+next.queue.next().slots <= s.opts.Slots && !s.broken() {
-		t.Errorf("%d slots of %d are in use, and a task waits for %d", b.busy, s.opts.Slots, next.queue.next().slots)
+	if next := b.first(now); next != nil && !s.broken() {
+		t.Errorf("%d slots of %d are in use, %d stuck, and tenant %+v waits", b.busy, s.opts.Slots, b.stuck, next)
 	}
-	waiting, busy, arrivals := 0, 0, 0
+	waiting, busy, stuck, arrivals := 0, 0, 0, 0
 	for _, f := range b.tenants.known {
 		waiting += f.queue.waiting
-		busy += f.queue.busy
-		fits := func() bool { return f.queue.busy == 0 || f.queue.busy+f.queue.next().slots <= s.opts.PerTenant }
-		if ready := f.queue.waiting > 0 && fits(); ready != (f.in == &b.tenants.ready) {
+		busy += f.held
+		stuck += f.queue.stuck
+		ready := f.in == &b.tenants.ready
+		if ready && (f.queue.waiting == 0 || f.rank != b.rank(f)) || f.in == &b.tenants.idle && (f.queue.waiting > 0 || f.held > 0) {
 			t.Errorf("tenant %+v is in the wrong place", f)
 		}
-		if f.queue.busy > max(s.opts.PerTenant, maxRandomSlots) || f.deficit <= 0 || f.in != nil && f.round < b.tenants.round {
-			t.Errorf("tenant %+v, in round %d", f, b.tenants.round)
+		if f.held > max(s.opts.PerTenant, maxRandomSlots) || f.in != nil && f.rank == trusted && f.tag < b.tenants.virtual {
+			t.Errorf("tenant %+v, at virtual time %v", f, b.tenants.virtual)
 		}
 		tasks := 0
 		for _, u := range f.queue.uploads.known {
@@ -112,8 +115,8 @@ func expectInvariants(t *testing.T, s *Scheduler) {
 	for _, n := range s.waits.arrivals {
 		arrivals += n
 	}
-	if waiting != b.waiting || busy != b.busy || arrivals != b.waiting {
-		t.Errorf("counted %d waiting (%d by their ages) and %d busy, want %d and %d", b.waiting, arrivals, b.busy, waiting, busy)
+	if waiting != b.waiting || busy != b.busy || stuck != b.stuck || arrivals != b.waiting {
+		t.Errorf("counted %d waiting (%d by their ages), %d busy and %d stuck, want %d, %d and %d", b.waiting, arrivals, b.busy, b.stuck, waiting, busy, stuck)
 	}
 }
 

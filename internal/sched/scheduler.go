@@ -25,16 +25,18 @@ type Task struct {
 	Upload int64 // which of the tenant's uploads it belongs to; they have equal shares
 	Cost   int64 // bytes it works on; it pays for 64 KiB at least, and for 1 PiB at most
 	Slots  int   // slots that it takes; 1 unless positive, and no more than there are
+
+	Lease time.Duration // how long it may hold its slot, where that is less than by Options; those alone hold unless positive
 }
 
 // Options of a Scheduler. All may be zero.
 type Options struct {
 	Slots     int           // tasks of one slot at a time; 1 unless positive
-	Quantum   int64         // bytes that a tenant of weight 1 may spend in a round; 4 MiB unless positive
 	Queue     int           // most tasks of one tenant that wait; 65,536 unless positive
 	PerTenant int           // most slots of one tenant, but for a task that takes more alone; all unless positive
 	Lease     time.Duration // how long a task may hold its slot, besides its bytes; for ever unless positive
 	MinRate   int64         // bytes a second that it may count on in addition; none unless positive
+	Stuck     time.Duration // how long work may not move until its slot is stuck, and up to MostInUse times Slots may be in use; for ever unless positive
 	Grace     time.Duration // how long a task that lost its slot may take to end before Lost is told again; never unless positive
 	Patience  time.Duration // how long work may take to return once its context has ended; 5 s unless positive
 
@@ -57,7 +59,6 @@ type Loss struct {
 }
 
 const (
-	defaultQuantum  = 4 << 20
 	defaultQueue    = 1 << 16
 	defaultPatience = 5 * time.Second
 	// longestLease keeps the sum of a floor and a huge task's bytes from overflowing.
@@ -66,15 +67,11 @@ const (
 
 func (o Options) withDefaults() Options {
 	o.Slots = max(o.Slots, 1)
-	if o.Quantum <= 0 {
-		o.Quantum = defaultQuantum
-	}
-	o.Quantum = min(o.Quantum, maxCost)
 	if o.Queue <= 0 {
 		o.Queue = defaultQueue
 	}
 	if o.PerTenant <= 0 {
-		o.PerTenant = o.Slots
+		o.PerTenant = math.MaxInt
 	}
 	if o.Patience <= 0 {
 		o.Patience = defaultPatience
@@ -85,16 +82,17 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// lease returns how long a task of that cost may hold its slot; 0 is for ever.
-func (o Options) lease(cost int64) time.Duration {
-	if o.Lease <= 0 {
-		return 0
-	}
+// lease returns how long a task may hold its slot; 0 is for ever.
+func (o Options) lease(t Task) time.Duration {
 	d := float64(o.Lease)
-	if o.MinRate > 0 {
-		d += float64(max(cost, 0)) / float64(o.MinRate) * float64(time.Second)
+	if o.Lease > 0 && o.MinRate > 0 {
+		d += float64(max(t.Cost, 0)) / float64(o.MinRate) * float64(time.Second)
 	}
-	return time.Duration(min(d, float64(longestLease)))
+	lease := time.Duration(min(d, float64(longestLease)))
+	if t.Lease > 0 && (lease <= 0 || t.Lease < lease) {
+		return t.Lease
+	}
+	return max(lease, 0)
 }
 
 // A Scheduler shares its slots. It is safe for concurrent use.
@@ -164,7 +162,7 @@ func (s *Scheduler) enqueue(t Task) (*request, error) {
 	}
 	now := s.now()
 	r := &request{task: t, since: now, granted: make(chan struct{}), tripped: s.tripped}
-	if err := s.backlog.push(r); err != nil {
+	if err := s.backlog.push(r, now); err != nil {
 		return nil, err
 	}
 	s.waits.arrive(now)
@@ -175,7 +173,7 @@ func (s *Scheduler) enqueue(t Task) (*request, error) {
 // dispatch hands out the slots that are free, once something has changed. s.mu is held.
 func (s *Scheduler) dispatch(now time.Duration) {
 	for !s.broken() {
-		r := s.backlog.pop()
+		r := s.backlog.pop(now)
 		if r == nil {
 			break
 		}
@@ -184,7 +182,7 @@ func (s *Scheduler) dispatch(now time.Duration) {
 		s.waits.add(now, now-r.since)
 		close(r.granted)
 	}
-	s.usage.set(now, s.backlog.busy)
+	s.usage.set(now, min(s.backlog.busy-s.backlog.stuck, s.opts.Slots))
 	s.progress.observe(now, s.backlog.waiting, s.backlog.busy)
 }
 
@@ -197,10 +195,10 @@ func (s *Scheduler) withdraw(r *request) {
 	defer s.mu.Unlock()
 	now := s.now()
 	if r.place != nil {
-		s.backlog.leave(r)
+		s.backlog.leave(r, now)
 		s.waits.leave(r.since)
 	} else {
-		s.backlog.undo(r)
+		s.backlog.undo(r, now)
 	}
 	s.dispatch(now)
 }

@@ -297,18 +297,21 @@ func TestAQueueThatIsFullRefuses(t *testing.T) {
 func TestALeaseIsItsFloorAndTheBytes(t *testing.T) {
 	for _, c := range []struct {
 		opts Options
-		cost int64
+		task Task
 		want time.Duration
 	}{
-		{Options{}, 1 << 30, 0},
-		{Options{MinRate: 1}, 1 << 30, 0},
-		{Options{Lease: time.Second}, 1 << 30, time.Second},
-		{Options{Lease: time.Second, MinRate: 1 << 20}, 1 << 30, 1025 * time.Second},
-		{Options{Lease: time.Second, MinRate: 1 << 20}, -1, time.Second},
-		{Options{Lease: time.Second, MinRate: 1}, 1 << 62, longestLease},
+		{Options{}, Task{Cost: 1 << 30}, 0},
+		{Options{MinRate: 1}, Task{Cost: 1 << 30}, 0},
+		{Options{Lease: time.Second}, Task{Cost: 1 << 30}, time.Second},
+		{Options{Lease: time.Second, MinRate: 1 << 20}, Task{Cost: 1 << 30}, 1025 * time.Second},
+		{Options{Lease: time.Second, MinRate: 1 << 20}, Task{Cost: -1}, time.Second},
+		{Options{Lease: time.Second, MinRate: 1}, Task{Cost: 1 << 62}, longestLease},
+		{Options{Lease: time.Minute}, Task{Lease: time.Second}, time.Second},
+		{Options{Lease: time.Minute}, Task{Lease: time.Hour}, time.Minute},
+		{Options{}, Task{Lease: time.Second}, time.Second},
 	} {
-		if got := c.opts.lease(c.cost); got != c.want {
-			t.Errorf("%+v: the lease of %d bytes is %v, want %v", c.opts, c.cost, got, c.want)
+		if got := c.opts.lease(c.task); got != c.want {
+			t.Errorf("%+v: the lease of %+v is %v, want %v", c.opts, c.task, got, c.want)
 		}
 	}
 }

@@ -170,9 +170,9 @@ func TestSimulationOfRealSizes(t *testing.T) {
 			got.add(b.tenant, b.cost)
 		}
 	}
-	worst := got.worst(defaultQuantum)
+	worst := got.worst()
 	t.Logf("figure: real sizes, 10 tenants, %d members, %d GB, largest %d MB: worst deviation from the share over any interval, "+
-		"as a part of 2 x (largest + quantum): %.2f", len(w.began), got.total/1e9, got.largest/1e6, worst)
+		"as a part of 2 x the largest: %.2f", len(w.began), got.total/1e9, got.largest/1e6, worst)
 	if worst > 1 {
 		t.Errorf("%.2f times what is guaranteed", worst)
 	}
@@ -228,7 +228,7 @@ func TestSimulationOfTasksThatAreStuckForEver(t *testing.T) {
 	for _, b := range w.began {
 		if b.stuck {
 			stuck++
-			left -= max(min(opts.lease(b.cost), lasts-b.at).Seconds(), 0)
+			left -= max(min(opts.lease(Task{Cost: b.cost}), lasts-b.at).Seconds(), 0)
 		} else {
 			good += max(min(b.held, lasts-b.at).Seconds(), 0)
 		}
@@ -279,14 +279,14 @@ func (h *hall) step() (ended *request, begun []*request) {
 	if len(h.running) > 0 && h.busy == h.slots {
 		e := heap.Pop(&h.running).(end)
 		h.now, ended = e.at, e.r
-		h.done(e.r)
+		h.done(e.r, true, h.now)
 	}
 	for h.busy < h.slots {
-		r := h.pop()
+		r := h.pop(h.now)
 		if r == nil {
 			break
 		}
-		heap.Push(&h.running, end{at: h.now + serviceTime(h.rng, r.cost), r: r})
+		heap.Push(&h.running, end{at: h.now + serviceTime(h.rng, r.task.Cost), r: r})
 		begun = append(begun, r)
 	}
 	return ended, begun
@@ -307,9 +307,9 @@ func TestSimulationOfANewcomer(t *testing.T) {
 func simulateNewcomers(t *testing.T, name string, size func(*rand.Rand) int64) {
 	const tenants, backlogged, newcomers = 5, 100_000, 1_000
 	rng := rand.New(rand.NewPCG(1, 6))
-	h := &hall{backlog: newBacklog(Options{Slots: 1 << 20, Quantum: defaultQuantum, PerTenant: 8, Queue: backlogged}), slots: 8, rng: rng}
+	h := &hall{backlog: newBacklog(Options{Slots: 1 << 20, PerTenant: 8, Queue: backlogged}), slots: 8, rng: rng}
 	queue := func() {
-		push(t, h.backlog, Task{Tenant: rng.Int64N(tenants), Upload: rng.Int64N(4), Cost: size(rng)})
+		pushAt(t, h.backlog, Task{Tenant: rng.Int64N(tenants), Upload: rng.Int64N(4), Cost: size(rng)}, h.now)
 	}
 	for range backlogged {
 		queue()
@@ -322,7 +322,7 @@ func simulateNewcomers(t *testing.T, name string, size func(*rand.Rand) int64) {
 			}
 		}
 		arrived, id := h.now, int64(1_000+i)
-		push(t, h.backlog, Task{Tenant: id, Cost: size(rng)})
+		pushAt(t, h.backlog, Task{Tenant: id, Cost: size(rng)}, h.now)
 		waits = append(waits, untilServed(t, h, id, queue)-arrived)
 	}
 	slices.Sort(waits)
@@ -333,15 +333,12 @@ func simulateNewcomers(t *testing.T, name string, size func(*rand.Rand) int64) {
 		name, waits[len(waits)/2].Round(time.Millisecond), waits[len(waits)*99/100].Round(time.Millisecond), waits[len(waits)-1].Round(time.Millisecond))
 }
 
-// untilServed returns when the newcomer got its slot. Until then others may be served that have something left of the
-// present round, and spend that.
+// untilServed returns when the newcomer got its slot. Until then others may be served that are due as well, and came first: once each.
 func untilServed(t *testing.T, h *hall, id int64, queue func()) time.Duration {
 	t.Helper()
-	left := make(map[int64]int64)
+	due := make(map[int64]bool)
 	for _, f := range h.tenants.known {
-		if f.round == h.tenants.round {
-			left[f.id] = f.deficit
-		}
+		due[f.id] = f.tag <= h.tenants.virtual
 	}
 	for {
 		_, begun := h.step()
@@ -350,10 +347,10 @@ func untilServed(t *testing.T, h *hall, id int64, queue func()) time.Duration {
 			if r.task.Tenant == id {
 				return h.now
 			}
-			if left[r.task.Tenant] <= 0 {
+			if !due[r.task.Tenant] {
 				t.Fatalf("tenant %d had its turn, and was served before newcomer %d", r.task.Tenant, id)
 			}
-			left[r.task.Tenant] -= r.cost
+			due[r.task.Tenant] = false
 		}
 	}
 }
@@ -376,7 +373,7 @@ func TestSimulationOfTheCost(t *testing.T) {
 	const queued, turns = 10_000, 20_000
 	line := "figure: queue, choose and free a task, 10,000 queued:"
 	for _, tenants := range []int{10, 100, 1_000, 10_000} {
-		b := newBacklog(Options{Slots: 1 << 20, Quantum: defaultQuantum, PerTenant: 1, Queue: queued})
+		b := newBacklog(Options{Slots: 1 << 20, PerTenant: 1, Queue: queued})
 		for i := range queued {
 			push(t, b, Task{Tenant: int64(i % tenants), Cost: int64(i%64) << 16})
 		}

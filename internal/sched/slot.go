@@ -2,6 +2,7 @@ package sched
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,9 +15,12 @@ type Slot struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	moved atomic.Int64 // when its work moved last
+
 	// These belong to sched.mu.
 	state slotState
 	timer *time.Timer // the end of the lease, then of the grace; nil without a lease
+	watch *time.Timer // when it will be stuck; nil where that is not watched
 }
 
 type slotState int
@@ -30,14 +34,19 @@ const (
 func (s *Scheduler) newSlot(ctx context.Context, r *request) *Slot {
 	slot := &Slot{sched: s, req: r}
 	slot.ctx, slot.cancel = context.WithCancelCause(ctx)
-	if lease := s.opts.lease(r.task.Cost); lease > 0 {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		left := lease - (s.now() - r.start)
+	slot.moved.Store(int64(r.start))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := s.now() - r.start
+	if lease := s.opts.lease(r.task); lease > 0 {
+		left := lease - held
 		if deadline, ok := ctx.Deadline(); ok {
 			left = min(left, time.Until(deadline)+s.opts.Patience) // it is of no use to anybody then
 		}
 		slot.timer = time.AfterFunc(left, slot.expire)
+	}
+	if s.opts.Stuck > 0 {
+		slot.watch = time.AfterFunc(s.opts.Stuck-held, slot.still)
 	}
 	return slot
 }
@@ -45,12 +54,23 @@ func (s *Scheduler) newSlot(ctx context.Context, r *request) *Slot {
 // Context ends when the lease expires, the slot is released, or the context ends that it was acquired with.
 func (s *Slot) Context() context.Context { return s.ctx }
 
-// Moved tells that the task is getting on, for the watch over progress. It is cheap, and does not lengthen the lease.
-// Once the context has ended it tells nothing.
-func (s *Slot) Moved() {
-	if s.ctx.Err() == nil {
-		s.sched.progress.made(s.sched.now())
+// Moved says that the task is getting on: its slot is not stuck. It is cheap, does not lengthen the lease, and has no effect once the
+// context has ended. counts says whether it was progress of the whole queue too: where slots are watched for being stuck, not before
+// one could have been, for bytes that are sent may only have gone into buffers.
+func (s *Slot) Moved() (counts bool) {
+	if s.ctx.Err() != nil {
+		return false
 	}
+	now := s.sched.now()
+	s.moved.Store(int64(now))
+	if s.req.stuck.Load() {
+		s.goesOn()
+	}
+	if now-s.req.start < s.sched.opts.Stuck {
+		return false
+	}
+	s.sched.progress.made(now)
+	return true
 }
 
 // Release gives the slot back and ends its context; calling it again does nothing.
@@ -73,7 +93,7 @@ func (s *Slot) end() {
 		if inTime {
 			c.progress.made(now)
 		}
-		c.backlog.done(s.req)
+		c.backlog.done(s.req, inTime, now)
 	case slotLost:
 		c.runaways--
 		if c.runaways == c.opts.Runaways-1 {
@@ -83,8 +103,10 @@ func (s *Slot) end() {
 		return
 	}
 	s.state = slotEnded
-	if s.timer != nil {
-		s.timer.Stop()
+	for _, timer := range []*time.Timer{s.timer, s.watch} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 	c.dispatch(now)
 }
@@ -114,9 +136,13 @@ func (s *Slot) lose() bool {
 	if c.opts.Grace > 0 {
 		s.timer = time.AfterFunc(c.opts.Grace, s.remind)
 	}
-	c.backlog.done(s.req)
+	now := c.now()
+	if c.opts.Stuck > 0 && !s.req.stuck.Load() { // it crawled, or its lease is as short
+		c.backlog.stick(s.req, time.Duration(s.moved.Load()), now)
+	}
+	c.backlog.done(s.req, false, now)
 	c.progress.lose()
-	c.dispatch(c.now())
+	c.dispatch(now)
 	return true
 }
 

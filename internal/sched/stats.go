@@ -5,7 +5,8 @@ import "time"
 // Stats describes a Scheduler at one moment.
 type Stats struct {
 	Slots    int   // slots there are
-	Busy     int   // slots in use
+	Busy     int   // slots in use; more than there are where some are stuck
+	Stuck    int   // of these, those that are stuck
 	Waiting  int   // tasks that wait
 	Expired  int64 // tasks that lost their slots, so far
 	Runaways int   // of these, those that have not ended
@@ -13,8 +14,10 @@ type Stats struct {
 	// Stalled is for how long tasks have been waiting with none ended in time or moved; 0 when none waits. After a task has
 	// lost its slot it is for how long there was work, waiting or not.
 	Stalled time.Duration
-	// Busyness is the share of slots that were in use over the last minute, from 0 to 1: an integral over time, exact
-	// for the last 59 to 60 s, or since New.
+	// Hanging are the tenants that hang, as long as they have any task.
+	Hanging []Hang
+	// Busyness is the share of slots that were in use over the last minute, from 0 to 1, but for those that others could be in use
+	// beside: an integral over time, exact for the last 59 to 60 s, or since New.
 	Busyness float64
 	// WaitP50 and WaitP95 are what 50 % and 95 % of the tasks that were started in the last 50 to 60 s, or wait
 	// still, had to wait at most. They are up to 19 % too long, of those that wait still up to 0.1 s more, and at
@@ -31,12 +34,14 @@ func (s *Scheduler) Stats() Stats {
 	return Stats{
 		Slots:    s.opts.Slots,
 		Busy:     s.backlog.busy,
+		Stuck:    s.backlog.stuck,
 		Waiting:  s.backlog.waiting,
 		Expired:  s.expired,
 		Runaways: s.runaways,
 		Tripped:  s.broken(),
 		Busyness: s.usage.mean(now) / float64(s.opts.Slots),
 		Stalled:  s.progress.stalled(now),
+		Hanging:  s.backlog.hangs(now),
 		WaitP50:  waits.quantile(0.50),
 		WaitP95:  waits.quantile(0.95),
 	}
@@ -47,6 +52,17 @@ func (s *Scheduler) Waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.backlog.waiting
+}
+
+// Backlogged reports whether tasks wait for slots. Those of tenants that hang do not count: more slots would not help them.
+func (s *Scheduler) Backlogged() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiting := s.backlog.waiting
+	for _, t := range s.backlog.hanging {
+		waiting -= t.queue.waiting
+	}
+	return waiting > 0
 }
 
 const (

@@ -22,14 +22,14 @@ func TestSimulationOfUploadsThatComeAndGo(t *testing.T) {
 		"eight slots":              {8, 400e6, 400e6},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := &hall{backlog: newBacklog(Options{Slots: 1 << 20, Quantum: 1 << 20, PerTenant: c.slots, Queue: 1 << 20}), slots: c.slots, rng: rand.New(rand.NewPCG(1, 9))}
+			h := &hall{backlog: newBacklog(Options{Slots: 1 << 20, PerTenant: c.slots, Queue: 1 << 20}), slots: c.slots, rng: rand.New(rand.NewPCG(1, 9))}
 			next, bytes, longest, last := int64(1), [2]int64{}, time.Duration(0), time.Duration(0)
-			come := func() { push(t, h.backlog, Task{Upload: next, Cost: c.others}); next++ }
+			come := func() { pushAt(t, h.backlog, Task{Upload: next, Cost: c.others}, h.now); next++ }
 			for range others {
 				come()
 			}
 			for range 2 * c.slots {
-				push(t, h.backlog, Task{Cost: c.own})
+				pushAt(t, h.backlog, Task{Cost: c.own}, h.now)
 			}
 			for h.now < lasts {
 				ended, begun := h.step()
@@ -37,9 +37,9 @@ func TestSimulationOfUploadsThatComeAndGo(t *testing.T) {
 					come()
 				}
 				for _, r := range begun {
-					bytes[min(r.task.Upload, 1)] += r.cost
+					bytes[min(r.task.Upload, 1)] += r.task.Cost
 					if r.task.Upload == 0 {
-						push(t, h.backlog, Task{Cost: c.own})
+						pushAt(t, h.backlog, Task{Cost: c.own}, h.now)
 						longest, last = max(longest, h.now-last), h.now
 					}
 				}

@@ -15,8 +15,6 @@ const (
 	// leastFetchWait is what an upload by URL has at least to find a turn that is free: its time may have passed at the
 	// gate.
 	leastFetchWait = 100 * time.Millisecond
-	// fetchQuantum is what a tenant may begin in its turn: one download, however small.
-	fetchQuantum = 1
 	// fetchRefusalMemory is for how long a refusal keeps the turns contended, as one at the gate does.
 	fetchRefusalMemory = 10 * time.Second
 )
@@ -45,7 +43,7 @@ func newFetchTurns(turns, queue int) *fetchTurns {
 		tenants: make(map[int64]int),
 		// No lease: downloads have time-outs of their own.
 		Scheduler: sched.New(sched.Options{
-			Slots: turns, PerTenant: ownTurns, Queue: ownQueue, Quantum: fetchQuantum,
+			Slots: turns, PerTenant: ownTurns, Queue: ownQueue,
 		}),
 	}
 }
