@@ -27,6 +27,8 @@ const (
 	// From the last byte sent to the first of the answer. Longer than a stall: a server may copy an
 	// object of gigabytes before it answers.
 	answerTimeout = 60 * time.Second
+	// For a HEAD with all its attempts. Then it is sent once more, over another connection: it costs a server milliseconds.
+	lookupTimeout = 8 * time.Second
 	// For a 100 Continue before a large body. A server that never sends one only costs this much.
 	continueTimeout = time.Second
 	idleTimeout     = 90 * time.Second // an unused connection is kept; S3 closes them sooner

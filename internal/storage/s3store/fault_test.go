@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,6 +160,24 @@ func TestReadStalls(t *testing.T) {
 	proxy.Add("timeout", "downstream", map[string]any{"timeout": 0})
 	if n, err := io.Copy(io.Discard, r); !errors.Is(err, errStalled) {
 		t.Errorf("read %d bytes: %v; want a stall", n, err)
+	}
+}
+
+// A lookup whose request is lost is asked again long before other calls would be.
+func TestALookupIsAskedAgain(t *testing.T) {
+	server := testenv.S3(t)
+	var asked atomic.Int64
+	endpoint := testenv.HoldS3(t, server.Endpoint, func(*http.Request) bool { return asked.Add(1) == 3 })
+	s := open(t, server, endpoint, Options{lookup: time.Second, answer: time.Hour, stall: time.Hour})
+	loc := storagetest.Location(t, "a.pdb/1/a.pdb")
+	storagetest.Random(1, small).Put(t, s, loc)
+	for range 2 { // the second is the third request, on a connection that is there
+		if _, err := s.Stat(t.Context(), loc); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := asked.Load(); n != 4 {
+		t.Errorf("%d requests; want 4", n)
 	}
 }
 

@@ -27,9 +27,9 @@ type Options struct {
 	Attempts int
 
 	// What tests make smaller.
-	stall, answer, maxBackoff time.Duration
-	maxWhole, partSize, slice int64
-	page                      int32 // of a listing; 0: as many as storage gives, 1,000
+	stall, answer, lookup, maxBackoff time.Duration
+	maxWhole, partSize, slice         int64
+	page                              int32 // of a listing; 0: as many as storage gives, 1,000
 }
 
 // Sizes of a multipart upload, in bytes. S3's own limits are 5 GiB for one PUT or one copied part, and
@@ -56,6 +56,7 @@ func Open(ctx context.Context, c storage.Config, opts Options) (*Store, error) {
 	setDefault(&opts.Attempts, maxAttempts)
 	setDefault(&opts.stall, stallTimeout)
 	setDefault(&opts.answer, answerTimeout)
+	setDefault(&opts.lookup, lookupTimeout)
 	setDefault(&opts.maxBackoff, maxBackoff)
 	setDefault(&opts.maxWhole, maxWhole)
 	setDefault(&opts.partSize, partSize)
@@ -106,7 +107,14 @@ func (s *Store) Check(ctx context.Context) error {
 }
 
 func (s *Store) head(ctx context.Context, loc upload.Location) (*s3.HeadObjectOutput, error) {
-	return s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: key(loc)})
+	in := &s3.HeadObjectInput{Bucket: &s.bucket, Key: key(loc)}
+	first, cancel := context.WithTimeout(ctx, s.opts.lookup)
+	defer cancel()
+	head, err := s.client.HeadObject(first, in)
+	if err != nil && first.Err() != nil && ctx.Err() == nil {
+		return s.client.HeadObject(ctx, in)
+	}
+	return head, err
 }
 
 func key(loc upload.Location) *string { return aws.String(storage.ObjectKey(loc)) }
