@@ -145,16 +145,11 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 func (r *run) moved(slot *sched.Slot) func() {
 	stream := r.stream
 	return func() {
-		slot.Moved()
-		if stream != nil {
+		if slot.Moved() && stream != nil {
 			stream.Moved()
 		}
 	}
 }
-
-// movedStep is how much of a body must be read for that to count as getting on, in bytes: the first of it may only have gone into
-// buffers.
-const movedStep = 8 << 20
 
 // moving is a body that tells when it gets on. What is read once more, for another attempt, is no news.
 type moving struct {
@@ -169,7 +164,7 @@ type moving struct {
 func (m *moving) Read(p []byte) (int, error) {
 	n, err := m.ReadSeeker.Read(p)
 	m.at += int64(n)
-	if m.at >= m.told+movedStep {
+	if m.at > m.told {
 		m.told = m.at
 		m.moved()
 	}
@@ -259,55 +254,51 @@ func (r *run) stored(ctx context.Context, f *File) (bool, error) {
 	return r.storedAt(ctx, f, Location{Key: f.Key, Try: r.up.Try})
 }
 
+// storedAt reports whether storage has the file at loc, and keeps it for long enough. What a try upload finds in regular storage is
+// not refreshed: it would outlive its records.
 func (r *run) storedAt(ctx context.Context, f *File, loc Location) (bool, error) {
-	want := Object{Size: f.Size, MD5: f.MD5}
-	stored := false
-	err := r.PublishSlots.Run(ctx, r.task(0), func(ctx context.Context, _ *sched.Slot) (err error) {
-		if r.up.Try && !loc.Try {
-			stored, err = r.lends(ctx, want, loc)
-		} else {
-			stored, err = r.keeps(ctx, want, loc)
-		}
+	obj, err := r.look(ctx, loc)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil || obj.Size != f.Size || obj.MD5 != f.MD5 {
+		return false, err
+	}
+	age, retention := r.Now().Sub(obj.Modified), r.Retention
+	switch {
+	case r.up.Try && !loc.Try:
+		return age <= retention-r.TryRetention, nil
+	case loc.Try:
+		retention = r.TryRetention
+	}
+	if age <= retention/2 {
+		return true, nil
+	}
+	return r.refresh(ctx, loc, obj)
+}
+
+// look describes the object at loc, or returns ErrNotFound.
+func (r *run) look(ctx context.Context, loc Location) (Object, error) {
+	task := r.task(0)
+	task.Lease = lookupLease
+	var obj Object
+	err := r.PublishSlots.Run(ctx, task, func(ctx context.Context, _ *sched.Slot) (err error) {
+		obj, err = r.Storage.Stat(ctx, loc)
 		return err
 	})
 	if err != nil {
-		return false, err // a call that is not waited for any more may still write what it found
+		return Object{}, err // a call that is not waited for any more may still write what it found
 	}
-	return stored, nil
+	return obj, nil
 }
 
-// lends reports whether regular storage has an object with the wanted content, and keeps it for another TryRetention as it is.
-// Refreshed for a try upload, it would outlive its records.
-func (s *Service) lends(ctx context.Context, want Object, loc Location) (bool, error) {
-	obj, has, err := s.has(ctx, want, loc)
-	return has && s.Now().Sub(obj.Modified) <= s.Retention-s.TryRetention, err
-}
-
-// keeps reports whether storage has an object at loc with the wanted content, and will keep it for a while.
-func (s *Service) keeps(ctx context.Context, want Object, loc Location) (bool, error) {
-	obj, has, err := s.has(ctx, want, loc)
-	if err != nil || !has {
-		return false, err
-	}
-	retention := s.Retention
-	if loc.Try {
-		retention = s.TryRetention
-	}
-	if s.Now().Sub(obj.Modified) <= retention/2 {
-		return true, nil
-	}
-	err = s.Storage.Refresh(ctx, loc, obj)
+// refresh reports whether the object at loc was still there to be refreshed.
+func (r *run) refresh(ctx context.Context, loc Location, obj Object) (bool, error) {
+	err := r.PublishSlots.Run(ctx, r.task(0), func(ctx context.Context, _ *sched.Slot) error {
+		return r.Storage.Refresh(ctx, loc, obj)
+	})
 	if errors.Is(err, ErrNotFound) {
 		return false, nil // it expired in between
 	}
 	return err == nil, err
-}
-
-// has reports whether storage has an object at loc with the wanted content.
-func (s *Service) has(ctx context.Context, want Object, loc Location) (Object, bool, error) {
-	obj, err := s.Storage.Stat(ctx, loc)
-	if errors.Is(err, ErrNotFound) {
-		return Object{}, false, nil
-	}
-	return obj, err == nil && obj.Size == want.Size && obj.MD5 == want.MD5, err
 }
