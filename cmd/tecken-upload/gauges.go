@@ -38,8 +38,8 @@ func (in *instance) queueGauges() {
 			value func(sched.Stats) float64
 		}{
 			"slots":            {"slots there are.", func(s sched.Stats) float64 { return float64(s.Slots) }},
-			"slots_busy":       {"slots in use.", func(s sched.Stats) float64 { return float64(s.Busy) }},
-			"slots_busy_ratio": {"share of the slots in use, over the last minute.", func(s sched.Stats) float64 { return s.Busyness }},
+			"slots_busy":       {"slots in use; more than there are where some are stuck.", func(s sched.Stats) float64 { return float64(s.Busy) }},
+			"slots_busy_ratio": {"share of the slots in use and not stuck, over the last minute.", func(s sched.Stats) float64 { return s.Busyness }},
 			"waiting":          {"tasks that wait for a slot.", func(s sched.Stats) float64 { return float64(s.Waiting) }},
 			"wait_p50_seconds": {"how long half of the tasks waited at most, over the last minute.", func(s sched.Stats) float64 { return s.WaitP50.Seconds() }},
 			"wait_p95_seconds": {"how long 95 % of them waited at most.", func(s sched.Stats) float64 { return s.WaitP95.Seconds() }},
@@ -51,6 +51,16 @@ func (in *instance) queueGauges() {
 		in.metrics.Counter("tecken_"+q.name+"_leases_expired_total", "To "+q.name+": tasks that held a slot for too long, and lost it.",
 			func() float64 { return float64(q.Stats().Expired) })
 	}
+	in.metrics.Gauge("tecken_publish_slots_stuck", "To publish: slots in use whose calls to storage have not moved for 5 seconds.",
+		func() float64 { return float64(in.queues.publish.Stats().Stuck) })
+	in.metrics.Gauge("tecken_publish_hanging_seconds", "To publish: for how long a tenant's calls to storage have hung, of the tenant where that is longest.",
+		func() float64 {
+			longest := time.Duration(0)
+			for _, h := range in.queues.publish.Stats().Hanging {
+				longest = max(longest, h.Lasts)
+			}
+			return longest.Seconds()
+		})
 }
 
 // spoolGauges tell what the spool's file system has, and what live uploads have of it.

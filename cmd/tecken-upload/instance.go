@@ -36,7 +36,7 @@ const (
 	// leastSpoolWait is what a workspace waits at least for its room: bytes that the file system is just being asked for
 	// count twice for a moment.
 	leastSpoolWait = time.Second
-	// spareConns are the connections to storage besides those of the storage slots: for health checks.
+	// spareConns are the connections to storage besides those of all slots that may be in use: for health checks.
 	spareConns = 4
 )
 
@@ -191,7 +191,7 @@ func openStorage(ctx context.Context, c *config.Server) (checkedStorage, error) 
 	if place.Dir != "" {
 		return dirstore.Open(ctx, place.Dir)
 	}
-	return s3store.Open(ctx, place, s3store.Options{Conns: c.StorageSlots + spareConns})
+	return s3store.Open(ctx, place, s3store.Options{Conns: sched.MostInUse*c.StorageSlots + spareConns})
 }
 
 // serve wires the upload path together, from its end to its beginning.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"tecken-upload/internal/sched"
@@ -23,13 +24,15 @@ const (
 	leastLease = 5 * time.Second
 	// streamSlack is what an archive that is one stream may hold its decoder for beyond the upload's deadline.
 	streamSlack = 30 * time.Second
+	// stuckAfter is how long a call to storage may not move until calls of others may be made beside it.
+	stuckAfter = 5 * time.Second
 	// taskGrace is how long a task that lost its slot may take to end before that is reported.
 	taskGrace = 30 * time.Second
 	// watchInterval is how often the watchdog looks.
 	watchInterval = time.Second
-)
-
-const (
+	// hangShare is the part of TECKEN_STALL_ALARM for which the calls of one tenant may hang until that is an alarm. With the work of
+	// others going on, the queue is not stalled.
+	hangShare = 2
 	// maxRunaways bounds the tasks of a queue that have not come back after losing their slots. Each may hold a thread
 	// of the operating system, of which a Go program has 10,000.
 	maxRunaways = 1000
@@ -51,7 +54,7 @@ func (in *instance) newQueues(ctx context.Context) queues {
 	memory := max(1, int(c.DecoderMemory/upload.DecoderSlot))
 	return queues{
 		verify:  in.newQueue(ctx, "verify", sched.Options{Slots: c.CPUSlots, Lease: c.UploadTimeout / leaseShare, MinRate: verifyRate}),
-		publish: in.newQueue(ctx, "publish", sched.Options{Slots: c.StorageSlots, Lease: c.UploadTimeout / leaseShare, MinRate: publishRate}),
+		publish: in.newQueue(ctx, "publish", sched.Options{Slots: c.StorageSlots, Lease: c.UploadTimeout / leaseShare, MinRate: publishRate, Stuck: stuckAfter}),
 		stream: in.newQueue(ctx, "stream", sched.Options{
 			Slots: memory, PerTenant: max(1, memory/2), Lease: c.UploadTimeout + streamSlack,
 		}),
@@ -68,10 +71,10 @@ func (in *instance) newQueue(ctx context.Context, name string, o sched.Options) 
 // all lists the queues.
 func (q *queues) all() []queue { return []queue{q.verify, q.publish, q.stream} }
 
-// backlogged reports whether work waits for slots.
+// backlogged reports whether work waits for slots, and would get on with more.
 func (q *queues) backlogged() bool {
 	for _, queue := range q.all() {
-		if queue.Waiting() > 0 {
+		if queue.Backlogged() {
 			return true
 		}
 	}
@@ -97,57 +100,82 @@ func (in *instance) tellLoss(ctx context.Context, name string, l sched.Loss) {
 }
 
 // stalled tells of a queue in which nothing has got done for too long, or nothing is begun any more; or nil.
-func (in *instance) stalled(q queue) error {
-	s := q.Stats()
+func (in *instance) stalled(name string, s sched.Stats) error {
 	switch {
 	case s.Tripped: // then nobody waits: who comes is refused
-		return fmt.Errorf("nothing is begun to %s: %d tasks that lost their slots have not ended", q.name, s.Runaways)
+		return fmt.Errorf("nothing is begun to %s: %d tasks that lost their slots have not ended", name, s.Runaways)
 	case s.Stalled > in.config.StallAlarm:
-		return fmt.Errorf("work waits to %s, and none has got on for %v", q.name, s.Stalled.Round(time.Second))
+		return fmt.Errorf("work waits to %s, and none has got on for %v", name, s.Stalled.Round(time.Second))
 	}
 	return nil
 }
 
-// checkQueue fails when work has waited too long without any getting on.
-func (in *instance) checkQueue(context.Context) error {
+// An alarm is something that is wrong with a queue.
+type alarm struct {
+	what  string
+	err   error
+	facts []slog.Attr
+}
+
+// A subject is what an alarm is about: a queue, or one tenant in it.
+type subject struct {
+	queue  string
+	tenant int64 // 0: all of them
+}
+
+// alarms returns what is wrong with the queues.
+func (in *instance) alarms() map[subject]alarm {
+	alarms := make(map[subject]alarm)
 	for _, q := range in.queues.all() {
-		if err := in.stalled(q); err != nil {
-			return err
+		s := q.Stats()
+		facts := []slog.Attr{
+			slog.String("queue", q.name), slog.Int("slots", s.Slots), slog.Int("busy", s.Busy), slog.Int("stuck", s.Stuck), slog.Int("waiting", s.Waiting),
+		}
+		if err := in.stalled(q.name, s); err != nil {
+			alarms[subject{q.name, 0}] = alarm{"work is stalled", err, append(facts, slog.Duration("elapsed", s.Stalled))}
+		}
+		for _, h := range s.Hanging {
+			if h.Lasts > in.config.StallAlarm/hangShare {
+				err := fmt.Errorf("of tenant %d nothing that was to %s has ended well for %v", h.Task.Tenant, q.name, h.Lasts.Round(time.Second))
+				alarms[subject{q.name, h.Task.Tenant}] = alarm{"work of a tenant hangs", err, append(slices.Clone(facts),
+					slog.Int64("tenant", h.Task.Tenant), slog.Int64("upload", h.Task.Upload), slog.Duration("elapsed", h.Lasts))}
+			}
 		}
 	}
+	return alarms
+}
+
+// checkQueue fails while anything is wrong with the queues.
+func (in *instance) checkQueue(context.Context) error {
+	for _, a := range in.alarms() {
+		return a.err
+	}
 	return nil
 }
 
-// watchQueues tells, until ctx ends, when a queue stalls, and when it moves again: once each.
+// watchQueues tells, until ctx ends, when something is wrong with a queue, and when it is over: once each.
 func (in *instance) watchQueues(ctx context.Context) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
-	told := make(map[string]bool)
+	var told map[subject]alarm
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil
 		}
-		for _, q := range in.queues.all() {
-			switch err := in.stalled(q); {
-			case err != nil && !told[q.name]:
-				told[q.name] = true
-				in.tellStall(ctx, q, err)
-			case err == nil && told[q.name]:
-				told[q.name] = false
-				in.logger.InfoContext(ctx, "work gets on again", "queue", q.name)
+		alarms := in.alarms()
+		for of, a := range alarms {
+			if _, again := told[of]; !again {
+				in.reporter.Error(of.queue+": "+a.what, a.err, a.facts...)
+				in.logger.LogAttrs(ctx, slog.LevelError, a.what, append(a.facts, slog.Any("err", a.err))...)
 			}
 		}
+		for of := range told {
+			if _, lasts := alarms[of]; !lasts {
+				in.logger.InfoContext(ctx, "work gets on again", "queue", of.queue, "tenant", of.tenant)
+			}
+		}
+		told = alarms
 	}
-}
-
-func (in *instance) tellStall(ctx context.Context, q queue, err error) {
-	s := q.Stats()
-	facts := []slog.Attr{
-		slog.String("queue", q.name), slog.Int("slots", s.Slots), slog.Int("busy", s.Busy),
-		slog.Int("waiting", s.Waiting), slog.Duration("elapsed", s.Stalled),
-	}
-	in.reporter.Error(q.name+": work is stalled", err, facts...)
-	in.logger.LogAttrs(ctx, slog.LevelError, "work is stalled", append(facts, slog.Any("err", err))...)
 }

@@ -23,13 +23,16 @@ const (
 // download, the spool, and the time that what is admitted will take. It returns when ctx ends at the latest.
 func (in *instance) saturation(ctx context.Context) float64 {
 	gate := in.gate.Stats()
-	if gate.Short || lately(gate.TurnedAway) || in.disk.Full() || in.checkQueue(ctx) != nil {
+	if gate.Short || lately(gate.TurnedAway) || in.disk.Full() {
 		return 1
 	}
 	worst := max(gate.PlacesRatio, gate.TimeRatio, in.spoolRatio(ctx), in.fetches().Busyness)
 	most := in.config.UploadTimeout / waitShare
 	for _, q := range in.queues.all() {
 		s := q.Stats()
+		if in.stalled(q.name, s) != nil {
+			return 1
+		}
 		worst = max(worst, s.Busyness, s.WaitP95.Seconds()/most.Seconds())
 	}
 	return min(1, worst)

@@ -91,6 +91,60 @@ func TestStuckTasksStarveNobody(t *testing.T) {
 	d.waitEvent(sentry, "publish: a task lost its slot")
 }
 
+// Incident: a part of storage hung. The calls to it held every slot until their leases ended, and the next ones did the same. Here the
+// PUTs of ten tenants hang for ever. Ten others' uploads complete, and the alarm names a tenant that hangs, before any of these calls ends.
+func TestCallsThatHangStarveNobody(t *testing.T) {
+	const tenants, members = 10, 20
+	sentry := sentrytest.NewServer()
+	t.Cleanup(sentry.Close)
+	s3 := testenv.S3(t)
+	endpoint := testenv.HoldS3(t, s3.Endpoint, func(r *http.Request) bool {
+		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/stuck-")
+	})
+	d := startDaemon(t, withS3(s3, endpoint, map[string]string{"TECKEN_STALL_ALARM": "12s", "SENTRY_DSN": sentry.DSN()}))
+	post := func(name string, members int) chan reply {
+		t.Helper()
+		modules := make([]string, members)
+		for i := range modules {
+			modules[i] = fmt.Sprintf("%s-%d", name, i)
+		}
+		return d.as(d.makeToken(nil)).posting(writing(zipNamed(t, modules...)))
+	}
+	stuck := []chan reply{post("stuck-0", members)}
+	d.eventually("every slot hangs", func() bool { return d.metric("tecken_publish_slots_busy") == 16 })
+	var good []chan reply
+	for i := range tenants {
+		if i > 0 {
+			stuck = append(stuck, post(fmt.Sprintf("stuck-%d", i), members))
+		}
+		good = append(good, post(fmt.Sprintf("good-%d", i), 4))
+	}
+	for i, answer := range good {
+		if r := <-answer; r.status != http.StatusCreated || len(r.upload.UploadedKeys) != 4 {
+			t.Errorf("upload %d of a tenant whose calls do not hang: status %d, %s", i, r.status, r.err)
+		}
+	}
+	line := d.waitLog("work of a tenant hangs")
+	if line["queue"] != "publish" || line["tenant"] == 0.0 || line["upload"] == 0.0 {
+		t.Errorf("the log tells %v", line)
+	}
+	d.waitEvent(sentry, "publish: work of a tenant hangs")
+	if status, body := d.heartbeat("/__heartbeat__"); status != http.StatusServiceUnavailable || body.Checks["queue"] != "error" {
+		t.Errorf("the heartbeat is %d, %v", status, body.Checks)
+	}
+	if status, _ := d.heartbeat("/__lbheartbeat__"); status != http.StatusOK {
+		t.Errorf("the balancer's heartbeat is %d", status)
+	}
+	if n, longest := d.metric("tecken_publish_slots_stuck"), d.metric("tecken_publish_hanging_seconds"); n < 16 || longest <= 0 {
+		t.Errorf("%v slots are stuck, the first for %v s", n, longest)
+	}
+	for i, answer := range stuck {
+		if len(answer) > 0 {
+			t.Errorf("upload %d of a tenant whose calls hang was answered before: %+v", i, <-answer)
+		}
+	}
+}
+
 // waitEvent waits until Sentry was told of that.
 func (d *daemon) waitEvent(sentry *sentrytest.Server, title string) {
 	d.Helper()

@@ -109,7 +109,8 @@ type Server struct {
 	// alone. zstd and xz ask for 8 MiB as a rule, and for 128 and 64 MiB at most.
 	DecoderMemory Size `name:"tecken-decoder-memory" default:"256MiB" help:"Memory that decoders of compressed tars hold together."`
 
-	// StorageSlots bounds the members that are published at once, and the connections to storage.
+	// StorageSlots bounds the members that are published at once, and the connections to storage: there are as many, and twice as
+	// many more for when calls hang.
 	StorageSlots int `name:"tecken-storage-slots" default:"16" help:"Members published at once."`
 
 	// MaxReceiving bounds the bodies that arrive at once.

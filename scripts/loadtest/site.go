@@ -16,13 +16,14 @@ import (
 	"strings"
 	"time"
 
+	"tecken-upload/internal/sched"
 	"tecken-upload/scripts/loadtest/program"
 )
 
 const (
 	// startTimeout is how long a program may take until it serves. They take much less than a second.
 	startTimeout = 60 * time.Second
-	// spareConns are the server's connections to storage besides those of the storage slots.
+	// spareConns are the server's connections to storage besides those of the slots that may be in use.
 	spareConns = 4
 	// answerLimit bounds what is read of an answer, in bytes.
 	answerLimit = 4 << 20
@@ -82,7 +83,7 @@ func open(ctx context.Context, o options, dir, server, gateway string) (_ *site,
 	if err := s.startGateway(ctx, gateway); err != nil {
 		return nil, err
 	}
-	if s.proxy, err = newProxy(s.storage, o.slots+spareConns); err != nil {
+	if s.proxy, err = newProxy(s.storage, sched.MostInUse*o.slots+spareConns); err != nil {
 		return nil, err
 	}
 	for _, t := range o.tenants {
