@@ -31,7 +31,7 @@ type tokenCommand struct {
 type tokenCreate struct {
 	config.Database
 	User       string          `required:"" placeholder:"E-MAIL" help:"Whom the token belongs to."`
-	Permission []string        `required:"" placeholder:"NAME" help:"upload_symbols or upload_try_symbols; view_all_uploads besides."`
+	Permission []string        `required:"" placeholder:"NAME" help:"upload_symbols or upload_try_symbols, view_all_uploads, or both."`
 	Expires    config.Lifetime `default:"365d" help:"After how long it expires: a Go duration, or days as in 365d."`
 	Weight     int             `default:"1" help:"Its share of the server, relative to other tokens."`
 }

@@ -29,8 +29,11 @@ func TestTokensOfADatabaseThatIsNotThere(t *testing.T) {
 	if code, _, stderr := command(t, settings, create...); code != 0 || strings.Contains(stderr, "no database") {
 		t.Errorf("create another: %d %s", code, stderr)
 	}
+	if code, _, stderr := command(t, settings, "token", "create", "--user=boss@example.com", "--permission=view_all_uploads"); code != 0 {
+		t.Errorf("create one that only views: %d %s", code, stderr)
+	}
 	code, stdout, stderr := command(t, settings, "token", "list")
-	if code != 0 || strings.Count(stdout, "\n") != 3 || stderr != "" {
+	if code != 0 || strings.Count(stdout, "\n") != 4 || stderr != "" {
 		t.Errorf("list: %d %s%s", code, stdout, stderr)
 	}
 }

@@ -30,7 +30,7 @@ var ErrInvalidSpec = errors.New("invalid token")
 // A TokenSpec says what a new token is to be.
 type TokenSpec struct {
 	User        string              // e-mail; its letters are stored in lower case, the user is made if need be
-	Permissions []upload.Permission // exactly one to upload, and perhaps the one to view all
+	Permissions []upload.Permission // one to upload at the most, the one to view all, or both
 	Weight      int                 // 1 to 1000
 	Expires     time.Time           // zero: never
 }
@@ -57,8 +57,11 @@ func (spec *TokenSpec) check(now time.Time) error {
 			fault("permission %q is named twice", p)
 		}
 	}
-	if uploads != 1 {
-		fault("needs either %s or %s", upload.PermissionUpload, upload.PermissionUploadTry)
+	switch {
+	case len(spec.Permissions) == 0:
+		fault("needs %s, %s or %s", upload.PermissionUpload, upload.PermissionUploadTry, upload.PermissionViewAll)
+	case uploads > 1:
+		fault("has either %s or %s", upload.PermissionUpload, upload.PermissionUploadTry)
 	}
 	if spec.Weight < 1 || spec.Weight > maxWeight {
 		fault("weight %d is not between 1 and %d", spec.Weight, maxWeight)

@@ -101,7 +101,8 @@ func TestTokenSpecs(t *testing.T) {
 		{"a long address", record.TokenSpec{User: long, Permissions: []upload.Permission{up}, Weight: 1}, 1},
 		{"an address with NUL", record.TokenSpec{User: "a\x00@b", Permissions: []upload.Permission{up}, Weight: 1}, 1},
 		{"both", record.TokenSpec{User: "a@b", Permissions: []upload.Permission{up, try}, Weight: 1}, 1},
-		{"neither", record.TokenSpec{User: "a@b", Permissions: []upload.Permission{view}, Weight: 1}, 1},
+		{"a look at records alone", record.TokenSpec{User: "a@b", Permissions: []upload.Permission{view}, Weight: 1}, 0},
+		{"no permission", record.TokenSpec{User: "a@b", Weight: 1}, 1},
 		{"unknown", record.TokenSpec{User: "a@b", Permissions: []upload.Permission{up, "root"}, Weight: 1}, 1},
 		{"twice", record.TokenSpec{User: "a@b", Permissions: []upload.Permission{up, view, view}, Weight: 1}, 1},
 		{"heavy", record.TokenSpec{User: "a@b", Permissions: []upload.Permission{up}, Weight: 1001}, 1},
@@ -118,8 +119,8 @@ func TestTokenSpecs(t *testing.T) {
 			t.Errorf("%s: %d faults instead of %d (%v), token %v", c.name, got, c.faults, err, tok)
 		}
 	}
-	if tokens, err := s.Tokens(t.Context()); err != nil || len(tokens) != 2 {
-		t.Errorf("%d tokens (%v), want the two that are valid", len(tokens), err)
+	if tokens, err := s.Tokens(t.Context()); err != nil || len(tokens) != 3 {
+		t.Errorf("%d tokens (%v), want the three that are valid", len(tokens), err)
 	}
 }
 

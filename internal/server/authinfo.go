@@ -23,8 +23,11 @@ type authInfoAnswer struct {
 	UploadAPIVersion int    `json:"upload_api_version"`
 }
 
-// authInfo answers POST /upload/auth_info/.
+// authInfo answers POST /upload/auth_info/. Clients take it for a permission to upload.
 func (s *Server) authInfo(_ echo.Context, token *upload.Token) (any, error) {
+	if !token.CanUpload() {
+		return nil, errForbidden
+	}
 	expires := token.ExpiresAt
 	if expires.IsZero() {
 		expires = neverExpires

@@ -315,8 +315,9 @@ func TestAuthInfo(t *testing.T) {
 	for token, want := range map[string]map[string]any{
 		s.token + "-label": {"email": "ci@example.com", "user_id": 1.0, "try_symbols": false, "token_expires_at": 253402300799.0, "upload_api_version": 1.0},
 		limited:            {"email": "dev@example.com", "user_id": 2.0, "try_symbols": true, "token_expires_at": float64(expires.Unix()), "upload_api_version": 1.0},
-		"":                 {"error": "This requires an Auth-Token to authenticate the request"},
-		"ABC":              {"error": "API Token not matched"},
+		s.tokenOf("admin@example.com", upload.PermissionViewAll): {"error": "Forbidden"},
+		"":    {"error": "This requires an Auth-Token to authenticate the request"},
+		"ABC": {"error": "API Token not matched"},
 	} {
 		// The body is nobody's business; a client that sends one is to get its answer all the same.
 		for _, body := range []io.Reader{nil, strings.NewReader("a=b"), io.LimitReader(letters{}, 4<<20)} {

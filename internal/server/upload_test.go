@@ -76,6 +76,7 @@ func TestAuthentication(t *testing.T) {
 		{"of a megabyte", strings.Repeat("a", 1<<20), 431, "The request's header is larger than 64 KiB or has more than 1000 lines"},
 		{"revoked", revoked, 403, "API Token not matched"},
 		{"for try uploads", s.makeToken(upload.PermissionUploadTry), 201, ""},
+		{"for a look at records", s.makeToken(upload.PermissionViewAll), 403, "Forbidden"},
 		{"with a label", s.token + "-a-b", 201, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -5,7 +5,7 @@ import "time"
 // A Permission is something that a token allows its bearer.
 type Permission string
 
-// The permissions. A token has one of the first two, and may have the third.
+// The permissions. A token has one of the first two, the third, or both.
 const (
 	PermissionUpload    Permission = "upload_symbols"     // regular uploads, and try uploads on request
 	PermissionUploadTry Permission = "upload_try_symbols" // try uploads only
