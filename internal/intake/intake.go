@@ -1,6 +1,6 @@
 // Package intake reads the body of an upload: multipart/form-data (RFC 7578), as a stream.
 //
-// The first part that is a file is handed on as it arrives; of the other parts only "try" has a meaning,
+// The first part that is a file is handed on as it arrives; of the other parts only "try" and "url" have a meaning,
 // before the file or after it. Nothing is buffered but one part's header and the first bytes of a field,
 // nothing touches the disk, and every further file is read and thrown away.
 //
@@ -24,6 +24,8 @@ const (
 	maxParts = 1000
 	// maxName bounds the file's field name, in bytes.
 	maxName = 255
+	// maxURL bounds what is kept of a field "url", in bytes: more than an address may have.
+	maxURL = 16 << 10
 	// bufferSize is how much is read from the network at once.
 	bufferSize = 256 << 10
 )
@@ -41,12 +43,13 @@ var (
 type Form struct {
 	Filename string // the name of the file's field; valid UTF-8 without control characters, at most 255 bytes
 	Try      bool   // there was a non-empty field "try"
+	URL      string // the last field "url"; at most 16 KiB of it
 }
 
 // Read reads body to its end, calls file once with the content of the first file part, and returns the form. contentType is the request's.
 //
-// The errors are [ErrNoFile], [ErrNotForm], one that wraps [ErrMalformed], or the first error of body or of file, as it
-// is. After an error body has not been read to its end.
+// The errors are [ErrNoFile], with which the form has what else there is, [ErrNotForm], one that wraps [ErrMalformed], or the first
+// error of body or of file, as it is. After another error than ErrNoFile body has not been read to its end.
 func Read(body io.Reader, contentType string, file func(io.Reader) error) (Form, error) {
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	switch {
@@ -68,7 +71,7 @@ func Read(body io.Reader, contentType string, file func(io.Reader) error) (Form,
 		return Form{}, err
 	}
 	if !r.found {
-		return Form{}, ErrNoFile
+		return r.form, ErrNoFile
 	}
 	return r.form, nil
 }
@@ -152,6 +155,12 @@ func (r *reader) take(part *multipart.Part) error {
 			return err
 		}
 		r.form.Try = r.form.Try || n > 0
+	case part.FileName() == "" && part.FormName() == "url":
+		value, err := io.ReadAll(io.LimitReader(content, maxURL))
+		if err != nil {
+			return err
+		}
+		r.form.URL = string(value)
 	}
 	_, err := io.Copy(io.Discard, content)
 	return err

@@ -74,12 +74,12 @@ func finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
 	var userID, created int64
 	err := tx.QueryRowContext(ctx, `
 		UPDATE uploads SET filename = $2, bucket = $3, try = $4, format = $5, size = $6, ended_at = $7, outcome = $8, error = $9,
-			uploaded_count = $10, skipped_count = $11, ignored_count = $12, pending_count = $13, redirect_urls = $14
+			uploaded_count = $10, skipped_count = $11, ignored_count = $12, pending_count = $13, download_url = $14, redirect_urls = $15
 		WHERE id = $1 AND ended_at IS NULL
 		RETURNING user_id, created_at`,
 		u.ID, text(u.Filename), text(u.Bucket), u.Try, text(u.Format), u.Size, micros(u.EndedAt), text(string(u.Outcome)), optional(u.Error),
 		count[upload.FileUploaded], count[upload.FileSkipped], count[upload.FileIgnored], count[upload.FilePending],
-		lines(u.RedirectURLs),
+		optional(u.DownloadURL), lines(u.RedirectURLs),
 	).Scan(&userID, &created)
 	if errors.Is(err, sql.ErrNoRows) {
 		// Either it has ended, or it never began.

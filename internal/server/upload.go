@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -98,7 +99,9 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 		Label:    label,
 		Declared: r.ContentLength,
 		Place:    place,
-		Source:   &multipartSource{body: body, contentType: r.Header.Get("Content-Type")},
+		Source: &multipartSource{body: body, contentType: r.Header.Get("Content-Type"), fetch: func(ctx context.Context, ws *spool.Workspace, form urlForm) (upload.Delivery, error) {
+			return s.fetchInto(ctx, ws, token, place, form)
+		}},
 	})
 }
 
@@ -249,10 +252,11 @@ func (s *Server) drainConnection(rc *http.ResponseController, limit drainLimit, 
 	}
 }
 
-// multipartSource delivers the archive out of a multipart form.
+// multipartSource delivers the archive out of a multipart form, or from the address in a form that has no file.
 type multipartSource struct {
 	body        *body
 	contentType string
+	fetch       func(ctx context.Context, ws *spool.Workspace, form urlForm) (upload.Delivery, error)
 }
 
 // Deliver implements upload.Source.
@@ -262,12 +266,16 @@ func (m *multipartSource) Deliver(ctx context.Context, ws *spool.Workspace, limi
 		file, err = ws.Receive(ctx, content, limit)
 		return err
 	})
-	if err != nil {
+	address := strings.TrimSpace(form.URL)
+	if named := errors.Is(err, intake.ErrNoFile) && address != ""; err != nil && !named {
 		return upload.Delivery{}, err
 	}
 	// From here on the connection is only watched for its end, which takes as long as it takes.
 	if err := m.body.rc.SetReadDeadline(time.Time{}); err != nil {
 		return upload.Delivery{}, err
+	}
+	if file == nil {
+		return m.fetch(ctx, ws, urlForm{url: address, try: form.Try})
 	}
 	info, err := file.Stat()
 	if err != nil {

@@ -66,14 +66,35 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 		Declared:    -1,
 		DownloadURL: download.URL(),
 		Place:       place,
-		Source: &urlSource{
-			download: download,
-			try:      form.try,
-			pace:     pace{min: s.ReceiveMinRate, contended: s.fetchContended},
-			sized:    place.Sized,
-			done:     fetched,
-		},
+		Source:      s.newURLSource(download, form.try, place, fetched),
 	})
+}
+
+// fetchInto delivers the archive that a multipart form names, for an upload that was admitted with the form.
+func (s *Server) fetchInto(ctx context.Context, ws *spool.Workspace, token upload.Token, place upload.Place, form urlForm) (d upload.Delivery, err error) {
+	ctx, here := whileHere(ctx)
+	defer here()
+	download, err := s.Fetch.Download(form.url)
+	if err != nil {
+		return d, ofFetch(err, s.MaxUploadSize)
+	}
+	fetched, err := s.enterFetch(ctx, token, time.Now().Add(s.FetchWait))
+	if err == nil {
+		d, err = s.newURLSource(download, form.try, place, fetched).Deliver(ctx, ws, s.MaxUploadSize)
+	}
+	d.DownloadURL = download.URL()
+	return d, err
+}
+
+// newURLSource makes the source of an upload that has its turn to download, which done ends.
+func (s *Server) newURLSource(download *fetch.Download, try bool, place upload.Place, done func()) *urlSource {
+	return &urlSource{
+		download: download,
+		try:      try,
+		pace:     pace{min: s.ReceiveMinRate, contended: s.fetchContended},
+		sized:    place.Sized,
+		done:     done,
+	}
 }
 
 // urlForm is a form that names a URL.
@@ -107,11 +128,14 @@ func (s *Server) readURLForm(ctx context.Context, c echo.Context) (urlForm, erro
 	if err != nil {
 		return urlForm{}, badForm("The form is malformed.") // err quotes it
 	}
-	address := strings.TrimSpace(form.Get("url"))
-	if address == "" {
+	named := urlForm{try: slices.ContainsFunc(form["try"], func(v string) bool { return v != "" })}
+	for _, address := range form["url"] {
+		named.url = strings.TrimSpace(address) // the last one counts
+	}
+	if named.url == "" {
 		return urlForm{}, intake.ErrNoFile
 	}
-	return urlForm{url: address, try: slices.ContainsFunc(form["try"], func(v string) bool { return v != "" })}, nil
+	return named, nil
 }
 
 func badForm(format string, args ...any) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"strings"
@@ -126,6 +127,105 @@ func TestUploadByURL(t *testing.T) {
 		if u := s.recorded(s.last()); u.Try != tc.try || u.Filename != "x.zip" {
 			t.Errorf("%s: recorded %+v", tc.name, u)
 		}
+	}
+}
+
+// parts writes a multipart form of fields, names and values in turn; one whose name begins with "@" is a file.
+func parts(t *testing.T, fields ...string) (body io.Reader, contentType string) {
+	t.Helper()
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	for i := 0; i < len(fields); i += 2 {
+		name, isFile := strings.CutPrefix(fields[i], "@")
+		make := w.CreateFormField
+		if isFile {
+			make = func(name string) (io.Writer, error) { return w.CreateFormFile(name, name) }
+		}
+		part, err := make(name)
+		if err == nil {
+			_, err = io.WriteString(part, fields[i+1])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &b, w.FormDataContentType()
+}
+
+// A multipart form may name a URL as well, before or behind its other fields. A file in it is preferred.
+func TestUploadByURLInAMultipartForm(t *testing.T) {
+	content := zipped(t, []byte("MODULE Linux x86_64 AB app\n"), zip.Deflate, "app/AB/app.sym")
+	remote := fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/latest" {
+			http.Redirect(w, r, "/builds/7/symbols.zip?sig=hunter2", http.StatusFound)
+			return
+		}
+		_, _ = w.Write(content)
+	}))
+	s := newSite(t, from(remote))
+	latest, fetched := remote.At("/latest?sig=hunter2"), upload.Upload{Filename: "symbols.zip", DownloadURL: remote.At("/latest"), Outcome: upload.Completed}
+	as := func(change func(*upload.Upload)) upload.Upload {
+		u := fetched
+		change(&u)
+		return u
+	}
+	refused := func(text string) upload.Upload { return upload.Upload{Outcome: upload.Rejected, Error: text} }
+	for _, tc := range []struct {
+		name   string
+		fields []string
+		status int
+		want   upload.Upload
+	}{
+		{"a URL", []string{"url", latest}, 201, fetched},
+		{"try behind it", []string{"url", latest, "try", "1"}, 201, as(func(u *upload.Upload) { u.Try = true })},
+		{"try before it", []string{"try", "true", "x", "y", "url", " " + latest + " "}, 201, as(func(u *upload.Upload) { u.Try = true })},
+		{"an empty try", []string{"try", "", "url", latest}, 201, fetched},
+		{"the last URL counts", []string{"url", "https://evil.example.com/", "url", latest}, 201, fetched},
+		{"a file behind it", []string{"url", latest, "@a.zip", string(content)}, 201, upload.Upload{Filename: "a.zip", Outcome: upload.Completed}},
+		{"a file before it", []string{"@a.zip", string(content), "url", latest}, 201, upload.Upload{Filename: "a.zip", Outcome: upload.Completed}},
+		{"another domain", []string{"url", "https://evil.example.com/x?hunter2"}, 400, refused("Not an allowed domain ('evil.example.com') to download from.")},
+		{"an empty URL", []string{"url", " ", "try", "1"}, 400, refused("Must be multipart form data with at least one file")},
+	} {
+		for _, sized := range []bool{true, false} {
+			body, contentType := parts(t, tc.fields...)
+			r := s.request(s.token, contentType, body)
+			if !sized {
+				r.ContentLength = -1
+			}
+			a := s.do(r)
+			u := s.recorded(s.last())
+			got := upload.Upload{Filename: u.Filename, DownloadURL: u.DownloadURL, Try: u.Try, Outcome: u.Outcome, Error: u.Error}
+			if diff := cmp.Diff(tc.want, got); diff != "" || a.status != tc.status || a.text() != tc.want.Error {
+				t.Errorf("%s, sized %t: status %d, %q (-want +got):\n%s", tc.name, sized, a.status, a.text(), diff)
+			}
+			if byURL := tc.want.DownloadURL != ""; byURL != (len(u.RedirectURLs) == 1) {
+				t.Errorf("%s: redirects %v", tc.name, u.RedirectURLs)
+			}
+		}
+	}
+	s.idle()
+}
+
+// One that finds no turn to fetch is told so like any other, and is no failure.
+func TestAMultipartFormWaitsForItsTurnToFetch(t *testing.T) {
+	h := newHold(zipped(t, []byte("x"), zip.Store, "a/AA/a.bin"))
+	remote := fetchtest.NewServer(t, h)
+	s := newSite(t, from(remote), func(c *server.Config, _ *upload.Config) { c.MaxFetches, c.FetchWait = 1, 10*time.Millisecond })
+	first := make(chan answer)
+	go func() { first <- s.postURL(s.token, remote.At("/a.zip")) }()
+	s.wait(h.began, "the first download")
+	body, contentType := parts(t, "url", remote.At("/b.zip"))
+	a := s.do(s.request(s.tokenOf("dev@example.com", upload.PermissionUpload), contentType, body))
+	u := s.recorded(s.last())
+	if a.status != 503 || a.header.Get("Retry-After") == "" || u.Outcome != upload.Rejected || u.DownloadURL != remote.At("/b.zip") {
+		t.Errorf("status %d, %q, Retry-After %q, recorded %+v", a.status, a.text(), a.header.Get("Retry-After"), u)
+	}
+	close(h.goOn)
+	if a := <-first; a.status != 201 {
+		t.Errorf("the first: status %d, %q", a.status, a.text())
 	}
 }
 

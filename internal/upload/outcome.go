@@ -108,6 +108,7 @@ var outcomes = []struct {
 	{ErrSourceSlow, Rejected},
 	{intake.ErrNoFile, Rejected},
 	{intake.ErrMalformed, Rejected},
+	{ErrBusy, Rejected}, // no turn to fetch what a form names
 }
 
 // OutcomeOf tells how an upload ended that ended with err.

@@ -1,6 +1,7 @@
 package upload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,6 +81,7 @@ type Delivery struct {
 	Filename string   // as in Upload.Filename
 	Try      bool     // the client asks for a try upload
 
+	DownloadURL  string   // as in Upload.DownloadURL, where the request did not say it
 	RedirectURLs []string // as in Upload.RedirectURLs
 }
 
@@ -218,7 +220,7 @@ func (r *run) receive(ctx context.Context) (Delivery, error) {
 	leave := r.phase(PhaseReceive)
 	defer leave()
 	d, err := r.req.Source.Deliver(ctx, r.req.Place.Workspace, r.MaxSize)
-	r.up.RedirectURLs = d.RedirectURLs
+	r.up.DownloadURL, r.up.RedirectURLs = cmp.Or(r.up.DownloadURL, d.DownloadURL), d.RedirectURLs
 	if errors.Is(err, spool.ErrTooLarge) {
 		return d, &SizeError{Limit: r.MaxSize}
 	}

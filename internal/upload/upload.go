@@ -52,7 +52,7 @@ type Upload struct {
 
 	// DownloadURL is where the archive was to be fetched from, empty where the client sent it; RedirectURLs are the
 	// addresses that this led to, in their order. They have neither user information nor a query.
-	DownloadURL  string
+	DownloadURL  string   // written by Records.Begin, or by Records.Finish where it was not known yet
 	RedirectURLs []string // written by Records.Finish
 }
 
