@@ -25,10 +25,7 @@ func (in *instance) expireRecords(ctx context.Context) error {
 		Try:      c.TryRetention,
 		InFlight: inFlight(c),
 		Interval: expireInterval,
-		Fault: func(err error) {
-			in.logger.Error("records were not expired", "err", err)
-			in.reporter.Error("records were not expired", err)
-		},
+		Fault:    in.fault("records were not expired"),
 	})
 }
 

@@ -94,6 +94,7 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 		return err
 	}
 	httpServer, metricsServer := in.server.HTTPServer(), in.metricsServer()
+	g.Go(func() error { return in.indexRecords(background, migrated) })
 	g.Go(func() error { return in.foldRecords(background, migrated) })
 	g.Go(func() error { return in.uploads.Settle(background) })
 	g.Go(func() error { return in.watchQueues(background) })
@@ -146,13 +147,24 @@ func (in *instance) migrate(ctx context.Context) error {
 	return nil
 }
 
+// indexRecords makes the index that the API of records looks for parts of keys by, once the schema is up to date.
+func (in *instance) indexRecords(ctx context.Context, migrated <-chan struct{}) error {
+	<-migrated
+	return in.records.RunIndexing(ctx, in.fault("keys of files were not indexed"))
+}
+
 // foldRecords prepares the records of older versions for lookups of names in any case, once the schema is up to date.
 func (in *instance) foldRecords(ctx context.Context, migrated <-chan struct{}) error {
 	<-migrated
-	return in.records.RunFolding(ctx, func(err error) {
-		in.logger.Error("names of older records were not folded", "err", err)
-		in.reporter.Error("names of older records were not folded", err)
-	})
+	return in.records.RunFolding(ctx, in.fault("names of older records were not folded"))
+}
+
+// fault returns what is told of work in the background that failed.
+func (in *instance) fault(what string) func(error) {
+	return func(err error) {
+		in.logger.Error(what, "err", err)
+		in.reporter.Error(what, err)
+	}
 }
 
 // insisting returns a channel that is closed at a signal that comes secondSignal from now or later.

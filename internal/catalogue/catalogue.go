@@ -3,8 +3,9 @@
 //
 // Every list is bounded: a page has at most Limit records, and is read from a bounded number of rows, however many
 // there are. A page may therefore hold fewer records than Limit, even none, and still have a Next: only a page
-// without one is the last. Pages are addressed by where the last one ended, not by counting: while records are added, a reader
-// that follows Next sees every record that was there when it began exactly once, unless it is removed meanwhile.
+// without one is the last. A Next says where the page ended: while records are added, a reader that follows it sees every
+// record that was there when it began exactly once, unless it is removed meanwhile. Skip counts instead, through the first
+// records of a list: those that are added meanwhile move the others on.
 package catalogue
 
 import (
@@ -27,44 +28,65 @@ func (s *Span) Empty() bool { return s != nil && s.From >= s.Until }
 // Holds reports whether n is in the span; every number is in a nil one.
 func (s *Span) Holds(n int64) bool { return s == nil || s.From <= n && n < s.Until }
 
+// A Term is a text that is asked for or, with Not, ruled out. The zero Term asks for nothing.
+type Term struct {
+	Text string
+	Not  bool
+}
+
 // An UploadQuery asks for uploads. Each field that is not zero narrows it down.
 type UploadQuery struct {
-	UserID  int64
-	User    string // e-mail, in lower case
-	Size    *Span  // of the archive, in bytes
-	Created *Span
-	Try     *bool
-	Bucket  string
-	Outcome upload.Outcome
-	Running bool // those without an end; Outcome is ignored
+	UserID    int64
+	User      Term  // part of the e-mail, in lower case
+	Size      *Span // of the archive, in bytes
+	Created   *Span
+	Completed *Span // of those that were completed
+	// Incomplete asks for those that were not completed.
+	Incomplete bool
+	Try        *bool
+	Buckets    []Term // whole names: one of those that are asked for, if any are, and none of the others
+	Outcome    upload.Outcome
+	Running    bool // those without an end; Outcome is ignored
 
 	BySize    bool // ordered by size, then by id; else by when it began, then by id
 	Ascending bool // else the largest or newest come first
-	Limit     int  // at least 1
-	After     string
+
+	Limit int    // at least 1
+	After string // the Next of the page before; "" at the beginning
+	Skip  int    // records to pass over first, at most MaxSkip: past that the page is empty, and its Next leads on
 }
 
-// A FileQuery asks for files. Each field that is not zero narrows it down.
+// A FileQuery asks for files that were stored. Each field that is not zero narrows it down.
 //
-// Files come newest upload first, in an archive's order inside of each; those of one debug file newest first; those of a
-// prefix in the order of their debug files, oldest first inside of each.
+// Files come newest upload first, in an archive's order inside of each; those of Keys in the order in which they were
+// recorded, the newest first; those of Prefixes alone in the order of their keys, the oldest first.
 type FileQuery struct {
-	UploadID int64 // no other field but Limit and After counts then
-	UserID   int64
-	User     string // e-mail, in lower case
-	Size     *Span  // of the file, uncompressed, in bytes
-	Created  *Span  // of the upload
-	Try      *bool
-	Bucket   string
+	UserID     int64
+	User       Term  // part of the e-mail, in lower case
+	Size       *Span // of the file as stored, in bytes
+	Created    *Span // of the upload
+	Completed  *Span // of the upload's end
+	Try        *bool
+	Buckets    []Term // as of uploads
+	Compressed *bool  // stored as gzip
+	Replaced   *bool  // stored in the place of another file of that key
 
-	DebugFile string // exactly, or what it begins with
-	Prefix    bool   // DebugFile is what it begins with; the next two are ignored
-	DebugID   string // in upper case; needs a DebugFile
-	File      string // needs a DebugID
+	// Keys are parts of the key, all of which it has in it, in any case: as symbol.Fold leaves them. One of fewer than
+	// MinPart characters is what the key begins with, and so is each where the database has no index of the insides of keys.
+	Keys []string
+	// Prefixes are what the key begins with, in any case: as symbol.Fold leaves them.
+	Prefixes []string
 
-	Limit int // at least 1
+	Limit int // these are as of uploads
 	After string
+	Skip  int
 }
+
+// MaxSkip is how many records of a list are passed over by counting.
+const MaxSkip = 10_000
+
+// MinPart is how many characters a part of a key has at least that is looked for inside of keys.
+const MinPart = 3
 
 // An Upload is an upload's record, without its files.
 type Upload struct {
@@ -76,20 +98,40 @@ type Upload struct {
 // A File is a file's record.
 type File struct {
 	upload.File
-	ID     int64
-	Upload *Upload // that it came with
+	ID       int64
+	Position int64   // in the archive, from 0
+	Upload   *Upload // that it came with
+}
+
+// A PassedQuery asks for the members of uploads that were passed over, by their names.
+type PassedQuery struct {
+	Uploads []int64 // at most MaxPassedUploads; one, where there may be more members than Limit
+	Ignored bool    // those that were ignored, else those that were skipped
+	Behind  int64   // a position; -1 at the beginning
+	Limit   int     // of names, at least 1
+}
+
+// MaxPassedUploads is how many uploads may be asked for at once.
+const MaxPassedUploads = 256
+
+// A Passed is a member that was passed over.
+type Passed struct {
+	UploadID, Position int64
+	Name               string
 }
 
 // Uploads is a page of uploads.
 type Uploads struct {
 	Uploads []Upload
 	Next    string // the After of the next page; empty on the last
+	Skipped int    // records that were passed over, at most Skip; fewer where there are no more
 }
 
 // Files is a page of files.
 type Files struct {
-	Files []File
-	Next  string // the After of the next page; empty on the last
+	Files   []File
+	Next    string // the After of the next page; empty on the last
+	Skipped int    // as of uploads
 }
 
 // A Tally counts uploads that have ended, or files that were stored, and their bytes.

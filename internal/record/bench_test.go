@@ -34,6 +34,7 @@ func BenchmarkLists(b *testing.B) {
 		if err := s.Migrate(b.Context()); err != nil {
 			b.Fatal(err)
 		}
+		indexed(b, s)
 		fill(b, s, *benchFiles/each, each)
 		if kind.name == "PostgreSQL" {
 			if _, err := s.DB().ExecContext(b.Context(), "VACUUM ANALYZE"); err != nil {

@@ -14,15 +14,13 @@ import (
 type list string
 
 const (
-	listCreated     list = "c"
-	listCreatedUp   list = "C"
-	listSize        list = "s"
-	listSizeUp      list = "S"
-	listFiles       list = "f"
-	listDebugFile   list = "d"
-	listDebugID     list = "i"
-	listPrefix      list = "p"
-	listUploadFiles list = "u"
+	listCreated   list = "c"
+	listCreatedUp list = "C"
+	listSize      list = "s"
+	listSizeUp    list = "S"
+	listFiles     list = "f"
+	listKeys      list = "k"
+	listPrefix    list = "q"
 )
 
 // What the numbers of a row may be. A database that is asked about others may refuse the question.
@@ -36,8 +34,8 @@ var (
 // behindAll stands for a position behind all files of an upload: none has one as high.
 const behindAll int64 = math.MaxInt32
 
-// maxCursor bounds a cursor, in bytes: a key's component and three numbers, in base64.
-const maxCursor = 512
+// maxCursor bounds a cursor, in bytes: a key and a number, in base64.
+const maxCursor = 1024
 
 // cursor returns where a page ended, opaque to clients: in base64, the list, the numbers of the key, and its name where it
 // has one, joined by dots. It is empty where key is nil.

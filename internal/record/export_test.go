@@ -1,6 +1,7 @@
 package record
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"time"
@@ -19,6 +20,15 @@ func (s *Store) SetScanLimit(n int) { s.scan = n }
 func (s *Store) SetServerTime(at time.Time) {
 	s.clock = fmt.Sprintf(`SELECT CAST(%d AS BIGINT)`, at.UnixMicro())
 }
+
+// ByTrigrams are the settings that the index of the insides of keys is asked with.
+const ByTrigrams = byTrigrams
+
+// IndexKeys is one attempt of RunIndexing.
+func (s *Store) IndexKeys(ctx context.Context) error { return s.ensureKeysIndexed(ctx) }
+
+// IndexingLock is the advisory lock under which the index of the insides of keys is made.
+const IndexingLock = indexingLock
 
 // LockFile is lockFile.
 var LockFile = lockFile

@@ -1,156 +1,237 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"slices"
 
 	"tecken-upload/internal/catalogue"
 )
 
 const (
-	// uploadsOfFiles is how many uploads a page of files is looked for in.
+	// uploadsOfFiles is how many uploads are looked up at once, to find files in.
 	uploadsOfFiles = 256
 	// fileGroup is how many files are read at once, where they are not of one upload.
 	fileGroup = 1000
 )
 
 // filesByUpload lists files upload by upload: what is known of uploads narrows down where files are looked for.
-func (s *Store) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (found []listed, next string, err error) {
+func (s *Store) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (found []listed, read stretch, err error) {
 	after, err := listFiles.key(q.After, false, aTime, anID, aPosition)
 	if err != nil {
-		return nil, "", err
+		return nil, read, err
 	}
-	uploads, end, err := s.uploadsOf(ctx, q, after)
-	if err != nil {
-		return nil, "", err
+	if after != nil && !q.Created.Holds(after[0].(int64)) {
+		return nil, read, catalogue.ErrCursor
 	}
-	behind := int64(-1)
-	if after != nil && len(uploads) > 0 && uploads[0].ID == after[1] {
-		behind = after[2].(int64)
-	}
-	var last *catalogue.Upload // that was looked into
-	g := gathering{query: q, most: q.Limit + 1, left: s.scan, created: make(map[int64]int64)}
-	for len(uploads) > 0 && len(g.files) < g.most && g.left > 0 {
-		n := g.group(uploads, behind)
-		if err := g.gather(ctx, s, uploads[:n], behind); err != nil {
-			return nil, "", err
-		}
-		last, behind = &uploads[n-1], -1
-		uploads = uploads[n:]
-	}
+	g := gathering{Store: s, query: q, skip: q.Skip, most: q.Limit + 1, left: s.scan + 2*q.Skip, at: after} // each file may have an upload of its own
+	g.storedFiles(q)
+	read.next, err = g.run(ctx)
+	read.passed = q.Skip - g.skip
 	if len(g.files) == g.most {
+		g.files = g.files[:q.Limit]
 		f := g.files[q.Limit-1]
-		return g.files[:q.Limit], listFiles.cursor([]any{g.created[f.uploadID], f.uploadID, f.position}), nil
+		read.next = []any{g.created[f.uploadID], f.uploadID, f.Position}
 	}
-	if len(uploads) > 0 {
-		end = []any{last.CreatedAt.UnixMicro(), last.ID}
-	}
-	if end == nil {
-		return g.files, "", nil
-	}
-	return g.files, listFiles.cursor(append(end, behindAll)), nil
+	return g.files, read, err
 }
 
-// uploadsOf returns the next uploads that have files, beginning with that of the file at after, if there may be more in it.
-// end is the key of the last upload looked at, or nil where that was the last of all.
-func (s *Store) uploadsOf(ctx context.Context, q *catalogue.FileQuery, after []any) (uploads []catalogue.Upload, end []any, err error) {
-	userID, ok, err := s.userOf(ctx, q.UserID, q.User)
-	if err != nil || !ok {
-		return nil, nil, err
-	}
-	of := catalogue.UploadQuery{Created: q.Created, Try: q.Try, Bucket: q.Bucket}
-	_, w, err := uploadWalk(&of, userID)
-	if err != nil {
-		return nil, nil, err
-	}
-	if after != nil {
-		if !q.Created.Holds(after[0].(int64)) {
-			return nil, nil, catalogue.ErrCursor
-		}
-		w.after, w.with = after[:2], after[2] != behindAll
-	}
-	end, err = w.page(ctx, s, uploadColumns, uploadsOfFiles, func(rows *sql.Rows) ([]any, error) {
-		u, err := scanUpload(rows)
-		if files(&u) > 0 {
-			uploads = append(uploads, u)
-		}
-		return []any{u.CreatedAt.UnixMicro(), u.ID}, err
-	})
-	return uploads, end, err
+// storedFiles adds what is asked of files themselves.
+func (c *clauses) storedFiles(q *catalogue.FileQuery) {
+	c.add("state = 'uploaded'")
+	c.span("stored_size", q.Size)
+	c.whether(q.Compressed, `lower(file) LIKE '%_.sym'`)
+	c.whether(q.Replaced, "replaced")
 }
 
-// files is how many files an upload has.
-func files(u *catalogue.Upload) int { return u.Uploaded + u.Skipped + u.Ignored + u.Pending }
+// A holder is an upload that files are looked for in.
+type holder struct {
+	id, created int64
+	stored      int // files of it
+}
 
 // A gathering collects files out of uploads.
 type gathering struct {
+	*Store
+	clauses // about files
 	query   *catalogue.FileQuery
-	most    int             // files to collect
-	left    int             // files that may still be looked at
-	created map[int64]int64 // when the uploads that were looked into began, in microseconds
+	skip    int   // files to pass over
+	most    int   // files to collect
+	left    int   // rows that may still be looked at, of uploads and of files
+	at      []any // the key of the last file looked at
+	created map[int64]int64
 	files   []listed
+}
+
+// run collects files. It returns the key to go on behind where it had to stop before it had enough, or nil.
+func (g *gathering) run(ctx context.Context) (end []any, err error) {
+	who, err := g.users(ctx, g.query.UserID, g.query.User)
+	if err != nil || who.nobody {
+		return nil, err
+	}
+	g.created = make(map[int64]int64)
+	for {
+		holders, next, err := g.holders(ctx, who)
+		if err != nil {
+			return nil, err
+		}
+		rest, err := g.collect(ctx, holders)
+		if err != nil || len(g.files) == g.most || len(rest) == 0 && next == nil {
+			return nil, err
+		}
+		if len(rest) == 0 {
+			g.at = append(next, behindAll)
+		}
+		if g.left <= 0 {
+			return g.at, nil
+		}
+	}
+}
+
+// holders returns the next uploads that have files, beginning with that of the file looked at last, if there may be more in it.
+// next is the key of the last upload looked at, or nil where that was the last of all.
+func (g *gathering) holders(ctx context.Context, who who) (holders []holder, next []any, err error) {
+	q := g.query
+	_, w, err := uploadWalk(&catalogue.UploadQuery{Created: q.Created, Try: q.Try, Buckets: q.Buckets})
+	if err != nil {
+		return nil, nil, err
+	}
+	w.filter.span("ended_at", q.Completed)
+	w.of(who)
+	if g.at != nil {
+		w.after, w.with = g.at[:2], g.at[2] != behindAll
+	}
+	seen := 0
+	read, err := w.page(ctx, g.Store, "id, created_at, uploaded_count", 0, uploadsOfFiles, func(rows *sql.Rows) ([]any, error) {
+		var h holder
+		err := rows.Scan(&h.id, &h.created, &h.stored)
+		if h.stored > 0 {
+			holders = append(holders, h)
+			g.created[h.id] = h.created
+		}
+		seen++
+		return []any{h.created, h.id}, err
+	})
+	if seen < uploadsOfFiles && read.next != nil {
+		seen = g.scan // so many were looked at to find these
+	}
+	g.left -= seen
+	return holders, read.next, err
+}
+
+// collect passes over files of uploads, and collects those behind them. It returns the uploads that it has not come to.
+func (g *gathering) collect(ctx context.Context, holders []holder) (rest []holder, err error) {
+	behind := int64(-1)
+	if g.at != nil && len(holders) > 0 && holders[0].id == g.at[1] {
+		behind = g.at[2].(int64)
+	}
+	for first := true; len(holders) > 0 && len(g.files) < g.most && (first || g.left > 0); first = false { // it gets on, however little is left
+		n := g.group(holders, behind)
+		done, at := n, int64(-1)
+		if g.skip > 0 {
+			done, at, err = g.pass(ctx, holders[:n], behind)
+		} else {
+			err = g.gather(ctx, holders[:n], behind)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if done > 0 {
+			g.at = []any{holders[done-1].created, holders[done-1].id, behindAll}
+			holders, behind = holders[done:], -1
+		}
+		if at >= 0 {
+			g.at = []any{holders[0].created, holders[0].id, at}
+			behind = at
+		}
+	}
+	return holders, nil
 }
 
 // group returns of how many uploads files are read at once: of one, in its order and no more than needed, or of
 // some that have few together.
-func (g *gathering) group(uploads []catalogue.Upload, behind int64) int {
+func (g *gathering) group(holders []holder, behind int64) int {
 	most := fileGroup
-	if g.query.Size == nil {
+	if len(g.terms) == 1 && g.skip == 0 {
 		most = min(most, g.most-len(g.files))
 	}
-	n, sum := 1, files(&uploads[0])
-	for behind < 0 && n < min(len(uploads), idChunk) && sum+files(&uploads[n]) <= most {
-		sum += files(&uploads[n])
+	n, sum := 1, holders[0].stored
+	for behind < 0 && n < min(len(holders), idChunk) && sum+holders[n].stored <= most {
+		sum += holders[n].stored
 		n++
 	}
 	g.left -= sum
 	return n
 }
 
-// gather reads the files of uploads, of the first one those behind a position.
-func (g *gathering) gather(ctx context.Context, s *Store, uploads []catalogue.Upload, behind int64) (err error) {
-	order := make(map[int64]int, len(uploads))
-	ids := make([]int64, len(uploads))
-	for i := range uploads {
-		ids[i] = uploads[i].ID
-		order[ids[i]] = i
-		g.created[ids[i]] = uploads[i].CreatedAt.UnixMicro()
+// pass passes over files of uploads, of the first one those behind a position. It returns over how many uploads it passed, and up to
+// which position in the next one, or -1.
+func (g *gathering) pass(ctx context.Context, holders []holder, behind int64) (done int, at int64, err error) {
+	type place struct{ uploadID, position int64 }
+	var places []place
+	err = g.read(ctx, holders, behind, "upload_id, position", g.skip+1, func(rows *sql.Rows) error {
+		var p place
+		err := rows.Scan(&p.uploadID, &p.position)
+		places = append(places, p)
+		return err
+	})
+	if err != nil {
+		return 0, -1, err
 	}
-	var c clauses
+	if len(places) <= g.skip {
+		g.skip -= len(places)
+		return len(holders), -1, nil
+	}
+	order := inOrder(holders)
+	slices.SortFunc(places, func(a, b place) int {
+		return cmp.Or(order[a.uploadID]-order[b.uploadID], cmp.Compare(a.position, b.position))
+	})
+	last := places[g.skip-1]
+	g.skip = 0
+	return order[last.uploadID], last.position, nil
+}
+
+// gather collects files of uploads, of the first one those behind a position.
+func (g *gathering) gather(ctx context.Context, holders []holder, behind int64) error {
+	first := len(g.files)
+	err := g.read(ctx, holders, behind, listedColumns, g.most-first, func(rows *sql.Rows) error {
+		f, err := scanFile(rows)
+		g.files = append(g.files, f)
+		return err
+	})
+	order := inOrder(holders)
+	slices.SortFunc(g.files[first:], func(a, b listed) int {
+		return cmp.Or(order[a.uploadID]-order[b.uploadID], cmp.Compare(a.Position, b.Position))
+	})
+	g.files = g.files[:min(len(g.files), g.most)]
+	return err
+}
+
+// inOrder returns the place that each upload has among others, by its id.
+func inOrder(holders []holder) map[int64]int {
+	order := make(map[int64]int, len(holders))
+	for i := range holders {
+		order[holders[i].id] = i
+	}
+	return order
+}
+
+// read reads files: of one upload the next ones in its order, behind a position, or all of several in no order.
+func (g *gathering) read(ctx context.Context, holders []holder, behind int64, columns string, limit int, scan func(*sql.Rows) error) error {
+	ids := make([]int64, len(holders))
+	for i := range holders {
+		ids[i] = holders[i].id
+	}
 	term, args := among("upload_id", ids)
-	c.add(term, args...)
-	c.span("size", g.query.Size)
-	query := "SELECT " + listedColumns + " FROM files"
+	c := clauses{slices.Concat([]string{term}, g.terms), slices.Concat(args, g.args)}
+	query := "SELECT " + columns + " FROM files"
 	if len(ids) == 1 {
 		c.add("position > ?", behind)
 		query += c.sql() + " ORDER BY upload_id, position LIMIT ?"
-		c.args = append(c.args, g.most-len(g.files))
+		c.args = append(c.args, limit)
 	} else {
 		query += c.sql()
 	}
-	rows, err := s.rows(ctx, query, c.args)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	first := len(g.files)
-	for rows.Next() {
-		f, err := scanFile(rows)
-		if err != nil {
-			return err
-		}
-		g.files = append(g.files, f)
-	}
-	slices.SortFunc(g.files[first:], func(a, b listed) int {
-		if a.uploadID != b.uploadID {
-			return order[a.uploadID] - order[b.uploadID]
-		}
-		return int(a.position - b.position)
-	})
-	if len(g.files) > g.most {
-		g.files = g.files[:g.most]
-	}
-	return rows.Err()
+	return g.each(ctx, query, c.args, scan)
 }

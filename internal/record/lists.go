@@ -3,11 +3,11 @@ package record
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"strings"
 
 	"tecken-upload/internal/catalogue"
+	"tecken-upload/internal/upload"
 )
 
 // uploadColumns are those of an upload's record, in the order that scanUpload reads them in.
@@ -45,15 +45,17 @@ func (s *Store) ListUploads(ctx context.Context, q *catalogue.UploadQuery) (page
 }
 
 func (s *Store) listUploads(ctx context.Context, q *catalogue.UploadQuery) (page catalogue.Uploads, err error) {
-	userID, ok, err := s.userOf(ctx, q.UserID, q.User)
-	if err != nil || !ok {
+	l, w, err := uploadWalk(q)
+	if err != nil || q.Size.Empty() || q.Created.Empty() || q.Completed.Empty() {
 		return page, err
 	}
-	l, w, err := uploadWalk(q, userID)
-	if err != nil || q.Size.Empty() || q.Created.Empty() {
+	who, err := s.users(ctx, q.UserID, q.User)
+	if err != nil || who.nobody {
 		return page, err
 	}
-	next, err := w.page(ctx, s, uploadColumns, q.Limit, func(rows *sql.Rows) ([]any, error) {
+	w.of(who)
+	skip, limit, beyond := counted(q.Skip, q.Limit)
+	read, err := w.page(ctx, s, uploadColumns, skip, limit, func(rows *sql.Rows) ([]any, error) {
 		u, err := scanUpload(rows)
 		page.Uploads = append(page.Uploads, u)
 		if q.BySize {
@@ -61,25 +63,24 @@ func (s *Store) listUploads(ctx context.Context, q *catalogue.UploadQuery) (page
 		}
 		return []any{u.CreatedAt.UnixMicro(), u.ID}, err
 	})
-	page.Next = l.cursor(next)
+	page.Next, page.Skipped = l.cursor(read.next), read.passed
+	if beyond {
+		page.Skipped, page.Uploads = page.Skipped+len(page.Uploads), nil
+	}
 	return page, err
 }
 
-// userOf returns the id of the one user that a list is narrowed down to, 0 where it is not; ok is false where
-// there is no such user.
-func (s *Store) userOf(ctx context.Context, id int64, email string) (userID int64, ok bool, err error) {
-	if email == "" {
-		return id, true, nil
+// counted returns how many rows are to be passed over and read. Those beyond what is counted through are not shown: the
+// last one of these is read for its key.
+func counted(skip, limit int) (int, int, bool) {
+	if skip < catalogue.MaxSkip {
+		return skip, limit, false
 	}
-	err = s.row(ctx, "SELECT id FROM users WHERE email = ?", []any{email}).Scan(&userID)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, false, nil
-	}
-	return userID, err == nil && (id == 0 || id == userID), err
+	return catalogue.MaxSkip - 1, 1, true
 }
 
-// uploadWalk plans the way through the uploads that q asks for.
-func uploadWalk(q *catalogue.UploadQuery, userID int64) (l list, w *walk, err error) {
+// uploadWalk plans the way through the uploads that q asks for, of whichever user.
+func uploadWalk(q *catalogue.UploadQuery) (l list, w *walk, err error) {
 	w = &walk{table: "uploads", reverse: !q.Ascending}
 	span, other, column := q.Created, q.Size, "size"
 	switch {
@@ -100,11 +101,15 @@ func uploadWalk(q *catalogue.UploadQuery, userID int64) (l list, w *walk, err er
 	if span != nil {
 		w.from, w.until = span.From, span.Until
 	}
-	if userID != 0 {
-		w.key, w.same = append([]string{"user_id"}, w.key...), []any{userID}
-	}
 	w.filter.span(column, other)
-	w.filterUploads(q.Try, q.Bucket)
+	w.filter.uploads(q.Try, q.Buckets)
+	if q.Completed != nil {
+		w.filter.add("outcome = ?", string(upload.Completed))
+		w.filter.span("ended_at", q.Completed)
+	}
+	if q.Incomplete {
+		w.filter.add("(outcome IS NULL OR outcome <> ?)", string(upload.Completed))
+	}
 	switch {
 	case q.Running:
 		w.filter.add("ended_at IS NULL")
@@ -124,12 +129,17 @@ func uploadWalk(q *catalogue.UploadQuery, userID int64) (l list, w *walk, err er
 	return l, w, nil
 }
 
-func (w *walk) filterUploads(try *bool, bucket string) {
-	if try != nil {
-		w.filter.add("try = ?", *try)
-	}
-	if bucket != "" {
-		w.filter.add("bucket = ?", bucket)
+// uploads adds what uploads and the files in them are filtered by.
+func (c *clauses) uploads(try *bool, buckets []catalogue.Term) {
+	c.whether(try, "try")
+	for _, not := range []bool{false, true} {
+		var names []any
+		for _, b := range buckets {
+			if b.Not == not {
+				names = append(names, b.Text)
+			}
+		}
+		c.among("bucket", not, names)
 	}
 }
 
@@ -166,19 +176,31 @@ func (s *Store) uploadsByID(ctx context.Context, ids []int64) (map[int64]*catalo
 	return found, nil
 }
 
-func (s *Store) uploadChunk(ctx context.Context, ids []int64, found map[int64]*catalogue.Upload) (err error) {
+func (s *Store) uploadChunk(ctx context.Context, ids []int64, found map[int64]*catalogue.Upload) error {
 	term, args := among("id", ids)
-	rows, err := s.rows(ctx, "SELECT "+uploadColumns+" FROM uploads WHERE "+term, args)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
+	return s.each(ctx, "SELECT "+uploadColumns+" FROM uploads WHERE "+term, args, func(rows *sql.Rows) error {
 		u, err := scanUpload(rows)
-		if err != nil {
-			return err
-		}
 		found[u.ID] = &u
-	}
-	return rows.Err()
+		return err
+	})
+}
+
+// relatedScan is how many uploads are looked at to find some that are related.
+const relatedScan = 1000
+
+// Related returns the newest other uploads of the same archive as far as records tell: by the same user, of the same size and name. At most
+// limit, and out of the last thousand of that size.
+func (s *Store) Related(ctx context.Context, u *catalogue.Upload, limit int) (related []catalogue.Upload, err error) {
+	err = s.query(ctx, fmt.Sprintf("list the uploads that are related to %d", u.ID), func(ctx context.Context) error {
+		w := walk{table: "uploads", key: []string{"user_id", "size", "id"}, same: []any{u.UserID, u.Size}, reverse: true, scan: relatedScan}
+		w.filter.add("filename = ?", u.Filename)
+		w.filter.add("id <> ?", u.ID)
+		_, err := w.page(ctx, s, uploadColumns, 0, limit, func(rows *sql.Rows) ([]any, error) {
+			other, err := scanUpload(rows)
+			related = append(related, other)
+			return []any{other.ID}, err
+		})
+		return err
+	})
+	return related, err
 }

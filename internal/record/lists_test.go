@@ -10,11 +10,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/record"
+	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
 
@@ -24,6 +26,8 @@ type library struct {
 	users   []upload.Token
 	uploads []upload.Upload // by id, from 1
 	userIDs map[string]int64
+	// prefixes: the database has no index of the insides of keys.
+	prefixes bool
 }
 
 var libraryStart = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -63,10 +67,10 @@ func (l *library) add(t *testing.T, random *rand.Rand) {
 			u.Outcome, u.Error = upload.Failed, "Internal Server Error"
 		}
 		for i := range random.IntN(12) {
-			key := mustKey(t, fmt.Sprintf("%s/%X/x.%s", []string{"xul.p", "xul.pdb", "xul_a.pdb", "xulba.pdb", "a.so"}[random.IntN(5)], 10+random.IntN(3), []string{"sym", "pd_"}[random.IntN(2)]))
+			key := mustKey(t, fmt.Sprintf("%s/%X/x.%s", []string{"xul.p", "xul.pdb", "xul_a.pdb", "XULba.pdb", "Größe.so"}[random.IntN(5)], 0xA110+random.IntN(3), []string{"sym", "SYM", "pd_"}[random.IntN(3)]))
 			u.Files = append(u.Files, upload.File{
 				Name: fmt.Sprintf("%d-%s", i, key), Key: key, State: []upload.FileState{upload.FileUploaded, upload.FileSkipped, upload.FilePending}[random.IntN(3)],
-				Size: int64(random.IntN(20)), StoredSize: 1, MD5: upload.MD5{1},
+				Size: 1000, StoredSize: int64(random.IntN(20)), Replaced: random.IntN(4) == 0, MD5: upload.MD5{1},
 			})
 		}
 		if random.IntN(5) == 0 {
@@ -84,7 +88,8 @@ func (l *library) wantUploads(q *catalogue.UploadQuery) []int64 {
 	var found []*upload.Upload
 	for i := range l.uploads {
 		u := &l.uploads[i]
-		if l.matches(u, q.UserID, q.User, q.Created, q.Try, q.Bucket) && q.Size.Holds(u.Size) &&
+		if l.matches(u, q.UserID, q.User, q.Created, q.Try, q.Buckets) && q.Size.Holds(u.Size) &&
+			(q.Completed == nil || u.Outcome == upload.Completed && q.Completed.Holds(u.EndedAt.UnixMicro())) && (!q.Incomplete || u.Outcome != upload.Completed) &&
 			(!q.Running || u.EndedAt.IsZero()) && (q.Running || q.Outcome == "" || q.Outcome == u.Outcome) {
 			found = append(found, u)
 		}
@@ -100,15 +105,22 @@ func (l *library) wantUploads(q *catalogue.UploadQuery) []int64 {
 		return order
 	})
 	ids := []int64{}
-	for _, u := range found {
+	for _, u := range found[min(q.Skip, len(found)):] {
 		ids = append(ids, u.ID)
 	}
 	return ids
 }
 
-func (l *library) matches(u *upload.Upload, userID int64, user string, created *catalogue.Span, try *bool, bucket string) bool {
-	return (userID == 0 || l.userIDs[u.User] == userID) && (user == "" || u.User == user) &&
-		created.Holds(u.CreatedAt.UnixMicro()) && (try == nil || *try == u.Try) && (bucket == "" || bucket == u.Bucket)
+func (l *library) matches(u *upload.Upload, userID int64, user catalogue.Term, created *catalogue.Span, try *bool, buckets []catalogue.Term) bool {
+	asked, among := false, false
+	for _, b := range buckets {
+		if b.Not && b.Text == u.Bucket {
+			return false
+		}
+		asked, among = asked || !b.Not, among || b.Text == u.Bucket
+	}
+	return (userID == 0 || l.userIDs[u.User] == userID) && (user.Text == "" || strings.Contains(u.User, user.Text) != user.Not) &&
+		created.Holds(u.CreatedAt.UnixMicro()) && (try == nil || *try == u.Try) && (!asked || among)
 }
 
 // wantFiles returns the files that a list is to have, in its order.
@@ -123,7 +135,7 @@ func (l *library) wantFiles(q *catalogue.FileQuery) []string {
 		u := &l.uploads[i]
 		for j := range u.Files {
 			f := &u.Files[j]
-			if matches := l.matches(u, q.UserID, q.User, q.Created, q.Try, q.Bucket) && q.Size.Holds(f.Size) && matchesKey(f, q); matches {
+			if l.matches(u, q.UserID, q.User, q.Created, q.Try, q.Buckets) && matchesFile(u, f, q) && matchesKey(f, q, l.prefixes) {
 				found = append(found, row{u, f, j})
 			}
 		}
@@ -132,28 +144,39 @@ func (l *library) wantFiles(q *catalogue.FileQuery) []string {
 	slices.SortFunc(found, func(a, b row) int {
 		byID := cmp.Or(cmp.Compare(a.u.ID, b.u.ID), cmp.Compare(a.position, b.position))
 		switch {
-		case q.Prefix:
-			return cmp.Or(strings.Compare(a.f.Key.DebugFile(), b.f.Key.DebugFile()), byID)
-		case q.DebugFile != "":
+		case len(q.Keys)+len(q.Prefixes) == 0:
+			return cmp.Or(b.u.CreatedAt.Compare(a.u.CreatedAt), cmp.Compare(b.u.ID, a.u.ID), cmp.Compare(a.position, b.position))
+		case slices.ContainsFunc(q.Keys, func(k string) bool { return !l.prefixes && utf8.RuneCountInString(k) > 2 }):
 			return -byID
 		}
-		return cmp.Or(b.u.CreatedAt.Compare(a.u.CreatedAt), cmp.Compare(b.u.ID, a.u.ID), cmp.Compare(a.position, b.position))
+		return cmp.Or(strings.Compare(a.f.Key.Fold(), b.f.Key.Fold()), byID)
 	})
 	names := []string{}
-	for _, r := range found {
+	for _, r := range found[min(q.Skip, len(found)):] {
 		names = append(names, fmt.Sprint(r.u.ID, " ", r.f.Name))
 	}
 	return names
 }
 
-func matchesKey(f *upload.File, q *catalogue.FileQuery) bool {
-	switch {
-	case q.DebugFile == "":
-		return true
-	case q.Prefix:
-		return strings.HasPrefix(f.Key.DebugFile(), q.DebugFile)
+func matchesFile(u *upload.Upload, f *upload.File, q *catalogue.FileQuery) bool {
+	return f.State == upload.FileUploaded && q.Size.Holds(f.StoredSize) && q.Completed.Holds(u.EndedAt.UnixMicro()) &&
+		(q.Compressed == nil || *q.Compressed == f.Key.IsSym()) && (q.Replaced == nil || *q.Replaced == f.Replaced)
+}
+
+// matchesKey compares a key; prefixes says that parts are looked for at its beginning alone.
+func matchesKey(f *upload.File, q *catalogue.FileQuery, prefixes bool) bool {
+	key := f.Key.Fold()
+	for _, part := range q.Keys {
+		if short := prefixes || utf8.RuneCountInString(part) < 3; short && !strings.HasPrefix(key, part) || !strings.Contains(key, part) {
+			return false
+		}
 	}
-	return f.Key.DebugFile() == q.DebugFile && (q.DebugID == "" || f.Key.DebugID() == q.DebugID) && (q.File == "" || f.Key.File() == q.File)
+	for _, prefix := range q.Prefixes {
+		if !strings.HasPrefix(key, prefix) {
+			return false
+		}
+	}
+	return true
 }
 
 // allUploads follows a list from page to page.
@@ -174,7 +197,7 @@ func allUploads(t *testing.T, s *record.Store, q catalogue.UploadQuery, between 
 		if page.Next == "" {
 			return ids
 		}
-		q.After = page.Next
+		q.After, q.Skip = page.Next, 0
 		if between != nil {
 			between()
 		}
@@ -199,7 +222,7 @@ func allFiles(t *testing.T, s *record.Store, q catalogue.FileQuery, between func
 		if page.Next == "" {
 			return names
 		}
-		q.After = page.Next
+		q.After, q.Skip = page.Next, 0
 		if between != nil {
 			between()
 		}
@@ -224,20 +247,48 @@ func randomUploadQuery(l *library, random *rand.Rand) catalogue.UploadQuery {
 	case 0:
 		q.UserID = l.users[random.IntN(3)].UserID
 	case 1:
-		q.User = []string{"dev@example.com", "ci@example.com", "idle@example.com", "nobody@example.com"}[random.IntN(4)]
+		q.User.Text = []string{"dev@example.com", "ci@", "idle@example.com", "nobody@example.com", "example", "d", "%", "_"}[random.IntN(8)]
+		q.User.Not = random.IntN(3) == 0
 	}
 	if random.IntN(4) == 0 {
 		try := random.IntN(2) == 0
 		q.Try = &try
 	}
-	if random.IntN(4) == 0 {
-		q.Bucket = "symbols"
+	for random.IntN(4) == 0 {
+		q.Buckets = append(q.Buckets, catalogue.Term{Text: []string{"symbols", "other", "x"}[random.IntN(3)], Not: random.IntN(2) == 0})
 	}
 	switch random.IntN(6) {
 	case 0:
 		q.Running = true
 	case 1:
 		q.Outcome = upload.Failed
+	case 2:
+		q.Completed = randomSpan(random, hours, 1)
+	case 3:
+		q.Incomplete = true
+	}
+	return q
+}
+
+func randomFileQuery(l *library, random *rand.Rand) catalogue.FileQuery {
+	u := randomUploadQuery(l, random)
+	q := catalogue.FileQuery{UserID: u.UserID, User: u.User, Size: u.Size, Created: u.Created, Completed: u.Completed, Try: u.Try, Buckets: u.Buckets, Limit: u.Limit}
+	flag := func() *bool {
+		yes := random.IntN(2) == 0
+		return &yes
+	}
+	switch random.IntN(6) {
+	case 0:
+		q.Compressed = flag()
+	case 1:
+		q.Replaced = flag()
+	}
+	parts := []string{"XUL", "UL_A", "B/A", "PDB/A110/X", ".SYM", "A111", "110", "GRÖSSE", "RÖẞ", "%", "_", "\"", "'", "NOT", "XUL.PDB/A112/X.SYM", "X", "XU", "gr", "größe.so/A110/x.sym"}
+	for random.IntN(5) < 2 {
+		q.Keys = append(q.Keys, symbol.Fold(parts[random.IntN(len(parts))]))
+	}
+	for random.IntN(8) == 0 {
+		q.Prefixes = append(q.Prefixes, []string{"X", "XUL", "XUL_", "XUL%", "NOTHING"}[random.IntN(5)])
 	}
 	return q
 }
@@ -248,23 +299,13 @@ func TestListsFindWhatIsThere(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		l := newLibrary(t, url, 50)
 		random := rand.New(rand.NewPCG(3, 4))
-		for i := range 120 {
+		for i := range 200 {
 			l.store.SetScanLimit([]int{3, 7, 40, 4000}[i%4])
 			q := randomUploadQuery(l, random)
 			if diff := gocmp.Diff(l.wantUploads(&q), allUploads(t, l.store, q, nil)); diff != "" {
 				t.Errorf("uploads of %+v (-want +got)\n%s", q, diff)
 			}
-			f := catalogue.FileQuery{UserID: q.UserID, User: q.User, Size: q.Size, Created: q.Created, Try: q.Try, Bucket: q.Bucket, Limit: q.Limit}
-			switch random.IntN(5) {
-			case 0:
-				f.DebugFile, f.Prefix = []string{"x", "xul", "xul_", "xul%", "nothing"}[random.IntN(5)], true
-			case 1:
-				f.DebugFile = []string{"xul.p", "xul_a.pdb", "xul_"}[random.IntN(3)]
-			case 2:
-				f.DebugFile, f.DebugID = "xul.p", "A"
-			case 3:
-				f.DebugFile, f.DebugID, f.File = "xul.p", "A", "x.sym"
-			}
+			f := randomFileQuery(l, random)
 			if diff := gocmp.Diff(l.wantFiles(&f), allFiles(t, l.store, f, nil)); diff != "" {
 				t.Errorf("files of %+v (-want +got)\n%s", f, diff)
 			}
@@ -289,7 +330,7 @@ func TestPagesWhileUploadsComeIn(t *testing.T) {
 			})
 			wantOnce(t, old, got)
 		}
-		for _, q := range []catalogue.FileQuery{{Limit: 7}, {Limit: 3, DebugFile: "xul", Prefix: true}, {Limit: 3, DebugFile: "xul.p"}, {Limit: 3, Try: &try}} {
+		for _, q := range []catalogue.FileQuery{{Limit: 7}, {Limit: 3, Prefixes: []string{"XUL"}}, {Limit: 3, Keys: []string{"UL.P"}}, {Limit: 3, Try: &try}} {
 			old := l.wantFiles(&q)
 			added := 0
 			got := allFiles(t, l.store, q, func() {
@@ -331,7 +372,7 @@ func testCursorsOfOtherLists(t *testing.T, url string) {
 		t.Fatal(page, err)
 	}
 	var errs []error
-	for _, after := range []string{"2", "?", "Yy4x", "Yy4xLjI_", page.Next + "x", strings.Repeat("A", 1<<20), "\x00", "Yy4tOTIyMzM3MjAzNjg1NDc3NTgwOS4x"} {
+	for _, after := range []string{"2", "?", "Yy4x", "Yy4xLjI_", page.Next + "!", strings.Repeat("A", 1<<20), "\x00", "Yy4tOTIyMzM3MjAzNjg1NDc3NTgwOS4x"} {
 		_, err := s.ListUploads(t.Context(), &catalogue.UploadQuery{Limit: 1, After: after})
 		errs = append(errs, err)
 	}
@@ -343,11 +384,11 @@ func testCursorsOfOtherLists(t *testing.T, url string) {
 		_, err := s.ListUploads(t.Context(), &q)
 		errs = append(errs, err)
 	}
-	files, err := s.ListFiles(t.Context(), &catalogue.FileQuery{Limit: 1, DebugFile: "xul", Prefix: true})
+	files, err := s.ListFiles(t.Context(), &catalogue.FileQuery{Limit: 1, Prefixes: []string{"XUL"}})
 	if err != nil || files.Next == "" {
 		t.Fatal(files, err)
 	}
-	for _, q := range []catalogue.FileQuery{{}, {DebugFile: "xul.p"}, {DebugFile: "a", Prefix: true}, {DebugFile: "xum", Prefix: true}, {UploadID: 1}} {
+	for _, q := range []catalogue.FileQuery{{}, {Keys: []string{"XUL"}}, {Prefixes: []string{"A"}}, {Prefixes: []string{"XUM"}}} {
 		q.Limit, q.After = 1, files.Next
 		_, err := s.ListFiles(t.Context(), &q)
 		errs = append(errs, err)
@@ -374,7 +415,7 @@ func TestHostileCursors(t *testing.T) {
 				_, err := s.ListUploads(t.Context(), &q)
 				errs = append(errs, err)
 			}
-			for _, q := range []catalogue.FileQuery{{}, {UploadID: 1}, {DebugFile: "xul.p"}, {DebugFile: "xul", Prefix: true}, {DebugFile: "xul.p", DebugID: "A"}} {
+			for _, q := range []catalogue.FileQuery{{}, {Keys: []string{"XUL.P"}}, {Keys: []string{"XU"}}, {Prefixes: []string{"XUL"}}} {
 				q.After, q.Limit = after, 3
 				_, err := s.ListFiles(t.Context(), &q)
 				errs = append(errs, err)
@@ -382,7 +423,7 @@ func TestHostileCursors(t *testing.T) {
 			return errs
 		}
 		lists := 0
-		for _, list := range []string{"c.%s.1", "c.1.%s", "C.%s.%s", "s.%s.1", "s.1.%s", "S.%s.%s", "f.%s.1.1", "f.1700000000000000.%s.0", "f.1700000000000000.1.%s", "u.%s", "d.%s", "i.%s", "p.%s.xul", "p.1.xul%s"} {
+		for _, list := range []string{"c.%s.1", "c.1.%s", "C.%s.%s", "s.%s.1", "s.1.%s", "S.%s.%s", "f.%s.1.1", "f.1700000000000000.%s.0", "f.1700000000000000.1.%s", "k.%s", "q.%s.XUL", "q.1.XUL%s"} {
 			for _, n := range hostile {
 				text := strings.ReplaceAll(list, "%s", n)
 				for i, err := range ask(text) {

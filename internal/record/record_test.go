@@ -53,7 +53,16 @@ func openMigrated(t *testing.T, url string, opts record.Options) *record.Store {
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	indexed(t, s)
 	return s
+}
+
+// indexed lets s make the index of the insides of keys.
+func indexed(t testing.TB, s *record.Store) {
+	t.Helper()
+	if err := s.RunIndexing(t.Context(), func(err error) { t.Error(err) }); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // exec runs SQL behind the Store's back.

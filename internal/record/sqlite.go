@@ -71,6 +71,8 @@ func openSQLite(path string, maxConns int) (database, error) {
 			}
 			return unlock, nil
 		},
+		search:  (*Store).searchSQLite,
+		like:    ` LIKE ? ESCAPE '\'`,
 		present: file.check,
 		// The writer goes last: the last connection moves the WAL into the file.
 		closers: []func() error{read.Close, write.Close},

@@ -14,6 +14,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/upload"
 )
 
@@ -32,7 +33,7 @@ const (
 	// migrateTimeout bounds one attempt to migrate. An index of files is built beside uploads, and one that is cut off is
 	// built again from its beginning: rather wait for a day than never end.
 	migrateTimeout = 24 * time.Hour
-	// unlockTimeout bounds the release of the migration lock, which the end of a session releases anyway.
+	// unlockTimeout bounds the release of a lock, of a migration or of indexing, which the end of a session releases anyway.
 	unlockTimeout = 5 * time.Second
 	// connectTimeout bounds one connection attempt where the URL does not say connect_timeout.
 	connectTimeout = 5 * time.Second
@@ -63,11 +64,12 @@ type Options struct {
 // A Store keeps records in one database. It implements upload.Records, and is safe for concurrent use.
 type Store struct {
 	database
-	log   *slog.Logger
-	now   func() time.Time
-	ready atomic.Bool                    // the schema is there, and the Store is not closed
-	scan  int                            // scanLimit, less in tests
-	trace func(query string, args []any) // told of the lists' statements, for tests; may be nil
+	log     *slog.Logger
+	now     func() time.Time
+	ready   atomic.Bool                    // the schema is there, and the Store is not closed
+	indexed atomic.Bool                    // the index of the insides of keys has been seen
+	scan    int                            // scanLimit, less in tests
+	trace   func(query string, args []any) // told of the lists' statements, for tests; may be nil
 }
 
 // A database is what differs between the two.
@@ -81,7 +83,10 @@ type database struct {
 	skipLocked  string                                      // has a SELECT lock its rows, but for those that are locked
 	clock       string                                      // asks for the server's time, in microseconds; "" where it is this machine's
 	ranges      bool                                        // how a walk is written
-	tickets     *tickets                                    // for calls, where connecting may be refused; may be nil
+	like        string                                      // compares a text with a pattern, in which \\ stands before what is no wildcard
+	indexKeys   func(*Store, context.Context) error         // makes the index of the insides of keys; nil where a migration does
+	search      func(*Store, context.Context, *catalogue.FileQuery, keySearch) ([]listed, stretch, error)
+	tickets     *tickets // for calls, where connecting may be refused; may be nil
 	closers     []func() error
 }
 

@@ -63,7 +63,7 @@ func TestUpgradeKeepsAndCountsWhatIsThere(t *testing.T) {
 		if err := s.Migrate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := allFiles(t, s, catalogue.FileQuery{Limit: 1, DebugFile: "a.so", DebugID: "AA"}, nil); len(got) != 2 {
+		if got := allFiles(t, s, catalogue.FileQuery{Limit: 1}, nil); len(got) != 2 {
 			t.Errorf("files: %v", got)
 		}
 		if strings.HasPrefix(url, "postgres") {
@@ -114,7 +114,7 @@ func TestUploadsGoOnWhileIndexesAreBuilt(t *testing.T) {
 	if err := <-migrated; err != nil {
 		t.Fatal(err)
 	}
-	if got := allFiles(t, s, catalogue.FileQuery{Limit: 10, DebugFile: "a.so"}, nil); len(got) != 4 {
+	if got := allFiles(t, s, catalogue.FileQuery{Limit: 10}, nil); len(got) != 4 {
 		t.Errorf("files: %v", got)
 	}
 }

@@ -14,9 +14,9 @@ import (
 
 // fileColumns are those that Finish writes, in the order of fileValues.
 const fileColumns = `upload_id, position, name, debug_file, debug_id, file, state, size, stored_size, md5,
-	module_os, module_arch, module_debug_file, module_debug_id, code_file, code_id, generator, folded_key, folded_code_file`
+	module_os, module_arch, module_debug_file, module_debug_id, code_file, code_id, generator, folded_key, folded_code_file, replaced`
 
-const fileColumnCount = 19
+const fileColumnCount = 20
 
 // Begin records u, without its end, and assigns u.ID. The user is that of the token; a token that does not
 // exist is upload.ErrNotFound. Where u.CreatedAt is zero it is set to now.
@@ -163,7 +163,7 @@ func appendFileValues(args []any, uploadID int64, position int, f *upload.File) 
 		text(string(f.State)), f.Size, f.StoredSize, md5,
 		optional(f.Header.OS), optional(f.Header.Arch), optional(f.Header.DebugFile), optional(f.Header.DebugID),
 		optional(f.Header.CodeFile), optional(f.Header.CodeID), optional(f.Header.Generator),
-		key, codeFile)
+		key, codeFile, f.Replaced)
 }
 
 // Upload returns the upload with the given id and its files, or upload.ErrNotFound.
@@ -198,7 +198,7 @@ func (s *Store) Upload(ctx context.Context, id int64) (upload.Upload, error) {
 // files reads the files of an upload in their order; nil where there are none.
 func (s *Store) files(ctx context.Context, uploadID int64) (files []upload.File, err error) {
 	rows, err := s.read.QueryContext(ctx, `
-		SELECT name, COALESCE(debug_file, ''), COALESCE(debug_id, ''), COALESCE(file, ''), state, size, stored_size, md5,
+		SELECT name, COALESCE(debug_file, ''), COALESCE(debug_id, ''), COALESCE(file, ''), state, size, stored_size, replaced, md5,
 			COALESCE(module_os, ''), COALESCE(module_arch, ''), COALESCE(module_debug_file, ''), COALESCE(module_debug_id, ''),
 			COALESCE(code_file, ''), COALESCE(code_id, ''), COALESCE(generator, '')
 		FROM files WHERE upload_id = $1 ORDER BY position`, uploadID)
@@ -210,7 +210,7 @@ func (s *Store) files(ctx context.Context, uploadID int64) (files []upload.File,
 		var f upload.File
 		var debugFile, debugID, file string
 		var md5 []byte
-		if err := rows.Scan(&f.Name, &debugFile, &debugID, &file, &f.State, &f.Size, &f.StoredSize, &md5,
+		if err := rows.Scan(&f.Name, &debugFile, &debugID, &file, &f.State, &f.Size, &f.StoredSize, &f.Replaced, &md5,
 			&f.Header.OS, &f.Header.Arch, &f.Header.DebugFile, &f.Header.DebugID,
 			&f.Header.CodeFile, &f.Header.CodeID, &f.Header.Generator); err != nil {
 			return nil, err

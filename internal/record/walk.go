@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -13,7 +14,7 @@ import (
 
 // scanLimit is how many rows one page may be looked for in. What can't be found by an index is looked for in
 // that many rows at a time: few enough for 50 ms.
-const scanLimit = 2000
+const scanLimit = 10_000
 
 // clauses are terms joined by AND, with the arguments of their "?" in order.
 type clauses struct {
@@ -33,6 +34,34 @@ func (c *clauses) tuple(columns []string, op string, values []any) {
 		left, right = "("+strings.Join(columns, ", ")+")", "("+strings.Repeat("?, ", len(columns)-1)+"?)"
 	}
 	c.add(left+" "+op+" "+right, values...)
+}
+
+// and adds the terms of others.
+func (c *clauses) and(others *clauses) {
+	c.terms = slices.Concat(c.terms, others.terms)
+	c.args = slices.Concat(c.args, others.args)
+}
+
+// among adds that a column is one of some values, or none of them.
+func (c *clauses) among(column string, not bool, values []any) {
+	if len(values) > 0 {
+		op := " IN ("
+		if not {
+			op = " NOT IN ("
+		}
+		c.add(column+op+strings.Repeat("?, ", len(values)-1)+"?)", values...)
+	}
+}
+
+// whether adds that a condition holds, or that it does not; want may be nil.
+func (c *clauses) whether(want *bool, condition string, args ...any) {
+	switch {
+	case want == nil:
+	case *want:
+		c.add(condition, args...)
+	default:
+		c.add("NOT ("+condition+")", args...)
+	}
 }
 
 // span adds the bounds of a column.
@@ -65,11 +94,12 @@ type walk struct {
 	same        []any    // what the first of them are
 	from, until any      // bounds of the next one, from included and until excluded; nil: none
 	reverse     bool
-	after       []any // a value for each of key but the same; nil: from the beginning
-	with        bool  // the row at after is part of the page
-	equated     int   // how many of the same are given as equations
-	present     bool  // the index has only rows whose first column is there
+	after       []any  // a value for each of key but the same; nil: from the beginning
+	with        bool   // the row at after is part of the page
+	equated     int    // how many of the same are given as equations
+	present     string // the index has only rows where this column is there; "" if it has all
 	filter      clauses
+	scan        int // how many rows one page may be looked for in, if not as many as anywhere
 }
 
 // rest are the columns of the key that differ.
@@ -85,8 +115,8 @@ func (w *walk) bound(c *clauses, op string, more ...any) {
 
 // bounds are the comparisons that the index serves; last is the key of the last row to read, or nil.
 func (w *walk) bounds(last []any) (c clauses) {
-	if w.present {
-		c.add(w.key[0] + " IS NOT NULL")
+	if w.present != "" {
+		c.add(w.present + " IS NOT NULL")
 	}
 	for i, v := range w.same[:w.equated] {
 		c.add(w.key[i]+" = ?", v)
@@ -126,59 +156,96 @@ func (w *walk) selected(columns string, last []any, limit int) (string, []any) {
 	return "SELECT " + columns + " FROM " + w.table + c.sql() + w.order() + " LIMIT ?", append(c.args, limit)
 }
 
-// boundary returns the key of the last row that this page is looked for in, or nil where all of them are.
-func (w *walk) boundary(ctx context.Context, s *Store) ([]any, error) {
-	if len(w.filter.terms) == 0 {
-		return nil, nil
-	}
-	// The offset is bounded: the index alone is read, once.
+// at returns the key of a row, counted from 0 from where the page begins, or nil where there are not as many. The index alone is
+// read, once: what is passed over is bounded.
+func (w *walk) at(ctx context.Context, s *Store, row int) ([]any, error) {
 	query, args := w.selected(strings.Join(w.rest(), ", "), nil, 1)
 	found := make([]any, len(w.rest()))
 	into := make([]any, len(found))
 	for i := range found {
 		into[i] = &found[i]
 	}
-	err := s.row(ctx, query+" OFFSET ?", append(args, s.scan-1)).Scan(into...)
+	err := s.row(ctx, query+" OFFSET ?", append(args, row)).Scan(into...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
 	return found, err
 }
 
-// page reads up to limit rows, and tells whether there may be more: next is the key to go on behind, or nil. scan
-// is called for each row, and returns its key.
-func (w *walk) page(ctx context.Context, s *Store, columns string, limit int, scan func(*sql.Rows) ([]any, error)) (next []any, err error) {
+// count returns how many rows there are behind where the page begins, up to a number.
+func (w *walk) count(ctx context.Context, s *Store, most int) (n int, err error) {
+	query, args := w.selected("*", nil, most)
+	return n, s.row(ctx, "SELECT count(*) FROM ("+query+") AS found", args).Scan(&n)
+}
+
+// A stretch is what was read of a list: the key to go on behind, nil where the list ends, and how many rows were passed over first.
+type stretch struct {
+	next   []any
+	passed int
+}
+
+// page passes over skip rows, and reads up to limit. scan is called for each row, and returns its key.
+func (w *walk) page(ctx context.Context, s *Store, columns string, skip, limit int, scan func(*sql.Rows) ([]any, error)) (stretch, error) {
 	if w.equated = len(w.same); s.ranges {
 		w.equated = max(0, w.equated-1)
 	}
-	last, err := w.boundary(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	query, args := w.selected("*", last, limit+1)
 	if len(w.filter.terms) != 0 {
-		query, args = w.selected("*", last, s.scan)
-		query = "SELECT " + columns + " FROM (" + query + ") AS found" + w.filter.sql()
-		query += w.order() + " LIMIT ?"
-		args = append(append(args, w.filter.args...), limit+1)
-	} else {
-		query = "SELECT " + columns + " FROM (" + query + ") AS found" + w.order()
+		return w.filtered(ctx, s, columns, skip, limit, scan)
 	}
+	if skip > 0 {
+		behind, err := w.at(ctx, s, skip-1)
+		if err == nil && behind == nil {
+			skip, err = w.count(ctx, s, skip)
+		}
+		if err != nil || behind == nil {
+			return stretch{passed: skip}, err
+		}
+		w.after, w.with = behind, false
+	}
+	query, args := w.selected("*", nil, limit+1)
+	next, _, err := s.scanPage(ctx, "SELECT "+columns+" FROM ("+query+") AS found"+w.order(), args, limit, scan)
+	return stretch{next, skip}, err
+}
+
+// filtered is page where not all rows count: it looks for them among the next ones.
+func (w *walk) filtered(ctx context.Context, s *Store, columns string, skip, limit int, scan func(*sql.Rows) ([]any, error)) (stretch, error) {
+	most := cmp.Or(w.scan, s.scan)
+	last, err := w.at(ctx, s, most-1)
+	if err != nil {
+		return stretch{}, err
+	}
+	query, args := w.selected("*", last, most)
+	query = " FROM (" + query + ") AS found" + w.filter.sql()
+	args = append(args, w.filter.args...)
+	next, rows, err := s.scanPage(ctx, "SELECT "+columns+query+w.order()+" LIMIT ? OFFSET ?", append(args, limit+1, skip), limit, scan)
+	if err == nil && skip > 0 && rows == 0 {
+		var n int
+		err = s.row(ctx, "SELECT count(*)"+query, args).Scan(&n)
+		skip = min(skip, n)
+	}
+	if next == nil {
+		next = last
+	}
+	return stretch{next, skip}, err
+}
+
+// scanPage reads up to limit rows; next is the key of the last one where there is one more.
+func (s *Store) scanPage(ctx context.Context, query string, args []any, limit int, scan func(*sql.Rows) ([]any, error)) (next []any, n int, err error) {
 	rows, err := s.rows(ctx, query, args)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	var key []any
-	for n := 0; rows.Next(); n++ {
+	for ; rows.Next(); n++ {
 		if n == limit {
-			return key, nil
+			return key, n, nil
 		}
 		if key, err = scan(rows); err != nil {
-			return nil, err
+			return nil, n, err
 		}
 	}
-	return last, rows.Err()
+	return nil, n, rows.Err()
 }
 
 func (w *walk) order() string {

@@ -1,10 +1,8 @@
 package server
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -93,9 +91,6 @@ func textOf(err error) string {
 	if statusOf(err) == http.StatusForbidden {
 		return err.Error()
 	}
-	if query := (*queryError)(nil); errors.As(err, &query) {
-		return query.sentence
-	}
 	if errors.Is(err, errNoRecord) {
 		return errNoRecord.Error()
 	}
@@ -115,9 +110,14 @@ func retryAfterOf(err error) string {
 	return strconv.Itoa(max(1, int(math.Ceil(wait.Seconds()))))
 }
 
-// errorBody is the body of every error.
+// errorBody is the body of every error but faults of a query.
 type errorBody struct {
 	Error string `json:"error"`
+}
+
+// faultsBody is that of a query's faults.
+type faultsBody struct {
+	Errors queryFaults `json:"errors"`
 }
 
 // answerError writes the answer to err.
@@ -125,6 +125,10 @@ func (s *Server) answerError(c echo.Context, err error) {
 	status := statusOf(err)
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		c.Response().Header().Set("Retry-After", retryAfterOf(err))
+	}
+	if faults, ok := errors.AsType[queryFaults](err); ok {
+		s.write(c, status, faultsBody{faults})
+		return
 	}
 	s.write(c, status, errorBody{Error: textOf(err)})
 }
@@ -142,19 +146,17 @@ func (s *Server) write(c echo.Context, status int, body any) {
 // writeJSON writes an answer with its length, so that a client knows a cut one. It leaves "<" and ">" as they
 // are: no browser renders them.
 func writeJSON(w http.ResponseWriter, status int, body any, withBody bool) error {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(body); err != nil {
+	text, err := encoded(body)
+	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(text.Len()))
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)+1))
 	w.WriteHeader(status)
 	if !withBody {
 		return nil
 	}
-	_, err := w.Write(text.Bytes())
+	_, err = w.Write(append(text, '\n'))
 	return err
 }
 

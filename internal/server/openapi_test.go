@@ -231,7 +231,7 @@ func (c *contract) records(s *site) {
 	s.post(s.token, []byte("no archive"))
 	viewer := s.tokenOf("admin@example.com", upload.PermissionUpload, upload.PermissionViewAll)
 	other := s.tokenOf("dev@example.com", upload.PermissionUpload)
-	filters := "?user=ci@example.com&size=" + url.QueryEscape(">=0,<1g") + "&created_at=" + url.QueryEscape(">=yesterday") + "&type=regular&bucket_name=x&page=1&batch_size=10"
+	filters := "?user=ci@example.com&size=" + url.QueryEscape(">=0,<1.5g") + "&created_at=" + url.QueryEscape(">=yesterday") + "&completed_at=Today&type=regular&bucket_name=x,!y&page=1&batch_size=10"
 	for _, x := range []struct {
 		status      int
 		token, path string
@@ -239,31 +239,28 @@ func (c *contract) records(s *site) {
 	}{
 		{200, s.token, "uploads/", false},
 		{200, s.token, "uploads/?batch_size=1", false},
+		{200, s.token, "uploads/?page=3&user=!dev", false},
 		{200, viewer, "uploads/" + filters + "&outcome=completed&sort=size&reverse=false", false},
-		{400, s.token, "uploads/?colour=red", false},
 		{400, s.token, "uploads/?size=large", true},
 		{400, s.token, "uploads/?created_at=now", true},
 		{400, s.token, "uploads/?batch_size=0", true},
-		{400, s.token, "uploads/?page=2", true},
-		{400, s.token, "uploads/?outcome=good", true},
-		{403, other, "uploads/?user=ci@example.com", false},
-		{200, s.token, "uploads/upload/1?page=1&batch_size=1", false},
+		{400, s.token, "uploads/?page=Yy4x", false},
+		{400, s.token, "uploads/?outcome=good&sort=name", true},
 		{200, s.token, "uploads/upload/1", false},
-		{400, s.token, "uploads/upload/1?batch_size=1001", true},
 		{403, other, "uploads/upload/1", false},
 		{404, s.token, "uploads/upload/1000", false},
 		{404, s.token, "uploads/upload/x", true},
 		{200, s.token, "uploads/files/", false},
 		{200, s.token, "uploads/files/?batch_size=1", false},
-		{200, viewer, "uploads/files/" + filters + "&key=xul*", false},
+		{200, viewer, "uploads/files/" + filters + "&key=xul*&upload_type=try&update=false&compressed=true", false},
 		{200, s.token, "uploads/files/?key=a/aa/a.bin", false},
-		{400, s.token, "uploads/files/?key=a/zz", true},
-		{403, other, "uploads/files/?user=ci@example.com", false},
+		{400, s.token, "uploads/files/?upload_type=maybe", true},
 		{403, other, "uploads/files/file/1", false},
 		{404, s.token, "uploads/files/file/1000", false},
 		{404, s.token, "uploads/files/file/-1", true},
 		{200, viewer, "stats/", false},
-		{400, s.token, "stats/?colour=red", false},
+		{403, "", "uploads/", true},
+		{403, "", "uploads/files/", true},
 		{403, "", "stats/", true},
 	} {
 		header := []string{}

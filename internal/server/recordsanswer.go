@@ -9,22 +9,26 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// Fields have the names of Tecken's API, where that has them.
+// Fields have the names of Tecken's API and its meanings, where it has them; those behind the others are ours. Arrays that may be long
+// are no fields here: they are streamed behind these.
+
+// notCounted is the total of a list that was not counted to its end. Tecken's is the same, and its pages show it as "lots".
+const notCounted = 1_000_000
 
 // pageAnswer tells of a page how it came about, and where the next one is.
 type pageAnswer struct {
-	BatchSize int     `json:"batch_size"`
-	HasNext   bool    `json:"has_next"`
-	NextPage  *string `json:"next_page"` // the parameter page of the next one
-	Total     *int    `json:"total"`     // null where the list does not fit one page
+	BatchSize int  `json:"batch_size"`
+	HasNext   bool `json:"has_next"`
+	Total     int  `json:"total"`
+
+	NextPage *string `json:"next_page"` // the parameter page of the next one
 }
 
-func newPageAnswer(limit, found int, after, next string) pageAnswer {
-	p := pageAnswer{BatchSize: limit, HasNext: next != ""}
-	if p.HasNext {
-		p.NextPage = &next
-	} else if after == "" {
-		p.Total = &found
+// newPageAnswer tells of a page that was found behind others: where it was counted up to there, and this is the last one, all are.
+func newPageAnswer(limit int, after string, skipped, found int, next string) pageAnswer {
+	p := pageAnswer{BatchSize: limit, HasNext: next != "", Total: notCounted, NextPage: orNull(next)}
+	if after == "" && next == "" {
+		p.Total = skipped + found
 	}
 	return p
 }
@@ -34,48 +38,55 @@ type userAnswer struct {
 	Email string `json:"email"`
 }
 
+// uploadRecord is what every answer has of an upload.
 type uploadRecord struct {
-	ID              int64      `json:"id"`
-	User            userAnswer `json:"user"`
-	Filename        string     `json:"filename"`
-	Size            int64      `json:"size"`
-	BucketName      string     `json:"bucket_name"`
-	TrySymbols      bool       `json:"try_symbols"`
-	DownloadURL     *string    `json:"download_url"`
-	RedirectURLs    []string   `json:"redirect_urls"`
-	CreatedAt       time.Time  `json:"created_at"`
-	CompletedAt     *time.Time `json:"completed_at"`
-	Outcome         *string    `json:"outcome"` // null while running, or when the process died
-	Error           *string    `json:"error"`
-	Format          string     `json:"format"`
-	TokenLabel      string     `json:"token_label"`
-	FilesCount      int        `json:"files_count"` // uploaded
-	SkippedCount    int        `json:"skipped_count"`
-	IgnoredCount    int        `json:"ignored_count"`
-	IncompleteCount int        `json:"files_incomplete_count"`
+	ID           int64      `json:"id"`
+	User         userAnswer `json:"user"`
+	Filename     string     `json:"filename"`
+	Size         int64      `json:"size"`
+	BucketName   string     `json:"bucket_name"`
+	TrySymbols   bool       `json:"try_symbols"`
+	DownloadURL  *string    `json:"download_url"`
+	RedirectURLs []string   `json:"redirect_urls"`
+	CreatedAt    time.Time  `json:"created_at"`
+	CompletedAt  *time.Time `json:"completed_at"` // null unless all of it was stored
+	FilesCount   int        `json:"files_count"`  // stored
+	Incomplete   int        `json:"files_incomplete_count"`
+
+	EndedAt      *time.Time `json:"ended_at"` // null while running, or when the process died
+	Outcome      *string    `json:"outcome"`  // likewise
+	Error        *string    `json:"error"`
+	Format       string     `json:"format"`
+	TokenLabel   string     `json:"token_label"`
+	SkippedCount int        `json:"skipped_count"`
+	IgnoredCount int        `json:"ignored_count"`
 }
 
 func newUploadRecord(u *catalogue.Upload) uploadRecord {
-	return uploadRecord{
-		ID:              u.ID,
-		User:            userAnswer{u.UserID, u.User},
-		Filename:        u.Filename,
-		Size:            u.Size,
-		BucketName:      u.Bucket,
-		TrySymbols:      u.Try,
-		DownloadURL:     orNull(u.DownloadURL),
-		RedirectURLs:    append([]string{}, u.RedirectURLs...), // never null
-		CreatedAt:       u.CreatedAt,
-		CompletedAt:     orNull(u.EndedAt),
-		Outcome:         orNull(string(u.Outcome)),
-		Error:           orNull(u.Error),
-		Format:          u.Format,
-		TokenLabel:      u.TokenLabel,
-		FilesCount:      u.Uploaded,
-		SkippedCount:    u.Skipped,
-		IgnoredCount:    u.Ignored,
-		IncompleteCount: u.Pending,
+	r := uploadRecord{
+		ID:           u.ID,
+		User:         userAnswer{u.UserID, u.User},
+		Filename:     u.Filename,
+		Size:         u.Size,
+		BucketName:   u.Bucket,
+		TrySymbols:   u.Try,
+		DownloadURL:  orNull(u.DownloadURL),
+		RedirectURLs: append([]string{}, u.RedirectURLs...), // never null
+		CreatedAt:    u.CreatedAt,
+		FilesCount:   u.Uploaded,
+		Incomplete:   u.Pending,
+		EndedAt:      orNull(u.EndedAt),
+		Outcome:      orNull(string(u.Outcome)),
+		Error:        orNull(u.Error),
+		Format:       u.Format,
+		TokenLabel:   u.TokenLabel,
+		SkippedCount: u.Skipped,
+		IgnoredCount: u.Ignored,
 	}
+	if u.Outcome == upload.Completed {
+		r.CompletedAt = r.EndedAt
+	}
+	return r
 }
 
 // orNull returns nil for a zero value.
@@ -87,10 +98,10 @@ func orNull[T comparable](v T) *T {
 	return &v
 }
 
-type uploadList struct {
-	Uploads    []uploadRecord `json:"uploads"`
-	CanViewAll bool           `json:"can_view_all"`
-	OrderBy    orderAnswer    `json:"order_by"`
+// uploadListEnd is what an answer has behind the uploads of a list.
+type uploadListEnd struct {
+	CanViewAll bool        `json:"can_view_all"`
+	OrderBy    orderAnswer `json:"order_by"`
 	pageAnswer
 }
 
@@ -99,45 +110,47 @@ type orderAnswer struct {
 	Reverse bool   `json:"reverse"`
 }
 
-func newUploadList(q *catalogue.UploadQuery, page *catalogue.Uploads, all bool) uploadList {
-	l := uploadList{
-		Uploads:    make([]uploadRecord, len(page.Uploads)),
+func newUploadListEnd(q *catalogue.UploadQuery, page *catalogue.Uploads, all bool) uploadListEnd {
+	end := uploadListEnd{
 		CanViewAll: all,
 		OrderBy:    orderAnswer{Sort: "created_at", Reverse: !q.Ascending},
-		pageAnswer: newPageAnswer(q.Limit, len(page.Uploads), q.After, page.Next),
+		pageAnswer: newPageAnswer(q.Limit, q.After, page.Skipped, len(page.Uploads), page.Next),
 	}
 	if q.BySize {
-		l.OrderBy.Sort = "size"
+		end.OrderBy.Sort = "size"
 	}
-	for i := range page.Uploads {
-		l.Uploads[i] = newUploadRecord(&page.Uploads[i])
-	}
-	return l
+	return end
 }
 
+// fileRecord is what every answer has of a file.
 type fileRecord struct {
 	ID          int64      `json:"id"`
-	Name        string     `json:"name"` // as sent
-	Key         *string    `json:"key"`  // null for an ignored member
-	State       string     `json:"state"`
-	BucketName  string     `json:"bucket_name"`
+	Key         *string    `json:"key"` // null of an ignored member, which no list has
+	Update      bool       `json:"update"`
 	Compressed  bool       `json:"compressed"`
-	Size        int64      `json:"size"`
-	StoredSize  int64      `json:"stored_size"` // 0 unless uploaded
-	MD5         *string    `json:"md5"`         // of the uncompressed bytes, in hexadecimal
+	Size        int64      `json:"size"` // as stored; 0 unless it was
+	BucketName  string     `json:"bucket_name"`
 	CreatedAt   time.Time  `json:"created_at"`
 	CompletedAt *time.Time `json:"completed_at"`
+
+	Name         string  `json:"name"` // as sent
+	State        string  `json:"state"`
+	StoredSize   int64   `json:"stored_size"`   // the same as size
+	OriginalSize int64   `json:"original_size"` // uncompressed
+	MD5          *string `json:"md5"`           // of the uncompressed bytes, in hexadecimal
 }
 
 func newFileRecord(f *catalogue.File) fileRecord {
 	r := fileRecord{
-		ID:         f.ID,
-		Name:       f.Name,
-		State:      string(f.State),
-		BucketName: f.Upload.Bucket,
-		Size:       f.Size,
-		StoredSize: f.StoredSize,
-		CreatedAt:  f.Upload.CreatedAt,
+		ID:           f.ID,
+		Update:       f.Replaced,
+		Size:         f.StoredSize,
+		BucketName:   f.Upload.Bucket,
+		CreatedAt:    f.Upload.CreatedAt,
+		Name:         f.Name,
+		State:        string(f.State),
+		StoredSize:   f.StoredSize,
+		OriginalSize: f.Size,
 	}
 	if f.Key != (symbol.Key{}) {
 		r.Key, r.Compressed = orNull(f.Key.String()), f.Key.IsSym()
@@ -152,9 +165,9 @@ func newFileRecord(f *catalogue.File) fileRecord {
 }
 
 type fileList struct {
-	Files      []fileOfUpload `json:"files"`
-	CanViewAll bool           `json:"can_view_all"`
+	Files []fileOfUpload `json:"files"`
 	pageAnswer
+	CanViewAll bool `json:"can_view_all"`
 }
 
 type fileOfUpload struct {
@@ -164,6 +177,7 @@ type fileOfUpload struct {
 
 type uploadOfFile struct {
 	ID         int64      `json:"id"`
+	UploadType string     `json:"upload_type"`
 	TrySymbols bool       `json:"try_symbols"`
 	User       userAnswer `json:"user"`
 	CreatedAt  time.Time  `json:"created_at"`
@@ -172,60 +186,34 @@ type uploadOfFile struct {
 func newFileList(q *catalogue.FileQuery, page *catalogue.Files, all bool) fileList {
 	l := fileList{
 		Files:      make([]fileOfUpload, len(page.Files)),
+		pageAnswer: newPageAnswer(q.Limit, q.After, page.Skipped, len(page.Files), page.Next),
 		CanViewAll: all,
-		pageAnswer: newPageAnswer(q.Limit, len(page.Files), q.After, page.Next),
 	}
 	for i := range page.Files {
-		f := &page.Files[i]
-		l.Files[i] = fileOfUpload{newFileRecord(f), uploadOfFile{f.Upload.ID, f.Upload.Try, userAnswer{f.Upload.UserID, f.Upload.User}, f.Upload.CreatedAt}}
+		u := page.Files[i].Upload
+		of := uploadOfFile{u.ID, "regular", u.Try, userAnswer{u.UserID, u.User}, u.CreatedAt}
+		if u.Try {
+			of.UploadType = "try"
+		}
+		l.Files[i] = fileOfUpload{newFileRecord(&page.Files[i]), of}
 	}
 	return l
 }
 
-// oneUpload is an upload with a page of its files.
-type oneUpload struct {
-	Upload struct {
-		uploadRecord
-		FileUploads []fileRecord `json:"file_uploads"`
-		SkippedKeys []string     `json:"skipped_keys"` // of these files
-		IgnoredKeys []string     `json:"ignored_keys"`
-	} `json:"upload"`
-	pageAnswer
-}
-
-func newUploadWithFiles(q *catalogue.FileQuery, u *catalogue.Upload, page *catalogue.Files) oneUpload {
-	a := oneUpload{pageAnswer: newPageAnswer(q.Limit, len(page.Files), q.After, page.Next)}
-	a.Upload.uploadRecord = newUploadRecord(u)
-	a.Upload.FileUploads = make([]fileRecord, len(page.Files))
-	a.Upload.SkippedKeys, a.Upload.IgnoredKeys = []string{}, []string{}
-	for i := range page.Files {
-		f := &page.Files[i]
-		a.Upload.FileUploads[i] = newFileRecord(f)
-		switch f.State {
-		case upload.FileSkipped:
-			a.Upload.SkippedKeys = append(a.Upload.SkippedKeys, f.Name)
-		case upload.FileIgnored:
-			if f.Key != (symbol.Key{}) {
-				continue // the same file twice counts once, as in the answer to the upload
-			}
-			a.Upload.IgnoredKeys = append(a.Upload.IgnoredKeys, f.Name)
-		case upload.FileUploaded, upload.FilePending:
-		}
-	}
-	return a
-}
-
-// oneFile is a file with all that is known of it.
+// oneFile is a file with all that is known of it, but for its upload.
 type oneFile struct {
-	File struct {
-		fileRecord
-		URL    *string       `json:"url"` // where it is downloaded; null unless it is in storage
-		Module *moduleAnswer `json:"module"`
-		Upload uploadRecord  `json:"upload"`
-	} `json:"file"`
+	fileRecord
+	URL           *string `json:"url"` // where it is downloaded; null unless it is in storage
+	DebugFilename *string `json:"debug_filename"`
+	DebugID       *string `json:"debug_id"`
+	CodeFile      *string `json:"code_file"`
+	CodeID        *string `json:"code_id"`
+	Generator     *string `json:"generator"`
+
+	Module *moduleAnswer `json:"module"`
 }
 
-// moduleAnswer is what a .sym says of its module.
+// moduleAnswer is all that a .sym says of its module.
 type moduleAnswer struct {
 	OS        string `json:"os"`
 	Arch      string `json:"arch"`
@@ -237,17 +225,24 @@ type moduleAnswer struct {
 }
 
 func newOneFile(f *catalogue.File) oneFile {
-	var a oneFile
-	a.File.fileRecord, a.File.Upload = newFileRecord(f), newUploadRecord(f.Upload)
+	h := &f.Header
+	a := oneFile{
+		fileRecord:    newFileRecord(f),
+		DebugFilename: orNull(h.DebugFile),
+		DebugID:       orNull(h.DebugID),
+		CodeFile:      orNull(h.CodeFile),
+		CodeID:        orNull(h.CodeID),
+		Generator:     orNull(h.Generator),
+	}
+	if *h != (symbol.Header{}) {
+		a.Module = &moduleAnswer{h.OS, h.Arch, h.DebugFile, h.DebugID, h.CodeFile, h.CodeID, h.Generator}
+	}
 	if f.State == upload.FileUploaded || f.State == upload.FileSkipped {
 		url := "/" + f.Key.URLPath()
 		if f.Upload.Try {
 			url += "?try"
 		}
-		a.File.URL = &url
-	}
-	if h := &f.Header; *h != (symbol.Header{}) {
-		a.File.Module = &moduleAnswer{h.OS, h.Arch, h.DebugFile, h.DebugID, h.CodeFile, h.CodeID, h.Generator}
+		a.URL = &url
 	}
 	return a
 }
@@ -255,7 +250,8 @@ func newOneFile(f *catalogue.File) oneFile {
 type statsAnswer struct {
 	Stats struct {
 		Uploads tallies `json:"uploads"`
-		Files   tallies `json:"files"`
+
+		Files tallies `json:"files"`
 	} `json:"stats"`
 }
 

@@ -3,7 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
-	"math"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/labstack/echo/v4"
 
 	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/symbol"
@@ -25,255 +23,253 @@ const (
 	maxBatch     = 1000
 )
 
-// maxField bounds a parameter's value, in bytes.
-const maxField = 1024
+const (
+	// maxField bounds a parameter's value, in bytes.
+	maxField = 1024
+	// maxTerms bounds the terms in one, separated by commas.
+	maxTerms = 10
+)
 
 // errBadQuery: the request's parameters are at fault.
 var errBadQuery = errors.New("bad query")
 
-// A queryError says which parameter is at fault, and what it may be.
-type queryError struct{ sentence string }
+// queryFaults say by parameter what is wrong with a request.
+type queryFaults map[string][]string
 
-// Error returns the sentence, which is fit for the client.
-func (e *queryError) Error() string { return e.sentence }
-
-// Unwrap returns errBadQuery.
-func (e *queryError) Unwrap() error { return errBadQuery }
-
-const (
-	pageSentence = "page is 1, or the next_page of the page before, asked for with the same parameters; it is not %s."
-	sizeSentence = "size is bytes, or with k, m or g (1024 each), behind <, <=, >, >= or =, or several of these separated by commas; it is not %s."
-	dateSentence = "created_at is a date (2026-01-31), a time (2026-01-31T12:00:00Z), today or yesterday, behind <, <=, >, >= or =, or several of these " +
-		"separated by commas; it is not %s."
-	keySentence = "key is <debug file>, <debug file>/<debug id>, <debug file>/<debug id>/<file>, or the beginning of a debug file and *; it is not %s."
-)
-
-// fields are the parameters of a request. Getting one that is at fault returns its zero value, and leaves the first
-// fault in err.
-type fields struct {
-	values url.Values
-	err    error
+// Error returns all faults.
+func (e queryFaults) Error() string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(e)) {
+		all = append(all, e[name]...)
+	}
+	return strings.Join(all, " ")
 }
 
-// readFields reads a request's parameters, each of which is at most once there and one of allowed.
-func readFields(r *http.Request, allowed ...string) (*fields, error) {
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, &queryError{"The query is not properly encoded."}
+// Unwrap returns errBadQuery.
+func (e queryFaults) Unwrap() error { return errBadQuery }
+
+// A parameter is one that a list understands, and how it narrows its query down. It is called where the request has it, and not empty;
+// in the order of its table.
+type parameter[Q any] struct {
+	name string
+	read func(p *param, q *Q)
+}
+
+// What the lists understand. Tecken's parameters come first, with its meanings; those behind them are ours.
+var (
+	uploadParameters = []parameter[catalogue.UploadQuery]{
+		{"user", func(p *param, q *catalogue.UploadQuery) { q.User = p.user() }},
+		{"size", func(p *param, q *catalogue.UploadQuery) { q.Size = p.size() }},
+		{"created_at", func(p *param, q *catalogue.UploadQuery) { q.Created = p.created() }},
+		{"completed_at", func(p *param, q *catalogue.UploadQuery) { q.Completed, q.Incomplete = p.completed() }},
+		{"sort", func(p *param, q *catalogue.UploadQuery) {
+			q.BySize, q.Ascending = p.one("created_at", "size") == "size", true
+		}},
+		{"reverse", func(p *param, q *catalogue.UploadQuery) {
+			q.Ascending = p.text != "true" && (q.Ascending || p.text == "false")
+		}},
+		{"page", func(p *param, q *catalogue.UploadQuery) { q.Skip, q.After = p.page() }},
+
+		{"type", func(p *param, q *catalogue.UploadQuery) { q.Try = p.kind() }},
+		{"bucket_name", func(p *param, q *catalogue.UploadQuery) { q.Buckets = p.terms() }},
+		{"outcome", func(p *param, q *catalogue.UploadQuery) { q.Outcome, q.Running = p.outcome() }},
+		{"batch_size", func(p *param, q *catalogue.UploadQuery) { q.Limit = p.batch() }},
 	}
-	for name, v := range values {
-		switch {
-		case !slices.Contains(allowed, name):
-			sentence := "There are no parameters here."
-			if len(allowed) > 0 {
-				sentence = "The parameters are " + strings.Join(allowed, ", ") + "; there is no " + quoted(name) + "."
+	fileParameters = []parameter[catalogue.FileQuery]{
+		{"size", func(p *param, q *catalogue.FileQuery) { q.Size = p.size() }},
+		{"created_at", func(p *param, q *catalogue.FileQuery) { q.Created = p.created() }},
+		{"completed_at", func(p *param, q *catalogue.FileQuery) {
+			var incomplete bool
+			if q.Completed, incomplete = p.completed(); incomplete {
+				q.Completed = &catalogue.Span{} // files that were stored are complete
 			}
-			return nil, &queryError{sentence}
-		case len(v) > 1:
-			return nil, &queryError{name + " is there more than once."}
-		case len(v[0]) > maxField || !utf8.ValidString(v[0]) || strings.ContainsRune(v[0], 0):
-			return nil, &queryError{fmt.Sprintf("%s is at most %d bytes of UTF-8.", name, maxField)}
+		}},
+		{"upload_type", func(p *param, q *catalogue.FileQuery) { q.Try = p.kind() }},
+		{"key", (*param).keys},
+		{"update", func(p *param, q *catalogue.FileQuery) { q.Replaced = p.flag() }},
+		{"compressed", func(p *param, q *catalogue.FileQuery) { q.Compressed = p.flag() }},
+		{"bucket_name", func(p *param, q *catalogue.FileQuery) { q.Buckets = p.terms() }},
+		{"page", func(p *param, q *catalogue.FileQuery) { q.Skip, q.After = p.page() }},
+
+		{"user", func(p *param, q *catalogue.FileQuery) { q.User = p.user() }},
+		{"type", func(p *param, q *catalogue.FileQuery) { q.Try = p.kind() }},
+		{"batch_size", func(p *param, q *catalogue.FileQuery) { q.Limit = p.batch() }},
+	}
+)
+
+// readQuery reads a request's parameters, and tells of all that are at fault. Of one that is there several times the last counts; others
+// than those in the table are ignored.
+func readQuery[Q any](r *http.Request, now time.Time, table []parameter[Q], q *Q) error {
+	values, faults := parseQuery(r.URL.RawQuery), queryFaults{}
+	for _, known := range table {
+		text := values[known.name]
+		p := &param{name: known.name, text: strings.TrimSpace(text), now: now}
+		switch {
+		case len(text) > maxField || !utf8.ValidString(text) || strings.ContainsRune(text, 0):
+			p.fault("%s is at most %d bytes of UTF-8.", p.name, maxField)
+		case p.text != "":
+			known.read(p, q)
+		}
+		if len(p.faults) > 0 {
+			faults[known.name] = p.faults
 		}
 	}
-	return &fields{values: values}, nil
+	if len(faults) > 0 {
+		return faults
+	}
+	return nil
+}
+
+// parseQuery returns the last value of each parameter. What is not properly encoded stands for itself.
+func parseQuery(query string) map[string]string {
+	values := make(map[string]string)
+	decoded := func(text string) string {
+		if plain, err := url.QueryUnescape(text); err == nil {
+			return plain
+		}
+		return text
+	}
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		values[decoded(name)] = decoded(value)
+	}
+	return values
+}
+
+func readUploadQuery(r *http.Request, now time.Time) (*catalogue.UploadQuery, error) {
+	q := &catalogue.UploadQuery{Limit: defaultBatch}
+	err := readQuery(r, now, uploadParameters, q)
+	q.Skip = skipped(q.Skip, q.Limit)
+	return q, err
+}
+
+func readFileQuery(r *http.Request, now time.Time) (*catalogue.FileQuery, error) {
+	q := &catalogue.FileQuery{Limit: defaultBatch}
+	err := readQuery(r, now, fileParameters, q)
+	q.Skip = skipped(q.Skip, q.Limit)
+	return q, err
+}
+
+// skipped returns how many records stand before a page, or as many as lead past those that are counted through.
+func skipped(pages, batch int) int { return min(pages, catalogue.MaxSkip) * batch }
+
+// A param is the value of a parameter. A method for one that is at fault returns the zero value, and says so in faults.
+type param struct {
+	name, text string
+	now        time.Time
+	faults     []string
+}
+
+func (p *param) fault(format string, args ...any) {
+	p.faults = append(p.faults, fmt.Sprintf(format, args...))
 }
 
 // quoted shows a value, or the beginning of a long one.
 func quoted(v string) string { return strconv.QuoteToASCII(v[:min(len(v), 60)]) }
 
-// get returns a value; "" is as good as none.
-func (f *fields) get(name string) string { return strings.TrimSpace(f.values.Get(name)) }
-
-func (f *fields) fault(sentence, value string) {
-	if f.err == nil {
-		f.err = &queryError{fmt.Sprintf(sentence, quoted(value))}
-	}
-}
-
-// one returns a value out of a few, and "" where there is none.
-func (f *fields) one(name string, allowed ...string) string {
-	v := f.get(name)
-	if v != "" && !slices.Contains(allowed, v) {
-		f.fault(name+" is "+strings.Join(allowed, " or ")+"; it is not %s.", v)
+// one returns a value out of a few.
+func (p *param) one(allowed ...string) string {
+	if !slices.Contains(allowed, p.text) {
+		p.fault("%s is %s; it is not %s.", p.name, strings.Join(allowed, " or "), quoted(p.text))
 		return ""
 	}
-	return v
+	return p.text
 }
 
-func (f *fields) batch(byDefault int) int {
-	v := f.get("batch_size")
-	if v == "" {
-		return byDefault
-	}
-	n, err := strconv.Atoi(v)
+func (p *param) batch() int {
+	n, err := strconv.Atoi(p.text)
 	if err != nil || n < 1 || n > maxBatch {
-		f.fault(fmt.Sprintf("batch_size is 1 to %d; it is not %%s.", maxBatch), v)
-		return byDefault
+		p.fault("batch_size is 1 to %d; it is not %s.", maxBatch, quoted(p.text))
+		return defaultBatch
 	}
 	return n
 }
 
-// page returns where a page begins, "" for the first.
-func (f *fields) page() string {
-	v := f.get("page")
-	if v == "1" {
-		return ""
+// page returns the number of a page, from 0, or where one begins. A number below the first is that of the first.
+func (p *param) page() (pages int, after string) {
+	n, err := strconv.ParseInt(p.text, 10, 64)
+	if errors.Is(err, strconv.ErrSyntax) {
+		return 0, p.text
 	}
-	if _, err := strconv.ParseUint(v, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
-		f.fault(pageSentence, v)
-	}
-	return v
+	return int(min(max(n, 1)-1, catalogue.MaxSkip)), ""
 }
 
-// kind returns whether only try uploads are asked for, or only others; nil: both.
-func (f *fields) kind() *bool {
-	v := f.one("type", "regular", "try")
-	if v == "" {
+// otherPage is the fault of a page that is of no list, or of another one.
+func otherPage(page string) queryFaults {
+	return queryFaults{"page": {fmt.Sprintf("page is a number, or the next_page of the page before, asked for with the same parameters; it is not %s.", quoted(page))}}
+}
+
+// user returns part of an e-mail, or what is to be no part of it.
+func (p *param) user() catalogue.Term { return term(strings.ToLower(p.text)) }
+
+func term(text string) catalogue.Term {
+	rest, not := strings.CutPrefix(text, "!")
+	return catalogue.Term{Text: strings.TrimSpace(rest), Not: not}
+}
+
+// list returns the values that commas separate.
+func (p *param) list() (values []string) {
+	for value := range strings.SplitSeq(p.text, ",") {
+		if value = strings.TrimSpace(value); value != "" {
+			values = append(values, value)
+		}
+	}
+	if len(values) > maxTerms {
+		p.fault("%s has at most %d values, separated by commas.", p.name, maxTerms)
 		return nil
 	}
-	try := v == "try"
+	return values
+}
+
+func (p *param) terms() (terms []catalogue.Term) {
+	for _, value := range p.list() {
+		if t := term(value); t.Text != "" {
+			terms = append(terms, t)
+		}
+	}
+	return terms
+}
+
+// kind returns whether only try uploads are asked for, or only others.
+func (p *param) kind() *bool {
+	try := p.one("regular", "try") == "try"
 	return &try
 }
 
-// span returns the numbers that a list of conditions leaves; parse says what numbers one condition's value means.
-func (f *fields) span(name, sentence string, parse func(string) (catalogue.Span, bool)) *catalogue.Span {
-	text := f.get(name)
-	if text == "" {
-		return nil
-	}
-	all := catalogue.Span{Until: math.MaxInt64}
-	for condition := range strings.SplitSeq(text, ",") {
-		condition = strings.TrimSpace(condition)
-		value := strings.TrimLeft(condition, "<>=")
-		v, ok := parse(strings.TrimSpace(value))
-		if !ok {
-			f.fault(sentence, text)
-			return nil
-		}
-		switch strings.TrimSuffix(condition, value) {
-		case "", "=":
-			all.From, all.Until = max(all.From, v.From), min(all.Until, v.Until)
-		case ">":
-			all.From = max(all.From, v.Until)
-		case ">=":
-			all.From = max(all.From, v.From)
-		case "<":
-			all.Until = min(all.Until, v.From)
-		case "<=":
-			all.Until = min(all.Until, v.Until)
-		default:
-			f.fault(sentence, text)
-			return nil
-		}
-	}
-	return &all
+// flag returns whether something is to be so: it is, unless the value says otherwise.
+func (p *param) flag() *bool {
+	yes := !slices.Contains([]string{"false", "0"}, strings.ToLower(p.text))
+	return &yes
 }
 
-// size returns the bytes that are asked for.
-func (f *fields) size() *catalogue.Span {
-	return f.span("size", sizeSentence, func(text string) (catalogue.Span, bool) {
-		digits := strings.TrimRight(strings.ToLower(text), "bkmg")
-		shift := map[string]int{"": 0, "b": 0, "k": 10, "kb": 10, "m": 20, "mb": 20, "g": 30, "gb": 30}
-		by, known := shift[strings.ToLower(text[len(digits):])]
-		n, err := strconv.ParseUint(digits, 10, 63)
-		if err != nil || !known || n > math.MaxInt64>>by-1 {
-			return catalogue.Span{}, false
-		}
-		size := int64(n) << by
-		return catalogue.Span{From: size, Until: size + 1}, true
-	})
-}
-
-// created returns the times that are asked for. A day is all of it, in UTC.
-func (f *fields) created(now time.Time) *catalogue.Span {
-	return f.span("created_at", dateSentence, func(text string) (catalogue.Span, bool) {
-		today := now.UTC().Truncate(24 * time.Hour)
-		day, err := today, error(nil)
-		switch text {
-		case "today":
-		case "yesterday":
-			day = today.AddDate(0, 0, -1)
-		default:
-			if at, err := time.Parse(time.RFC3339, text); err == nil {
-				return catalogue.Span{From: at.UnixMicro(), Until: at.UnixMicro() + 1}, true
-			}
-			day, err = time.Parse(time.DateOnly, text)
-		}
-		return catalogue.Span{From: day.UnixMicro(), Until: day.AddDate(0, 0, 1).UnixMicro()}, err == nil
-	})
-}
-
-func readUploadQuery(r *http.Request, now time.Time) (*catalogue.UploadQuery, error) {
-	f, err := readFields(r, "user", "size", "created_at", "type", "bucket_name", "outcome", "sort", "reverse", "page", "batch_size")
-	if err != nil {
-		return nil, err
-	}
-	q := &catalogue.UploadQuery{
-		User: strings.ToLower(f.get("user")), Size: f.size(), Created: f.created(now), Try: f.kind(), Bucket: f.get("bucket_name"),
-		BySize: f.one("sort", "created_at", "size") == "size", Ascending: f.one("reverse", "true", "false") == "false",
-		Limit: f.batch(defaultBatch), After: f.page(),
-	}
-	outcome := f.one("outcome", "running", string(upload.Completed), string(upload.Rejected), string(upload.Failed),
+// outcome returns how uploads ended, or that they did not.
+func (p *param) outcome() (outcome upload.Outcome, running bool) {
+	text := p.one("running", string(upload.Completed), string(upload.Rejected), string(upload.Failed),
 		string(upload.TimedOut), string(upload.Cancelled), string(upload.Interrupted))
-	if q.Running = outcome == "running"; !q.Running {
-		q.Outcome = upload.Outcome(outcome)
+	if text == "running" {
+		return "", true
 	}
-	return q, f.err
+	return upload.Outcome(text), false
 }
 
-func readFileQuery(r *http.Request, now time.Time) (*catalogue.FileQuery, error) {
-	f, err := readFields(r, "user", "key", "size", "created_at", "type", "bucket_name", "page", "batch_size")
-	if err != nil {
-		return nil, err
+// keys narrows a list down to files that have all parts of a list in their keys. A part that ends with * is what they begin with. In
+// front of keys Tecken once had v1/, or try/v1/ for those of try uploads: clients still ask for these.
+func (p *param) keys(q *catalogue.FileQuery) {
+	for _, part := range p.list() {
+		part, try := strings.CutPrefix(part, "try/")
+		if try {
+			if q.Try != nil && !*q.Try {
+				q.Created = &catalogue.Span{} // nothing is both
+			}
+			q.Try = &try
+		}
+		part, _ = strings.CutPrefix(part, "v1/")
+		prefix, beginning := strings.CutSuffix(part, "*")
+		switch {
+		case beginning && prefix != "":
+			q.Prefixes = append(q.Prefixes, symbol.Fold(prefix))
+		case !beginning && part != "":
+			q.Keys = append(q.Keys, symbol.Fold(part))
+		}
 	}
-	q := &catalogue.FileQuery{
-		User: strings.ToLower(f.get("user")), Size: f.size(), Created: f.created(now), Try: f.kind(), Bucket: f.get("bucket_name"),
-		Limit: f.batch(defaultBatch), After: f.page(),
-	}
-	f.key(q)
-	return q, f.err
-}
-
-// key narrows q down to a debug file, to what one begins with, or to a key or the beginning of one.
-func (f *fields) key(q *catalogue.FileQuery) {
-	text := f.get("key")
-	if text == "" {
-		return
-	}
-	parts := strings.Split(text, "/")
-	name, prefix := strings.CutSuffix(text, "*")
-	full := slices.Concat(parts, []string{"x", "0", "x"}[min(len(parts), 3):])
-	switch {
-	case prefix && symbol.CheckComponent(name) == nil:
-		q.DebugFile, q.Prefix = name, true
-		return
-	case prefix || len(parts) > 3:
-		f.fault(keySentence, text)
-		return
-	}
-	key, err := symbol.NewKey(full[0], full[1], full[2])
-	if err != nil {
-		f.fault(keySentence, text)
-		return
-	}
-	q.DebugFile = key.DebugFile()
-	if len(parts) > 1 {
-		q.DebugID = key.DebugID()
-	}
-	if len(parts) > 2 {
-		q.File = key.File()
-	}
-}
-
-// readUploadFilesQuery asks for the files of the upload in the address: as many as one page may have, if not told otherwise.
-func readUploadFilesQuery(c echo.Context) (*catalogue.FileQuery, error) {
-	id, err := recordID(c)
-	if err != nil {
-		return nil, err
-	}
-	f, err := readFields(c.Request(), "page", "batch_size")
-	if err != nil {
-		return nil, err
-	}
-	return &catalogue.FileQuery{UploadID: id, Limit: f.batch(maxBatch), After: f.page()}, f.err
 }

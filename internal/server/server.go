@@ -173,7 +173,7 @@ func New(ctx context.Context, c Config) *Server {
 	s.recordReads = semaphore.NewWeighted(int64(min(cmp.Or(c.RecordReads, maxRecordReads), maxRecordReads)))
 	s.stopping, s.stop = context.WithCancelCause(ctx)
 	s.refusing, s.refuseAll = context.WithCancelCause(ctx)
-	s.routes() //nolint:contextcheck // handlers have the contexts of their requests
+	s.routes()
 	return s
 }
 

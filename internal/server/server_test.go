@@ -172,7 +172,7 @@ func (s *site) read(resp *http.Response) answer {
 	if err := json.NewDecoder(resp.Body).Decode(&a.body); err != nil && err != io.EOF {
 		s.Fatalf("status %d, and a body that is no JSON: %v", resp.StatusCode, err)
 	}
-	if resp.StatusCode >= 400 && (len(a.body) != 1 || a.text() == "") && a.body["status"] == nil {
+	if resp.StatusCode >= 400 && (len(a.body) != 1 || a.text() == "") && a.body["status"] == nil && a.body["errors"] == nil {
 		s.Errorf("an error that is not one: %v", a.body)
 	}
 	return a

@@ -137,11 +137,11 @@ func parts(t *testing.T, fields ...string) (body io.Reader, contentType string) 
 	w := multipart.NewWriter(&b)
 	for i := 0; i < len(fields); i += 2 {
 		name, isFile := strings.CutPrefix(fields[i], "@")
-		make := w.CreateFormField
+		create := w.CreateFormField
 		if isFile {
-			make = func(name string) (io.Writer, error) { return w.CreateFormFile(name, name) }
+			create = func(name string) (io.Writer, error) { return w.CreateFormFile(name, name) }
 		}
-		part, err := make(name)
+		part, err := create(name)
 		if err == nil {
 			_, err = io.WriteString(part, fields[i+1])
 		}

@@ -107,11 +107,11 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 			err = caught(v)
 		}
 	}()
-	stored, err := r.stored(ctx, f)
+	there, err := r.stored(ctx, f)
 	if err != nil {
 		return err
 	}
-	if stored {
+	if there == theSame {
 		f.State = FileSkipped
 		r.noteDone(f)
 		return nil
@@ -135,7 +135,7 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (er
 	if err != nil {
 		return err
 	}
-	f.StoredSize, f.State = body.Size, FileUploaded
+	f.StoredSize, f.Replaced, f.State = body.Size, there == another, FileUploaded
 	r.noteDone(f)
 	return nil
 }
@@ -243,36 +243,49 @@ func (r *run) noteDone(f *File) {
 	}
 }
 
-// stored reports whether storage has the file already, with the same content, and refreshes what is about to expire there. A
+// there is what storage has at a location.
+type there int
+
+const (
+	nothing there = iota
+	theSame       // a file with the same content, which it will keep for a while
+	another
+)
+
+// stored returns what storage has of the file already, and refreshes what is about to expire there. A
 // try upload is content with what regular storage has, and keeps for as long as the try upload's own would be kept.
-func (r *run) stored(ctx context.Context, f *File) (bool, error) {
+func (r *run) stored(ctx context.Context, f *File) (there, error) {
 	if r.up.Try {
-		if ok, err := r.storedAt(ctx, f, Location{Key: f.Key}); ok || err != nil {
-			return ok, err
+		if lent, err := r.storedAt(ctx, f, Location{Key: f.Key}); lent == theSame || err != nil {
+			return lent, err
 		}
 	}
 	return r.storedAt(ctx, f, Location{Key: f.Key, Try: r.up.Try})
 }
 
-// storedAt reports whether storage has the file at loc, and keeps it for long enough. What a try upload finds in regular storage is
-// not refreshed: it would outlive its records.
-func (r *run) storedAt(ctx context.Context, f *File, loc Location) (bool, error) {
+// storedAt returns what storage has of the file at loc. The same content is none where it is not kept for long enough: what a try
+// upload finds in regular storage is not refreshed, since it would outlive its records.
+func (r *run) storedAt(ctx context.Context, f *File, loc Location) (there, error) {
 	obj, err := r.look(ctx, loc)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
-	}
-	if err != nil || obj.Size != f.Size || obj.MD5 != f.MD5 {
-		return false, err
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nothing, nil
+	case err != nil:
+		return nothing, err
+	case obj.Size != f.Size || obj.MD5 != f.MD5:
+		return another, nil
 	}
 	age, retention := r.Now().Sub(obj.Modified), r.Retention
 	switch {
+	case r.up.Try && !loc.Try && age <= retention-r.TryRetention:
+		return theSame, nil
 	case r.up.Try && !loc.Try:
-		return age <= retention-r.TryRetention, nil
+		return nothing, nil
 	case loc.Try:
 		retention = r.TryRetention
 	}
 	if age <= retention/2 {
-		return true, nil
+		return theSame, nil
 	}
 	return r.refresh(ctx, loc, obj)
 }
@@ -292,13 +305,16 @@ func (r *run) look(ctx context.Context, loc Location) (Object, error) {
 	return obj, nil
 }
 
-// refresh reports whether the object at loc was still there to be refreshed.
-func (r *run) refresh(ctx context.Context, loc Location, obj Object) (bool, error) {
+// refresh refreshes the object at loc, unless it is not there any more.
+func (r *run) refresh(ctx context.Context, loc Location, obj Object) (there, error) {
 	err := r.PublishSlots.Run(ctx, r.task(0), func(ctx context.Context, _ *sched.Slot) error {
 		return r.Storage.Refresh(ctx, loc, obj)
 	})
-	if errors.Is(err, ErrNotFound) {
-		return false, nil // it expired in between
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nothing, nil // it expired in between
+	case err != nil:
+		return nothing, err
 	}
-	return err == nil, err
+	return theSame, nil
 }

@@ -251,11 +251,13 @@ func TestEveryMemberIsStoredThenSkipped(t *testing.T) {
 func TestAMemberThatDiffersIsReplaced(t *testing.T) {
 	h := newHouse(t)
 	const name = "app/ABCDEF012/app.sym"
-	h.complete(regular, source{content: zipOf(t, map[string]string{name: sym}, zip.Deflate)})
+	if u := h.complete(regular, source{content: zipOf(t, map[string]string{name: sym}, zip.Deflate)}); u.Files[0].Replaced {
+		t.Error("the first one is said to have replaced another")
+	}
 	changed := strings.Replace(sym, "main", "niam", 1) // of the same length
 	u := h.complete(regular, source{content: zipOf(t, map[string]string{name: changed}, zip.Deflate)})
-	if got, _ := h.stored(name, false); got != changed || u.Files[0].State != upload.FileUploaded {
-		t.Errorf("state %s, stored content changed: %t", u.Files[0].State, got == changed)
+	if got, _ := h.stored(name, false); got != changed || u.Files[0].State != upload.FileUploaded || !u.Files[0].Replaced {
+		t.Errorf("state %s, replaced %t, stored content changed: %t", u.Files[0].State, u.Files[0].Replaced, got == changed)
 	}
 }
 

@@ -63,6 +63,7 @@ type File struct {
 	State      FileState     // what became of it
 	Size       int64         // uncompressed bytes
 	StoredSize int64         // bytes as stored; 0 unless uploaded
+	Replaced   bool          // uploaded in the place of another file of that key
 	MD5        MD5           // of the uncompressed bytes; zero until verified
 	Header     symbol.Header // of a .sym; zero for others
 }

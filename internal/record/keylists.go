@@ -1,0 +1,100 @@
+package record
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"tecken-upload/internal/catalogue"
+)
+
+// lastRune stands behind all characters that a name may have.
+const lastRune = "\U0010FFFF"
+
+// parts returns what of keys is looked for inside of them, and what at their beginnings.
+func (s *Store) parts(q *catalogue.FileQuery) (inside, beginnings []string) {
+	beginnings = slices.Clone(q.Prefixes)
+	indexed := s.indexKeys == nil || s.indexed.Load()
+	for _, part := range q.Keys {
+		if indexed && utf8.RuneCountInString(part) >= catalogue.MinPart {
+			inside = append(inside, part)
+		} else {
+			beginnings = append(beginnings, part)
+		}
+	}
+	return inside, beginnings
+}
+
+// filesByPrefix lists files by their keys, which begin with all of some texts.
+func (s *Store) filesByPrefix(ctx context.Context, q *catalogue.FileQuery, beginnings []string) (found []listed, read stretch, err error) {
+	prefix := slices.MaxFunc(beginnings, func(a, b string) int { return len(a) - len(b) })
+	w := walk{table: "files", key: []string{"folded_key", "id"}, from: prefix, until: prefix + lastRune, present: "debug_file", scan: max(1, s.scan/5)}
+	if w.after, err = listPrefix.key(q.After, true, anID); err != nil {
+		return nil, read, err
+	}
+	if w.after != nil && (!strings.HasPrefix(w.after[0].(string), prefix) || text(w.after[0].(string)) != w.after[0]) {
+		return nil, read, fmt.Errorf("page %.40q: %w", q.After, catalogue.ErrCursor)
+	}
+	if slices.ContainsFunc(beginnings, func(b string) bool { return !strings.HasPrefix(prefix, b) }) {
+		return nil, read, nil
+	}
+	if nobody, err := s.filterFiles(ctx, &w.filter, q); err != nil || nobody {
+		return nil, read, err
+	}
+	read, err = w.page(ctx, s, "folded_key, "+listedColumns, q.Skip, q.Limit, func(rows *sql.Rows) ([]any, error) {
+		var key string
+		f, err := scanFile(keyed{rows, &key})
+		found = append(found, f)
+		return []any{key, f.ID}, err
+	})
+	return found, read, err
+}
+
+// keyed is a row with one more column in front.
+type keyed struct {
+	*sql.Rows
+	key *string
+}
+
+// Scan scans the row.
+func (k keyed) Scan(into ...any) error { return k.Rows.Scan(append([]any{k.key}, into...)...) }
+
+// filterFiles adds what no index of files tells. That of uploads is asked for row by row: of a join, a planner may
+// make a look at all uploads. It reports whether there is no user that is asked for.
+func (s *Store) filterFiles(ctx context.Context, c *clauses, q *catalogue.FileQuery) (nobody bool, err error) {
+	who, err := s.users(ctx, q.UserID, q.User)
+	if err != nil || who.nobody {
+		return who.nobody, err
+	}
+	c.storedFiles(q)
+	of := who.filter
+	if who.id != 0 {
+		of.add("user_id = ?", who.id)
+	}
+	of.uploads(q.Try, q.Buckets)
+	of.span("created_at", q.Created)
+	of.span("ended_at", q.Completed)
+	if len(of.terms) != 0 {
+		c.add("(SELECT "+strings.Join(of.terms, " AND ")+" FROM uploads WHERE id = upload_id)", of.args...)
+	}
+	return false, nil
+}
+
+// filesByKey lists files whose keys have some texts in them, and begin with others.
+func (s *Store) filesByKey(ctx context.Context, q *catalogue.FileQuery, inside, beginnings []string) (found []listed, read stretch, err error) {
+	after, err := listKeys.key(q.After, false, anID)
+	if err != nil {
+		return nil, read, err
+	}
+	var match clauses
+	for _, part := range inside {
+		match.add("folded_key"+s.like, containing(part))
+	}
+	for _, part := range beginnings {
+		match.add("folded_key"+s.like, beginning(part))
+	}
+	return s.search(s, ctx, q, keySearch{parts: inside, match: match, after: after})
+}

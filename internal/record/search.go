@@ -1,0 +1,226 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+
+	"tecken-upload/internal/catalogue"
+)
+
+const (
+	// rareKeys is how many files PostgreSQL may find for a page: it finds all of them before it puts them in order.
+	rareKeys = 5000
+	// maxTrigrams is how many trigrams SQLite is asked for. Few are enough to leave little to be compared, and each costs: to find the
+	// next file that has them all, SQLite may pass over all that have one, of a million in about 10 ms.
+	maxTrigrams = 3
+)
+
+// A keySearch is what of keys is looked for.
+type keySearch struct {
+	parts []string // inside of them, of at least 3 characters each
+	match clauses  // compares a key
+	after []any    // the id to go on behind, or nil
+}
+
+// searchSQLite follows the index of trigrams, which is in the order of ids, and compares what it finds.
+func (s *Store) searchSQLite(ctx context.Context, q *catalogue.FileQuery, k keySearch) (found []listed, read stretch, err error) {
+	var filter clauses
+	if nobody, err := s.filterFiles(ctx, &filter, q); err != nil || nobody {
+		return nil, read, err
+	}
+	filter.and(&k.match)
+	before := int64(math.MaxInt64)
+	if k.after != nil {
+		before = k.after[0].(int64)
+	}
+	query := "SELECT files.id, " + strings.Join(filter.terms, " AND ") + ` FROM files_keys CROSS JOIN files ON files.id = files_keys.rowid
+		WHERE files_keys MATCH ? AND files_keys.rowid < ? ORDER BY files_keys.rowid DESC LIMIT ?`
+	rows, err := s.rows(ctx, query, append(filter.args, strings.Join(trigrams(k.parts), " AND "), before, s.scan))
+	if err != nil {
+		return nil, read, err
+	}
+	defer rows.Close()
+	var ids []int64
+	var at int64
+	looked := 0
+	for len(ids) <= q.Limit && rows.Next() {
+		var matches sql.NullBool
+		if err := rows.Scan(&at, &matches); err != nil {
+			return nil, read, err
+		}
+		looked++
+		switch {
+		case !matches.Bool:
+		case read.passed < q.Skip:
+			read.passed++
+		default:
+			ids = append(ids, at)
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, read, err
+	}
+	switch {
+	case len(ids) > q.Limit:
+		ids = ids[:q.Limit]
+		read.next = []any{ids[q.Limit-1]}
+	case looked == s.scan:
+		read.next = []any{at}
+	}
+	found, err = s.filesByID(ctx, ids, clauses{})
+	return found, read, err
+}
+
+// trigrams returns trigrams of some texts, from all over them, as they are asked for.
+func trigrams(parts []string) (some []string) {
+	var all []string
+	for _, part := range parts {
+		runes := []rune(part)
+		for i := 0; i < len(runes); i += catalogue.MinPart {
+			i := min(i, len(runes)-catalogue.MinPart)
+			all = append(all, `"`+strings.ReplaceAll(string(runes[i:i+catalogue.MinPart]), `"`, `""`)+`"`)
+		}
+	}
+	most := min(len(all), maxTrigrams)
+	for i := range most {
+		some = append(some, all[i*(len(all)-1)/max(1, most-1)])
+	}
+	return some
+}
+
+// searchPostgres looks through the next files and, where few of them match, asks the index of trigrams for all that do.
+func (s *Store) searchPostgres(ctx context.Context, q *catalogue.FileQuery, k keySearch) (found []listed, read stretch, err error) {
+	w := &walk{table: "files", key: []string{"id"}, reverse: true, after: k.after}
+	if nobody, err := s.filterFiles(ctx, &w.filter, q); err != nil || nobody {
+		return nil, read, err
+	}
+	filter := w.filter
+	w.filter.and(&k.match)
+	read, err = w.page(ctx, s, listedColumns, q.Skip, q.Limit, func(rows *sql.Rows) ([]any, error) {
+		f, err := scanFile(rows)
+		found = append(found, f)
+		return []any{f.ID}, err
+	})
+	if err != nil || read.next == nil || len(found) == q.Limit || !slices.ContainsFunc(k.parts, hasTrigram) {
+		return found, read, err
+	}
+	ids, err := s.few(ctx, w, &k.match)
+	if err != nil || ids == nil {
+		return found, read, err
+	}
+	if k.after != nil {
+		ids = slices.DeleteFunc(ids, func(id int64) bool { return id >= k.after[0].(int64) })
+	}
+	return s.pageOf(ctx, q, ids, filter)
+}
+
+// pageOf reads a page of some files, the newest first.
+func (s *Store) pageOf(ctx context.Context, q *catalogue.FileQuery, ids []int64, filter clauses) (found []listed, read stretch, err error) {
+	slices.SortFunc(ids, func(a, b int64) int { return cmp.Compare(b, a) })
+	for chunk := range slices.Chunk(ids, idChunk) {
+		files, err := s.filesByID(ctx, chunk, filter)
+		if err != nil {
+			return nil, read, err
+		}
+		passed := min(len(files), q.Skip-read.passed)
+		read.passed += passed
+		if found = append(found, files[passed:]...); len(found) > q.Limit {
+			found = found[:q.Limit]
+			read.next = []any{found[q.Limit-1].ID}
+			break
+		}
+	}
+	return found, read, nil
+}
+
+// hasTrigram reports whether a part has three letters or digits in a row, whatever the locale of the database takes for these. pg_trgm
+// leaves out all else: of a part without them it reads the whole index.
+func hasTrigram(part string) bool {
+	run := 0
+	for _, r := range part {
+		run++
+		if (r < '0' || r > '9') && (r < 'A' || r > 'Z') {
+			run = 0
+		}
+		if run == catalogue.MinPart {
+			return true
+		}
+	}
+	return false
+}
+
+// few returns the ids of all files that match, or nil where these may be too many: as the next rows of a walk tell.
+func (s *Store) few(ctx context.Context, w *walk, match *clauses) ([]int64, error) {
+	var matches, least, most sql.NullInt64
+	query, args := w.selected("*", nil, s.scan)
+	err := s.row(ctx, "SELECT count(*) FROM ("+query+") AS found"+match.sql(), append(args, match.args...)).Scan(&matches)
+	if err == nil {
+		err = s.row(ctx, "SELECT min(id), max(id) FROM files", nil).Scan(&least, &most)
+	}
+	if err != nil || matches.Int64*(most.Int64-least.Int64)/int64(s.scan) > rareKeys {
+		return nil, err
+	}
+	return s.keyed(ctx, match)
+}
+
+// byTrigrams has the planner use the one index that finds what is inside of keys, which it can't go through in an order.
+const byTrigrams = `SET LOCAL enable_bitmapscan = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off`
+
+// keyed asks the index of trigrams. It returns nil where more than rareKeys files match.
+func (s *Store) keyed(ctx context.Context, match *clauses) (ids []int64, err error) {
+	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	if _, err := tx.ExecContext(ctx, byTrigrams); err != nil {
+		return nil, err
+	}
+	c := clauses{terms: []string{"state = 'uploaded'"}}
+	c.and(match)
+	query, args := numbered("SELECT id FROM files"+c.sql()+" LIMIT ?"), append(c.args, rareKeys+1)
+	if s.trace != nil {
+		s.trace(query, args)
+	}
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	ids = []int64{}
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	if len(ids) > rareKeys {
+		ids = nil
+	}
+	return ids, rows.Err()
+}
+
+// filesByID reads files, of those with some ids which a filter leaves, the newest first.
+func (s *Store) filesByID(ctx context.Context, ids []int64, filter clauses) (files []listed, err error) {
+	for chunk := range slices.Chunk(ids, idChunk) {
+		term, args := among("id", chunk)
+		c := clauses{terms: []string{term}, args: args}
+		c.and(&filter)
+		err := s.each(ctx, "SELECT "+listedColumns+" FROM files"+c.sql(), c.args, func(rows *sql.Rows) error {
+			f, err := scanFile(rows)
+			files = append(files, f)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(files, func(a, b listed) int { return cmp.Compare(b.ID, a.ID) })
+	return files, nil
+}

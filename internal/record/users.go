@@ -1,0 +1,71 @@
+package record
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+
+	"tecken-upload/internal/catalogue"
+)
+
+// who are the users whose records a list has.
+type who struct {
+	id     int64   // of the one user; 0: not of one
+	nobody bool    // there is none
+	filter clauses // of the rest, by a user_id
+}
+
+// users returns the users that a list is narrowed down to: one by its id unless that is 0, and those whose e-mail has a part,
+// or has not. One user is found by an index, others among the rows of all.
+func (s *Store) users(ctx context.Context, id int64, part catalogue.Term) (w who, err error) {
+	w.id = id
+	if part.Text == "" {
+		return w, nil
+	}
+	matches := "email" + s.like
+	var c clauses
+	if id != 0 {
+		c.add("id = ?", id)
+	}
+	if part.Not {
+		matches = "NOT " + matches
+	}
+	c.add(matches, containing(part.Text))
+	ids, err := s.userIDs(ctx, &c)
+	switch {
+	case err != nil:
+	case len(ids) == 0:
+		w.nobody = true
+	case len(ids) == 1:
+		w.id = ids[0]
+	default:
+		w.filter.add("(SELECT "+matches+" FROM users WHERE users.id = user_id)", containing(part.Text))
+	}
+	return w, err
+}
+
+// userIDs reads the first two ids of the users that there are.
+func (s *Store) userIDs(ctx context.Context, c *clauses) (ids []int64, err error) {
+	err = s.each(ctx, "SELECT id FROM users"+c.sql()+" ORDER BY id LIMIT 2", c.args, func(rows *sql.Rows) error {
+		var id int64
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	return ids, err
+}
+
+// of narrows a walk through uploads down to some users.
+func (w *walk) of(u who) {
+	if u.id != 0 {
+		w.key, w.same = append([]string{"user_id"}, w.key...), []any{u.id}
+	}
+	w.filter.and(&u.filter)
+}
+
+// wildcards gives what LIKE has a meaning for another one, that of itself.
+var wildcards = strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`)
+
+// containing and beginning are patterns for LIKE: of all texts that have a part in them, and of all that begin with it.
+func containing(part string) string { return "%" + wildcards.Replace(part) + "%" }
+func beginning(part string) string  { return wildcards.Replace(part) + "%" }
