@@ -36,6 +36,9 @@ func classify(ctx context.Context, doing string, err error) error {
 		}
 		return fmt.Errorf("%s: %w (%w)", doing, cause, err)
 	case isUnavailable(err):
+		if fault := diskFaultOf(err); fault != "" {
+			err = &upload.DiskError{Disk: upload.DiskRecords, Fault: fault, Err: err}
+		}
 		return fmt.Errorf("%s: %w: %w", doing, upload.ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
@@ -54,6 +57,9 @@ func isUnavailable(err error) bool {
 		return true
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	if _, ok := upload.DiskFaultOf(err); ok {
 		return true
 	}
 	return pgconn.SafeToRetry(err) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
@@ -84,6 +90,25 @@ func isUnavailableCode(code int) bool {
 		return true
 	}
 	return false
+}
+
+// diskFaultOf returns what SQLite says of the disk that its file is on; "" where it says nothing of it, as PostgreSQL does, whose disk
+// is another machine's.
+func diskFaultOf(err error) upload.DiskFault {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		fault, _ := upload.DiskFaultOf(err)
+		return fault
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_FULL:
+		return upload.FaultFull
+	case sqlite3.SQLITE_READONLY:
+		return upload.FaultReadOnly
+	case sqlite3.SQLITE_IOERR:
+		return upload.FaultIO
+	}
+	return ""
 }
 
 // isBusy reports whether another process holds SQLite's write lock.

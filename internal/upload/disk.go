@@ -1,0 +1,56 @@
+package upload
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// A Disk is one that uploads are written to.
+type Disk string
+
+// The disks there may be. Records and storage have one where they are files of this machine.
+const (
+	DiskSpool   Disk = "spool"
+	DiskRecords Disk = "records"
+	DiskStorage Disk = "storage"
+)
+
+// A DiskFault is a way in which a disk refuses to be written to.
+type DiskFault string
+
+// The ways that count, by the name they have in logs and metrics.
+const (
+	FaultFull     DiskFault = "full"      // ENOSPC
+	FaultQuota    DiskFault = "quota"     // EDQUOT
+	FaultReadOnly DiskFault = "read_only" // EROFS
+	FaultIO       DiskFault = "io"        // EIO
+)
+
+// A DiskError says that a disk could not be written to. The adapter that has a disk makes it.
+type DiskError struct {
+	Disk  Disk
+	Fault DiskFault
+	Err   error
+}
+
+// Error tells disk and fault apart.
+func (e *DiskError) Error() string { return fmt.Sprintf("disk of %s: %s: %v", e.Disk, e.Fault, e.Err) }
+
+// Unwrap returns Err.
+func (e *DiskError) Unwrap() error { return e.Err }
+
+// DiskFaultOf returns the fault that the kernel reports, and false where err is another one.
+func DiskFaultOf(err error) (DiskFault, bool) {
+	for _, f := range []struct {
+		errno syscall.Errno
+		fault DiskFault
+	}{
+		{syscall.ENOSPC, FaultFull}, {syscall.EDQUOT, FaultQuota}, {syscall.EROFS, FaultReadOnly}, {syscall.EIO, FaultIO},
+	} {
+		if errors.Is(err, f.errno) {
+			return f.fault, true
+		}
+	}
+	return "", false
+}
