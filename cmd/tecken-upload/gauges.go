@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/probe"
 	"tecken-upload/internal/sched"
@@ -110,10 +112,10 @@ func (in *instance) uploadGauges() {
 
 // diskGauges tell how the disk is doing, as far as this kernel says.
 func (in *instance) diskGauges() {
-	in.metrics.Counter("tecken_disk_full_errors_total", "Disk-full errors.",
-		func() float64 { return float64(in.disk.Total()) })
-	in.metrics.Gauge("tecken_disk_full", "1 while disk-full errors turn the heartbeats red.", func() float64 {
-		if in.disk.Full() {
+	in.metrics.Register(&diskErrors{in.disks, prometheus.NewDesc("tecken_disk_full_errors_total",
+		"Errors of disks that uploads are written to, by disk (spool, records, storage) and fault (full, quota, read_only, io).", []string{"disk", "fault"}, nil)})
+	in.metrics.Gauge("tecken_disk_full", "1 while errors of a disk turn the heartbeats red.", func() float64 {
+		if in.disks.Full() {
 			return 1
 		}
 		return 0

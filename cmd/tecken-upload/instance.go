@@ -40,12 +40,6 @@ const (
 	spareConns = 4
 )
 
-// checkedStorage is a storage with a probe.
-type checkedStorage interface {
-	upload.Storage
-	Check(ctx context.Context) error
-}
-
 // instance is one server with everything that belongs to it.
 type instance struct {
 	config   *config.Server
@@ -58,15 +52,19 @@ type instance struct {
 	usage    *probe.Probe[spool.Usage]   // of the spool
 	orphan   *probe.Probe[time.Duration] // the oldest one in it
 	storage  checkedStorage
-	disk     *health.Window
-	uploads  *upload.Service
-	queues   queues
-	redis    *redislease.Table // nil where limits are this process's own
-	leases   *lease.Keeper
-	gate     *admission.Gate
-	server   *server.Server
-	headers  headers.Budget
-	fetches  func() sched.Stats // turns to download archives for uploads by URL
+	disks    *health.Disks
+	writes   writes
+	// Proofs that uploads can be recorded, and stored.
+	recordsProof, storageProof *health.Proof
+
+	uploads *upload.Service
+	queues  queues
+	redis   *redislease.Table // nil where limits are this process's own
+	leases  *lease.Keeper
+	gate    *admission.Gate
+	server  *server.Server
+	headers headers.Budget
+	fetches func() sched.Stats // turns to download archives for uploads by URL
 
 	downloads downloads
 }
@@ -104,7 +102,9 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 	}
 	in.usage, in.orphan = newLook(in.spool.Usage), newLook(in.oldestOrphan)
 	background := context.WithoutCancel(ctx)
-	in.disk = health.NewWindow(c.DiskFullThreshold, c.DiskFullWindow, func() bool { return in.roomy(background) }, time.Now)
+	if err = in.watchWrites(background); err != nil {
+		return in, fmt.Errorf("TECKEN_STORAGE_URL: %w", err)
+	}
 	in.queues = in.newQueues(background)
 	if err := in.limit(); err != nil {
 		return in, err
@@ -198,8 +198,8 @@ func openStorage(ctx context.Context, c *config.Server) (checkedStorage, error) 
 func (in *instance) serve(ctx context.Context) {
 	c := in.config
 	in.uploads = upload.NewService(upload.Config{
-		Storage:      in.downloads.finder.Uploads(in.storage),
-		Records:      in.downloads.finder.Recorded(in.records),
+		Storage:      in.uploadStorage(),
+		Records:      in.uploadRecords(),
 		VerifySlots:  in.queues.verify,
 		PublishSlots: in.queues.publish,
 		DecoderSlots: in.queues.stream,
@@ -221,7 +221,7 @@ func (in *instance) serve(ctx context.Context) {
 		Tokens:              in.records,
 		Gate:                in.gate,
 		Uploads:             in.uploads,
-		Disk:                in.disk,
+		Disk:                in.disks,
 		Watcher:             in.watcher(),
 		Logger:              in.logger,
 		Version:             buildVersion(),
@@ -245,32 +245,6 @@ func (in *instance) serve(ctx context.Context) {
 		RecordReads:         recordReads(in.config.DatabaseMaxConns),
 	})
 	in.fetches = in.server.Fetches
-}
-
-// checks are what the heartbeat looks at.
-func (in *instance) checks() map[string]server.Check {
-	return map[string]server.Check{
-		"database": in.records.Check,
-		"storage":  in.storage.Check,
-		"spool":    in.checkSpool,
-		"queue":    in.checkQueue,
-	}
-}
-
-// checkSpool makes a workspace, and so all that an upload makes but its bytes.
-func (in *instance) checkSpool(ctx context.Context) error {
-	workspace, err := in.spool.Create(ctx, 0)
-	if err != nil {
-		in.disk.Note(err) // no room was asked for: only the kernel can have said "full"
-		return err
-	}
-	return workspace.Close()
-}
-
-// roomy reports whether the disk has its headroom free, of bytes and of inodes.
-func (in *instance) roomy(ctx context.Context) bool {
-	usage, err := in.usage.Ask(ctx)
-	return err == nil && usage.Free >= usage.Headroom && (usage.Inodes == 0 || usage.FreeInodes >= minInodes)
 }
 
 // close lets go of everything, in the reverse of the order it was built in.

@@ -23,7 +23,7 @@ const (
 // download, the spool, and the time that what is admitted will take. It returns when ctx ends at the latest.
 func (in *instance) saturation(ctx context.Context) float64 {
 	gate := in.gate.Stats()
-	if gate.Short || lately(gate.TurnedAway) || in.disk.Full() {
+	if gate.Short || lately(gate.TurnedAway) || in.disks.Full() {
 		return 1
 	}
 	worst := max(gate.PlacesRatio, gate.TimeRatio, in.spoolRatio(ctx), in.fetches().Busyness)

@@ -33,8 +33,10 @@ func newPremises(t *testing.T, wait time.Duration) *premises {
 	p := &premises{T: t, usage: spool.Usage{Budget: 3 << 30, Room: 3 << 30}}
 	p.in = &instance{
 		config: &config.Server{UploadTimeout: 100 * time.Second, StallAlarm: 5 * time.Second},
-		disk:   health.NewWindow(1, time.Second, func() bool { return true }, time.Now),
-		usage:  newLook(p.Usage),
+		disks: health.NewDisks(health.DisksConfig{Threshold: 1, Window: time.Second, Now: time.Now, Recovered: map[upload.Disk]func() bool{
+			upload.DiskSpool: func() bool { return true },
+		}}),
+		usage: newLook(p.Usage),
 		gate: admission.NewGate(admission.Config{
 			Leases: tenLeases{}, TenantUploads: 10, Spool: p, Places: 4, Wait: wait, Timeout: 100 * time.Second,
 			Saturated: func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.backlog },
@@ -217,7 +219,7 @@ func TestSaturationIsOneWhereWorkIsStuck(t *testing.T) {
 			p.want(0, "it has ended")
 		},
 		"a full disk": func(p *premises) {
-			p.in.disk.Note(syscall.ENOSPC)
+			p.in.disks.Note(syscall.ENOSPC)
 			p.want(1, "the heartbeats are red")
 		},
 		"a disk that hangs": func(p *premises) {

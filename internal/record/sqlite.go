@@ -74,6 +74,7 @@ func openSQLite(path string, maxConns int) (database, error) {
 		search:  (*Store).searchSQLite,
 		like:    ` LIKE ? ESCAPE '\'`,
 		present: file.check,
+		grow:    file.grow,
 		// The writer goes last: the last connection moves the WAL into the file.
 		closers: []func() error{read.Close, write.Close},
 	}, nil

@@ -109,7 +109,11 @@ func TestSQLiteFull(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	wantErr(t, "Finish", s.Finish(ctx, &ended), upload.ErrUnavailable)
+	err := s.Finish(ctx, &ended)
+	wantErr(t, "Finish", err, upload.ErrUnavailable)
+	if disk, ok := errors.AsType[*upload.DiskError](err); !ok || disk.Disk != upload.DiskRecords || disk.Fault != upload.FaultFull {
+		t.Errorf("Finish: %v; want the records' disk to be full", err)
+	}
 	wantUpload(t, s, u)
 
 	exec(t, s, `PRAGMA max_page_count = 100000`)

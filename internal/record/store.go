@@ -80,6 +80,7 @@ type database struct {
 	locker      lock.SessionLocker                          // taken by goose while migrating; may be nil
 	exclusive   func(context.Context) (func() error, error) // taken around goose; may be nil
 	present     func() error                                // fails where the database is not there any more; may be nil
+	grow        func() error                                // takes space on the disk for a moment; nil where that is another machine's
 	skipLocked  string                                      // has a SELECT lock its rows, but for those that are locked
 	clock       string                                      // asks for the server's time, in microseconds; "" where it is this machine's
 	ranges      bool                                        // how a walk is written

@@ -32,6 +32,7 @@ type Check func(ctx context.Context) error
 type heartbeat struct {
 	logger     *slog.Logger
 	checks     map[string]*probe.Probe[struct{}]
+	failing    sync.Map                          // checks that failed when they were made last, by name
 	saturation func(ctx context.Context) float64 // may be nil
 	rounds     *probe.Probe[round]
 }
@@ -66,9 +67,7 @@ func (h *heartbeat) look(ctx context.Context) (round, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			r.checks[name] = err
-			if err != nil {
-				h.logger.WarnContext(ctx, "heartbeat check", "check", name, "err", err)
-			}
+			h.log(ctx, name, err)
 		})
 	}
 	if h.saturation != nil {
@@ -76,6 +75,19 @@ func (h *heartbeat) look(ctx context.Context) (round, error) {
 	}
 	wg.Wait()
 	return r, nil
+}
+
+// log logs a check that begins to fail, and one that no longer does.
+func (h *heartbeat) log(ctx context.Context, name string, err error) {
+	if err == nil {
+		if _, failed := h.failing.LoadAndDelete(name); failed {
+			h.logger.InfoContext(ctx, "heartbeat check is well again", "check", name)
+		}
+		return
+	}
+	if _, failed := h.failing.Swap(name, true); !failed {
+		h.logger.WarnContext(ctx, "heartbeat check", "check", name, "err", err)
+	}
 }
 
 // ask returns what a round found, at most shareTime ago. Where one came to no end, nothing is known to work.

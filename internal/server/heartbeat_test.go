@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tecken-upload/internal/health"
 	"tecken-upload/internal/server"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
@@ -143,7 +142,7 @@ func TestACheckThatHangsOrPanicsIsAnError(t *testing.T) {
 
 func TestAFullDiskTurnsBothHeartbeatsRed(t *testing.T) {
 	at := time.Unix(1000, 0)
-	window := health.NewWindow(2, time.Minute, func() bool { return true }, func() time.Time { return at })
+	window := spoolDisk(2, func() time.Time { return at })
 	s := newSite(t, func(c *server.Config, _ *upload.Config) {
 		c.Disk = window
 		c.Gate = gate{&spool.FullError{Need: 1}}

@@ -77,7 +77,7 @@ func newSite(t *testing.T, change ...func(*server.Config, *upload.Config)) *site
 		MaxSize: maxUpload, Timeout: time.Minute, Retention: 2 * time.Hour, TryRetention: time.Hour, PublishParallel: 4, Now: time.Now,
 	}
 	sc := server.Config{
-		Tokens: s.records, Gate: admission.NewGate(admission.Config{Spool: s.spool, Places: 4, Wait: time.Second}), Watcher: s.watcher, Disk: health.NewWindow(3, time.Minute, func() bool { return true }, time.Now),
+		Tokens: s.records, Gate: admission.NewGate(admission.Config{Spool: s.spool, Places: 4, Wait: time.Second}), Watcher: s.watcher, Disk: spoolDisk(3, time.Now),
 		Logger:        slog.New(slog.DiscardHandler),
 		Version:       server.Version{Source: "https://example.com/src", Version: "1.2.3", Commit: "abc", Build: "7"},
 		Checks:        map[string]server.Check{"database": s.records.Check, "storage": store.Check},
@@ -298,4 +298,11 @@ func (s *site) raw(head string) net.Conn {
 		s.Fatal(err)
 	}
 	return conn
+}
+
+// spoolDisk turns the heartbeats red from threshold errors of the spool inside of a minute on.
+func spoolDisk(threshold int, now func() time.Time) *health.Disks {
+	return health.NewDisks(health.DisksConfig{Threshold: threshold, Window: time.Minute, Now: now, Recovered: map[upload.Disk]func() bool{
+		upload.DiskSpool: func() bool { return true },
+	}})
 }

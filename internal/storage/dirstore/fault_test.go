@@ -170,21 +170,6 @@ func TestContextEndsWaitingForALock(t *testing.T) {
 	c.Check(t, s, loc)
 }
 
-func TestCheckDoesNotWaitForAHungDisk(t *testing.T) {
-	s := openStore(t, t.TempDir())
-	s.probe <- struct{}{} // a probe that does not return
-	cause := errors.New("a check takes at most this")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, cause)
-	defer cancel()
-	if err := s.Check(ctx); !errors.Is(err, upload.ErrUnavailable) || !errors.Is(err, cause) {
-		t.Errorf("check: %v; want ErrUnavailable and the context's cause", err)
-	}
-	<-s.probe
-	if err := s.Check(t.Context()); err != nil {
-		t.Errorf("check: %v", err)
-	}
-}
-
 func TestFullAndReadOnlyDisk(t *testing.T) {
 	dir := t.TempDir()
 	mount(t, dir, 0)
@@ -195,27 +180,31 @@ func TestFullAndReadOnlyDisk(t *testing.T) {
 	body, done := fresh.Body(t)
 	err := s.Put(t.Context(), loc, fresh.Object, body)
 	done()
-	if !errors.Is(err, upload.ErrUnavailable) || !errors.Is(err, unix.ENOSPC) {
-		t.Errorf("put: %v; want ErrUnavailable and ENOSPC", err)
-	}
+	wantDiskFault(t, "put", err, upload.FaultFull)
 	if names, err := filepath.Glob(filepath.Join(dir, stageDir, "*")); err != nil || len(names) > 0 {
 		t.Errorf("left behind: %q, %v", names, err)
 	}
 	former.Check(t, s, loc)
-	if err := s.Check(t.Context()); err != nil {
-		t.Errorf("check: %v", err)
+	if err := s.Prove(t.Context()); err != nil {
+		t.Errorf("prove: %v", err)
 	}
 
 	mount(t, dir, unix.MS_REMOUNT|unix.MS_RDONLY)
 	body, done = former.Body(t)
 	err = s.Put(t.Context(), loc, former.Object, body)
 	done()
-	for doing, err := range map[string]error{"put": err, "check": s.Check(t.Context())} {
-		if !errors.Is(err, upload.ErrUnavailable) || !errors.Is(err, unix.EROFS) {
-			t.Errorf("%s: %v; want ErrUnavailable and EROFS", doing, err)
-		}
+	for doing, err := range map[string]error{"put": err, "prove": s.Prove(t.Context())} {
+		wantDiskFault(t, doing, err, upload.FaultReadOnly)
 	}
 	former.Check(t, s, loc)
+}
+
+func wantDiskFault(t *testing.T, doing string, err error, fault upload.DiskFault) {
+	t.Helper()
+	disk, ok := errors.AsType[*upload.DiskError](err)
+	if !ok || disk.Disk != upload.DiskStorage || disk.Fault != fault || !errors.Is(err, upload.ErrUnavailable) {
+		t.Errorf("%s: %v; want the storage's disk to be %s", doing, err, fault)
+	}
 }
 
 // mount mounts a file system of 1 MiB at dir until the end of the test, or changes it by its flags.
@@ -250,7 +239,7 @@ func TestVanishedDirectory(t *testing.T) {
 	for doing, err := range map[string]error{
 		"put":   s.Put(t.Context(), loc, c.Object, body),
 		"stat":  statErr,
-		"check": s.Check(t.Context()),
+		"prove": s.Prove(t.Context()),
 	} {
 		if !errors.Is(err, upload.ErrUnavailable) || errors.Is(err, upload.ErrNotFound) {
 			t.Errorf("%s: %v; want ErrUnavailable", doing, err)

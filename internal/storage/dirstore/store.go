@@ -19,6 +19,9 @@ import (
 // sync, a matter of milliseconds.
 const lockPoll = 2 * time.Millisecond
 
+// proofSize is what a proof writes, in bytes: more than a file system may keep without a block of its own.
+const proofSize = 64 << 10
+
 // Files of ours in the directory.
 const (
 	stageDir = ".new"
@@ -27,8 +30,7 @@ const (
 
 // A Store is a directory of symbol files. It implements upload.Storage.
 type Store struct {
-	dir   string        // absolute
-	probe chan struct{} // holds the right to be the one running health probe
+	dir string // absolute
 }
 
 // Open makes the directory where it is missing and deletes what killed writers left in it.
@@ -37,7 +39,7 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open symbol directory %s: %w", dir, err)
 	}
-	s := &Store{dir: abs, probe: make(chan struct{}, 1)}
+	s := &Store{dir: abs}
 	if err := os.MkdirAll(filepath.Join(abs, stageDir), 0o755); err != nil {
 		return nil, fmt.Errorf("open symbol directory: %w", err)
 	}
@@ -81,40 +83,29 @@ func (s *Store) Refresh(ctx context.Context, loc upload.Location, _ upload.Objec
 	return nil
 }
 
-// Check reports whether a file can be written to the directory, as an error wrapping upload.ErrUnavailable
-// where it cannot, or not before ctx ends.
+// Check reports whether the directory is there, as an error wrapping upload.ErrUnavailable where it is not. It may take as long as
+// the disk takes.
 func (s *Store) Check(ctx context.Context) error {
-	select {
-	case s.probe <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("check symbol directory: %w: %w", upload.ErrUnavailable, context.Cause(ctx))
+	info, err := os.Stat(s.dir)
+	if err == nil && !info.IsDir() {
+		err = unix.ENOTDIR
 	}
-	done := make(chan error, 1)
-	// A write to a dead disk may never return. It is waited for only as long as ctx allows, and no
-	// second one is begun beside it.
-	go func() {
-		defer func() { <-s.probe }()
-		done <- s.tryWrite(ctx)
-	}()
-	var err error
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("check symbol directory: %w: %w", upload.ErrUnavailable, err)
-	}
-	return nil
+	return fault(ctx, "check the symbol directory", err)
 }
 
-func (s *Store) tryWrite(ctx context.Context) error {
+// Prove writes to the directory what takes new space, and returns nil if that is durable, else an error wrapping
+// upload.ErrUnavailable. It leaves nothing behind, and may take as long as the disk takes.
+func (s *Store) Prove(ctx context.Context) error {
+	return fault(ctx, "write to the symbol directory", s.prove(ctx))
+}
+
+func (s *Store) prove(ctx context.Context) error {
 	f, err := s.stage(ctx)
 	if err != nil {
 		return err
 	}
 	defer f.discard()
-	if _, err := f.Write([]byte{0}); err != nil {
+	if _, err := f.Write(make([]byte, proofSize)); err != nil {
 		return err
 	}
 	return f.Sync()
@@ -194,6 +185,9 @@ func fault(ctx context.Context, doing string, err error) error {
 	case errors.Is(err, upload.ErrNotFound), errors.Is(err, storage.ErrBody), errors.Is(err, storage.ErrChanged),
 		ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
 		return fmt.Errorf("%s: %w", doing, err)
+	}
+	if disk, ok := upload.DiskFaultOf(err); ok {
+		err = &upload.DiskError{Disk: upload.DiskStorage, Fault: disk, Err: err}
 	}
 	return fmt.Errorf("%s: %w: %w", doing, upload.ErrUnavailable, err)
 }

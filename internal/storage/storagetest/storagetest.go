@@ -36,8 +36,10 @@ type Store interface {
 	// SetAside moves the object at loc out of the way, or returns ErrNotFound, or storage.ErrChanged where it is of another
 	// version.
 	SetAside(ctx context.Context, loc upload.Location, version string) error
-	// Check returns an error wrapping ErrUnavailable where nothing can be stored.
+	// Check returns an error wrapping ErrUnavailable where storage can't be reached.
 	Check(ctx context.Context) error
+	// Prove writes a little, and returns an error wrapping ErrUnavailable where nothing can be stored.
+	Prove(ctx context.Context) error
 }
 
 // A Backend is an empty Store, and what the suite must do behind its back.

@@ -290,4 +290,12 @@ func testNameAndCheck(t *testing.T, b Backend) {
 	if err := b.Store.Check(t.Context()); err != nil {
 		t.Errorf("check: %v", err)
 	}
+	for range 2 {
+		if err := b.Store.Prove(t.Context()); err != nil {
+			t.Errorf("prove: %v", err)
+		}
+	}
+	if keys := b.list(t, "", ""); len(keys) > 0 {
+		t.Errorf("a proof is listed as a symbol: %q", keys)
+	}
 }

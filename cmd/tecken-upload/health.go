@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tecken-upload/internal/health"
+	"tecken-upload/internal/probe"
+	"tecken-upload/internal/server"
+	"tecken-upload/internal/storage"
+	"tecken-upload/internal/upload"
+)
+
+// prover is a service that can be written to for a proof.
+type prover interface {
+	Prove(ctx context.Context) error
+}
+
+// checkedStorage is a storage with checks.
+type checkedStorage interface {
+	upload.Storage
+	prover
+	// Check fails where storage can't be reached. It writes nothing.
+	Check(ctx context.Context) error
+}
+
+// writes try what uploads are written to. A disk that hangs does so in one call, whoever asks.
+type writes struct{ spool, records, storage *probe.Probe[struct{}] }
+
+// watchWrites builds what knows whether uploads can be written: to disks, by their errors; to services, by proofs.
+func (in *instance) watchWrites(ctx context.Context) error {
+	c := in.config
+	place, err := storage.ParseURL(c.StorageURL)
+	if err != nil {
+		return err
+	}
+	in.writes = writes{
+		spool: newLook(in.proveSpool), records: newLook(proof(in.records)), storage: newLook(proof(in.storage)),
+	}
+	recovered := map[upload.Disk]func() bool{upload.DiskSpool: func() bool { return in.roomy(ctx) && answers(ctx, in.writes.spool) }}
+	if in.records.OnDisk() {
+		recovered[upload.DiskRecords] = func() bool { return answers(ctx, in.writes.records) }
+	}
+	if place.Dir != "" {
+		recovered[upload.DiskStorage] = func() bool { return answers(ctx, in.writes.storage) }
+	}
+	in.disks = health.NewDisks(health.DisksConfig{
+		Threshold: c.DiskFullThreshold, Window: c.DiskFullWindow, Recovered: recovered, Turned: in.reportDisk, Now: time.Now,
+	})
+	newProof := func(write *probe.Probe[struct{}]) *health.Proof {
+		return health.NewProof(c.DiskFullThreshold, c.DiskFullWindow, func(ctx context.Context) error {
+			_, err := write.Ask(ctx)
+			return err
+		}, time.Now)
+	}
+	in.recordsProof, in.storageProof = newProof(in.writes.records), newProof(in.writes.storage)
+	return nil
+}
+
+func proof(p prover) func(context.Context) (struct{}, error) {
+	return func(ctx context.Context) (struct{}, error) { return struct{}{}, p.Prove(ctx) }
+}
+
+func answers(ctx context.Context, p *probe.Probe[struct{}]) bool {
+	_, err := p.Ask(ctx)
+	return err == nil
+}
+
+// uploadStorage is what uploads store to, watched.
+func (in *instance) uploadStorage() upload.Storage {
+	return health.WatchStorage(in.downloads.finder.Uploads(in.storage), in.storageProof)
+}
+
+// uploadRecords is what uploads are recorded in, watched.
+func (in *instance) uploadRecords() upload.Records {
+	return health.WatchRecords(in.downloads.finder.Recorded(in.records), in.recordsProof)
+}
+
+// checks are what the heartbeat looks at. A service must answer, and prove that it can be written to.
+func (in *instance) checks() map[string]server.Check {
+	both := func(check server.Check, p *health.Proof) server.Check {
+		return func(ctx context.Context) error {
+			if err := check(ctx); err != nil {
+				return err
+			}
+			return p.Check(ctx)
+		}
+	}
+	return map[string]server.Check{
+		"database": both(in.records.Check, in.recordsProof),
+		"storage":  both(in.storage.Check, in.storageProof),
+		"spool":    in.checkSpool,
+		"queue":    in.checkQueue,
+	}
+}
+
+// proveSpool makes a workspace, and so all that an upload makes but its bytes.
+func (in *instance) proveSpool(ctx context.Context) (struct{}, error) {
+	workspace, err := in.spool.Create(ctx, 0)
+	if err != nil {
+		return struct{}{}, err
+	}
+	return struct{}{}, workspace.Close()
+}
+
+// checkSpool does so too. No room is asked for: only the kernel can have said "full".
+func (in *instance) checkSpool(ctx context.Context) error {
+	_, err := in.writes.spool.Ask(ctx)
+	in.disks.Note(err)
+	return err
+}
+
+// roomy reports whether the disk has its headroom free, of bytes and of inodes.
+func (in *instance) roomy(ctx context.Context) bool {
+	usage, err := in.usage.Ask(ctx)
+	return err == nil && usage.Free >= usage.Headroom && (usage.Inodes == 0 || usage.FreeInodes >= minInodes)
+}
+
+// reportDisk reports a disk that turns the heartbeats red, and one that no longer does.
+func (in *instance) reportDisk(disk upload.Disk, red bool) {
+	if !red {
+		in.logger.Info("a disk can be written to again", "disk", disk)
+		return
+	}
+	counts := fmt.Sprint(in.disks.Counts())
+	in.logger.Error("a disk keeps failing uploads: the heartbeats are red", "disk", disk, "errors", counts)
+	in.reporter.Error("a disk keeps failing uploads", fmt.Errorf("disk of %s", disk), slog.String("errors", counts))
+}
+
+// diskErrors counts the errors of disks, by disk and by what they were.
+type diskErrors struct {
+	disks *health.Disks
+	desc  *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (d *diskErrors) Describe(ch chan<- *prometheus.Desc) { ch <- d.desc }
+
+// Collect implements prometheus.Collector.
+func (d *diskErrors) Collect(ch chan<- prometheus.Metric) {
+	for cause, n := range d.disks.Counts() {
+		ch <- prometheus.MustNewConstMetric(d.desc, prometheus.CounterValue, float64(n), string(cause.Disk), string(cause.Fault))
+	}
+}

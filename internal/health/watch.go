@@ -1,0 +1,76 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"tecken-upload/internal/sched"
+	"tecken-upload/internal/upload"
+)
+
+// judge tells p how a call for an upload ended. wrote says that the call, if it succeeded, has written something.
+func (p *Proof) judge(ctx context.Context, err error, wrote bool) {
+	timeout := net.Error(nil)
+	switch {
+	case err == nil && wrote:
+		p.Served()
+	case err == nil, errors.Is(err, upload.ErrNotFound):
+	case ctx.Err() != nil, !errors.Is(err, upload.ErrUnavailable), errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, sched.ErrLeaseExpired):
+		// It was broken off, or took long, or was refused for what it was: that may be this upload's alone.
+		p.Doubt()
+	default:
+		p.Failed(err)
+	}
+}
+
+// WatchStorage returns s, with p told of how its calls end.
+func WatchStorage(s upload.Storage, p *Proof) upload.Storage { return &watchedStorage{s, p} }
+
+type watchedStorage struct {
+	upload.Storage
+	proof *Proof
+}
+
+// Stat implements upload.Storage.
+func (w *watchedStorage) Stat(ctx context.Context, loc upload.Location) (upload.Object, error) {
+	obj, err := w.Storage.Stat(ctx, loc)
+	w.proof.judge(ctx, err, false)
+	return obj, err
+}
+
+// Put implements upload.Storage.
+func (w *watchedStorage) Put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
+	err := w.Storage.Put(ctx, loc, obj, body)
+	w.proof.judge(ctx, err, true)
+	return err
+}
+
+// Refresh implements upload.Storage.
+func (w *watchedStorage) Refresh(ctx context.Context, loc upload.Location, obj upload.Object) error {
+	err := w.Storage.Refresh(ctx, loc, obj)
+	w.proof.judge(ctx, err, true)
+	return err
+}
+
+// WatchRecords returns r, with p told of how its calls end.
+func WatchRecords(r upload.Records, p *Proof) upload.Records { return &watchedRecords{r, p} }
+
+type watchedRecords struct {
+	upload.Records
+	proof *Proof
+}
+
+// Begin implements upload.Records.
+func (w *watchedRecords) Begin(ctx context.Context, u *upload.Upload) error {
+	err := w.Records.Begin(ctx, u)
+	w.proof.judge(ctx, err, true)
+	return err
+}
+
+// Finish implements upload.Records.
+func (w *watchedRecords) Finish(ctx context.Context, u *upload.Upload) error {
+	err := w.Records.Finish(ctx, u)
+	w.proof.judge(ctx, err, true)
+	return err
+}

@@ -1,0 +1,58 @@
+package record
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// proofTimeout bounds a proof, which a heartbeat waits for.
+	proofTimeout = 2 * time.Second
+	// proofSize is what a proof writes beside a SQLite file, in bytes: more than a file system may keep without a block of its own.
+	proofSize = 64 << 10
+)
+
+// Prove writes to the database, and returns nil if that is durable, else an error wrapping upload.ErrUnavailable: a database that
+// answers may be read-only. On the disk of a SQLite file it also takes new space for a moment, for a row alone may find its place
+// in pages that are there.
+func (s *Store) Prove(ctx context.Context) error {
+	const doing = "prove that the database can be written to"
+	if s.grow != nil {
+		if err := s.grow(); err != nil {
+			return classify(ctx, doing, err)
+		}
+	}
+	return s.change(ctx, proofTimeout, doing, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO proofs (id, written_at) VALUES (1, $1)
+			ON CONFLICT (id) DO UPDATE SET written_at = excluded.written_at`, s.now().UnixMicro())
+		return err
+	})
+}
+
+// OnDisk reports whether the records are a file of this machine.
+func (s *Store) OnDisk() bool { return s.grow != nil }
+
+// grow takes space on the disk of the file, and gives it back.
+func (s *sqliteFile) grow() error {
+	dir := filepath.Dir(s.path)
+	file, err := os.CreateTemp(dir, ".tecken-proof-*")
+	if err != nil {
+		return fmt.Errorf("write to %s: %w", dir, err)
+	}
+	err = os.Remove(file.Name()) // first: then nothing is left behind, however this ends
+	if err == nil {
+		_, err = file.Write(make([]byte, proofSize))
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("write to %s: %w", dir, err)
+	}
+	return nil
+}
