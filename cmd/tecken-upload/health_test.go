@@ -11,11 +11,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"tecken-upload/internal/spool/spooltest"
 	"tecken-upload/internal/testarchive"
+	"tecken-upload/internal/testenv"
 )
 
 // remount makes a file system read-only, or writable again.
@@ -237,30 +239,32 @@ func TestSpoolReadOnlyBehindABalancer(t *testing.T) {
 
 // No client turns an instance red: whatever one sends for longer than the window, both heartbeats stay green.
 func TestOneClientsFailuresTurnNothingRed(t *testing.T) {
-	d := startDaemon(t, map[string]string{
-		"TECKEN_DISK_FULL_WINDOW": "4s", "TECKEN_DISK_FULL_THRESHOLD": "2", "TECKEN_UPLOAD_TIMEOUT": "1s",
+	const window = 4 * time.Second
+	s3 := testenv.S3(t)
+	// Each PUT of an upload hangs, as far as its deadline.
+	held := testenv.HoldS3(t, s3.Endpoint, func(r *http.Request) bool {
+		return r.Method == http.MethodPut && !strings.Contains(r.URL.Path, ".tecken-proof")
 	})
-	content := small(t, 1)
-	cut := errors.New("the client hangs up")
-	late := newGated(content)
-	t.Cleanup(func() { close(late.rest) })
-	for range 5 { // of a second at least
-		for what, write := range map[string]func(io.Writer) error{
-			"no archive":   writing([]byte("not an archive")),
-			"a broken one": writing(content[:len(content)-30]),
-			"a hang-up": func(w io.Writer) error {
+	d := startDaemon(t, withS3(s3, held, map[string]string{
+		"TECKEN_DISK_FULL_WINDOW": window.String(), "TECKEN_DISK_FULL_THRESHOLD": "2", "TECKEN_UPLOAD_TIMEOUT": "1s",
+	}))
+	content, cut := small(t, 1), errors.New("the client hangs up")
+	for end := time.Now().Add(window + time.Second); time.Now().Before(end); {
+		for what, sent := range map[string]struct {
+			write func(io.Writer) error
+			want  int // 0 where there is no answer
+		}{
+			"no archive": {writing([]byte("not an archive")), http.StatusBadRequest},
+			"half a one": {writing(content[:len(content)/2]), http.StatusBadRequest},
+			"a deadline": {writing(content), http.StatusGatewayTimeout},
+			"a hang-up": {func(w io.Writer) error {
 				_, err := w.Write(content[:len(content)/2])
 				return errors.Join(err, cut)
-			},
+			}, 0},
 		} {
-			r, err := d.post(t.Context(), write)
-			if err == nil && r.status != http.StatusBadRequest || err != nil && !errors.Is(err, cut) {
-				t.Errorf("%s: status %d, %v", what, r.status, err)
+			if r, err := d.post(t.Context(), sent.write); r.status != sent.want || err != nil && !errors.Is(err, cut) {
+				t.Errorf("%s: status %d (%s), %v", what, r.status, r.err, err)
 			}
-		}
-		late.half = make(chan struct{})
-		if r, err := d.post(t.Context(), late.write); err == nil && r.status != http.StatusGatewayTimeout {
-			t.Errorf("a deadline: status %d: %s", r.status, r.err)
 		}
 		for _, path := range []string{"/__lbheartbeat__", "/__heartbeat__"} {
 			if status, body := d.heartbeat(path); status != http.StatusOK {

@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -103,7 +104,7 @@ func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Re
 }
 
 // passS3 makes a proxy to the S3 server at endpoint.
-func passS3(t testing.TB, endpoint string) http.Handler {
+func passS3(t testing.TB, endpoint string) *httputil.ReverseProxy {
 	t.Helper()
 	upstream, err := url.Parse(endpoint)
 	if err != nil {
@@ -136,6 +137,38 @@ func HoldS3(t testing.TB, endpoint string, match func(*http.Request) bool) strin
 	}))
 	t.Cleanup(server.Close)
 	return server.URL
+}
+
+// StallS3 starts a proxy in front of the S3 server at endpoint, and returns its own endpoint. Of an object that is read
+// it passes on so many bytes, and then nothing for as long as its client waits.
+func StallS3(t testing.TB, endpoint string, bytes int64) string {
+	t.Helper()
+	pass := passS3(t, endpoint)
+	pass.FlushInterval = -1
+	pass.ModifyResponse = func(resp *http.Response) error {
+		if resp.Request.Method == http.MethodGet {
+			resp.Body = &stalling{resp.Body, io.LimitReader(resp.Body, bytes), resp.Request.Context()}
+		}
+		return nil
+	}
+	server := httptest.NewServer(pass)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// stalling is a body that comes to no end until ctx ends.
+type stalling struct {
+	io.Closer
+	part io.Reader
+	ctx  context.Context
+}
+
+func (s *stalling) Read(p []byte) (int, error) {
+	n, err := s.part.Read(p)
+	if err == io.EOF {
+		<-s.ctx.Done()
+	}
+	return n, err
 }
 
 // Requests returns how many requests have come so far.
