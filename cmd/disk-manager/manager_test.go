@@ -181,25 +181,6 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestOncePerHour: a failure that lasts is one event per hour, not one per minute.
-func TestOncePerHour(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := testManager(t, io.Discard, nil).watch
-		due := map[string]int{}
-		for range 150 {
-			for _, kind := range []string{"spool missing", "not a spool"} {
-				if w.due(kind) {
-					due[kind]++
-				}
-			}
-			<-time.After(time.Minute)
-		}
-		if diff := cmp.Diff(map[string]int{"spool missing": 3, "not a spool": 3}, due); diff != "" {
-			t.Error(diff)
-		}
-	})
-}
-
 func TestSlug(t *testing.T) {
 	for name, want := range map[string]string{
 		"disk-manager-i-1":                         "disk-manager-i-1",

@@ -103,7 +103,7 @@ func (w *watch) serve(ctx context.Context, address string) {
 	for ctx.Err() == nil {
 		if err := w.serveOnce(ctx, address); err != nil {
 			w.log.Error("metrics are not served", "err", err)
-			if w.due("metrics not served") {
+			if w.reports.Due("metrics not served") {
 				w.reporter.Error("metrics not served", err)
 			}
 		}

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"tecken-upload/internal/janitor"
@@ -18,8 +17,6 @@ import (
 )
 
 const (
-	// sameAgain is how long failures of a kind that has been reported are only logged and counted.
-	sameAgain = time.Hour
 	// checkInEvery is how often Sentry expects to hear of a sweep, where sweeps are not rarer: an alarm may be
 	// minutes late, and must not come of one sweep that took long.
 	checkInEvery = 10 * time.Minute
@@ -37,8 +34,7 @@ type watch struct {
 	monitor  string        // Sentry's name for this instance's sweeps
 	every    time.Duration // how often Sentry expects to hear of one
 
-	mu       sync.Mutex
-	reported map[string]time.Time // kinds of failure, and when they were last reported
+	reports telemetry.Throttle // of failures
 }
 
 func newWatch(s *settings, stderr io.Writer) (*watch, error) {
@@ -54,9 +50,8 @@ func newWatch(s *settings, stderr io.Writer) (*watch, error) {
 	}
 	return &watch{
 		log: log, reporter: reporter, metrics: newMetrics(),
-		monitor:  slug("disk-manager-" + s.Instance),
-		every:    max(checkInEvery, s.SweepInterval+s.SweepTimeout),
-		reported: make(map[string]time.Time),
+		monitor: slug("disk-manager-" + s.Instance),
+		every:   max(checkInEvery, s.SweepInterval+s.SweepTimeout),
 	}, nil
 }
 
@@ -82,29 +77,17 @@ func (w *watch) swept(ctx context.Context, o outcome, stuck int) {
 	w.reporter.CheckIn(telemetry.CheckIn{Monitor: w.monitor, OK: o.result == resultOK, Elapsed: o.elapsed, Every: w.every})
 	facts := o.facts()
 	switch {
-	case o.kind == "" || !w.due(o.kind):
+	case o.kind == "" || !w.reports.Due(o.kind):
 	case o.stack != nil:
 		w.reporter.Panic(o.kind, o.err, o.stack, facts...)
 	default:
 		w.reporter.Error(o.kind, o.err, facts...)
 	}
 	for _, f := range o.report.Failures {
-		if w.due(f.Kind) {
+		if w.reports.Due(f.Kind) {
 			w.reporter.Error(f.Kind, errors.New(f.Text), append(facts, slog.Int("count", f.Count))...)
 		}
 	}
-}
-
-// due reports whether a failure of this kind is to be reported again.
-func (w *watch) due(kind string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := time.Now()
-	if last, ok := w.reported[kind]; ok && now.Sub(last) < sameAgain {
-		return false
-	}
-	w.reported[kind] = now
-	return true
 }
 
 // logSweep writes the one line of a sweep.
