@@ -35,10 +35,11 @@ func (w *watcher) Request(route, method string, status int, elapsed time.Duratio
 // Fault implements server.Watcher.
 func (w *watcher) Fault(ctx context.Context, r *http.Request, err error, stack []byte) {
 	facts := []slog.Attr{slog.String("method", r.Method), slog.String("path", r.URL.Path)}
-	if stack != nil {
+	switch {
+	case stack != nil:
 		w.reporter.Panic("request panicked", err, stack, facts...)
 		facts = append(facts, slog.String("stack", string(stack)))
-	} else {
+	case !w.Refused(err, facts...):
 		w.reporter.Error("request failed", err, facts...)
 	}
 	w.logger.LogAttrs(ctx, slog.LevelError, "request failed", append(facts, slog.Any("err", err))...)

@@ -53,6 +53,7 @@ var statuses = []struct {
 	{upload.ErrOverLimit, http.StatusTooManyRequests},
 	{upload.ErrBusy, http.StatusServiceUnavailable},
 	{spool.ErrFull, http.StatusServiceUnavailable},
+	{upload.ErrRefused, http.StatusInternalServerError},
 	{upload.ErrUnavailable, http.StatusServiceUnavailable},
 	{errSymbolNotFound, http.StatusNotFound},
 	{errNoRecord, http.StatusNotFound},

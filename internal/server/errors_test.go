@@ -26,6 +26,7 @@ var sentinels = map[string]struct {
 }{
 	"upload.ErrNotFound":       {upload.ErrNotFound, 500}, // never leaves the domain
 	"upload.ErrUnavailable":    {upload.ErrUnavailable, 503},
+	"upload.ErrRefused":        {upload.ErrRefused, 500},
 	"upload.ErrBusy":           {upload.ErrBusy, 503},
 	"upload.ErrOverLimit":      {upload.ErrOverLimit, 429},
 	"upload.ErrDeadline":       {upload.ErrDeadline, 504},

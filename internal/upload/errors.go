@@ -10,8 +10,13 @@ import (
 var (
 	// ErrNotFound: there is no such thing.
 	ErrNotFound = errors.New("not found")
-	// ErrUnavailable: a backing service (storage, database) is down or refuses us. Trying again later may help.
+	// ErrUnavailable: a backing service (storage, database) is down or refuses us. Trying again later may help, unless the error
+	// wraps ErrRefused too.
 	ErrUnavailable = errors.New("backing service unavailable")
+	// ErrRefused: a backing service refuses what is asked of it, and goes on to until somebody changes its settings or ours. It may be
+	// one object alone that is refused: this proves nothing about the service. Every error that wraps it is, or wraps, a *RefusedError.
+	// It wraps ErrUnavailable.
+	ErrRefused = fmt.Errorf("%w: it refuses what is asked of it", ErrUnavailable)
 	// ErrBusy: there is no room now. Every error that wraps it is, or wraps, a *BusyError.
 	ErrBusy = errors.New("no room")
 	// ErrOverLimit: it is the tenant that has as many uploads as it may have; others are welcome. It wraps ErrBusy.
@@ -45,3 +50,18 @@ func (e *BusyError) Unwrap() error {
 	}
 	return ErrBusy
 }
+
+// A RefusedError says why a backing service refuses what is asked of it, and what its operators should look at.
+type RefusedError struct {
+	Code   string // the service's own word for it, such as AccessDenied
+	Advice string // what to look at, for logs and Sentry
+	Err    error  // what it came from
+}
+
+// Error names the code and what to look at, for logs; [Sentence] says it for clients.
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("refused with %s (look at %s): %v", e.Code, e.Advice, e.Err)
+}
+
+// Unwrap returns ErrRefused, and what it came from.
+func (e *RefusedError) Unwrap() []error { return []error{ErrRefused, e.Err} }

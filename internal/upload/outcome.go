@@ -163,6 +163,8 @@ func Sentence(err error) string {
 		return busy.Reason
 	case errors.Is(err, spool.ErrFull):
 		return "This server has no room for the upload. Try again later."
+	case errors.Is(err, ErrRefused):
+		return "A service this server depends on refuses to work for it. Trying again does not help: the server's operators have to mend this."
 	case errors.Is(err, ErrUnavailable):
 		return "A service this server depends on is unavailable. Try again later."
 	}

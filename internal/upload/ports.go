@@ -8,7 +8,7 @@ import (
 
 // Storage keeps symbol files. Implementations are safe for concurrent use; every method ends soon after
 // its context. A method that fails because storage is unreachable, refuses us, or is overloaded returns
-// an error wrapping [ErrUnavailable], after retries of its own with back-off.
+// an error wrapping [ErrUnavailable], after retries of its own with back-off; where no retry can help it wraps [ErrRefused].
 type Storage interface {
 	// Name is the bucket's name, or the directory's base name.
 	Name() string

@@ -23,10 +23,12 @@ const (
 // Uploads tells of uploads that ended; it implements [upload.Observer]. Of each it writes one log line, at
 // level info; warn where the server's shutdown cut it off, error where it failed or its deadline passed.
 // It counts all of them, and reports to Sentry those that panicked, were answered 5xx, failed, timed out
-// or were cut off: never one that was rejected or that its client gave up.
+// or were cut off: never one that was rejected or that its client gave up. Of those that fail for want of a service it reports one an
+// hour of a kind: an outage is not a thousand events.
 type Uploads struct {
 	log      *slog.Logger
 	reporter *telemetry.Reporter
+	reports  telemetry.Throttle // of what services fail us with
 
 	uploads   *prometheus.CounterVec
 	bytes     prometheus.Counter
@@ -113,9 +115,25 @@ func (u *Uploads) report(r *upload.Report, explained []slog.Attr) {
 	switch {
 	case len(r.Stack) > 0:
 		u.reporter.Panic("upload panicked in "+where, cause(r), r.Stack, explained...)
-	case due(r):
-		u.reporter.Error("upload "+oneOf(r.Upload.Outcome, outcomes())+" in "+where+reason(r.Err), cause(r), explained...)
+	case due(r) && !u.Refused(r.Err, explained...):
+		kind := "upload " + oneOf(r.Upload.Outcome, outcomes()) + " in " + where + reason(r.Err)
+		if !errors.Is(r.Err, upload.ErrUnavailable) || u.reports.Due(kind) {
+			u.reporter.Error(kind, cause(r), explained...)
+		}
 	}
+}
+
+// Refused reports to Sentry that storage refuses what is asked of it, whatever that is, once an hour for each of its codes. It returns
+// false for another error, and reports nothing.
+func (u *Uploads) Refused(err error, facts ...slog.Attr) bool {
+	refused := (*upload.RefusedError)(nil)
+	if !errors.As(err, &refused) {
+		return false
+	}
+	if kind := "storage refuses: " + refused.Code; u.reports.Due(kind) {
+		u.reporter.Error(kind, err, facts...)
+	}
+	return true
 }
 
 // due reports whether an upload that did not panic is our failure.

@@ -110,6 +110,46 @@ func ended(t *testing.T, r *upload.Report) (line map[string]any, events []sentry
 	return got[0], events, metricstest.Scrape(t, m.Handler())
 }
 
+// What a service fails us with is reported once, however many uploads it fails; the log has each of them.
+func TestOutagesAreReportedOnce(t *testing.T) {
+	log, lines := newLog(t)
+	reporter, server := newReporter(t)
+	u := uploadwatch.NewUploads(log, reporter, telemetry.NewMetrics())
+	refused := func(code string) error {
+		return fmt.Errorf("put a.sym: %w", &upload.RefusedError{Code: code, Advice: "the rights", Err: errors.New("403")})
+	}
+	full, bug := fmt.Errorf("put a.sym: %w: 507", upload.ErrUnavailable), errors.New("a bug")
+	for range 2 {
+		for _, err := range []error{refused("AccessDenied"), full, refused("NoSuchBucket"), refused("AccessDenied"), bug} {
+			u.Ended(t.Context(), report(upload.Failed, 500, err))
+		}
+	}
+	if !reporter.Close(flushTimeout) {
+		t.Error("not everything was sent")
+	}
+	events, err := server.Wait(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []sentrytest.Exception
+	for _, e := range events {
+		got = append(got, e.Exception...)
+	}
+	want := []sentrytest.Exception{
+		{Type: "storage refuses: AccessDenied", Value: "put a.sym: refused with AccessDenied (look at the rights): 403"},
+		{Type: "upload failed in publish: backing service unavailable", Value: "put a.sym: backing service unavailable: 507"},
+		{Type: "storage refuses: NoSuchBucket", Value: "put a.sym: refused with NoSuchBucket (look at the rights): 403"},
+		{Type: "upload failed in publish", Value: "a bug"},
+		{Type: "upload failed in publish", Value: "a bug"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events: %s", diff)
+	}
+	if n := len(lines()); n != 10 {
+		t.Errorf("%d lines; want 10", n)
+	}
+}
+
 // explained is what every report of this test is to say.
 func explained(outcome upload.Outcome, status int, err string) map[string]any {
 	facts := map[string]any{
