@@ -1,10 +1,12 @@
 package upload
 
 import (
+	"errors"
 	"io"
 	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -71,3 +73,28 @@ func TestBytesOfAStreamAreItsProgress(t *testing.T) {
 
 // onlyReader hides what else a reader can do.
 type onlyReader struct{ io.Reader }
+
+// Storage that reads a body once to hash it gets on both times; that it sends it again and again is no progress.
+func TestAHashedBodyGetsOnAsItIsSent(t *testing.T) {
+	for name, tt := range map[string]struct {
+		read  int64 // bytes of two
+		moves []int // after each reading
+	}{
+		"to its end": {3, []int{2, 4, 4, 4}},
+		"in part":    {1, []int{1, 1, 1}}, // and broken off: what follows is another attempt
+	} {
+		moves := 0
+		body := &moving{ReadSeeker: strings.NewReader("xx"), moved: func() { moves++ }}
+		for i, want := range tt.moves {
+			if _, err := io.CopyN(io.Discard, iotest.OneByteReader(body), tt.read); err != nil && !errors.Is(err, io.EOF) {
+				t.Error(err)
+			}
+			if moves != want {
+				t.Errorf("%s: after %d readings it has got on %d times; want %d", name, i+1, moves, want)
+			}
+			if _, err := body.Seek(0, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

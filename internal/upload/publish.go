@@ -151,19 +151,23 @@ func (r *run) moved(slot *sched.Slot) func() {
 	}
 }
 
-// moving is a body that tells when it gets on. What is read once more, for another attempt, is no news.
+// moving is a body that tells when it gets on. What is read once more, for another attempt, is no news; but where the first reading,
+// to hash it, came to its end, the second one is what sends it.
 type moving struct {
 	io.ReadSeeker
 	moved func()
 
-	at   int64 // where the next read begins
-	told int64 // up to where was told of
+	at    int64 // where the next read begins
+	told  int64 // up to where was told of
+	ended bool  // all of it was read
+	again bool  // and is news once more
 }
 
 // Read implements io.Reader.
 func (m *moving) Read(p []byte) (int, error) {
 	n, err := m.ReadSeeker.Read(p)
 	m.at += int64(n)
+	m.ended = m.ended || errors.Is(err, io.EOF)
 	if m.at > m.told {
 		m.told = m.at
 		m.moved()
@@ -176,6 +180,9 @@ func (m *moving) Seek(offset int64, whence int) (int64, error) {
 	at, err := m.ReadSeeker.Seek(offset, whence)
 	if err == nil {
 		m.at = at
+		if m.ended && !m.again {
+			m.told, m.again = at, true
+		}
 	}
 	return at, err
 }

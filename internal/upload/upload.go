@@ -83,7 +83,7 @@ type Location struct {
 type Object struct {
 	Size     int64     // uncompressed bytes; -1 where storage does not know
 	MD5      MD5       // of the uncompressed bytes; zero where storage does not know
-	Gzip     bool      // stored as gzip
+	Gzip     bool      // stored as gzip; what is not is stored as it is
 	Modified time.Time // when it was last stored or refreshed
 }
 
