@@ -24,27 +24,60 @@ const startTimeout = 30 * time.Second
 // startPoll is how often a server that is starting is asked.
 const startPoll = 5 * time.Millisecond
 
+// s3Domain is what buckets are named below, by who names them in the host name. No resolver knows it.
+const s3Domain = "s3.test"
+
 // An S3Server is a running S3 server with one empty bucket.
 type S3Server struct {
 	Endpoint       string // http://127.0.0.1:<port>
 	Addr           string // 127.0.0.1:<port>
+	Domain         string // <bucket>.<Domain> as the host name is the bucket, too
 	Bucket         string
 	Region         string
 	Access, Secret string
-	Dir            string // the bucket's directory: every object is a file below it
+	Dir            string // the bucket's directory; of versitygw every object is a file below it
 }
 
 // S3 starts a versitygw of the test's own, which ends with it.
 func S3(t testing.TB) S3Server {
 	t.Helper()
-	program := filepath.Join(Root(t), ".tools", "versitygw")
+	program := tool(t, "versitygw")
+	return startS3(t, func(s S3Server, top string) *exec.Cmd {
+		return exec.Command(program, "--access", s.Access, "--secret", s.Secret, "--region", s.Region,
+			"--port", s.Addr, "--virtual-domain", s.Domain, "--keep-alive", "--quiet", "posix", top)
+	})
+}
+
+// MinIO starts a MinIO of the test's own, which ends with it.
+func MinIO(t testing.TB) S3Server {
+	t.Helper()
+	program := tool(t, "minio")
+	return startS3(t, func(s S3Server, top string) *exec.Cmd {
+		cmd := exec.Command(program, "server", "--quiet", "--address", s.Addr, "--certs-dir", t.TempDir(), top)
+		cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+s.Access, "MINIO_ROOT_PASSWORD="+s.Secret, "MINIO_REGION="+s.Region,
+			"MINIO_DOMAIN="+s.Domain, "MINIO_BROWSER=off", "MINIO_UPDATE=off")
+		return cmd
+	})
+}
+
+// tool returns the path of an S3 server.
+func tool(t testing.TB, name string) string {
+	t.Helper()
+	program := filepath.Join(Root(t), ".tools", name)
 	if _, err := os.Stat(program); err != nil {
-		if program, err = exec.LookPath("versitygw"); err != nil {
-			Missing(t, "versitygw, an S3 server,", "scripts/test installs it")
+		if program, err = exec.LookPath(name); err != nil {
+			Missing(t, name+", an S3 server,", "scripts/test installs it")
 		}
 	}
+	return program
+}
+
+// startS3 starts a server whose buckets are the directories in top.
+func startS3(t testing.TB, command func(s S3Server, top string) *exec.Cmd) S3Server {
+	t.Helper()
 	top := t.TempDir()
 	s := S3Server{
+		Domain: s3Domain,
 		Bucket: "symbols",
 		Region: "us-east-1",
 		Access: "test-access",
@@ -58,14 +91,25 @@ func S3(t testing.TB) S3Server {
 	for range 3 {
 		s.Addr = freeAddr(t)
 		s.Endpoint = "http://" + s.Addr
-		err := start(t, s.Endpoint, exec.Command(program, "--access", s.Access, "--secret", s.Secret,
-			"--region", s.Region, "--port", s.Addr, "--keep-alive", "--quiet", "posix", top))
+		cmd := command(s, top)
+		err := start(t, s.Endpoint+"/"+s.Bucket, cmd)
 		if err == nil {
 			return s
 		}
-		t.Logf("start versitygw: %v", err)
+		t.Logf("start %s: %v", cmd.Path, err)
 	}
-	t.Fatal("versitygw does not start")
+	t.Fatal("the S3 server does not start")
+	return s
+}
+
+// NewBucket makes another empty bucket of the same server.
+func (s S3Server) NewBucket(t testing.TB) S3Server {
+	t.Helper()
+	dir, err := os.MkdirTemp(filepath.Dir(s.Dir), "symbols-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Dir, s.Bucket = dir, filepath.Base(dir)
 	return s
 }
 
@@ -119,7 +163,7 @@ func freeAddr(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// start runs a server until the end of the test, and returns once it answers HTTP at url.
+// start runs a server until the end of the test, and returns once it answers at url, and does not say that it is only starting.
 func start(t testing.TB, url string, cmd *exec.Cmd) error {
 	t.Helper()
 	var output syncBuffer
@@ -158,7 +202,10 @@ func start(t testing.TB, url string, cmd *exec.Cmd) error {
 			return err
 		}
 		if resp, err := client.Do(req); err == nil {
-			return resp.Body.Close()
+			resp.Body.Close()
+			if resp.StatusCode < http.StatusInternalServerError {
+				return nil
+			}
 		}
 		select {
 		case <-tick.C:

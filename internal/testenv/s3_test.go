@@ -10,20 +10,24 @@ import (
 )
 
 func TestS3EndsWithItsTest(t *testing.T) {
-	var addr string
-	t.Run("running", func(t *testing.T) {
-		server := testenv.S3(t)
-		addr = server.Addr
-		if got := get(t, server.Endpoint+"/"+server.Bucket); got != http.StatusForbidden {
-			t.Errorf("an unsigned request is answered %d; want 403", got)
+	for name, start := range map[string]func(testing.TB) testenv.S3Server{"versitygw": testenv.S3, "MinIO": testenv.MinIO} {
+		var addr string
+		t.Run(name, func(t *testing.T) {
+			server := start(t)
+			addr = server.Addr
+			for _, bucket := range []string{server.Bucket, server.NewBucket(t).Bucket} {
+				if got := get(t, server.Endpoint+"/"+bucket); got != http.StatusForbidden {
+					t.Errorf("an unsigned request is answered %d; want 403", got)
+				}
+			}
+		})
+		if addr == "" {
+			t.Skipf("%s is missing", name)
 		}
-	})
-	if addr == "" {
-		t.Skip("versitygw is missing")
-	}
-	if conn, err := net.Dial("tcp", addr); err == nil {
-		conn.Close()
-		t.Error("something still listens")
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			conn.Close()
+			t.Errorf("%s: something still listens", name)
+		}
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package testenv starts the real servers that tests need: an S3 server, PostgreSQL, Redis, nginx.
+// Package testenv starts the real servers that tests need: S3 servers, PostgreSQL, Redis, nginx.
 //
 // scripts/test installs them. Where one is missing, the test that asked for it is skipped, and the skip
 // says how to get it; with CI=true it fails instead.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -88,9 +89,7 @@ func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Re
 			pass.ServeHTTP(w, req)
 			return
 		}
-		w.Header().Set("Content-Type", "application/xml")
-		w.WriteHeader(status)
-		fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>on purpose</Message></Error>`, code)
+		answerError(w, req, status, code, "on purpose")
 	}))
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
@@ -103,6 +102,15 @@ func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Re
 	return r
 }
 
+// answerError answers as S3 does: HEAD without a body.
+func answerError(w http.ResponseWriter, r *http.Request, status int, code, message string) {
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>%s</Message></Error>`, code, message)
+	}
+}
+
 // passS3 makes a proxy to the S3 server at endpoint.
 func passS3(t testing.TB, endpoint string) *httputil.ReverseProxy {
 	t.Helper()
@@ -110,10 +118,11 @@ func passS3(t testing.TB, endpoint string) *httputil.ReverseProxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{}
+	transport := &http.Transport{DisableCompression: true} // it is to ask for nothing that the client does not
 	t.Cleanup(transport.CloseIdleConnections)
 	return &httputil.ReverseProxy{
 		Transport: transport,
+		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // its clients hear of it
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(upstream)
 			p.Out.Host = p.In.Host // it is signed

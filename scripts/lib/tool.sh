@@ -15,3 +15,6 @@ tool() {
 
 # versitygw builds the S3 server of tests and measurements.
 versitygw() { tool versitygw github.com/versity/versitygw/cmd/versitygw; }
+
+# minio builds another one, that the storage is tested against as well.
+minio() { tool minio github.com/minio/minio; }
