@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
-	"tecken-upload/internal/config"
 	"tecken-upload/internal/download"
 	"tecken-upload/internal/server"
 	"tecken-upload/internal/storage"
@@ -38,7 +37,7 @@ func (in *instance) openDownloads(ctx context.Context) error {
 	if place.Dir != "" {
 		source, err = dirstore.Open(ctx, place.Dir)
 	} else {
-		source, in.downloads.links, err = openLookups(ctx, place, in.config)
+		source, in.downloads.links, err = in.openLookups(ctx, place)
 	}
 	if err != nil {
 		return err
@@ -56,15 +55,16 @@ func (in *instance) openDownloads(ctx context.Context) error {
 	return nil
 }
 
-func openLookups(ctx context.Context, place storage.Config, c *config.Server) (*s3store.Store, *s3store.Linker, error) {
+func (in *instance) openLookups(ctx context.Context, place storage.Config) (*s3store.Store, *s3store.Linker, error) {
 	store, err := s3store.Open(ctx, place, s3store.Options{
 		Conns:    download.Lookups + download.Looks + maxDownloads(),
 		Attempts: lookupAttempts,
+		Clock:    &in.s3Clock,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	return store, s3store.NewLinker(store, c.StoragePublicURL, c.PresignExpiry), nil
+	return store, s3store.NewLinker(store, in.config.StoragePublicURL, in.config.PresignExpiry), nil
 }
 
 // lookupQueries returns how many of the connections to the database are lookups' own, and recordReads how many the API of records

@@ -52,6 +52,7 @@ type instance struct {
 	usage    *probe.Probe[spool.Usage]   // of the spool
 	orphan   *probe.Probe[time.Duration] // the oldest one in it
 	storage  checkedStorage
+	s3Clock  s3store.Clock // as uploads and lookups find it; unused where storage is a directory
 	disks    *health.Disks
 	writes   writes
 	// Proofs that uploads can be recorded, and stored.
@@ -84,7 +85,7 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 	if err = in.openRecords(ctx); err != nil {
 		return in, fmt.Errorf("TECKEN_DATABASE_URL: %w", err)
 	}
-	if in.storage, err = openStorage(ctx, c); err != nil {
+	if in.storage, err = in.openStorage(ctx); err != nil {
 		return in, fmt.Errorf("TECKEN_STORAGE_URL: %w", err)
 	}
 	if err = in.openDownloads(ctx); err != nil {
@@ -183,15 +184,15 @@ func (in *instance) limit() (err error) {
 	return nil
 }
 
-func openStorage(ctx context.Context, c *config.Server) (checkedStorage, error) {
-	place, err := storage.ParseURL(c.StorageURL)
+func (in *instance) openStorage(ctx context.Context) (checkedStorage, error) {
+	place, err := storage.ParseURL(in.config.StorageURL)
 	if err != nil {
 		return nil, err
 	}
 	if place.Dir != "" {
 		return dirstore.Open(ctx, place.Dir)
 	}
-	return s3store.Open(ctx, place, s3store.Options{Conns: sched.MostInUse*c.StorageSlots + spareConns})
+	return s3store.Open(ctx, place, s3store.Options{Conns: sched.MostInUse*in.config.StorageSlots + spareConns, Clock: &in.s3Clock})
 }
 
 // serve wires the upload path together, from its end to its beginning.

@@ -31,9 +31,10 @@ type Spool struct {
 
 // Storage is what every command that deals with stored symbols needs.
 type Storage struct {
-	// StorageURL is file:<directory>, relative or absolute, or s3://bucket?region=…&endpoint=…&path_style=true.
-	// Credentials for S3 are found by the SDK's own chain.
-	StorageURL string `name:"tecken-storage-url" default:"file:data/symbols" help:"Symbols: file:<directory> or s3://bucket?region=…&endpoint=…&path_style=true"`
+	// StorageURL is file:<directory>, relative or absolute, or s3://bucket/prefix?region=…&endpoint=…&path_style=true&checksum=…
+	// Credentials for S3 are found by the SDK's own chain. checksum is crc32, md5 or none; without it crc32, or md5 where the SDK's own
+	// AWS_REQUEST_CHECKSUM_CALCULATION is when_required.
+	StorageURL string `name:"tecken-storage-url" default:"file:data/symbols" help:"Symbols: file:<directory> or s3://bucket/prefix?region=…&endpoint=…&path_style=true&checksum=crc32|md5|none"`
 }
 
 // Database is what every command that reads or writes records needs.

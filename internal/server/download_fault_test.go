@@ -68,6 +68,18 @@ func TestDownloadsWhileStorageIsDown(t *testing.T) {
 	s.wantStatus(200, "HEAD", "/"+xulKey)
 }
 
+// Storage that refuses what it is asked for is no "not found" either; and nothing is gained by asking again.
+func TestDownloadsThatStorageRefuses(t *testing.T) {
+	s3 := testenv.S3(t)
+	refuser := testenv.RefuseS3(t, s3.Endpoint, 1000, http.StatusForbidden, "AccessDenied")
+	s := newSite(t, withS3(t, s3, refuser.Endpoint, ""), withDownloads())
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		if resp := s.wantStatus(500, method, "/"+xulKey); resp.Header.Get("Retry-After") != "" {
+			t.Errorf("%s: Retry-After %q", method, resp.Header.Get("Retry-After"))
+		}
+	}
+}
+
 // Without the database, code ids can't be looked up: that is no "not found" either. Debug ids need none.
 func TestDownloadsWithoutADatabase(t *testing.T) {
 	s := newSite(t, withDownloads(func(c *download.Config) { c.Records = noDatabase{} }))

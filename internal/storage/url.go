@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // A Config says where symbol files are kept: in a directory, or in a bucket.
@@ -16,10 +18,25 @@ type Config struct {
 	Dir string // a plain path, relative or absolute; empty: in S3
 
 	Bucket    string
-	Region    string // empty: as the SDK's own configuration says
-	Endpoint  string // http or https URL of an S3-compatible server; empty: Amazon's
-	PathStyle bool   // the bucket is the first part of the path, not of the host name
+	Prefix    string   // what every object key begins with, with a slash at its end; empty: nothing
+	Region    string   // empty: as the SDK's own configuration says
+	Endpoint  string   // http or https URL of an S3-compatible server; empty: Amazon's
+	PathStyle bool     // the bucket is the first part of the path, not of the host name
+	Checksum  Checksum // empty: as the SDK's own configuration says
 }
+
+// A Checksum is what S3 checks the bodies by that it is sent.
+type Checksum string
+
+// The checksums. S3s other than Amazon's may refuse the first, or ignore it.
+const (
+	CRC32      Checksum = "crc32" // x-amz-checksum-crc32, known before the body is read
+	MD5        Checksum = "md5"   // Content-MD5, as old as S3
+	NoChecksum Checksum = "none"  // the SHA-256 in the signature alone: each body is read twice
+)
+
+// maxPrefix is the longest prefix, in bytes: with the longest key it makes an object key of less than S3's 1,024.
+const maxPrefix = 400
 
 // bucketName is S3's rule, without its finer points.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
@@ -28,7 +45,7 @@ var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 // ParseURL reads
 //
 //	file:PATH
-//	s3://BUCKET[?region=REGION][&endpoint=URL][&path_style=true|false]
+//	s3://BUCKET[/PREFIX][?region=REGION][&endpoint=URL][&path_style=true|false][&checksum=crc32|md5|none]
 //
 // and reports every fault it finds. The error never repeats the value, which may hold a secret by mistake.
 func ParseURL(value string) (Config, error) {
@@ -57,8 +74,11 @@ func parseS3(u *url.URL) (Config, error) {
 	if !bucketName.MatchString(c.Bucket) {
 		faults = append(faults, fmt.Errorf("%q is not a bucket name", c.Bucket))
 	}
-	if u.Path != "" && u.Path != "/" || u.Fragment != "" {
-		faults = append(faults, errors.New("nothing but parameters may follow the bucket"))
+	if prefix := strings.Trim(u.Path, "/"); prefix != "" {
+		c.Prefix = prefix + "/"
+	}
+	if !validPrefix(u.Path) || u.Fragment != "" {
+		faults = append(faults, fmt.Errorf("what follows the bucket is not a prefix: one or more printable names without a backslash, other than . and .., with a slash between them; %d bytes at most", maxPrefix))
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -77,6 +97,22 @@ func parseS3(u *url.URL) (Config, error) {
 		return Config{}, errors.Join(faults...)
 	}
 	return c, nil
+}
+
+// validPrefix reports whether the path of an s3 URL is a prefix, or none. Some servers, and proxies, give "//", "." and ".." a
+// meaning of their own.
+func validPrefix(path string) bool {
+	if path == "" || path == "/" {
+		return true
+	}
+	path = strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/")
+	for name := range strings.SplitSeq(path, "/") {
+		if name == "" || name == "." || name == ".." {
+			return false
+		}
+	}
+	odd := func(r rune) bool { return r == '\\' || r == utf8.RuneError || !unicode.IsPrint(r) }
+	return len(path) <= maxPrefix && !strings.ContainsFunc(path, odd)
 }
 
 // set takes one parameter of an s3 URL.
@@ -100,8 +136,13 @@ func (c *Config) set(name, value string) error {
 		if err != nil {
 			return errors.New("path_style is neither true nor false")
 		}
+	case "checksum":
+		c.Checksum = Checksum(value)
+		if !slices.Contains([]Checksum{CRC32, MD5, NoChecksum}, c.Checksum) {
+			return errors.New("checksum is none of crc32, md5 and none")
+		}
 	default:
-		return fmt.Errorf("unknown parameter %q; known are region, endpoint and path_style", name)
+		return fmt.Errorf("unknown parameter %q; known are region, endpoint, path_style and checksum", name)
 	}
 	return nil
 }

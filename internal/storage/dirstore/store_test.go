@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"tecken-upload/internal/storage/dirstore"
 	"tecken-upload/internal/storage/storagetest"
@@ -14,10 +15,13 @@ import (
 func TestSuite(t *testing.T) {
 	storagetest.Run(t, func(t *testing.T) storagetest.Backend {
 		dir := filepath.Join(t.TempDir(), "a", "symbols")
+		file := func(objectKey string) string { return filepath.Join(dir, filepath.FromSlash(objectKey)) }
 		return storagetest.Backend{
 			Store:     open(t, dir),
 			Name:      "symbols",
-			Dir:       dir,
+			Read:      func(objectKey string) ([]byte, error) { return os.ReadFile(file(objectKey)) },
+			Remove:    func(objectKey string) error { return os.RemoveAll(filepath.Dir(file(objectKey))) },
+			Age:       func(objectKey string, at time.Time) error { return os.Chtimes(file(objectKey), at, at) },
 			Leftovers: func() ([]string, error) { return leftovers(dir) },
 		}
 	})

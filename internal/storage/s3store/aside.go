@@ -17,7 +17,7 @@ import (
 // sending. It goes on where the bytes do not have the checksum that storage keeps: they are what is to be compared.
 func (s *Store) Open(ctx context.Context, loc upload.Location) (*storage.Stored, error) {
 	ctx = remembering(ctx)
-	got, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: key(loc)}, func(o *s3.Options) {
+	got, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: s.key(loc)}, func(o *s3.Options) {
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	})
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *Store) SetAside(ctx context.Context, loc upload.Location, version strin
 	if status(err) == http.StatusPreconditionFailed {
 		err = storage.ErrChanged
 	}
-	return s.fail(ctx, "set aside", loc, missing(err))
+	return s.fail(ctx, "set aside", loc, s.blameProxy(ctx, missing(err)))
 }
 
 func (s *Store) setAside(ctx context.Context, loc upload.Location, version string) error {
@@ -49,20 +49,20 @@ func (s *Store) setAside(ctx context.Context, loc upload.Location, version strin
 	if err != nil {
 		return err
 	}
-	if _, err := s.copyTo(ctx, loc, aws.String(storage.BrokenKey(loc)), head); err != nil {
+	if _, err := s.copyTo(ctx, loc, aws.String(s.prefix+storage.BrokenKey(loc)), head); err != nil {
 		return err
 	}
 	// Some servers ignore the condition of the DELETE.
 	if _, err := s.unchanged(ctx, loc, version); err != nil {
 		return err
 	}
-	_, err = s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: key(loc), IfMatch: head.ETag})
+	_, err = s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: s.key(loc), IfMatch: head.ETag})
 	return err
 }
 
 // unchanged describes the object at loc, or fails with storage.ErrChanged where it is not of that version.
 func (s *Store) unchanged(ctx context.Context, loc upload.Location, version string) (*s3.HeadObjectOutput, error) {
-	head, err := s.head(ctx, loc)
+	head, err := s.head(ctx, s.key(loc))
 	if err == nil && versionOf(head.ETag, head.LastModified) != version {
 		err = storage.ErrChanged
 	}

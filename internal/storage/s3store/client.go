@@ -46,10 +46,10 @@ const (
 // defaultConns is the size of the pool where Options do not say.
 const defaultConns = 24
 
-// newClient returns the client, and the transport that holds its connections.
-func newClient(ctx context.Context, c storage.Config, opts Options) (*s3.Client, *http.Transport, error) {
+// connect makes the client, and the transport that holds its connections.
+func (s *Store) connect(ctx context.Context, c storage.Config) error {
 	load := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(newHTTPClient(opts)),
+		config.WithHTTPClient(newHTTPClient(s.opts)),
 		config.WithLogger(logging.Nop{}),
 		config.WithLogConfigurationWarnings(false),
 	}
@@ -58,30 +58,53 @@ func newClient(ctx context.Context, c storage.Config, opts Options) (*s3.Client,
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	switch {
 	case cfg.Region == "" && c.Endpoint != "":
 		cfg.Region = "us-east-1" // what servers other than Amazon's take for the default
 	case cfg.Region == "":
-		return nil, nil, errors.New("no region is configured")
+		return errors.New("no region is configured")
 	}
 	// Loading may have made a new one, to trust the certificates in AWS_CA_BUNDLE.
 	built, ok := cfg.HTTPClient.(*awshttp.BuildableClient)
 	if !ok {
-		return nil, nil, fmt.Errorf("the SDK made a %T of our HTTP client", cfg.HTTPClient)
+		return fmt.Errorf("the SDK made a %T of our HTTP client", cfg.HTTPClient)
 	}
-	transport := built.GetTransport()
-	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
-		o.HTTPClient = &watchedClient{next: transport, stall: opts.stall}
-		o.Retryer = newRetryer(opts.Attempts, opts.maxBackoff)
+	s.transport = built.GetTransport()
+	s.checksum = checksumOf(c, cfg)
+	s.client = s3.NewFromConfig(cfg, s.configure, func(o *s3.Options) {
 		o.UsePathStyle = c.PathStyle
-		o.DisableLogOutputChecksumValidationSkipped = true
 		if c.Endpoint != "" {
 			o.BaseEndpoint = aws.String(c.Endpoint)
 		}
 	})
-	return client, transport, nil
+	return nil
+}
+
+// checksumOf returns what bodies are checked by. Where the URL does not say, it is what the SDK knows as "where it is required":
+// those who set that have an S3 that knows none of the newer ones.
+func checksumOf(c storage.Config, cfg aws.Config) storage.Checksum {
+	switch {
+	case c.Checksum != "":
+		return c.Checksum
+	case cfg.RequestChecksumCalculation == aws.RequestChecksumCalculationWhenRequired:
+		return storage.MD5
+	}
+	return storage.CRC32
+}
+
+// configure sets what is the same for every S3.
+func (s *Store) configure(o *s3.Options) {
+	o.HTTPClient = &watchedClient{next: s.transport, stall: s.opts.stall}
+	o.Retryer = newRetryer(s.opts.Attempts, s.opts.maxBackoff)
+	o.DisableLogOutputChecksumValidationSkipped = true
+	o.APIOptions = append(o.APIOptions, s.opts.Clock.measure, acceptUnsigned)
+	if s.checksum != storage.CRC32 {
+		// Nor are x-amz-checksum-mode and the like known where these are not.
+		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	}
 }
 
 // newHTTPClient returns the SDK's client with a bounded pool of connections.
@@ -107,22 +130,32 @@ func newHTTPClient(opts Options) *awshttp.BuildableClient {
 }
 
 // newRetryer returns the SDK's standard retryer, with what it misses: a body that is at fault is not sent
-// again; 429 is; and so is one that was damaged on its way, for we have checked what we sent. Its quota
-// of retries is shared by all calls, so that an outage is not answered with a storm.
+// again, nor is what storage refuses for good; 429 is; and so is one that was damaged on its way, for we have checked what we sent.
+// Its quota of retries is shared by all calls, so that an outage is not answered with a storm.
 func newRetryer(attempts int, maxBackoff time.Duration) aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = attempts
 		o.MaxBackoff = maxBackoff
-		bodyAtFault := retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
-			if errors.Is(err, storage.ErrBody) {
-				return aws.FalseTernary
-			}
-			return aws.UnknownTernary
-		})
-		o.Retryables = append([]retry.IsErrorRetryable{bodyAtFault}, o.Retryables...)
+		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(retryable)}, o.Retryables...)
 		o.Retryables = append(o.Retryables,
 			retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusTooManyRequests: {}}},
-			retry.RetryableErrorCode{Codes: map[string]struct{}{"BadDigest": {}, "XAmzContentChecksumMismatch": {}}},
+			retry.RetryableErrorCode{Codes: damaged},
 		)
 	})
+}
+
+// retryable reports what we know better than the SDK.
+func retryable(err error) aws.Ternary {
+	var known interface{ RetryableError() bool }
+	switch {
+	case errors.Is(err, storage.ErrBody):
+		return aws.FalseTernary
+	case errors.As(err, &known): // the SDK says so of a clock that it corrects
+		return aws.UnknownTernary
+	case tooSkewed(err):
+		return aws.TrueTernary
+	case refusalOf(err) != nil:
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -17,21 +18,26 @@ import (
 // ends, where storage stops sending, and after a move when the object was replaced meanwhile.
 func (s *Store) OpenContent(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error) {
 	ctx = remembering(ctx)
-	got, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: key(loc)})
+	got, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: s.key(loc)})
 	if err != nil {
 		return nil, upload.Object{}, s.fail(ctx, "open", loc, missing(err))
 	}
-	c := &content{store: s, ctx: ctx, loc: loc, etag: got.ETag, size: aws.ToInt64(got.ContentLength), body: got.Body}
+	c := &content{store: s, ctx: ctx, loc: loc, etag: got.ETag, metadata: got.Metadata, size: aws.ToInt64(got.ContentLength), body: got.Body}
 	return c, describe(got.Metadata, got.ContentEncoding, got.LastModified), nil
 }
+
+// errReplaced ends a reading of what is not there any more.
+var errReplaced = errors.New("the object was replaced meanwhile")
 
 // content is one object, read from wherever its reader is.
 type content struct {
 	store *Store
 	ctx   context.Context //nolint:containedctx // a Reader has no other way to hear of its end
 	loc   upload.Location
-	etag  *string
-	size  int64
+
+	etag     *string
+	metadata map[string]string
+	size     int64
 
 	pos  int64         // of the next Read
 	body io.ReadCloser // of the request that is under way, or nil
@@ -48,12 +54,17 @@ func (c *content) Read(p []byte) (int, error) {
 	}
 	if c.body == nil {
 		got, err := c.store.client.GetObject(c.ctx, &s3.GetObjectInput{
-			Bucket: &c.store.bucket, Key: key(c.loc), IfMatch: c.etag, Range: aws.String(fmt.Sprintf("bytes=%d-", c.pos)),
+			Bucket: &c.store.bucket, Key: c.store.key(c.loc), IfMatch: c.etag, Range: aws.String(fmt.Sprintf("bytes=%d-", c.pos)),
 		})
 		if err != nil {
 			return 0, c.store.fail(c.ctx, "read", c.loc, missing(err))
 		}
 		c.body, c.at = got.Body, c.pos
+		// versitygw looks at the ETag before it opens what it sends.
+		if !maps.Equal(got.Metadata, c.metadata) {
+			_ = c.Close() // nothing is wanted of it
+			return 0, c.store.fail(c.ctx, "read", c.loc, errReplaced)
+		}
 	}
 	n, err := c.body.Read(p)
 	c.at += int64(n)

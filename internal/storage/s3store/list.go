@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net/url"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -17,25 +18,27 @@ import (
 // Other objects are passed over.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Entry, error] {
 	return func(yield func(storage.Entry, error) bool) {
-		in := &s3.ListObjectsV2Input{
-			Bucket: &s.bucket, Prefix: &prefix,
-			// XML can't hold every character that a key may have.
-			EncodingType: types.EncodingTypeUrl,
-		}
+		from, last := "", ""
 		if after != "" {
-			in.StartAfter = &after
+			last = s.prefix + after
 		}
-		pages := s3.NewListObjectsV2Paginator(s.client, in, func(o *s3.ListObjectsV2PaginatorOptions) { o.Limit = s.opts.page })
-		for pages.HasMorePages() {
-			ctx := remembering(ctx)
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				yield(storage.Entry{}, fault(ctx, "list bucket "+s.bucket, err))
-				return
-			}
-			for _, object := range page.Contents {
-				entry, ok := entryOf(object, page.EncodingType)
-				if ok && !yield(entry, nil) {
+		// MinIO may call a page the last one that is not, where it begins after a key: that there is nothing more is only known
+		// when nothing comes after the last key.
+		for first := true; first || last > from; first = false {
+			from = last
+			for object, err := range s.objects(ctx, s.prefix+prefix, from) {
+				if err != nil {
+					yield(storage.Entry{}, err)
+					return
+				}
+				objectKey := aws.ToString(object.Key)
+				if objectKey <= from {
+					continue // some servers ignore where to begin
+				}
+				last = max(last, objectKey)
+				name, below := strings.CutPrefix(objectKey, s.prefix)
+				loc, ours := storage.ParseObjectKey(name)
+				if below && ours && !yield(storage.Entry{Location: loc, Modified: aws.ToTime(object.LastModified)}, nil) {
 					return
 				}
 			}
@@ -43,16 +46,37 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[storag
 	}
 }
 
-// entryOf makes an entry of what a listing tells of an object, if that is a symbol file.
-func entryOf(object types.Object, encoding types.EncodingType) (storage.Entry, bool) {
-	objectKey := aws.ToString(object.Key)
-	if encoding == types.EncodingTypeUrl {
-		plain, err := url.QueryUnescape(objectKey)
-		if err != nil {
-			return storage.Entry{}, false
-		}
-		objectKey = plain
+// objects yields what storage lists whose key begins with prefix and comes after a key, page by page.
+func (s *Store) objects(ctx context.Context, prefix, after string) iter.Seq2[types.Object, error] {
+	in := &s3.ListObjectsV2Input{
+		Bucket: &s.bucket, Prefix: &prefix,
+		// XML can't hold every character that a key may have.
+		EncodingType: types.EncodingTypeUrl,
 	}
-	loc, ok := storage.ParseObjectKey(objectKey)
-	return storage.Entry{Location: loc, Modified: aws.ToTime(object.LastModified)}, ok
+	if after != "" {
+		in.StartAfter = &after
+	}
+	pages := s3.NewListObjectsV2Paginator(s.client, in, func(o *s3.ListObjectsV2PaginatorOptions) { o.Limit = s.opts.page })
+	return func(yield func(types.Object, error) bool) {
+		for pages.HasMorePages() {
+			ctx := remembering(ctx)
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				yield(types.Object{}, fault(ctx, "list bucket "+s.bucket, err))
+				return
+			}
+			for _, object := range page.Contents {
+				if page.EncodingType == types.EncodingTypeUrl {
+					plain, err := url.QueryUnescape(aws.ToString(object.Key))
+					if err != nil {
+						continue
+					}
+					object.Key = &plain
+				}
+				if !yield(object, nil) {
+					return
+				}
+			}
+		}
+	}
 }

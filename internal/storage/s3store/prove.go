@@ -3,8 +3,8 @@ package s3store
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"fmt"
-	"hash/crc32"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -16,19 +16,25 @@ import (
 // proofKey is where a proof is put: beside regular symbols, so that who may put those may put it, and under a name that no symbol can have.
 const proofKey = storage.RegularPrefix + ".tecken-proof"
 
-// Prove puts a few bytes into the bucket, and returns nil if it has taken them, else an error wrapping upload.ErrUnavailable: a bucket
-// that answers may refuse every PUT.
+// proof is what is put.
+const proof = "This object is written to find out whether the bucket takes objects.\n"
+
+// Prove puts a few bytes into the bucket, as a symbol file is put, with metadata and checksum. It returns nil if the bucket has taken
+// them, else an error wrapping upload.ErrUnavailable: a bucket that answers may refuse every PUT.
 func (s *Store) Prove(ctx context.Context) error {
-	body := []byte("This object is written to find out whether the bucket takes objects.\n")
-	sum := crc32.ChecksumIEEE(body)
-	_, err := s.client.PutObject(ctx, &s3.PutObjectInput{
-		Bucket: &s.bucket, Key: aws.String(proofKey), Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))), ChecksumCRC32: checksum(sum),
-	}, unsignedPayload, func(o *s3.Options) { o.RetryMaxAttempts = checkAttempts })
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
+	to := aws.String(s.prefix + proofKey)
+	err := s.prove(ctx, to)
+	return checked(ctx, fmt.Sprintf("put %s into bucket %s", *to, s.bucket), s.blameProxy(ctx, err))
+}
+
+func (s *Store) prove(ctx context.Context, to *string) error {
+	obj, sums := upload.Object{Size: int64(len(proof)), MD5: md5.Sum([]byte(proof))}, s.sumsOf([]byte(proof))
+	out, err := s.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &s.bucket, Key: to, Body: bytes.NewReader([]byte(proof)), ContentLength: &obj.Size,
+		ChecksumCRC32: sums.crc32, ContentMD5: sums.md5, Metadata: storage.Metadata(obj), ContentType: aws.String("text/plain"),
+	}, s.payload, func(o *s3.Options) { o.RetryMaxAttempts = checkAttempts })
 	if err != nil {
-		return fmt.Errorf("put %s into bucket %s: %w: %w", proofKey, s.bucket, upload.ErrUnavailable, err)
+		return err
 	}
-	return nil
+	return s.checkMetadata(ctx, to, obj, out.ETag)
 }

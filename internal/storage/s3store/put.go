@@ -3,17 +3,13 @@ package s3store
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -31,7 +27,7 @@ func (s *Store) Put(ctx context.Context, loc upload.Location, obj upload.Object,
 	} else {
 		err = s.putWhole(ctx, loc, obj, body, r)
 	}
-	return s.fail(ctx, "put", loc, err)
+	return s.fail(ctx, "put", loc, s.blameProxy(ctx, err))
 }
 
 func (s *Store) putWhole(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body, r io.ReadSeeker) error {
@@ -42,14 +38,20 @@ func (s *Store) putWhole(ctx context.Context, loc upload.Location, obj upload.Ob
 		}
 		r = bytes.NewReader(nil)
 	}
-	in := &s3.PutObjectInput{
-		Bucket: &s.bucket, Key: key(loc),
-		Body: r, ContentLength: &body.Size, ChecksumCRC32: checksum(body.CRC32),
+	sums, err := s.sumsOfBody(obj, body, r)
+	if err != nil {
+		return err
+	}
+	out, err := s.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &s.bucket, Key: s.key(loc),
+		Body: r, ContentLength: &body.Size, ChecksumCRC32: sums.crc32, ContentMD5: sums.md5,
 		Metadata: storage.Metadata(obj), ContentType: aws.String(storage.ContentType(loc.Key)),
 		ContentEncoding: encoding(obj),
+	}, s.payload)
+	if err != nil {
+		return err
 	}
-	_, err := s.client.PutObject(ctx, in, unsignedPayload)
-	return err
+	return s.checkMetadata(ctx, s.key(loc), obj, out.ETag)
 }
 
 // putParts stores what r reads in several requests. A part is read into memory first, so that r is read
@@ -57,10 +59,13 @@ func (s *Store) putWhole(ctx context.Context, loc upload.Location, obj upload.Ob
 func (s *Store) putParts(ctx context.Context, loc upload.Location, obj upload.Object, r io.Reader) error {
 	create := &s3.CreateMultipartUploadInput{
 		Metadata: storage.Metadata(obj), ContentType: aws.String(storage.ContentType(loc.Key)),
-		ContentEncoding: encoding(obj), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
+		ContentEncoding: encoding(obj),
+	}
+	if s.checksum == storage.CRC32 {
+		create.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32
 	}
 	buf := make([]byte, s.opts.partSize)
-	return s.multipart(ctx, key(loc), create, func(id *string, part int32) (*types.CompletedPart, error) {
+	return s.multipart(ctx, s.key(loc), create, func(id *string, part int32) (*types.CompletedPart, error) {
 		n, err := io.ReadFull(r, buf)
 		atEnd := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		switch {
@@ -69,37 +74,37 @@ func (s *Store) putParts(ctx context.Context, loc upload.Location, obj upload.Ob
 		case n == 0:
 			return nil, nil
 		}
-		sum := checksum(crc32.ChecksumIEEE(buf[:n]))
+		sums := s.sumsOf(buf[:n])
 		out, err := s.client.UploadPart(ctx, &s3.UploadPartInput{
-			Bucket: &s.bucket, Key: key(loc), UploadId: id, PartNumber: &part,
-			Body: bytes.NewReader(buf[:n]), ContentLength: aws.Int64(int64(n)), ChecksumCRC32: sum,
-		}, unsignedPayload)
+			Bucket: &s.bucket, Key: s.key(loc), UploadId: id, PartNumber: &part,
+			Body: bytes.NewReader(buf[:n]), ContentLength: aws.Int64(int64(n)), ChecksumCRC32: sums.crc32, ContentMD5: sums.md5,
+		}, s.payload)
 		if err != nil {
 			return nil, fmt.Errorf("part %d: %w", part, err)
 		}
-		return &types.CompletedPart{PartNumber: &part, ETag: out.ETag, ChecksumCRC32: sum}, nil
+		return &types.CompletedPart{PartNumber: &part, ETag: out.ETag, ChecksumCRC32: sums.crc32}, nil
 	})
 }
 
 // Refresh makes the object at loc as new by copying it onto itself, or returns upload.ErrNotFound.
 func (s *Store) Refresh(ctx context.Context, loc upload.Location, _ upload.Object) error {
-	head, err := s.head(ctx, loc)
+	head, err := s.head(ctx, s.key(loc))
 	if err == nil {
 		err = s.renew(ctx, loc, head)
 	}
 	if status(err) == http.StatusPreconditionFailed {
 		return nil // it was replaced a moment ago: it is as new as can be
 	}
-	return s.fail(ctx, "refresh", loc, missing(err))
+	return s.fail(ctx, "refresh", loc, s.blameProxy(ctx, missing(err)))
 }
 
 // renew copies the object at loc onto itself.
 func (s *Store) renew(ctx context.Context, loc upload.Location, head *s3.HeadObjectOutput) error {
-	modified, err := s.copyTo(ctx, loc, key(loc), head)
+	modified, err := s.copyTo(ctx, loc, s.key(loc), head)
 	// versitygw only writes the metadata of an object that is copied onto itself, and leaves its age.
 	// Out of parts it is made anew; an empty one has none, and stays old.
 	if err == nil && modified != nil && !modified.After(aws.ToTime(head.LastModified)) && aws.ToInt64(head.ContentLength) > 0 {
-		err = s.copyParts(ctx, loc, key(loc), head)
+		err = s.copyParts(ctx, loc, s.key(loc), head)
 	}
 	return err
 }
@@ -188,17 +193,6 @@ func (s *Store) abort(ctx context.Context, to, id *string) error {
 		return fmt.Errorf("abort the multipart upload: %w", err)
 	}
 	return nil
-}
-
-// unsignedPayload leaves the check of a body to its CRC-32, instead of reading it once more beforehand to
-// sign its SHA-256.
-func unsignedPayload(o *s3.Options) {
-	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
-}
-
-// checksum returns a CRC-32 as S3 writes it.
-func checksum(crc uint32) *string {
-	return aws.String(base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc)))
 }
 
 // encoding returns the Content-Encoding of obj.

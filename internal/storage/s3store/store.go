@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,6 +26,8 @@ type Options struct {
 	Conns int
 	// Attempts is how often a call is tried; 0 means 6.
 	Attempts int
+	// Clock is storage's clock, which the Stores of a process may share; nil: one of its own.
+	Clock *Clock
 
 	// What tests make smaller.
 	stall, answer, lookup, maxBackoff time.Duration
@@ -41,12 +44,16 @@ const (
 	slice    = 1 << 30  // of a copied object
 )
 
-// A Store is a bucket of symbol files. It implements upload.Storage.
+// A Store is a bucket of symbol files, or what lies below a prefix in one. It implements upload.Storage.
 type Store struct {
 	bucket    string
+	prefix    string // of each object key
+	checksum  storage.Checksum
 	opts      Options
 	client    *s3.Client
 	transport *http.Transport
+
+	metadataSeen atomic.Bool // in storage, or they are being looked for
 }
 
 // Open makes a Store of the bucket that c names, with credentials from the SDK's own chain (environment,
@@ -61,11 +68,14 @@ func Open(ctx context.Context, c storage.Config, opts Options) (*Store, error) {
 	setDefault(&opts.maxWhole, maxWhole)
 	setDefault(&opts.partSize, partSize)
 	setDefault(&opts.slice, slice)
-	client, transport, err := newClient(ctx, c, opts)
-	if err != nil {
+	if opts.Clock == nil {
+		opts.Clock = new(Clock)
+	}
+	s := &Store{bucket: c.Bucket, prefix: c.Prefix, opts: opts}
+	if err := s.connect(ctx, c); err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", c.Bucket, err)
 	}
-	return &Store{bucket: c.Bucket, opts: opts, client: client, transport: transport}, nil
+	return s, nil
 }
 
 func setDefault[T comparable](value *T, def T) {
@@ -84,7 +94,7 @@ func (s *Store) Name() string { return s.bucket }
 // Stat describes the object at loc, or returns upload.ErrNotFound.
 func (s *Store) Stat(ctx context.Context, loc upload.Location) (upload.Object, error) {
 	ctx = remembering(ctx)
-	head, err := s.head(ctx, loc)
+	head, err := s.head(ctx, s.key(loc))
 	if err != nil {
 		return upload.Object{}, s.fail(ctx, "stat", loc, missing(err))
 	}
@@ -92,22 +102,27 @@ func (s *Store) Stat(ctx context.Context, loc upload.Location) (upload.Object, e
 }
 
 // Check reports whether the bucket can be reached, as an error wrapping upload.ErrUnavailable where it
-// cannot, or not before ctx ends.
+// cannot, or not before ctx ends. It writes nothing: see Prove.
 func (s *Store) Check(ctx context.Context) error {
 	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket}, func(o *s3.Options) {
 		o.RetryMaxAttempts = checkAttempts
 	})
+	return checked(ctx, "check bucket "+s.bucket, err)
+}
+
+// checked says what a check was doing when it failed: whatever the reason is, storage is not known to work.
+func checked(ctx context.Context, doing string, err error) error {
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("check bucket %s: %w: %w", s.bucket, upload.ErrUnavailable, err)
+		return fmt.Errorf("%s: %w", doing, kinded(err))
 	}
 	return nil
 }
 
-func (s *Store) head(ctx context.Context, loc upload.Location) (*s3.HeadObjectOutput, error) {
-	in := &s3.HeadObjectInput{Bucket: &s.bucket, Key: key(loc)}
+func (s *Store) head(ctx context.Context, key *string) (*s3.HeadObjectOutput, error) {
+	in := &s3.HeadObjectInput{Bucket: &s.bucket, Key: key}
 	first, cancel := context.WithTimeout(ctx, s.opts.lookup)
 	defer cancel()
 	head, err := s.client.HeadObject(first, in)
@@ -117,7 +132,10 @@ func (s *Store) head(ctx context.Context, loc upload.Location) (*s3.HeadObjectOu
 	return head, err
 }
 
-func key(loc upload.Location) *string { return aws.String(storage.ObjectKey(loc)) }
+// key returns the whole key of the object at loc.
+func (s *Store) key(loc upload.Location) *string {
+	return aws.String(s.prefix + storage.ObjectKey(loc))
+}
 
 // describe makes an Object of what storage tells about it.
 func describe(meta map[string]string, encoding *string, modified *time.Time) upload.Object {
@@ -132,7 +150,7 @@ func describe(meta map[string]string, encoding *string, modified *time.Time) upl
 
 // copySource names the object at loc as the source of a copy.
 func (s *Store) copySource(loc upload.Location) *string {
-	return aws.String(escapeKey(s.bucket + "/" + storage.ObjectKey(loc)))
+	return aws.String(escapeKey(s.bucket + "/" + *s.key(loc)))
 }
 
 // status returns the HTTP status of the answer that err tells of; 0 where there was none.
@@ -175,5 +193,5 @@ func fault(ctx context.Context, doing string, err error) error {
 		}
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
 	}
-	return fmt.Errorf("%s: %w: %w", doing, upload.ErrUnavailable, err)
+	return fmt.Errorf("%s: %w", doing, kinded(err))
 }

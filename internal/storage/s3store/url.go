@@ -9,7 +9,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"tecken-upload/internal/storage"
 	"tecken-upload/internal/upload"
 )
 
@@ -18,7 +17,7 @@ import (
 type Linker struct {
 	public  string // with a slash at its end; empty: presign
 	presign *s3.PresignClient
-	bucket  string
+	store   *Store
 }
 
 // NewLinker makes a Linker for the objects of s. public is the base that object keys are appended to, an http or
@@ -28,16 +27,18 @@ func NewLinker(s *Store, public string, expiry time.Duration) *Linker {
 		public += "/"
 	}
 	presign := s3.NewPresignClient(s.client, s3.WithPresignExpires(expiry))
-	return &Linker{public: public, presign: presign, bucket: s.bucket}
+	return &Linker{public: public, presign: presign, store: s}
 }
 
 // URL returns the address of the object at loc, whether it exists or not, and whether that address is presigned: a
 // secret that expires, to be kept by no cache.
 func (l *Linker) URL(ctx context.Context, loc upload.Location) (address string, presigned bool, err error) {
 	if l.public != "" {
-		return l.public + escapeKey(storage.ObjectKey(loc)), false, nil
+		return l.public + escapeKey(*l.store.key(loc)), false, nil
 	}
-	request, err := l.presign.PresignGetObject(ctx, &s3.GetObjectInput{Bucket: &l.bucket, Key: key(loc)})
+	request, err := l.presign.PresignGetObject(ctx, &s3.GetObjectInput{Bucket: &l.store.bucket, Key: l.store.key(loc)}, func(o *s3.PresignOptions) {
+		o.Presigner = punctual{HTTPPresignerV4: o.Presigner, clock: l.store.opts.Clock}
+	})
 	if err != nil {
 		return "", false, fmt.Errorf("presign %s: %w: %w", loc.Key, upload.ErrUnavailable, err)
 	}

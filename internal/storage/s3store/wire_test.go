@@ -5,10 +5,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -26,8 +28,27 @@ import (
 var parts = Options{maxWhole: 6 << 20, partSize: 5 << 20, slice: 5 << 20, maxBackoff: 10 * time.Millisecond}
 
 func TestParts(t *testing.T) {
-	server := testenv.S3(t)
-	s := open(t, server, server.Endpoint, parts)
+	for name, d := range map[string]struct {
+		server, url string
+		front       func(testing.TB, testenv.S3Server) string
+	}{
+		"versitygw":    {server: "versitygw"},
+		"MinIO":        {server: "minio"},
+		"Backblaze B2": {"minio", "?checksum=md5", testenv.Backblaze},
+		"Ceph":         {"minio", "?checksum=none", testenv.OldCeph},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := servers[d.server](t)
+			endpoint := server.Endpoint
+			if d.front != nil {
+				endpoint = d.front(t, server)
+			}
+			testParts(t, server, openAs(t, server, endpoint, d.url, parts))
+		})
+	}
+}
+
+func testParts(t *testing.T, server testenv.S3Server, s *Store) {
 	for key, size := range map[string]int{
 		"at/1/limit.sym":      6 << 20,
 		"above/1/limit.sym":   6<<20 + 1,
@@ -41,7 +62,7 @@ func TestParts(t *testing.T) {
 		c.Check(t, s, loc)
 
 		old := time.Now().Add(-time.Hour)
-		if err := os.Chtimes(filepath.Join(server.Dir, storage.ObjectKey(loc)), old, old); err != nil {
+		if err := age(t.Context(), open(t, server, server.Endpoint, Options{}).client, server, *s.key(loc), old); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Refresh(t.Context(), loc, c.Object); err != nil {
@@ -94,7 +115,7 @@ func TestPartsAreAborted(t *testing.T) {
 
 func checkNoParts(t *testing.T, server testenv.S3Server) {
 	t.Helper()
-	if names, err := leftovers(server.Dir); err != nil || len(names) > 0 {
+	if names, err := leftovers(server); err != nil || len(names) > 0 {
 		t.Errorf("left behind: %q, %v", names, err)
 	}
 }
@@ -127,43 +148,76 @@ func accepting(t *testing.T, seen func(*http.Request, int64)) testenv.S3Server {
 }
 
 func TestWhatIsSent(t *testing.T) {
-	var got map[string]string
-	server := accepting(t, func(r *http.Request, n int64) {
-		got = map[string]string{"method": r.Method, "path": r.URL.Path}
-		for _, name := range []string{
-			"Content-Length", "Content-Type", "Content-Encoding", "X-Amz-Content-Sha256", "X-Amz-Checksum-Crc32",
-			"X-Amz-Trailer", "X-Amz-Meta-Original_size", "X-Amz-Meta-Original_md5_hash",
-		} {
-			got[name] = r.Header.Get(name)
-		}
-	})
-	s := open(t, server, server.Endpoint, Options{})
-	loc := storagetest.Location(t, "firefox.pdb/44e4ec8c2f41492b9369d6b9a059577c2/firefox.sym")
-	c := storagetest.Content{Data: []byte("123456789"), Object: upload.Object{Size: 12, MD5: upload.MD5{0xab}, Gzip: true}}
-	c.Put(t, s, loc)
-	want := map[string]string{
-		"method": "PUT", "path": "/symbols/v1/firefox.pdb/44E4EC8C2F41492B9369D6B9A059577C2/firefox.sym",
-		"Content-Length": "9", "Content-Type": "text/plain", "Content-Encoding": "gzip",
-		"X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD",
-		"X-Amz-Checksum-Crc32": "y/Q5Jg==", // cbf43926, the check value of CRC-32
-		"X-Amz-Trailer":        "", "X-Amz-Meta-Original_size": "12",
-		"X-Amz-Meta-Original_md5_hash": "ab000000000000000000000000000000",
+	const unsigned = "UNSIGNED-PAYLOAD"
+	for checksum, want := range map[string]map[string]string{
+		"crc32": {"X-Amz-Content-Sha256": unsigned, "X-Amz-Checksum-Crc32": "y/Q5Jg=="}, // cbf43926, the check value of CRC-32
+		"md5":   {"X-Amz-Content-Sha256": unsigned, "Content-Md5": "JfnnlDI7RTiF9RgfG2JNCw=="},
+		"none":  {"X-Amz-Content-Sha256": "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"},
+	} {
+		t.Run(checksum, func(t *testing.T) {
+			var got http.Header
+			var path string
+			server := accepting(t, func(r *http.Request, n int64) {
+				if r.Method == http.MethodPut {
+					got, path = r.Header.Clone(), r.URL.Path
+				}
+			})
+			s := openAs(t, server, server.Endpoint, "?checksum="+checksum, Options{})
+			loc := storagetest.Location(t, "firefox.pdb/44e4ec8c2f41492b9369d6b9a059577c2/firefox.sym")
+			c := storagetest.Content{Data: []byte("123456789"), Object: upload.Object{Size: 12, MD5: upload.MD5{0xab}, Gzip: true}}
+			c.Put(t, s, loc)
+			maps.Copy(want, map[string]string{
+				"Content-Length": "9", "Content-Type": "text/plain", "Content-Encoding": "gzip", "Accept-Encoding": "identity",
+				"X-Amz-Meta-Original_size": "12", "X-Amz-Meta-Original_md5_hash": "ab000000000000000000000000000000",
+			})
+			if signed := got.Get("Authorization"); !strings.Contains(signed, "x-amz-meta-original_size") || strings.Contains(signed, "accept-encoding") {
+				t.Errorf("signed are %s", signed)
+			}
+			for _, name := range []string{"Authorization", "User-Agent", "Amz-Sdk-Invocation-Id", "Amz-Sdk-Request", "X-Amz-Date"} {
+				got.Del(name)
+			}
+			flat := map[string]string{}
+			for name := range got {
+				flat[name] = got.Get(name)
+			}
+			if diff := cmp.Diff(want, flat); diff != "" {
+				t.Errorf("header differs (-want +got):\n%s", diff)
+			}
+			if want := "/symbols/v1/firefox.pdb/44E4EC8C2F41492B9369D6B9A059577C2/firefox.sym"; path != want {
+				t.Errorf("path %s; want %s", path, want)
+			}
+		})
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("request differs (-want +got):\n%s", diff)
+}
+
+// Where the URL does not say what bodies are checked by, the SDK's own setting does.
+func TestChecksumSetting(t *testing.T) {
+	for _, c := range []struct {
+		url, env string
+		want     storage.Checksum
+	}{
+		{"", "", storage.CRC32}, {"", "when_supported", storage.CRC32}, {"", "when_required", storage.MD5},
+		{"?checksum=crc32", "when_required", storage.CRC32}, {"?checksum=none", "when_required", storage.NoChecksum}, {"?checksum=md5", "", storage.MD5},
+	} {
+		t.Setenv("AWS_REQUEST_CHECKSUM_CALCULATION", c.env)
+		s := openAs(t, testenv.S3Server{Bucket: "symbols", Region: "us-east-1"}, "http://127.0.0.1:1", c.url, Options{})
+		if s.checksum != c.want {
+			t.Errorf("%q with %q: %s; want %s", c.url, c.env, s.checksum, c.want)
+		}
 	}
 }
 
 // A server that ignores checksums must not take a wrong body for a whole one.
 func TestWrongBodyIsNeverSentWhole(t *testing.T) {
-	for _, size := range []int{0, 1, 2, small, large} {
+	for i, size := range []int{0, 1, 2, small, large, 0, 1, 2, small, large, 0, 1, 2, small, large} {
 		var requests, most atomic.Int64
 		server := accepting(t, func(_ *http.Request, n int64) {
 			requests.Add(1)
 			most.Store(max(most.Load(), n))
 		})
-		s := open(t, server, server.Endpoint, quick)
+		s := openAs(t, server, server.Endpoint, "?checksum="+[]string{"crc32", "md5", "none"}[i/5], quick)
 		c := storagetest.Random(1, size)
+		c.Object.Gzip = true
 		body, done := c.Body(t)
 		body.CRC32++
 		if err := s.Put(t.Context(), storagetest.Location(t, "a.pdb/1/a.pdb"), c.Object, body); !errors.Is(err, storage.ErrBody) {

@@ -4,8 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -16,11 +15,6 @@ import (
 	"tecken-upload/internal/storage"
 	"tecken-upload/internal/upload"
 )
-
-// file is where the object of that key lies.
-func (b Backend) file(objectKey string) string {
-	return filepath.Join(b.Dir, filepath.FromSlash(objectKey))
-}
 
 // list returns the object keys of a listing.
 func (b Backend) list(t *testing.T, prefix, after string) (keys []string) {
@@ -114,7 +108,7 @@ func testListWhileItChanges(t *testing.T, b Backend) {
 			t.Fatal(err)
 		}
 		if len(seen) == 0 {
-			if err := os.RemoveAll(b.file("v1/c")); err != nil {
+			if err := b.Remove("v1/c/1/c"); err != nil {
 				t.Fatal(err)
 			}
 			Random(1, small).Put(t, b.Store, Location(t, "e/2/e"))
@@ -142,7 +136,7 @@ func (b Backend) version(t *testing.T, loc upload.Location) string {
 // checkAside fails the test unless exactly c was moved away from loc.
 func (b Backend) checkAside(t *testing.T, loc upload.Location, c Content) {
 	t.Helper()
-	data, err := os.ReadFile(b.file(storage.BrokenKey(loc)))
+	data, err := b.Read(storage.BrokenKey(loc))
 	if err != nil || !bytes.Equal(data, c.Data) {
 		t.Errorf("set aside are %d bytes, %v; want %d", len(data), err, len(c.Data))
 	}
@@ -188,7 +182,7 @@ func testSetAsideChanged(t *testing.T, b Backend) {
 		t.Errorf("set aside: %v; want ErrChanged", err)
 	}
 	fresh.Check(t, b.Store, loc)
-	if _, err := os.Stat(b.file(storage.BrokenKey(loc))); !errors.Is(err, os.ErrNotExist) {
+	if _, err := b.Read(storage.BrokenKey(loc)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("set aside is something: %v", err)
 	}
 	cause := errors.New("the reason")

@@ -49,8 +49,14 @@ type Backend struct {
 	// Name is what the Store's Name is to be.
 	Name string
 
-	// Dir is a directory where each object is a file, named by its object key.
-	Dir string
+	// Read returns the object of that key, or an error that wraps fs.ErrNotExist.
+	Read func(objectKey string) ([]byte, error)
+
+	// Remove removes the object of that key.
+	Remove func(objectKey string) error
+
+	// Age makes the object of that key one that was last stored or refreshed at a time, in whole seconds.
+	Age func(objectKey string, modified time.Time) error
 
 	// Leftovers names whatever lies in the backend that neither is an object nor belongs to one.
 	Leftovers func() ([]string, error)
