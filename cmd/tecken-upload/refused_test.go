@@ -40,3 +40,86 @@ func TestStorageThatRefuses(t *testing.T) {
 		t.Errorf("status %d: %s", r.status, r.err)
 	}
 }
+
+// A refusedBucket is a server whose bucket refuses every PUT for a while, and what is to be seen of that.
+type refusedBucket struct {
+	*daemon
+	sentry *sentrytest.Server
+	bucket *testenv.PutRefuser
+
+	status     int    // of S3's refusals
+	code       string // that S3 gives
+	answered   int    // to uploads
+	retryAfter bool   // with a Retry-After
+	event      string // its kind
+}
+
+func (b *refusedBucket) start(t *testing.T) {
+	b.sentry = sentrytest.NewServer()
+	t.Cleanup(b.sentry.Close)
+	s3 := testenv.S3(t)
+	b.bucket = testenv.RefusePuts(t, s3.Endpoint)
+	b.daemon = startDaemon(t, withS3(s3, b.bucket.Endpoint, map[string]string{"SENTRY_DSN": b.sentry.DSN()}))
+	b.eventuallyGreen()
+}
+
+// refuse makes the bucket refuse, and sends more uploads than the threshold.
+func (b *refusedBucket) refuse() {
+	b.bucket.Refuse(b.status, b.code)
+	for seed := range 5 {
+		if r := b.mustPost(writing(small(b.T, seed))); r.status != b.answered || (r.retryAfter != "") != b.retryAfter {
+			b.Errorf("%s: status %d, Retry-After %q: %s", b.code, r.status, r.retryAfter, r.err)
+		}
+	}
+}
+
+// eventuallyRed waits until the heartbeat names storage. The balancer's stays green: other instances have the same bucket.
+func (b *refusedBucket) eventuallyRed() {
+	b.eventually("storage is red", func() bool {
+		if lb, _ := b.heartbeat("/__lbheartbeat__"); lb != http.StatusOK {
+			b.Errorf("%s: the balancer's heartbeat is %d", b.code, lb)
+		}
+		status, body := b.heartbeat("/__heartbeat__")
+		return status == http.StatusServiceUnavailable && body.Checks["storage"] == "error"
+	})
+}
+
+// checkEvents stops the server, so that what is left to be told is sent.
+func (b *refusedBucket) checkEvents() {
+	b.signal(syscall.SIGTERM)
+	b.exit()
+	events := b.sentry.Events()
+	if len(events) != 1 || events[0].Exception[0].Type != b.event || !strings.Contains(events[0].Exception[0].Value, b.code) {
+		b.Errorf("%s: %d events: %+v", b.code, len(events), events)
+	}
+}
+
+// Incident: a bucket answered HEAD and refused every PUT. All uploads failed, and everything was green. Now the heartbeat names storage
+// within a minute, and is green again by itself once PUTs are taken.
+func TestBucketThatRefusesEveryPut(t *testing.T) {
+	const unavailable = "upload failed in publish: backing service unavailable"
+	servers := []*refusedBucket{
+		{status: http.StatusForbidden, code: "AccessDenied", answered: http.StatusInternalServerError, event: "storage refuses: AccessDenied"},
+		{status: http.StatusBadRequest, code: "InvalidRequest", answered: http.StatusInternalServerError, event: "storage refuses: InvalidRequest"},
+		{status: http.StatusInsufficientStorage, code: "XMinioStorageFull", answered: http.StatusServiceUnavailable, retryAfter: true, event: unavailable},
+	}
+	for _, b := range servers {
+		b.start(t)
+	}
+	for _, b := range servers {
+		b.refuse()
+	}
+	for _, b := range servers { // at the same time: it is the check's next write that they wait for
+		b.eventuallyRed()
+	}
+	for _, b := range servers {
+		b.bucket.Take()
+	}
+	for _, b := range servers {
+		b.eventuallyGreen()
+		if r := b.mustPost(writing(small(t, 0))); r.status != http.StatusCreated {
+			t.Errorf("%s: status %d: %s", b.code, r.status, r.err)
+		}
+		b.checkEvents()
+	}
+}

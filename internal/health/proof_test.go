@@ -37,7 +37,8 @@ func (s *service) want(red bool, writes int, when string) {
 }
 
 var (
-	errRefused = fmt.Errorf("put: %w: 403", upload.ErrUnavailable)
+	errFull    = fmt.Errorf("put: %w: 507", upload.ErrUnavailable)
+	errRefused = fmt.Errorf("put: %w", &upload.RefusedError{Code: "KeyTooLongError", Err: errors.New("400")})
 	errReads   = errors.New("read-only")
 )
 
@@ -71,33 +72,33 @@ func TestUploadsThatKeepFailing(t *testing.T) {
 	s := newService(t)
 	s.Served()
 	s.broken = errReads
-	s.Failed(errRefused)
-	s.Failed(errRefused)
+	s.Failed(errFull)
+	s.Failed(errFull)
 	s.want(true, 1, "two failed, and so does the check's own write")
 	s.broken = nil
 	s.Served()
 	s.want(false, 1, "an upload was served")
 	for range 3 {
-		s.Failed(errRefused)
+		s.Failed(errFull)
 	}
 	s.want(true, 1, "three failed in a row")
 	s.pass(proofInterval)
 	s.want(false, 2, "a write of the check's own succeeded")
-	s.Failed(errRefused)
-	s.Failed(errRefused)
+	s.Failed(errFull)
+	s.Failed(errFull)
 	s.want(false, 2, "a new row")
 	s.Served()
-	s.Failed(errRefused)
+	s.Failed(errFull)
 	s.want(false, 2, "one was served in between")
 }
 
 func TestARowEndsWithItsWindow(t *testing.T) {
 	s := newService(t)
 	s.want(false, 1, "at the start")
-	s.Failed(errRefused)
-	s.Failed(errRefused)
+	s.Failed(errFull)
+	s.Failed(errFull)
 	s.pass(5 * time.Minute)
-	s.Failed(errRefused)
+	s.Failed(errFull)
 	s.want(false, 2, "the first two are too old")
 }
 
@@ -112,7 +113,7 @@ func TestDoubtIsNoVerdict(t *testing.T) {
 	for range 1000 {
 		s.judge(gone, fmt.Errorf("%w: hung up", upload.ErrUnavailable), true)
 		s.judge(slow, fmt.Errorf("%w: late", upload.ErrUnavailable), true)
-		s.judge(t.Context(), errors.New("KeyTooLongError"), true)
+		s.judge(t.Context(), errRefused, true)
 		s.judge(t.Context(), fmt.Errorf("%w: %w", upload.ErrUnavailable, sched.ErrLeaseExpired), true)
 		s.judge(t.Context(), fmt.Errorf("%w: %w", upload.ErrUnavailable, context.DeadlineExceeded), false)
 		s.pass(time.Second)
@@ -135,9 +136,9 @@ func TestJudge(t *testing.T) {
 		"stored":              {nil, true, false, false},
 		"looked up":           {nil, false, true, false}, // it proves nothing
 		"not there":           {upload.ErrNotFound, false, true, false},
-		"refused":             {errRefused, true, true, true},
-		"one object refused":  {errors.New("KeyTooLongError"), true, true, false},
-		"read failed as well": {errRefused, false, true, true},
+		"full":                {errFull, true, true, true},
+		"refused":             {errRefused, true, true, false}, // it may be one object alone
+		"read failed as well": {errFull, false, true, true},
 	} {
 		s := newService(t)
 		s.Doubt()

@@ -16,8 +16,9 @@ func (p *Proof) judge(ctx context.Context, err error, wrote bool) {
 	case err == nil && wrote:
 		p.Served()
 	case err == nil, errors.Is(err, upload.ErrNotFound):
-	case ctx.Err() != nil, !errors.Is(err, upload.ErrUnavailable), errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, sched.ErrLeaseExpired):
-		// It was broken off, or took long, or was refused for what it was: that may be this upload's alone.
+	case ctx.Err() != nil, !errors.Is(err, upload.ErrUnavailable), errors.Is(err, upload.ErrRefused),
+		errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, sched.ErrLeaseExpired):
+		// It was broken off, or took long, or was refused: that may be this upload's alone.
 		p.Doubt()
 	default:
 		p.Failed(err)

@@ -102,6 +102,41 @@ func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Re
 	return r
 }
 
+// A PutRefuser is an HTTP proxy in front of an S3 server that refuses every PUT for as long as it is told to.
+type PutRefuser struct {
+	Endpoint string // http://127.0.0.1:<port>
+
+	refusal atomic.Pointer[refusal]
+}
+
+type refusal struct {
+	status int
+	code   string
+}
+
+// RefusePuts starts a proxy in front of the S3 server at endpoint, which refuses nothing yet.
+func RefusePuts(t testing.TB, endpoint string) *PutRefuser {
+	t.Helper()
+	r := &PutRefuser{}
+	pass := passS3(t, endpoint)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if with := r.refusal.Load(); with != nil && req.Method == http.MethodPut {
+			answerError(w, req, with.status, with.code, "on purpose")
+			return
+		}
+		pass.ServeHTTP(w, req)
+	}))
+	t.Cleanup(server.Close)
+	r.Endpoint = server.URL
+	return r
+}
+
+// Refuse makes the proxy answer every PUT with this status and S3 error code, until Take.
+func (r *PutRefuser) Refuse(status int, code string) { r.refusal.Store(&refusal{status, code}) }
+
+// Take lets PUTs pass.
+func (r *PutRefuser) Take() { r.refusal.Store(nil) }
+
 // answerError answers as S3 does: HEAD without a body.
 func answerError(w http.ResponseWriter, r *http.Request, status int, code, message string) {
 	w.Header().Set("Content-Type", "application/xml")
