@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/spool"
 )
 
@@ -19,7 +20,8 @@ func (g *Gate) await(ctx context.Context, v *visit) error {
 		g.changed()
 	} else {
 		g.ushering = true
-		go g.usher(context.WithoutCancel(ctx))
+		ctx := context.WithoutCancel(ctx)
+		background.Go("gate", func() { _ = background.Loop(ctx, "gate", g.usher) })
 	}
 	g.mu.Unlock()
 	hung := time.NewTimer(max(0, v.deadline.Sub(g.config.Now())) + patience)
@@ -46,25 +48,13 @@ func (g *Gate) changed() {
 }
 
 // usher lets in who fits and refuses those whose time is over, until nobody waits.
-func (g *Gate) usher(ctx context.Context) {
+func (g *Gate) usher(ctx context.Context) error {
 	timer := time.NewTimer(tick)
 	defer timer.Stop()
 	for {
-		g.mu.Lock()
-		promised := g.promised
-		g.measuring = g.config.Now()
-		g.mu.Unlock()
-		usage := g.measure(ctx)
-		saturated := g.config.Saturated()
-		g.mu.Lock()
-		g.work.advance(g.config.Now(), saturated)
-		g.measuring = time.Time{}
-		g.seen = g.look(usage, promised)
-		next, more := g.serve(g.seen)
-		g.ushering = more
-		g.mu.Unlock()
+		next, more := g.round(ctx)
 		if !more {
-			return
+			return nil
 		}
 		timer.Reset(next)
 		select {
@@ -72,6 +62,28 @@ func (g *Gate) usher(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
+}
+
+// round is one look at the line. It returns after what time to look again at the latest, and whether anybody waits still.
+func (g *Gate) round(ctx context.Context) (next time.Duration, more bool) {
+	promised := g.beginRound()
+	usage := g.measure(ctx)
+	saturated := g.config.Saturated()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.work.advance(g.config.Now(), saturated)
+	g.measuring = time.Time{}
+	g.seen = g.look(usage, promised)
+	next, g.ushering = g.serve(g.seen)
+	return next, g.ushering
+}
+
+// beginRound notes that the spool is being measured, and returns what is about to be reserved in it.
+func (g *Gate) beginRound() (promised int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.measuring = g.config.Now()
+	return g.promised
 }
 
 // measure measures the spool; nil where that can't be done. Not called with mu held: the disk may hang.

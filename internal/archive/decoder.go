@@ -12,6 +12,7 @@ import (
 	"github.com/mholt/archiver/v4"
 	"github.com/therootcompany/xz"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/inflate"
 )
 
@@ -151,7 +152,7 @@ func (w *discarded) discard(n int64) {
 	w.bytes += n
 	full := w.bytes >= maxDiscarded
 	if !full && w.timer == nil {
-		w.timer = time.AfterFunc(discardedFor, w.giveBack)
+		w.timer = background.After(discardedFor, "decoder memory", w.giveBack)
 	}
 	w.mu.Unlock()
 	if full {

@@ -11,15 +11,14 @@ import (
 	"runtime"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/inflate"
 )
 
 // verifyZip reads the members in parallel, the largest first: it alone decides how long that takes.
 func (a *Archive) verifyZip(ctx context.Context, acquire Acquire) error {
 	largest := slices.SortedStableFunc(slices.Values(a.entries), func(x, y *Member) int { return cmp.Compare(y.Size, x.Size) })
-	g, gctx := errgroup.WithContext(ctx)
+	g, gctx := background.NewGroup(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, m := range largest {
 		if gctx.Err() != nil {

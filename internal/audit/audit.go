@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/storage"
 	"tecken-upload/internal/upload"
 )
@@ -112,16 +114,16 @@ type job struct {
 // what kept it from going on. Another audit goes on after Position then.
 func (a *Audit) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	var workers sync.WaitGroup
-	defer workers.Wait()
 	defer cancel(nil)
+	workers, ctx := background.NewGroup(ctx)
 	queue, work := make(chan *job, window), make(chan *job)
-	workers.Go(func() { a.list(ctx, queue, work) })
+	workers.Go(func() error { a.list(ctx, queue, work); return nil })
 	for range a.Parallel {
-		workers.Go(func() {
+		workers.Go(func() error {
 			for j := range work {
-				j.done <- a.examine(ctx, j.location)
+				j.done <- a.look(ctx, j.location)
 			}
+			return nil
 		})
 	}
 	var fault error
@@ -133,7 +135,16 @@ func (a *Audit) Run(ctx context.Context) error {
 			cancel(fault)
 		}
 	}
-	return fault
+	return cmp.Or(fault, workers.Wait())
+}
+
+// look examines a file. A panic ends the audit.
+func (a *Audit) look(ctx context.Context, at upload.Location) (f Finding) {
+	err := background.Try(func() error { f = a.examine(ctx, at); return nil })
+	if err != nil {
+		return Finding{Location: at, Kind: interrupted, err: err}
+	}
+	return f
 }
 
 // list queues every file, in the order of keys, and hands those that are to be read to the workers.

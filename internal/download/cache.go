@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/upload"
 )
 
@@ -110,7 +111,7 @@ func (c *cache[V]) begin(ctx context.Context, key string, load func(context.Cont
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	shared := &call[V]{cancel: cancel, done: make(chan struct{})}
 	c.calls[key] = shared
-	go c.run(ctx, key, shared, load)
+	background.Go("lookup", func() { c.run(ctx, key, shared, load) })
 	return shared
 }
 

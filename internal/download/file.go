@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/upload"
 )
 
@@ -45,7 +45,7 @@ func (f *Finder) Look(ctx context.Context, found Found) (file File, err error) {
 // open at a time. It fails as Find does: what was remembered may be gone, or another file by now. That is forgotten then.
 func (f *Finder) Open(ctx context.Context, found Found) (File, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(lookupTimeout, func() { cancel(errSlow) })
+	timer := background.After(lookupTimeout, "lookup timeout", func() { cancel(errSlow) })
 	file, err := f.open(ctx, found)
 	if !timer.Stop() && err == nil {
 		err = errors.Join(errSlow, file.Close())

@@ -78,7 +78,7 @@ func NewWith(c Config, s seam.Seam) *Client {
 		pause:  cmp.Or(s.Pause, firstPause),
 		transport: &http.Transport{
 			Proxy:                  nil, // not even one that the environment names
-			DialTLSContext:         dial.connect,
+			DialTLSContext:         dial.guarded,
 			DisableKeepAlives:      true,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: maxHeader,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+
+	"tecken-upload/internal/background"
 )
 
 // endKey is where a request's context has its download's.
@@ -19,6 +21,15 @@ func withEnd(download context.Context) context.Context {
 type dial struct {
 	dialer *net.Dialer
 	config *tls.Config
+}
+
+// guarded calls connect. The http.Transport calls it in a goroutine of its own.
+func (d *dial) guarded(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	err = background.Try(func() (err error) {
+		conn, err = d.connect(ctx, network, address)
+		return err
+	})
+	return conn, err
 }
 
 // connect connects to host:port, and speaks TLS with it. It ends with the download.

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"tecken-upload/internal/background"
 )
 
 // A Download is one archive that is fetched: opened, read to its end, and closed, by one goroutine.
@@ -59,7 +61,7 @@ func (d *Download) Open(ctx context.Context, limit int64) error {
 	ctx, d.timely = context.WithTimeoutCause(ctx, d.client.Timeout, errLate)
 	ctx, d.cancel = context.WithCancelCause(ctx)
 	d.ctx = withEnd(ctx)
-	d.watch = time.AfterFunc(d.client.StallTimeout, func() { d.cancel(errStalled) })
+	d.watch = background.After(d.client.StallTimeout, "fetch stall", func() { d.cancel(errStalled) })
 	d.watch.Stop()
 	d.err = d.open()
 	return d.err

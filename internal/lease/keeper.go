@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"tecken-upload/internal/background"
 )
 
 const (
@@ -136,11 +138,11 @@ func (k *Keeper) release(ctx context.Context, l Lease) {
 		k.wake(l.Tenant)
 		return
 	}
-	go func() {
+	background.Go("lease release", func() {
 		// The next one sees the place in the shared table only when this is done.
 		defer k.wake(l.Tenant)
 		k.settle(ctx, []Lease{l}, k.call)
-	}()
+	})
 }
 
 // join adds a waiter to the end of a tenant's queue.

@@ -9,9 +9,10 @@ package probe
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
+
+	"tecken-upload/internal/background"
 )
 
 // ErrNoAnswer is returned where a call takes longer than its time, or one from before has not returned.
@@ -91,16 +92,14 @@ func (p *Probe[T]) stale(c *call[T]) bool {
 func (p *Probe[T]) begin(ctx context.Context) *call[T] {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), p.Timeout, ErrNoAnswer)
 	c := &call[T]{over: ctx.Done(), done: make(chan struct{})}
-	go func() {
+	background.Go("probe", func() {
 		defer cancel()
 		defer close(c.done)
-		defer func() {
-			if v := recover(); v != nil {
-				c.err = fmt.Errorf("panic: %v", v)
-			}
-			c.at = p.Now()
-		}()
-		c.answer, c.err = p.ask(ctx)
-	}()
+		c.err = background.Try(func() (err error) {
+			c.answer, err = p.ask(ctx)
+			return err
+		})
+		c.at = p.Now()
+	})
 	return c
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"tecken-upload/internal/background"
 )
 
 // The time that a refused ticket is set aside: the first, doubled after each failure up to the last.
@@ -95,7 +97,7 @@ func (t *tickets) setAside(refusal error) {
 	t.aside++
 	t.failures++
 	t.refusal = refusal
-	time.AfterFunc(pause, func() {
+	background.After(pause, "database ticket", func() {
 		t.mu.Lock()
 		t.aside--
 		t.mu.Unlock()

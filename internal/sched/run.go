@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"tecken-upload/internal/background"
 )
 
 // errExited is returned for work that called runtime.Goexit.
@@ -21,7 +22,7 @@ var errExited = errors.New("the work ended its goroutine")
 // that are its own, and hands results over through a channel or a variable that the caller reads only when Run returned
 // nil.
 //
-// A panic in work is raised again in the caller, as a *PanicError. When work had been abandoned Options.Lost is told
+// A panic in work is raised again in the caller, as a *background.PanicError. When work had been abandoned Options.Lost is told
 // instead.
 func (s *Scheduler) Run(ctx context.Context, t Task, work func(ctx context.Context, slot *Slot) error) error {
 	slot, err := s.Acquire(ctx, t)
@@ -29,7 +30,7 @@ func (s *Scheduler) Run(ctx context.Context, t Task, work func(ctx context.Conte
 		return err
 	}
 	j := &job{slot: slot, done: make(chan struct{}), err: errExited}
-	go j.run(work)
+	background.Go("task", func() { j.run(work) })
 	if !j.wait(s.opts.Patience) {
 		slot.expire()
 		return slot.cause()
@@ -49,13 +50,13 @@ type job struct {
 	over  atomic.Bool   // set by whoever is first: work that has ended, or a caller that abandons it
 	done  chan struct{} // closed by work that ended first
 	err   error
-	panic *PanicError
+	panic *background.PanicError
 }
 
 func (j *job) run(work func(context.Context, *Slot) error) {
 	defer func() {
 		if v := recover(); v != nil {
-			j.panic = &PanicError{Value: v, Stack: debug.Stack()}
+			j.panic = background.Caught(v)
 		}
 		j.slot.Release()
 		if j.over.CompareAndSwap(false, true) {
@@ -86,17 +87,4 @@ func (j *job) wait(patience time.Duration) bool {
 	}
 	<-j.done
 	return true
-}
-
-// A PanicError is a panic of work, raised again elsewhere.
-type PanicError struct {
-	Value any
-	Stack []byte // of work
-}
-
-func (p *PanicError) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
-
-func (p *PanicError) Unwrap() error {
-	err, _ := p.Value.(error)
-	return err
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tecken-upload/internal/background"
 )
 
 func TestRunReturnsWhatWorkReturns(t *testing.T) {
@@ -97,7 +99,7 @@ func TestAPanicInWorkIsTheCallers(t *testing.T) {
 	s := New(Options{})
 	defer expectIdle(t, s)
 	defer func() {
-		p, ok := recover().(*PanicError)
+		p, ok := recover().(*background.PanicError)
 		if !ok || !errors.Is(p, errBroken) || !strings.Contains(string(p.Stack), "sched.panics(") {
 			t.Errorf("recovered %v, want what work panicked with, and where", p)
 		}

@@ -55,7 +55,7 @@ type Loss struct {
 	Task  Task
 	Held  time.Duration // since it got its slot
 	Again bool          // this is the second report: the task has not ended Grace after it lost its slot
-	Panic error         // a *PanicError where work panicked when Run had abandoned it; nil otherwise
+	Panic error         // a *background.PanicError where work panicked when Run had abandoned it; nil otherwise
 }
 
 const (

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"tecken-upload/internal/background"
 )
 
 // A Slot is one task's right to work. When its lease ends before it is released, its context is cancelled with
@@ -43,7 +45,7 @@ func (s *Scheduler) newSlot(ctx context.Context, r *request) *Slot {
 		if deadline, ok := ctx.Deadline(); ok {
 			left = min(left, time.Until(deadline)+s.opts.Patience) // it is of no use to anybody then
 		}
-		slot.timer = time.AfterFunc(left, slot.expire)
+		slot.timer = background.After(left, "slot expired", slot.expire)
 	}
 	if s.opts.Stuck > 0 {
 		slot.watch = time.AfterFunc(s.opts.Stuck-held, slot.still)
@@ -134,7 +136,7 @@ func (s *Slot) lose() bool {
 		close(c.tripped)
 	}
 	if c.opts.Grace > 0 {
-		s.timer = time.AfterFunc(c.opts.Grace, s.remind)
+		s.timer = background.After(c.opts.Grace, "slot expired", s.remind)
 	}
 	now := c.now()
 	if c.opts.Stuck > 0 && !s.req.stuck.Load() { // it crawled, or its lease is as short

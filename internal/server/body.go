@@ -15,6 +15,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/intake"
 	"tecken-upload/internal/upload"
 )
@@ -59,7 +60,7 @@ func (s *Server) newBody(ctx context.Context, c echo.Context) *body {
 // that is set later, or that of another request.
 func whenEnded(ctx context.Context, f func()) (release func()) {
 	over := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
+	stop := background.AfterContext(ctx, "body deadline", func() {
 		defer close(over)
 		f()
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/download"
 	"tecken-upload/internal/symbol"
 )
@@ -160,7 +161,7 @@ func (s *Server) hurry(c echo.Context, w *downloadWriter) (over func()) {
 	ending, end := context.WithCancelCause(s.stopping)
 	w.ending = ending
 	hurried := make(chan struct{})
-	hurry := context.AfterFunc(ending, func() {
+	hurry := background.AfterContext(ending, "download deadline", func() {
 		defer close(hurried)
 		s.setWriteDeadline(c, drainStopping)
 	})

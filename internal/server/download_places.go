@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/upload"
 )
 
@@ -89,7 +90,7 @@ func sendInSteps(ctx context.Context) {
 // stop it calls nothing.
 func (s *sending) watch(sent *atomic.Int64, cut func()) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
+	background.Go("slow reader watch", func() {
 		defer close(ended)
 		tick := time.NewTicker(paceStep)
 		defer tick.Stop()
@@ -106,7 +107,7 @@ func (s *sending) watch(sent *atomic.Int64, cut func()) (stop func()) {
 				return
 			}
 		}
-	}()
+	})
 	return func() {
 		close(done)
 		<-ended

@@ -8,13 +8,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
-	"runtime/debug"
 	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"tecken-upload/internal/archive"
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/intake"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
@@ -207,21 +207,12 @@ func (s *Server) note(r *http.Request, err error) {
 		s.Logger.DebugContext(r.Context(), "refused", "status", status, "err", err)
 		return
 	}
-	var p *handlerPanic
 	var stack []byte
-	if errors.As(err, &p) {
-		stack = p.stack
+	if p, ok := errors.AsType[*background.PanicError](err); ok {
+		stack = p.Stack
 	}
 	s.Watcher.Fault(r.Context(), r, err, stack)
 }
-
-// handlerPanic is a panic that was stopped at the request it happened in.
-type handlerPanic struct {
-	value any
-	stack []byte
-}
-
-func (p *handlerPanic) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
 // recover turns a handler's panic into an error.
 func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
@@ -231,7 +222,7 @@ func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
 				if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					panic(v)
 				}
-				err = &handlerPanic{value: v, stack: debug.Stack()}
+				err = background.Caught(v)
 			}
 		}()
 		return next(c)

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/upload"
 )
 
@@ -43,7 +44,7 @@ func watchHangUp(ctx context.Context, gone func()) (stop func()) {
 		return func() {}
 	}
 	done := make(chan struct{})
-	go func() {
+	background.Go("hang-up watch", func() {
 		tick := time.NewTicker(hangUpInterval)
 		defer tick.Stop()
 		for {
@@ -57,7 +58,7 @@ func watchHangUp(ctx context.Context, gone func()) (stop func()) {
 				return
 			}
 		}
-	}()
+	})
 	return func() { close(done) }
 }
 

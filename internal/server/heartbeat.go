@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/probe"
 	"tecken-upload/internal/upload"
 )
@@ -58,23 +59,23 @@ func newHeartbeat(c *Config) *heartbeat {
 func (h *heartbeat) look(ctx context.Context) (round, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	var wg sync.WaitGroup
+	checks, ctx := background.NewGroup(ctx)
 	var mu sync.Mutex
 	r := round{checks: make(map[string]error, len(h.checks))}
 	for name, check := range h.checks {
-		wg.Go(func() {
+		checks.Go(func() error {
 			_, err := check.Ask(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			r.checks[name] = err
 			h.log(ctx, name, err)
+			return nil
 		})
 	}
 	if h.saturation != nil {
 		r.saturation = rounded(h.saturation(ctx))
 	}
-	wg.Wait()
-	return r, nil
+	return r, checks.Wait()
 }
 
 // log logs a check that begins to fail, and one that no longer does.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/intake"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
@@ -150,7 +151,7 @@ func (s *Server) whileTaking(ctx context.Context, wait func(ctx context.Context)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	refused := context.AfterFunc(s.refusing, func() { cancel(upload.ErrShutdown) }) //nolint:contextcheck // it is the server's
+	refused := background.AfterContext(s.refusing, "upload context", func() { cancel(upload.ErrShutdown) }) //nolint:contextcheck // it is the server's
 	defer refused()
 	return wait(ctx)
 }
@@ -159,8 +160,8 @@ func (s *Server) whileTaking(ctx context.Context, wait func(ctx context.Context)
 // ended: the client hung up, or the server stops.
 func (s *Server) uploadContext(r *http.Request) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
-	gone := context.AfterFunc(r.Context(), func() { cancel(upload.ErrClientGone) })
-	stopped := context.AfterFunc(s.stopping, func() { cancel(upload.ErrShutdown) })
+	gone := background.AfterContext(r.Context(), "upload context", func() { cancel(upload.ErrClientGone) })
+	stopped := background.AfterContext(s.stopping, "upload context", func() { cancel(upload.ErrShutdown) })
 	return ctx, func() {
 		gone()
 		stopped()

@@ -3,12 +3,10 @@ package upload
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/intake"
-	"tecken-upload/internal/sched"
 	"tecken-upload/internal/spool"
 )
 
@@ -74,22 +72,6 @@ func (e *DeadlineError) Error() string {
 
 // Unwrap returns ErrDeadline and what it interrupted.
 func (e *DeadlineError) Unwrap() []error { return []error{ErrDeadline, e.err} }
-
-// panicError is a panic that was stopped at the upload it happened in.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-// caught makes an error of what was recovered.
-func caught(v any) error {
-	if p, ok := v.(*sched.PanicError); ok {
-		return &panicError{value: p.Value, stack: p.Stack}
-	}
-	return &panicError{value: v, stack: debug.Stack()}
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // outcomes tells from an error how an upload ended; the first that matches counts.
 var outcomes = []struct {

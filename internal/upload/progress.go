@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tecken-upload/internal/background"
 )
 
 // progress tells how far the uploads in flight are. The zero progress is ready for use.
@@ -43,8 +45,8 @@ func (p *progress) leave(from Phase) {
 // watch counts an upload at 50 % and at 90 % of its deadline, unless the function it returns is called
 // before.
 func (p *progress) watch(deadline time.Duration) (stop func()) {
-	half := time.AfterFunc(deadline/2, func() { p.half.Add(1) })
-	most := time.AfterFunc(deadline*9/10, func() { p.most.Add(1) })
+	half := background.After(deadline/2, "deadline", func() { p.half.Add(1) })
+	most := background.After(deadline*9/10, "deadline", func() { p.most.Add(1) })
 	return func() {
 		half.Stop()
 		most.Stop()

@@ -9,9 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
-
 	"tecken-upload/internal/archive"
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/spool"
 )
@@ -43,7 +42,7 @@ func (r *run) publish(ctx context.Context, a *archive.Archive) error {
 	defer leave()
 	r.meter.begin(&r.meter.published, r.unpublished())
 	ctx, cancel := context.WithCancel(ctx)
-	g, ctx := errgroup.WithContext(ctx)
+	g, ctx := background.NewGroup(ctx)
 	g.SetLimit(r.PublishParallel)
 	defer func() {
 		// Only after a panic is there anything left to wait for: nobody may use the archive behind our back.
@@ -101,12 +100,7 @@ func (r *run) unpublished() (sum int64) {
 }
 
 // publishMember brings one member to storage, or finds it there, and notes which in f.
-func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = caught(v)
-		}
-	}()
+func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) error {
 	there, err := r.stored(ctx, f)
 	if err != nil {
 		return err
@@ -163,9 +157,12 @@ type moving struct {
 	again bool  // and is news once more
 }
 
-// Read implements io.Reader.
-func (m *moving) Read(p []byte) (int, error) {
-	n, err := m.ReadSeeker.Read(p)
+// Read implements io.Reader. A panic is an error: a library of storage's may call this in a goroutine of its own.
+func (m *moving) Read(p []byte) (n int, err error) {
+	err = background.Try(func() (err error) {
+		n, err = m.ReadSeeker.Read(p)
+		return err
+	})
 	m.at += int64(n)
 	m.ended = m.ended || errors.Is(err, io.EOF)
 	if m.at > m.told {

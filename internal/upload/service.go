@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tecken-upload/internal/archive"
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/spool"
 )
@@ -171,7 +172,7 @@ func (r *run) run(ctx context.Context) {
 func (r *run) phases(ctx context.Context) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = caught(v)
+			err = background.Caught(v)
 		}
 		// What the end of a context breaks on its way comes in many words.
 		if OutcomeOf(err) == Failed && ctx.Err() != nil {
@@ -382,9 +383,8 @@ func (r *run) end(ctx context.Context, err error) error {
 	r.up.EndedAt = r.timestamp()
 	r.up.Outcome = OutcomeOf(err)
 	r.up.Error = Sentence(err)
-	var p *panicError
-	if errors.As(err, &p) {
-		r.report.Stack = p.stack
+	if p, ok := errors.AsType[*background.PanicError](err); ok {
+		r.report.Stack = p.Stack
 	}
 	if err == nil {
 		leave := r.phase(PhaseRecord)

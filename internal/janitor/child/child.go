@@ -19,6 +19,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"tecken-upload/internal/background"
 )
 
 // What we would rather lose.
@@ -111,7 +113,7 @@ func start(s Spec) *process {
 	p.cmd.WaitDelay = pipeGrace
 	// A group of its own: a Ctrl-C at a terminal is for the parent, which tells the child itself.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	go p.run()
+	background.Go("sweep", p.run)
 	return p
 }
 

@@ -3,6 +3,8 @@ package child
 import (
 	"bytes"
 	"sync"
+
+	"tecken-upload/internal/background"
 )
 
 const (
@@ -36,7 +38,7 @@ func (l *lines) Write(p []byte) (int, error) {
 			break
 		}
 		if !l.tooLong && l.each != nil {
-			l.each(l.part)
+			background.Guard("sweep output", func() { l.each(l.part) })
 		}
 		l.part, l.tooLong = l.part[:0], false
 	}

@@ -8,6 +8,8 @@ import (
 	"net/http/httptrace"
 	"sync"
 	"time"
+
+	"tecken-upload/internal/background"
 )
 
 // errStalled ends an attempt on which no byte moves. It calls itself a timeout, which the SDK tries again.
@@ -85,7 +87,7 @@ type watch struct {
 }
 
 func newWatch(limit time.Duration, stalled func()) *watch {
-	w := &watch{limit: limit, timer: time.AfterFunc(limit, stalled)}
+	w := &watch{limit: limit, timer: background.After(limit, "S3 stall", stalled)}
 	w.timer.Stop()
 	return w
 }

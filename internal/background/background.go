@@ -1,0 +1,115 @@
+package background
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// The pause before a loop that panicked goes on: the first, doubled each time up to the last. A loop that ran for longer than the
+// last begins again with the first.
+const (
+	firstPause = time.Second
+	lastPause  = time.Minute
+)
+
+// A PanicError is a panic that was recovered.
+type PanicError struct {
+	Value any
+	Stack []byte // of the goroutine that panicked
+}
+
+// Caught makes an error of what recover returned. It is to be called where that was.
+func Caught(v any) *PanicError {
+	if p, ok := v.(*PanicError); ok {
+		return p // it was raised again
+	}
+	return &PanicError{Value: v, Stack: debug.Stack()}
+}
+
+// Error returns what the panic said.
+func (p *PanicError) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
+
+// Unwrap returns the panic's value, if that is an error.
+func (p *PanicError) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// report is told of panics for which nobody waits.
+var report atomic.Pointer[func(name string, p *PanicError)]
+
+// OnPanic has f called, for the rest of the process, with each panic for which nobody waits, and with the name of its goroutine. f may be
+// called by several goroutines at once. Nil is none.
+func OnPanic(f func(name string, p *PanicError)) {
+	if f == nil {
+		report.Store(nil)
+		return
+	}
+	report.Store(&f)
+}
+
+// Guard calls f and returns; a panic of f is reported. The name is one of few fixed texts.
+func Guard(name string, f func()) {
+	tell := report.Load()
+	if tell == nil {
+		f()
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			(*tell)(name, Caught(v))
+		}
+	}()
+	f()
+}
+
+// Try calls f and returns its error; of a panic, a *PanicError.
+func Try(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = Caught(v)
+		}
+	}()
+	return f()
+}
+
+// Go calls f in a goroutine.
+func Go(name string, f func()) {
+	go Guard(name, f)
+}
+
+// After calls f in a goroutine once d is over, as time.AfterFunc does.
+func After(d time.Duration, name string, f func()) *time.Timer {
+	return time.AfterFunc(d, func() { Guard(name, f) })
+}
+
+// AfterContext calls f in a goroutine once ctx has ended, as context.AfterFunc does.
+func AfterContext(ctx context.Context, name string, f func()) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { Guard(name, f) })
+}
+
+// Loop calls f, in the caller's goroutine, and returns its error. After a panic of f, which is reported, it pauses and calls f
+// again, until ctx ends; then it returns nil.
+func Loop(ctx context.Context, name string, f func(ctx context.Context) error) (err error) {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		began, panicked := time.Now(), true
+		Guard(name, func() {
+			err = f(ctx)
+			panicked = false
+		})
+		if !panicked {
+			return err
+		}
+		if time.Since(began) > lastPause {
+			pause = firstPause
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
