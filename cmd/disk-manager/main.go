@@ -18,9 +18,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/config"
 	"tecken-upload/internal/telemetry"
 )
@@ -32,6 +32,7 @@ const (
 )
 
 func main() {
+	telemetry.SurviveReaders() // a sweep is not over because nobody reads of it
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
 	stop()
@@ -40,44 +41,44 @@ func main() {
 
 // run is the whole program: it returns the exit status once ctx or its work has ended.
 func run(ctx context.Context, args []string, lookup func(string) (string, bool), stdout, stderr io.Writer) int {
+	lines := telemetry.NewLines(stderr)
+	defer lines.Close(flushTimeout)
 	var c cli
-	command, err := config.Parse(&c, "disk-manager", args, lookup, stdout, stderr)
+	command, err := config.Parse(&c, "disk-manager", args, lookup, stdout, lines)
 	switch {
 	case errors.Is(err, config.ErrHelp):
 		return exitOK
 	case err != nil:
-		fmt.Fprintf(stderr, "disk-manager: %v\n", err)
+		fmt.Fprintf(lines, "disk-manager: %v\n", err)
 		return exitUsage
 	}
-	switch {
-	case c.Sweep.JSON:
+	if c.Sweep.JSON {
 		return sweepForLoop(ctx, &c.settings, stdout)
-	case command.Command() == "sweep":
-		log, err := telemetry.NewLogger(stderr, c.LogLevel, c.Instance)
-		if err != nil {
-			fmt.Fprintf(stderr, "disk-manager: TECKEN_LOG_LEVEL: %v\n", err)
-			return exitUsage
-		}
-		return sweepForPeople(ctx, &c.settings, c.Sweep.DryRun, log)
 	}
-	return sweepForEver(ctx, &c.settings, stderr)
-}
-
-// sweepForEver sweeps until ctx ends.
-func sweepForEver(ctx context.Context, s *settings, stderr io.Writer) int {
-	w, err := newWatch(s, stderr)
+	w, err := newWatch(&c.settings, lines)
 	if err != nil {
-		fmt.Fprintf(stderr, "disk-manager: %v\n", err)
+		fmt.Fprintf(lines, "disk-manager: %v\n", err)
 		return exitUsage
 	}
 	defer w.close()
-	var background sync.WaitGroup
-	defer background.Wait()
+	telemetry.WatchPanics(w.log, w.reporter, w.metrics.Metrics)
+	if command.Command() == "sweep" {
+		return sweepForPeople(ctx, &c.settings, c.Sweep.DryRun, w)
+	}
+	return sweepForEver(ctx, &c.settings, w)
+}
+
+// sweepForEver sweeps until ctx ends.
+func sweepForEver(ctx context.Context, s *settings, w *watch) int {
 	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	background.Go(func() { w.serve(ctx, s.MetricsListen) })
+	metrics, _ := background.NewGroup(ctx)
+	metrics.Go(func() error {
+		return background.Loop(ctx, "metrics", func(ctx context.Context) error { w.serve(ctx, s.MetricsListen); return nil })
+	})
 	m := &manager{settings: s, watch: w}
 	m.sweep = m.inChild
 	m.loop(ctx)
+	stop()
+	_ = metrics.Wait() // it only ends
 	return exitOK
 }

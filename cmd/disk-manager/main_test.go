@@ -16,13 +16,14 @@ import (
 
 	"tecken-upload/internal/janitor"
 	"tecken-upload/internal/spool"
+	"tecken-upload/internal/telemetry/sentrytest"
 	"tecken-upload/internal/testenv"
 )
 
 // line is what tests look at of a line of the log.
 type line struct {
 	Level, Msg, Err, Stack, Outcome, Exit, Stderr string
-	Found, Reclaimed, Failed                      int
+	Found, Reclaimed, Due, Failed                 int
 	Name                                          string
 	DryRun                                        bool `json:"dry_run"`
 }
@@ -99,6 +100,9 @@ func TestSweepCommand(t *testing.T) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), append([]string{"sweep"}, args...), environment("TECKEN_SPOOL_DIR="+dir), &stdout, &stderr)
+		if want.DryRun && strings.Contains(stderr.String(), "reclaimed") {
+			t.Errorf("a dry run says of something that it was reclaimed:\n%s", &stderr)
+		}
 		if code != exitOK || stdout.Len() > 0 {
 			t.Errorf("exit %d, stdout %q", code, &stdout)
 		}
@@ -107,7 +111,7 @@ func TestSweepCommand(t *testing.T) {
 		}
 	}
 	sweep(line{Level: "INFO", Msg: "sweep", Outcome: "ok", Found: 1}, "--orphan-age=2h")
-	sweep(line{Level: "INFO", Msg: "sweep", Outcome: "ok", Found: 1, Reclaimed: 1, DryRun: true}, "--dry-run")
+	sweep(line{Level: "INFO", Msg: "sweep", Outcome: "ok", Found: 1, Due: 1, DryRun: true}, "--dry-run")
 	if !exists(orphan) {
 		t.Fatal("gone too early")
 	}
@@ -122,17 +126,27 @@ func TestSweepCommandFails(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(home, "letters"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, tt := range map[string]struct{ dir, level, err string }{
-		"no directory": {filepath.Join(home, "nowhere"), "WARN", "no such file"},
-		"not a spool":  {home, "ERROR", "not a spool"},
-		"a file":       {filepath.Join(home, "letters"), "ERROR", "not a directory"},
+	for name, tt := range map[string]struct{ dir, level, err, kind string }{
+		"no directory": {filepath.Join(home, "nowhere"), "WARN", "no such file", "spool missing"},
+		"not a spool":  {home, "ERROR", "not a spool", "not a spool"},
+		"a file":       {filepath.Join(home, "letters"), "ERROR", "not a directory", "sweep failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var stderr bytes.Buffer
-			code := run(t.Context(), []string{"sweep", "--orphan-age=0s"}, environment("TECKEN_SPOOL_DIR="+tt.dir), io.Discard, &stderr)
-			all := lines(t, &stderr)
-			if code != exitFailed || len(all) != 1 || all[0].Level != tt.level || !strings.Contains(all[0].Err, tt.err) {
-				t.Errorf("exit %d: %+v", code, all)
+			sentry := sentrytest.NewServer()
+			defer sentry.Close()
+			env := environment("TECKEN_SPOOL_DIR="+tt.dir, "SENTRY_DSN="+sentry.DSN())
+			for _, args := range [][]string{{"sweep", "--orphan-age=0s", "--dry-run"}, {"sweep", "--orphan-age=0s"}} {
+				var stderr bytes.Buffer
+				code := run(t.Context(), args, env, io.Discard, &stderr)
+				all := lines(t, &stderr)
+				if code != exitFailed || len(all) != 1 || all[0].Level != tt.level || !strings.Contains(all[0].Err, tt.err) {
+					t.Errorf("%q: exit %d: %+v", args, code, all)
+				}
+			}
+			// Of the dry run somebody knows already.
+			events := sentry.Events()
+			if len(events) != 1 || events[0].Exception[0].Type != tt.kind || len(sentry.CheckIns()) != 0 {
+				t.Errorf("Sentry heard of %d events: %+v", len(events), events)
 			}
 		})
 	}

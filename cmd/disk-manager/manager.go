@@ -3,11 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/janitor"
 )
 
@@ -20,6 +19,7 @@ type outcome struct {
 	result result
 	report janitor.Report // as far as it is known
 	kind   string         // one of few fixed texts; "" where nothing went wrong
+	dry    bool           // nothing was removed: the report says what is due
 	err    error          // nil where nothing went wrong but for the report's failures
 	status string         // of the child: "exit status 1", "signal: killed"
 	stderr string         // what the child said
@@ -65,7 +65,7 @@ func (m *manager) loop(ctx context.Context) {
 	m.watch.log.Info("disk manager started", "spool", m.settings.SpoolDir,
 		"orphan_age", m.settings.OrphanAge, "interval", m.settings.SweepInterval)
 	for ctx.Err() == nil {
-		m.turn(ctx)
+		background.Guard("report of a sweep", func() { m.turn(ctx) })
 		select {
 		case <-ctx.Done():
 		case <-time.After(m.settings.SweepInterval):
@@ -76,21 +76,16 @@ func (m *manager) loop(ctx context.Context) {
 
 // turn sweeps once, if it may, and tells of it.
 func (m *manager) turn(ctx context.Context) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			m.watch.log.Error("telling of a sweep panicked", "err", fmt.Errorf("panic: %v", cause), "stack", string(debug.Stack()))
-		}
-	}()
 	o := outcome{result: resultSuspended, kind: "sweeps suspended", err: errSuspended}
 	if m.stuck.Load() < maxGivenUp {
 		o = m.guarded(ctx)
 	}
 	if o.givenUp != nil {
 		m.stuck.Add(1)
-		go func() {
+		background.Go("stuck sweep", func() {
 			<-o.givenUp
 			m.stuck.Add(-1)
-		}()
+		})
 	}
 	if o.result != resultOK && o.result != resultIncomplete && ctx.Err() != nil {
 		// Whatever became of it, it was told to end.
@@ -102,11 +97,10 @@ func (m *manager) turn(ctx context.Context) {
 // guarded sweeps, and survives a panic on this side too.
 func (m *manager) guarded(ctx context.Context) (o outcome) {
 	began := time.Now()
-	defer func() {
-		if cause := recover(); cause != nil {
-			o = outcome{result: resultDied, kind: "disk manager panicked", err: fmt.Errorf("panic: %v", cause), stack: debug.Stack()}
-		}
-		o.elapsed = time.Since(began)
-	}()
-	return m.sweep(ctx)
+	err := background.Try(func() error { o = m.sweep(ctx); return nil })
+	if p, ok := errors.AsType[*background.PanicError](err); ok {
+		o = outcome{result: resultDied, kind: "disk manager panicked", err: err, stack: p.Stack}
+	}
+	o.elapsed = time.Since(began)
+	return o
 }

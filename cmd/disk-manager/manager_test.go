@@ -17,6 +17,7 @@ import (
 	"tecken-upload/internal/config"
 	"tecken-upload/internal/janitor"
 	"tecken-upload/internal/janitor/child"
+	"tecken-upload/internal/telemetry"
 	"tecken-upload/internal/telemetry/metricstest"
 )
 
@@ -27,7 +28,9 @@ func testManager(t *testing.T, log io.Writer, sweep func(context.Context) outcom
 	if _, err := config.Parse(&c, "disk-manager", nil, environment("TECKEN_INSTANCE=i-1"), io.Discard, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	w, err := newWatch(&c.settings, log)
+	said := telemetry.NewLines(log)
+	t.Cleanup(func() { said.Close(patience) })
+	w, err := newWatch(&c.settings, said)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +199,9 @@ func TestSlug(t *testing.T) {
 
 // TestMetrics: every one is there from the start, named as it should be, with labels of fixed sets.
 func TestMetrics(t *testing.T) {
-	m := newMetrics()
+	said := telemetry.NewLines(io.Discard)
+	defer said.Close(patience)
+	m := newMetrics(said)
 	for _, r := range results() {
 		m.swept(outcome{
 			result: r, err: errors.New("x"), elapsed: time.Second,

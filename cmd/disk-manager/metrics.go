@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/headers"
 	"tecken-upload/internal/telemetry"
 )
@@ -39,7 +40,7 @@ type metrics struct {
 	oldest    *prometheus.GaugeVec
 }
 
-func newMetrics() *metrics {
+func newMetrics(lines *telemetry.Lines) *metrics {
 	counter := func(name, help string) prometheus.CounterOpts { return prometheus.CounterOpts{Name: name, Help: help} }
 	gauge := func(name, help string) prometheus.GaugeOpts { return prometheus.GaugeOpts{Name: name, Help: help} }
 	m := &metrics{
@@ -60,6 +61,7 @@ func newMetrics() *metrics {
 		oldest: prometheus.NewGaugeVec(gauge("tecken_janitor_oldest_workspace_seconds",
 			"Age of the oldest workspace: with an owner, since it was made; without, since it last changed, unless it is gone."), []string{"owner"}),
 	}
+	m.CountLost(lines)
 	m.Register(m.sweeps, m.elapsed, m.reclaimed, m.freed, m.errors, m.givenUp, m.stuck, m.last, m.orphans, m.live, m.oldest)
 	// A rate is only seen to rise from a zero that was there.
 	for _, r := range results() {
@@ -127,7 +129,7 @@ func (w *watch) serveOnce(ctx context.Context, address string) error {
 		ReadHeaderTimeout: scrapeTimeout, WriteTimeout: scrapeTimeout, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
 	}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	stop := background.AfterContext(ctx, "metrics", func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(new(headers.Budget).Guard(server, listener)); !errors.Is(err, http.ErrServerClosed) {
 		return errors.Join(fmt.Errorf("serve metrics: %w", err), server.Close())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"time"
 
 	"tecken-upload/internal/janitor"
@@ -122,16 +121,15 @@ func sweepForLoop(ctx context.Context, s *settings, stdout io.Writer) int {
 }
 
 // sweepForPeople is the sweep of somebody at a terminal: what goes is logged, or what would.
-func sweepForPeople(ctx context.Context, s *settings, dryRun bool, log *slog.Logger) int {
+func sweepForPeople(ctx context.Context, s *settings, dryRun bool, w *watch) int {
 	if dryRun {
-		log = log.With("dry_run", true)
+		w.log = w.log.With("dry_run", true)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.SweepTimeout, errTimeout)
 	defer cancel()
-	w := &watch{log: log}
 	began := time.Now()
-	report, err := once(ctx, s, dryRun, func(a janitor.Autopsy) { w.logAutopsy(ctx, &a) })
-	o := outcome{result: resultOK, report: report, err: err, elapsed: time.Since(began)}
+	report, err := once(ctx, s, dryRun, func(a janitor.Autopsy) { w.logAutopsy(ctx, &a, dryRun) })
+	o := outcome{result: resultOK, report: report, dry: dryRun, err: err, elapsed: time.Since(began)}
 	switch {
 	case err != nil:
 		o.result, o.kind = resultFailed, janitor.Kind(err)
@@ -139,8 +137,11 @@ func sweepForPeople(ctx context.Context, s *settings, dryRun bool, log *slog.Log
 		o.result = resultIncomplete
 	}
 	w.logSweep(ctx, o)
-	if o.result != resultOK {
-		return exitFailed
+	if o.result == resultOK {
+		return exitOK
 	}
-	return exitOK
+	if !dryRun { // somebody looks
+		w.report(o)
+	}
+	return exitFailed
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"regexp"
 	"slices"
@@ -37,8 +36,8 @@ type watch struct {
 	reports telemetry.Throttle // of failures
 }
 
-func newWatch(s *settings, stderr io.Writer) (*watch, error) {
-	log, err := telemetry.NewLogger(stderr, s.LogLevel, s.Instance)
+func newWatch(s *settings, lines *telemetry.Lines) (*watch, error) {
+	log, err := telemetry.NewLogger(lines, s.LogLevel, s.Instance)
 	if err != nil {
 		return nil, fmt.Errorf("TECKEN_LOG_LEVEL: %w", err)
 	}
@@ -49,7 +48,7 @@ func newWatch(s *settings, stderr io.Writer) (*watch, error) {
 		return nil, fmt.Errorf("SENTRY_DSN: %w", err)
 	}
 	return &watch{
-		log: log, reporter: reporter, metrics: newMetrics(),
+		log: log, reporter: reporter, metrics: newMetrics(lines),
 		monitor: slug("disk-manager-" + s.Instance),
 		every:   max(checkInEvery, s.SweepInterval+s.SweepTimeout),
 	}, nil
@@ -75,6 +74,11 @@ func (w *watch) swept(ctx context.Context, o outcome, stuck int) {
 		return
 	}
 	w.reporter.CheckIn(telemetry.CheckIn{Monitor: w.monitor, OK: o.result == resultOK, Elapsed: o.elapsed, Every: w.every})
+	w.report(o)
+}
+
+// report reports what went wrong in a sweep, each kind once in an hour.
+func (w *watch) report(o outcome) {
 	facts := o.facts()
 	switch {
 	case o.kind == "" || !w.reports.Due(o.kind):
@@ -123,10 +127,14 @@ func (o *outcome) level() slog.Level {
 // facts are all that explains a sweep, but for its error.
 func (o *outcome) facts() []slog.Attr {
 	r := &o.report
+	reclaimed, workspaces, freed := "reclaimed", "workspaces", "bytes"
+	if o.dry {
+		reclaimed, workspaces, freed = "due", "due_workspaces", "due_bytes"
+	}
 	facts := []slog.Attr{
 		slog.String("outcome", string(o.result)),
-		slog.Int("found", r.Found), slog.Int("reclaimed", r.Reclaimed), slog.Int("workspaces", r.Workspaces),
-		slog.Int64("bytes", r.Freed), slog.Int("failed", r.Failed), slog.Bool("low", r.Low),
+		slog.Int("found", r.Found), slog.Int(reclaimed, r.Reclaimed), slog.Int(workspaces, r.Workspaces),
+		slog.Int64(freed, r.Freed), slog.Int("failed", r.Failed), slog.Bool("low", r.Low),
 		slog.Int("live", r.Live), slog.Duration("oldest_live", r.OldestLive), slog.Duration("oldest_left", r.OldestLeft),
 		slog.Duration("elapsed", o.elapsed),
 	}
@@ -141,27 +149,31 @@ func (o *outcome) facts() []slog.Attr {
 
 // autopsy tells of an orphan that went. Sentry hears only of workspaces, and of what has the manifest of one.
 func (w *watch) autopsy(ctx context.Context, a *janitor.Autopsy, report bool) {
-	w.logAutopsy(ctx, a)
+	w.logAutopsy(ctx, a, false)
 	if report && (a.Workspace || a.Manifest != nil) {
-		w.reporter.Warning("orphan reclaimed", errOwnerDied, autopsyFacts(a)...)
+		w.reporter.Warning("orphan reclaimed", errOwnerDied, autopsyFacts(a, "freed")...)
 	}
 }
 
 var errOwnerDied = errors.New("the server that held it ended without removing it")
 
 // logAutopsy makes a dead server stand out among litter.
-func (w *watch) logAutopsy(ctx context.Context, a *janitor.Autopsy) {
+func (w *watch) logAutopsy(ctx context.Context, a *janitor.Autopsy, dry bool) {
+	msg, bytes := "orphan reclaimed", "freed"
+	if dry {
+		msg, bytes = "orphan due", "bytes"
+	}
 	level := slog.LevelInfo
 	if a.Workspace {
 		level = slog.LevelWarn
 	}
-	w.log.LogAttrs(ctx, level, "orphan reclaimed", autopsyFacts(a)...)
+	w.log.LogAttrs(ctx, level, msg, autopsyFacts(a, bytes)...)
 }
 
-func autopsyFacts(a *janitor.Autopsy) []slog.Attr {
+func autopsyFacts(a *janitor.Autopsy, bytes string) []slog.Attr {
 	facts := []slog.Attr{
 		slog.String("name", a.Name), slog.Bool("workspace", a.Workspace),
-		slog.Duration("age", a.Age), slog.Int64("freed", a.Bytes),
+		slog.Duration("age", a.Age), slog.Int64(bytes, a.Bytes),
 	}
 	if a.Manifest == nil {
 		return facts
@@ -175,11 +187,15 @@ func manifestFacts(m *spool.Manifest) []slog.Attr {
 	for kind, n := range m.Kinds {
 		kinds = append(kinds, slog.Int(kind, n))
 	}
-	return []slog.Attr{
+	facts := []slog.Attr{
 		slog.Int64("upload", m.Upload), slog.Int64("tenant", m.Tenant), slog.String("label", m.TokenLabel), slog.String("user", m.User),
 		slog.String("server", m.Instance), slog.Int("pid", m.PID), slog.Time("started", m.Started), slog.Time("updated", m.Updated),
-		slog.String("phase", m.Phase), slog.Int64("declared", m.Declared), slog.Int64("received", m.Received),
+		slog.String("phase", m.Phase), slog.Int64("received", m.Received),
 		slog.Int("members", m.Members), slog.Int("published", m.Published),
 		{Key: "kinds", Value: slog.GroupValue(kinds...)},
 	}
+	if m.Declared >= 0 {
+		facts = append(facts, slog.Int64("declared", m.Declared))
+	}
+	return facts
 }

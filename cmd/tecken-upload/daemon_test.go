@@ -70,6 +70,7 @@ type daemon struct {
 	token        string
 	hangsUp      bool // every upload is posted on a connection of its own, as command lines do
 	exited       chan error
+	stderr       io.Closer // the reader of its log
 
 	mu   sync.Mutex
 	log  []map[string]any
@@ -137,6 +138,7 @@ func (d *daemon) start(settings map[string]string) {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	d.stderr = stderr
 	go d.follow(stderr)
 	t.Cleanup(d.kill)
 	line := d.waitLog("serving")
@@ -362,7 +364,12 @@ func (d *daemon) text(url string) string {
 // metric returns the value of an unlabelled metric.
 func (d *daemon) metric(name string) float64 {
 	d.Helper()
-	for line := range strings.Lines(d.text(d.metrics)) {
+	return d.metricAt(d.metrics, name)
+}
+
+func (d *daemon) metricAt(url, name string) float64 {
+	d.Helper()
+	for line := range strings.Lines(d.text(url)) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
 			f, err := strconv.ParseFloat(value, 64)
 			if err != nil {

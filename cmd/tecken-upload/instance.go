@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"time"
 
@@ -71,7 +70,7 @@ type instance struct {
 }
 
 // newInstance builds an instance. Nothing in it waits for a backing service: what is down may come up later.
-func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *instance, err error) {
+func newInstance(ctx context.Context, c *config.Server, lines *telemetry.Lines) (in *instance, err error) {
 	in = &instance{config: c}
 	defer func() {
 		if err != nil {
@@ -79,7 +78,7 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 			in = nil
 		}
 	}()
-	if err := in.observe(stderr); err != nil {
+	if err := in.observe(lines); err != nil {
 		return in, err
 	}
 	if err = in.openRecords(ctx); err != nil {
@@ -125,9 +124,9 @@ func newInstance(ctx context.Context, c *config.Server, stderr io.Writer) (in *i
 }
 
 // observe builds what tells of the instance: its log, its metrics, its reports to Sentry.
-func (in *instance) observe(stderr io.Writer) (err error) {
+func (in *instance) observe(lines *telemetry.Lines) (err error) {
 	c := in.config
-	if in.logger, err = telemetry.NewLogger(stderr, c.LogLevel, c.Instance); err != nil {
+	if in.logger, err = telemetry.NewLogger(lines, c.LogLevel, c.Instance); err != nil {
 		return fmt.Errorf("TECKEN_LOG_LEVEL: %w", err)
 	}
 	release := c.SentryRelease
@@ -141,6 +140,8 @@ func (in *instance) observe(stderr io.Writer) (err error) {
 		return fmt.Errorf("SENTRY_DSN: %w", err)
 	}
 	in.metrics = telemetry.NewMetrics()
+	in.metrics.CountLost(lines)
+	telemetry.WatchPanics(in.logger, in.reporter, in.metrics)
 	return nil
 }
 

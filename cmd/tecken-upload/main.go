@@ -20,6 +20,7 @@ import (
 	"os"
 
 	"tecken-upload/internal/config"
+	"tecken-upload/internal/telemetry"
 )
 
 func main() {
@@ -37,23 +38,26 @@ type cli struct {
 
 // process is what a command may use of the process it runs in.
 type process struct {
-	ctx            context.Context //nolint:containedctx // a command runs exactly once, inside of run
-	stdout, stderr io.Writer
+	ctx    context.Context //nolint:containedctx // a command runs exactly once, inside of run
+	stdout io.Writer
+	stderr *telemetry.Lines
 }
 
 // run is the whole program. It returns the exit status: 0, 1 when a command failed, 2 when it was not
 // understood, or could not be completed.
 func run(ctx context.Context, args []string, lookup func(string) (string, bool), stdout, stderr io.Writer) int {
-	command, err := config.Parse(&cli{}, "tecken-upload", args, lookup, stdout, stderr)
+	lines := telemetry.NewLines(stderr)
+	defer lines.Close(flushTimeout)
+	command, err := config.Parse(&cli{}, "tecken-upload", args, lookup, stdout, lines)
 	if errors.Is(err, config.ErrHelp) {
 		return 0
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "tecken-upload: %v\n", err)
+		fmt.Fprintf(lines, "tecken-upload: %v\n", err)
 		return 2
 	}
-	if err := command.Run(&process{ctx: ctx, stdout: stdout, stderr: stderr}); err != nil {
-		fmt.Fprintf(stderr, "tecken-upload: %v\n", err)
+	if err := command.Run(&process{ctx: ctx, stdout: stdout, stderr: lines}); err != nil {
+		fmt.Fprintf(lines, "tecken-upload: %v\n", err)
 		if errors.Is(err, errIncomplete) {
 			return 2
 		}

@@ -12,10 +12,10 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/config"
 	"tecken-upload/internal/storage"
+	"tecken-upload/internal/telemetry"
 )
 
 // What we would rather lose.
@@ -57,6 +57,7 @@ func (c *serveCommand) Validate() error {
 
 // Run is called by kong.
 func (c *serveCommand) Run(p *process) error {
+	telemetry.SurviveReaders()
 	// Caught from here on, so that no signal finds the program half-built.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -77,13 +78,17 @@ func (c *serveCommand) Run(p *process) error {
 
 // run serves until ctx ends or a signal comes, then drains. A second signal ends it at once, unless it comes with the first.
 func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
-	background, stopBackground := context.WithCancel(ctx)
-	defer stopBackground()
-	g, failed := errgroup.WithContext(background)
+	working, stopWork := context.WithCancel(ctx)
+	defer stopWork()
+	g, failed := background.NewGroup(working)
+	loop := func(name string, f func(context.Context) error) {
+		g.Go(func() error { return background.Loop(working, name, f) })
+	}
 	migrated := make(chan struct{})
-	g.Go(func() error {
-		defer close(migrated)
-		return in.migrate(background)
+	loop("migration", func(ctx context.Context) error {
+		err := in.migrate(ctx)
+		close(migrated)
+		return err
 	})
 	select {
 	case <-migrated:
@@ -94,13 +99,13 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 		return err
 	}
 	httpServer, metricsServer := in.server.HTTPServer(), in.metricsServer()
-	g.Go(func() error { return in.indexRecords(background, migrated) })
-	g.Go(func() error { return in.foldRecords(background, migrated) })
-	g.Go(func() error { return in.uploads.Settle(background) })
-	g.Go(func() error { return in.watchQueues(background) })
-	g.Go(func() error { in.leases.Run(background); return nil })
-	g.Go(func() error { return in.expireRecords(background) })
-	g.Go(func() error { return in.expireSymbols(background) })
+	loop("indexing", func(ctx context.Context) error { return in.indexRecords(ctx, migrated) })
+	loop("folding", func(ctx context.Context) error { return in.foldRecords(ctx, migrated) })
+	loop("unrecorded ends", in.uploads.Settle)
+	loop("queue watch", in.watchQueues)
+	loop("leases", func(ctx context.Context) error { in.leases.Run(ctx); return nil })
+	loop("record expiry", in.expireRecords)
+	loop("symbol expiry", in.expireSymbols)
 	g.Go(func() error { return serve(httpServer, in.headers.Guard(httpServer, listener.http)) })
 	g.Go(func() error { return serve(metricsServer, in.headers.Guard(metricsServer, listener.metrics)) })
 	in.logger.Info("serving", "address", listener.http.Addr().String(), "metrics", listener.metrics.Addr().String())
@@ -113,8 +118,8 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	case <-failed.Done():
 		in.logger.Error("draining", "err", context.Cause(failed))
 	}
-	err = in.drain(context.WithoutCancel(ctx), httpServer, insisting(background, signals))
-	stopBackground()
+	err = in.drain(context.WithoutCancel(ctx), httpServer, insisting(working, signals))
+	stopWork()
 	_ = metricsServer.Close() // nothing is under way there that anybody waits for
 	if err != nil {
 		_ = httpServer.Close()
@@ -124,9 +129,9 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 }
 
 // await waits for the work in the background, but not for a disk that hangs under it.
-func await(g *errgroup.Group) error {
+func await(g *background.Group) error {
 	ended := make(chan error, 1)
-	go func() { ended <- g.Wait() }()
+	background.Go("end", func() { ended <- g.Wait() })
 	select {
 	case err := <-ended:
 		return err
@@ -149,14 +154,22 @@ func (in *instance) migrate(ctx context.Context) error {
 
 // indexRecords makes the index that the API of records looks for parts of keys by, once the schema is up to date.
 func (in *instance) indexRecords(ctx context.Context, migrated <-chan struct{}) error {
-	<-migrated
+	wait(ctx, migrated)
 	return in.records.RunIndexing(ctx, in.fault("keys of files were not indexed"))
 }
 
 // foldRecords prepares the records of older versions for lookups of names in any case, once the schema is up to date.
 func (in *instance) foldRecords(ctx context.Context, migrated <-chan struct{}) error {
-	<-migrated
+	wait(ctx, migrated)
 	return in.records.RunFolding(ctx, in.fault("names of older records were not folded"))
+}
+
+// wait waits until the schema is up to date, or ctx ends.
+func wait(ctx context.Context, migrated <-chan struct{}) {
+	select {
+	case <-migrated:
+	case <-ctx.Done():
+	}
 }
 
 // fault returns what is told of work in the background that failed.
@@ -171,7 +184,7 @@ func (in *instance) fault(what string) func(error) {
 func insisting(ctx context.Context, signals <-chan os.Signal) <-chan struct{} {
 	again := make(chan struct{})
 	begin := time.Now()
-	go func() {
+	background.Go("signals", func() {
 		for {
 			select {
 			case <-signals:
@@ -183,7 +196,7 @@ func insisting(ctx context.Context, signals <-chan os.Signal) <-chan struct{} {
 				return
 			}
 		}
-	}()
+	})
 	return again
 }
 
@@ -197,7 +210,7 @@ func (in *instance) drain(ctx context.Context, s *http.Server, again <-chan stru
 		return errStoppedAtOnce
 	}
 	in.server.Refuse()
-	stop := time.AfterFunc(in.config.ShutdownTimeout, func() {
+	stop := background.After(in.config.ShutdownTimeout, "shutdown", func() {
 		in.logger.Warn("cancelling uploads in flight", "timeout", in.config.ShutdownTimeout)
 		in.server.Stop()
 	})
@@ -205,13 +218,13 @@ func (in *instance) drain(ctx context.Context, s *http.Server, again <-chan stru
 	ctx, cancel := context.WithTimeout(ctx, in.config.ShutdownTimeout+stopGrace)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() {
+	background.Go("shutdown", func() {
 		err := s.Shutdown(ctx)
 		if err == nil {
 			in.server.Wait()
 		}
 		done <- err
-	}()
+	})
 	select {
 	case err := <-done:
 		if err != nil {

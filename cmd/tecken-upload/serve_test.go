@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"tecken-upload/internal/background"
 )
 
 // A Ctrl-C may reach the process twice: from its terminal, and from what supervises it.
@@ -59,13 +59,13 @@ func TestFaultsOfStorageAreToldWithTheOthers(t *testing.T) {
 func TestWorkInTheBackgroundIsNotWaitedForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for end, want := range map[time.Duration]error{time.Second: errors.ErrUnsupported, time.Hour: errStillBusy} {
-			var g errgroup.Group
+			g, _ := background.NewGroup(t.Context())
 			g.Go(func() error {
 				<-time.After(end)
 				return errors.ErrUnsupported
 			})
 			begin := time.Now()
-			if err := await(&g); !errors.Is(err, want) || time.Since(begin) > stopGrace {
+			if err := await(g); !errors.Is(err, want) || time.Since(begin) > stopGrace {
 				t.Errorf("work of %v: %v after %v, want %v", end, err, time.Since(begin), want)
 			}
 			_ = g.Wait() // the bubble is to be empty

@@ -43,6 +43,7 @@ func supervised(t *testing.T) *daemon {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	d.stderr = stderr
 	go d.follow(stderr)
 	t.Cleanup(func() {
 		// SIGKILL would leave the programs behind.

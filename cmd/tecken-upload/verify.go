@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tecken-upload/internal/audit"
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/config"
 	"tecken-upload/internal/storage"
 	"tecken-upload/internal/storage/dirstore"
@@ -63,7 +64,7 @@ func (c *verifyCommand) Validate() error {
 func (c *verifyCommand) Run(p *process) error {
 	ctx, stop := signal.NotifyContext(p.ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once: a disk may hang
+	background.AfterContext(ctx, "signal", stop) // a second signal ends the process at once: a disk may hang
 	store, closeStore, err := c.open(ctx)
 	if err != nil {
 		return fmt.Errorf("verify: %w: TECKEN_STORAGE_URL: %w", errIncomplete, err)
@@ -110,7 +111,7 @@ func printFinding(w io.Writer, f audit.Finding) error {
 // reportProgress prints how far a pass is, every progressInterval until stop is called.
 func reportProgress(w io.Writer, pass *audit.Audit) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
+	background.Go("progress", func() {
 		defer close(ended)
 		tick := time.NewTicker(progressInterval)
 		defer tick.Stop()
@@ -122,7 +123,7 @@ func reportProgress(w io.Writer, pass *audit.Audit) (stop func()) {
 				return
 			}
 		}
-	}()
+	})
 	return func() {
 		close(done)
 		<-ended

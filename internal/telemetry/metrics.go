@@ -64,12 +64,12 @@ func (m *Metrics) Handler() http.Handler {
 // safe for concurrent use. The name holds the base unit (_bytes, _seconds) where it counts more than things.
 // It panics when the name is taken.
 func (m *Metrics) Gauge(name, help string, value func() float64) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, guarded(value)))
 }
 
 // Counter is a Gauge whose value only grows; its name ends in _total.
 func (m *Metrics) Counter(name, help string, value func() float64) {
-	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, guarded(value)))
 }
 
 // ObserveRequest counts an answered request. route is the pattern that matched ("/upload/", never the

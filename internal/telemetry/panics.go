@@ -1,0 +1,33 @@
+package telemetry
+
+import (
+	"log/slog"
+	"math"
+	"sync/atomic"
+
+	"tecken-upload/internal/background"
+)
+
+// WatchPanics has panics for which nobody waits logged, counted and reported, for the rest of the process.
+func WatchPanics(log *slog.Logger, reporter *Reporter, metrics *Metrics) {
+	var total atomic.Int64
+	var reports Throttle
+	metrics.Counter("tecken_panics_total", "Panics of work in the background. The log says where; loops go on.",
+		func() float64 { return float64(total.Load()) })
+	background.OnPanic(func(name string, p *background.PanicError) {
+		total.Add(1)
+		log.Error("panic in the background", "goroutine", name, "err", p, "stack", string(p.Stack))
+		if reports.Due(name) {
+			reporter.Panic("panic in the background: "+name, p.Value, p.Stack, slog.String("goroutine", name))
+		}
+	})
+}
+
+// guarded returns value, but for its panics: then the metric is not a number. Prometheus's library asks for it in a goroutine of its own.
+func guarded(value func() float64) func() float64 {
+	return func() float64 {
+		v := math.NaN()
+		background.Guard("metric", func() { v = value() })
+		return v
+	}
+}
