@@ -26,7 +26,7 @@ func classify(ctx context.Context, doing string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, sql.ErrNoRows):
+	case errors.Is(err, sql.ErrNoRows), refersToNothing(err):
 		return fmt.Errorf("%s: %w", doing, upload.ErrNotFound)
 	case ctx.Err() != nil:
 		cause := context.Cause(ctx)
@@ -109,6 +109,15 @@ func diskFaultOf(err error) upload.DiskFault {
 		return upload.FaultIO
 	}
 	return ""
+}
+
+// refersToNothing reports whether a row was to be written that refers to one that is not there any more.
+func refersToNothing(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code == "23503" // foreign_key_violation
+	}
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 }
 
 // isBusy reports whether another process holds SQLite's write lock.

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +54,25 @@ func TestClassify(t *testing.T) {
 	}
 	if err := classify(t.Context(), "doing it", nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// A row that refers to one that is gone, after a restore say, can never be written.
+func TestWhatRefersToNothingIsNotFound(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := openSQLiteDB(path, 1, url.Values{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	_, violation := db.ExecContext(t.Context(), `CREATE TABLE a (id INTEGER PRIMARY KEY); CREATE TABLE b (a INTEGER REFERENCES a (id)); INSERT INTO b VALUES (1)`)
+	for _, err := range []error{violation, &pgconn.PgError{Code: "23503"}} {
+		if err := classify(t.Context(), "doing it", err); !errors.Is(err, upload.ErrNotFound) || errors.Is(err, upload.ErrUnavailable) {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

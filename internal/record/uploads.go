@@ -75,15 +75,15 @@ func finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
 	err := tx.QueryRowContext(ctx, `
 		UPDATE uploads SET filename = $2, bucket = $3, try = $4, format = $5, size = $6, ended_at = $7, outcome = $8, error = $9,
 			uploaded_count = $10, skipped_count = $11, ignored_count = $12, pending_count = $13, download_url = $14, redirect_urls = $15
-		WHERE id = $1 AND ended_at IS NULL
+		WHERE id = $1 AND created_at = $16 AND ended_at IS NULL
 		RETURNING user_id, created_at`,
 		u.ID, text(u.Filename), text(u.Bucket), u.Try, text(u.Format), u.Size, micros(u.EndedAt), text(string(u.Outcome)), optional(u.Error),
 		count[upload.FileUploaded], count[upload.FileSkipped], count[upload.FileIgnored], count[upload.FilePending],
-		optional(u.DownloadURL), lines(u.RedirectURLs),
+		optional(u.DownloadURL), lines(u.RedirectURLs), micros(u.CreatedAt),
 	).Scan(&userID, &created)
 	if errors.Is(err, sql.ErrNoRows) {
-		// Either it has ended, or it never began.
-		return tx.QueryRowContext(ctx, `SELECT id FROM uploads WHERE id = $1`, u.ID).Scan(new(int64))
+		// Either it has ended, or it never began, or a restore gave its id to another.
+		return tx.QueryRowContext(ctx, `SELECT id FROM uploads WHERE id = $1 AND created_at = $2`, u.ID, micros(u.CreatedAt)).Scan(new(int64))
 	}
 	if err != nil {
 		return err

@@ -202,6 +202,10 @@ func TestWhatIsNotThere(t *testing.T) {
 		if err := s.Finish(t.Context(), &u); err == nil {
 			t.Error("finished without an outcome")
 		}
+		// After a restore ids are given away a second time.
+		other := u
+		other.CreatedAt, other.Outcome = u.CreatedAt.Add(time.Microsecond), upload.Failed
+		wantErr(t, "Finish of another upload", s.Finish(t.Context(), &other), upload.ErrNotFound)
 		wantUpload(t, s, u)
 	})
 }

@@ -46,13 +46,14 @@ func (s *storage) Refresh(ctx context.Context, loc upload.Location, obj upload.O
 
 // records keeps records in memory, and fails the test when it is not used as it must be.
 type records struct {
-	t             *testing.T
-	mu            sync.Mutex
-	last          int64
-	ended         map[int64]upload.Upload
-	failing       bool
-	begin, finish func() error
-	settled       chan int64 // is told of each end, where it is there
+	t       *testing.T
+	mu      sync.Mutex
+	last    int64
+	ended   map[int64]upload.Upload
+	failing bool
+	begin   func() error
+	finish  func(u *upload.Upload) error
+	settled chan int64 // is told of each end, where it is there
 }
 
 func (r *records) Begin(ctx context.Context, u *upload.Upload) error {
@@ -85,7 +86,7 @@ func (r *records) Finish(ctx context.Context, u *upload.Upload) error {
 		r.t.Errorf("Finish of %+v", u)
 	}
 	if r.finish != nil {
-		return r.finish()
+		return r.finish(u)
 	}
 	kept := *u
 	kept.Files = slices.Clone(u.Files)

@@ -49,6 +49,8 @@ type Config struct {
 	Retention, TryRetention time.Duration
 	// PublishParallel bounds the members of one upload that are in publishing at once, waiting ones included.
 	PublishParallel int
+	// Lost is told of each end that is not recorded, and never will be. It does not block, and may be nil.
+	Lost func(ctx context.Context, u *Upload, why Loss, err error)
 	// Now is the clock; time.Now outside of tests.
 	Now func() time.Time
 }
@@ -60,12 +62,12 @@ const DecoderSlot = 1 << 20
 type Service struct {
 	Config
 	progress  progress
-	unsettled chan Upload // that ended, but could not be recorded as ended
+	unsettled ends // that could not be recorded
 }
 
 // NewService makes a Service.
 func NewService(c Config) *Service {
-	return &Service{Config: c, unsettled: make(chan Upload, maxUnsettled)}
+	return &Service{Config: c, unsettled: ends{came: make(chan struct{}, 1)}}
 }
 
 // A Source delivers the archive of one upload.
@@ -395,7 +397,7 @@ func (r *run) end(ctx context.Context, err error) error {
 		if err == nil {
 			r.up.Outcome, r.up.Error = Failed, Sentence(recErr)
 		}
-		r.unsettle()
+		r.unsettle(context.WithoutCancel(ctx), recErr)
 		return errors.Join(err, recErr)
 	}
 	return err

@@ -444,7 +444,7 @@ func TestWithoutRecordsNothingIsAccepted(t *testing.T) {
 		t.Error("published without a record")
 	}
 	h.records.begin = nil
-	h.records.finish = func() error { return fmt.Errorf("%w: refused", upload.ErrUnavailable) }
+	h.records.finish = func(*upload.Upload) error { return fmt.Errorf("%w: refused", upload.ErrUnavailable) }
 	r := h.post(t.Context(), regular, source{content: zipOf(t, files, zip.Deflate)})
 	if !errors.Is(r.Err, upload.ErrUnavailable) || r.Upload.Outcome != upload.Failed {
 		t.Errorf("outcome %q though its end was not committed: %v", r.Upload.Outcome, r.Err)

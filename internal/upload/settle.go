@@ -2,37 +2,106 @@ package upload
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"sync"
 	"time"
+
+	"tecken-upload/internal/background"
 )
 
 const (
 	// maxUnsettled bounds the ends that are kept while the database is away. Uploads are refused then, so
 	// there are no more than were in flight when it went.
 	maxUnsettled = 256
-	// settleInterval is the pause before an end is tried again.
+	// settleInterval is the pause after an end could not be recorded.
 	settleInterval = 5 * time.Second
+	// settleTries is how often an end is tried that the database refuses, though it is there: somebody may be at work on it.
+	settleTries = 12
 	// settleLast bounds the last try, when the server stops.
 	settleLast = 2 * time.Second
 )
 
-// unsettle keeps the upload's end for Settle: a record without an end tells that a process died, and this
-// one lives.
-func (r *run) unsettle() {
-	kept := *r.up
-	kept.Files = slices.Clone(r.up.Files)
-	select {
-	case r.unsettled <- kept:
-	default: // rather lose an end than memory
-	}
+// A Loss says why an upload's end is not recorded, and never will be.
+type Loss string
+
+// Why ends are lost.
+const (
+	LostRecord  Loss = "gone"    // its record is gone: the database was restored to a time before it
+	LostRefused Loss = "refused" // the database is there, and refuses it every time
+	LostMemory  Loss = "memory"  // as many ends as are kept wait for the database
+	LostTime    Loss = "time"    // the server stopped before the database was back
+)
+
+// Losses lists every Loss.
+func Losses() []Loss { return []Loss{LostRecord, LostRefused, LostMemory, LostTime} }
+
+// An end is one that could not be recorded.
+type end struct {
+	upload Upload
+	tries  int // that the database refused
 }
 
-// Settle records, until ctx ends, the ends that could not be recorded when they came. It returns nil.
+// ends are those that wait to be recorded.
+type ends struct {
+	mu      sync.Mutex // guards waiting
+	waiting []end
+	came    chan struct{} // holds an element once one came
+}
+
+// push puts an end behind the others, and reports whether there is room for it.
+func (e *ends) push(u end) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.waiting) >= maxUnsettled {
+		return false
+	}
+	e.waiting = append(e.waiting, u)
+	select {
+	case e.came <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// pop takes the first end, if there is one.
+func (e *ends) pop() (u end, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.waiting) == 0 {
+		return end{}, false
+	}
+	u = e.waiting[0]
+	e.waiting = slices.Delete(e.waiting, 0, 1)
+	return u, true
+}
+
+// unsettle keeps the upload's end for Settle: a record without an end tells that a process died, and this
+// one lives. err is why it could not be recorded.
+func (r *run) unsettle(ctx context.Context, err error) {
+	kept := end{upload: *r.up}
+	kept.upload.Files = slices.Clone(r.up.Files)
+	r.keep(ctx, kept, err)
+}
+
+// Settle records, until ctx ends, the ends that could not be recorded when they came. One that fails again waits behind the others; one that
+// can never be recorded, and those that are left when ctx ends, are lost, of which Config.Lost is told. It returns nil.
 func (s *Service) Settle(ctx context.Context) error {
 	for ctx.Err() == nil {
+		next, ok := s.unsettled.pop()
+		if !ok {
+			select {
+			case <-s.unsettled.came:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		err := s.finish(ctx, &next.upload, finishTimeout)
+		if err == nil || s.keep(context.WithoutCancel(ctx), next, err) {
+			continue
+		}
 		select {
-		case u := <-s.unsettled:
-			s.settle(ctx, &u)
+		case <-time.After(settleInterval):
 		case <-ctx.Done():
 		}
 	}
@@ -42,37 +111,42 @@ func (s *Service) Settle(ctx context.Context) error {
 
 // settleRest tries once more, for a little while, what is left when the server stops.
 func (s *Service) settleRest(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleLast)
+	limited, cancel := context.WithTimeout(ctx, settleLast)
 	defer cancel()
-	for {
-		select {
-		case u := <-s.unsettled:
-			_ = s.finish(ctx, &u, settleLast) // lost now, if it fails again
-		default:
-			return
+	for next, ok := s.unsettled.pop(); ok; next, ok = s.unsettled.pop() {
+		if err := s.finish(limited, &next.upload, settleLast); err != nil {
+			s.lose(ctx, &next.upload, LostTime, err)
 		}
 	}
 }
 
-// settle tries to record one end until that has worked, a last time when ctx ends.
-func (s *Service) settle(ctx context.Context, u *Upload) {
-	tick := time.NewTicker(settleInterval)
-	defer tick.Stop()
-	for {
-		if ctx.Err() == nil && s.finish(ctx, u, finishTimeout) == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			_ = s.finish(context.WithoutCancel(ctx), u, settleLast) // lost now, if it fails again
-			return
-		}
+// keep puts an end behind those that wait, unless that is of no use. It reports whether it is lost.
+func (s *Service) keep(ctx context.Context, e end, err error) (lost bool) {
+	if !errors.Is(err, ErrUnavailable) {
+		e.tries++
+	}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		s.lose(ctx, &e.upload, LostRecord, err)
+	case e.tries >= settleTries:
+		s.lose(ctx, &e.upload, LostRefused, err)
+	case !s.unsettled.push(e):
+		s.lose(ctx, &e.upload, LostMemory, err)
+	default:
+		return false
+	}
+	return true
+}
+
+func (s *Service) lose(ctx context.Context, u *Upload, why Loss, err error) {
+	if s.Lost != nil {
+		s.Lost(ctx, u, why, err)
 	}
 }
 
+// finish records an end. A panic is an error: the next end is tried all the same.
 func (s *Service) finish(ctx context.Context, u *Upload, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return s.Records.Finish(ctx, u)
+	return background.Try(func() error { return s.Records.Finish(ctx, u) })
 }

@@ -37,6 +37,7 @@ type Uploads struct {
 	files     *prometheus.CounterVec
 	fileBytes *prometheus.CounterVec
 	stored    prometheus.Counter
+	lostEnds  *prometheus.CounterVec
 }
 
 // NewUploads makes an Uploads and registers its metrics, which can be done once for each [telemetry.Metrics].
@@ -67,14 +68,20 @@ func NewUploads(log *slog.Logger, reporter *telemetry.Reporter, metrics *telemet
 		stored: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tecken_stored_bytes_total", Help: "Bytes put into storage.",
 		}),
+		lostEnds: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tecken_upload_ends_lost_total", Help: "Ends of uploads that were not recorded and never will be, by why.",
+		}, []string{"reason"}),
 	}
-	metrics.Register(u.uploads, u.bytes, u.sizes, u.durations, u.files, u.fileBytes, u.stored)
+	metrics.Register(u.uploads, u.bytes, u.sizes, u.durations, u.files, u.fileBytes, u.stored, u.lostEnds)
 	// A rate is only seen to rise from a zero that was there.
 	for _, o := range outcomes() {
 		u.uploads.WithLabelValues(string(o))
 	}
 	for _, p := range phases() {
 		u.durations.WithLabelValues(string(p))
+	}
+	for _, why := range upload.Losses() {
+		u.lostEnds.WithLabelValues(string(why))
 	}
 	return u
 }
