@@ -35,7 +35,7 @@ func (in *instance) openDownloads(ctx context.Context) error {
 	}
 	var source download.Storage
 	if place.Dir != "" {
-		source, err = dirstore.Open(ctx, place.Dir)
+		source, err = dirstore.New(place.Dir)
 	} else {
 		source, in.downloads.links, err = in.openLookups(ctx, place)
 	}

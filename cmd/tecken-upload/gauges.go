@@ -76,6 +76,7 @@ func (in *instance) spoolGauges(ctx context.Context) {
 		"tecken_spool_inodes":         {"Files that the spool's file system can hold; 0 where there is no such bound.", func(u spool.Usage) int64 { return u.Inodes }},
 		"tecken_spool_free_inodes":    {"Files that it can still take.", func(u spool.Usage) int64 { return u.FreeInodes }},
 		"tecken_spool_total_bytes":    {"Bytes of the spool's file system.", func(u spool.Usage) int64 { return u.Total }},
+		"tecken_spool_limit_bytes":    {"Bytes that one upload could have, were the spool empty: TECKEN_SPOOL_MAX, or the file system less the headroom.", func(u spool.Usage) int64 { return max(0, u.Limit()) }},
 		"tecken_spool_held_bytes":     {"Bytes that live uploads hold; du does not see them.", func(u spool.Usage) int64 { return u.Held }},
 		"tecken_spool_reserved_bytes": {"Bytes promised to live uploads beyond those they hold.", func(u spool.Usage) int64 { return u.Reserved }},
 		"tecken_spool_workspaces":     {"Uploads that have a workspace.", func(u spool.Usage) int64 { return int64(u.Live) }},

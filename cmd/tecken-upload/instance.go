@@ -47,7 +47,8 @@ type instance struct {
 	reporter *telemetry.Reporter
 	records  *record.Store
 	lookups  *record.Store // the same records, over connections of lookups' own
-	spool    *spool.Spool
+	late     late
+	spool    lateSpool
 	usage    *probe.Probe[spool.Usage]   // of the spool
 	orphan   *probe.Probe[time.Duration] // the oldest one in it
 	storage  checkedStorage
@@ -84,20 +85,13 @@ func newInstance(ctx context.Context, c *config.Server, lines *telemetry.Lines) 
 	if err = in.openRecords(ctx); err != nil {
 		return in, fmt.Errorf("TECKEN_DATABASE_URL: %w", err)
 	}
-	if in.storage, err = in.openStorage(ctx); err != nil {
+	if err = in.openStorage(ctx); err != nil {
 		return in, fmt.Errorf("TECKEN_STORAGE_URL: %w", err)
 	}
 	if err = in.openDownloads(ctx); err != nil {
 		return in, fmt.Errorf("TECKEN_STORAGE_URL: %w", err)
 	}
-	in.spool, err = spool.Open(c.SpoolDir, spool.Options{
-		Headroom: int64(c.SpoolHeadroom),
-		Wait:     max(c.AdmissionWait, leastSpoolWait),
-		Largest:  int64(c.MaxUploadSize),
-		Instance: c.Instance,
-		Logger:   in.logger,
-	})
-	if err != nil {
+	if err = in.orLate(ctx, "TECKEN_SPOOL_DIR", in.openSpool); err != nil {
 		return in, fmt.Errorf("TECKEN_SPOOL_DIR: %w", err)
 	}
 	in.usage, in.orphan = newLook(in.spool.Usage), newLook(in.oldestOrphan)
@@ -112,7 +106,7 @@ func newInstance(ctx context.Context, c *config.Server, lines *telemetry.Lines) 
 	in.gate = admission.NewGate(admission.Config{
 		Leases:        in.leases,
 		TenantUploads: c.TenantUploads,
-		Spool:         in.spool,
+		Spool:         &in.spool,
 		Places:        c.MaxReceiving,
 		Wait:          c.AdmissionWait,
 		Timeout:       c.UploadTimeout,
@@ -185,20 +179,43 @@ func (in *instance) limit() (err error) {
 	return nil
 }
 
-func (in *instance) openStorage(ctx context.Context) (checkedStorage, error) {
+func (in *instance) openStorage(ctx context.Context) error {
 	place, err := storage.ParseURL(in.config.StorageURL)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if place.Dir != "" {
-		return dirstore.Open(ctx, place.Dir)
+	if place.Dir == "" {
+		in.storage, err = s3store.Open(ctx, place, s3store.Options{Conns: sched.MostInUse*in.config.StorageSlots + spareConns, Clock: &in.s3Clock})
+		return err
 	}
-	return s3store.Open(ctx, place, s3store.Options{Conns: sched.MostInUse*in.config.StorageSlots + spareConns, Clock: &in.s3Clock})
+	dir, err := dirstore.New(place.Dir)
+	if err != nil {
+		return err
+	}
+	in.storage = dir
+	return in.orLate(ctx, "TECKEN_STORAGE_URL", dir.Prepare)
+}
+
+func (in *instance) openSpool(context.Context) error {
+	c := in.config
+	s, err := spool.Open(c.SpoolDir, spool.Options{
+		Headroom: int64(c.SpoolHeadroom),
+		Max:      int64(c.SpoolMax),
+		Wait:     max(c.AdmissionWait, leastSpoolWait),
+		Largest:  int64(c.MaxUploadSize),
+		Instance: c.Instance,
+		Logger:   in.logger,
+	})
+	if err == nil {
+		in.spool.Store(s)
+	}
+	return err
 }
 
 // serve wires the upload path together, from its end to its beginning.
 func (in *instance) serve(ctx context.Context) {
 	c := in.config
+	watcher := in.watcher()
 	in.uploads = upload.NewService(upload.Config{
 		Storage:      in.uploadStorage(),
 		Records:      in.uploadRecords(),
@@ -212,6 +229,7 @@ func (in *instance) serve(ctx context.Context) {
 			DisallowedSnippets: c.DisallowedSnippets,
 		},
 		MaxSize:         int64(c.MaxUploadSize),
+		Lost:            watcher.EndLost,
 		Timeout:         c.UploadTimeout,
 		Retention:       c.Retention,
 		TryRetention:    c.TryRetention,
@@ -223,8 +241,8 @@ func (in *instance) serve(ctx context.Context) {
 		Tokens:              in.records,
 		Gate:                in.gate,
 		Uploads:             in.uploads,
-		Disk:                in.disks,
-		Watcher:             in.watcher(),
+		Disk:                &disk{in.disks, &in.late},
+		Watcher:             watcher,
 		Logger:              in.logger,
 		Version:             buildVersion(),
 		Checks:              in.checks(),
@@ -251,9 +269,7 @@ func (in *instance) serve(ctx context.Context) {
 
 // close lets go of everything, in the reverse of the order it was built in.
 func (in *instance) close() {
-	if in.spool != nil {
-		in.note("close the spool", in.spool.Close())
-	}
+	in.note("close the spool", in.spool.Close())
 	if in.redis != nil {
 		in.note("close Redis", in.redis.Close())
 	}

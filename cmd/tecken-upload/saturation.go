@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"tecken-upload/internal/admission"
 )
 
@@ -68,12 +66,6 @@ func (in *instance) gateGauges(ctx context.Context) {
 		"tecken_drain_seconds":         {"How long the unfinished bytes take at that rate; 0 where it is not known.", func(s admission.Stats) float64 { return s.Drain.Seconds() }},
 	} {
 		in.metrics.Gauge(name, g.help, func() float64 { return g.value(in.gate.Stats()) })
-	}
-	for reason := range in.gate.Stats().Refused {
-		in.metrics.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "tecken_refusals_total", Help: "Uploads refused before their body, by what there was no room for.",
-			ConstLabels: prometheus.Labels{"reason": reason},
-		}, func() float64 { return float64(in.gate.Stats().Refused[reason]) }))
 	}
 	in.metrics.Gauge("tecken_tenant_leases", "Leases of tenants' limits that uploads here hold.",
 		func() float64 { return float64(len(in.leases.Held())) })

@@ -103,6 +103,8 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	loop("folding", func(ctx context.Context) error { return in.foldRecords(ctx, migrated) })
 	loop("unrecorded ends", in.uploads.Settle)
 	loop("queue watch", in.watchQueues)
+	loop("spool watch", in.watchSpool)
+	loop("late directories", in.openLate)
 	loop("leases", func(ctx context.Context) error { in.leases.Run(ctx); return nil })
 	loop("record expiry", in.expireRecords)
 	loop("symbol expiry", in.expireSymbols)

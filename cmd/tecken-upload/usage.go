@@ -14,11 +14,28 @@ const (
 	lookTimeout = 2 * time.Second
 	// lookFresh is for how long a look serves whoever comes next: long enough for the rest of a scrape, however slow the disk is.
 	lookFresh = 250 * time.Millisecond
+	// spoolInterval is how often the spool is looked at though nobody asks: more often than there are sweeps, which do nothing while the
+	// spool's mark is missing.
+	spoolInterval = 5 * time.Second
 )
 
 // newLook makes what looks at the spool, once at a time.
 func newLook[T any](look func(ctx context.Context) (T, error)) *probe.Probe[T] {
 	return probe.New(look, probe.Options{Timeout: lookTimeout, Fresh: lookFresh})
+}
+
+// watchSpool looks at the spool, until ctx ends. That puts its mark back where something took it.
+func (in *instance) watchSpool(ctx context.Context) error {
+	tick := time.NewTicker(spoolInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_, _ = in.usage.Ask(ctx) // what is wrong with it, the heartbeat tells
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // oldestOrphan returns the age of the oldest workspace that a dead server left behind; 0 where there is none. A janitor that

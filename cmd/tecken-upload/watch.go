@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tecken-upload/internal/server"
 	"tecken-upload/internal/telemetry"
 	"tecken-upload/internal/telemetry/uploadwatch"
 )
@@ -16,15 +18,33 @@ type watcher struct {
 	logger   *slog.Logger
 	metrics  *telemetry.Metrics
 	reporter *telemetry.Reporter
+	reports  telemetry.Throttle // of faults
+	refusals *prometheus.CounterVec
+	failures *prometheus.CounterVec
 }
 
 func (in *instance) watcher() *watcher {
-	return &watcher{
+	w := &watcher{
 		Uploads:  uploadwatch.NewUploads(in.logger, in.reporter, in.metrics),
 		logger:   in.logger,
 		metrics:  in.metrics,
 		reporter: in.reporter,
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tecken_refusals_total", Help: "Uploads refused before they had a record, by why; and those that ended for want of room.",
+		}, []string{"reason"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tecken_unrecorded_failures_total", Help: "Uploads that failed by our fault before they had a record, by cause.",
+		}, []string{"cause"}),
 	}
+	in.metrics.Register(w.refusals, w.failures)
+	// A rate is only seen to rise from a zero that was there.
+	for _, reason := range server.RefusalReasons() {
+		w.refusals.WithLabelValues(reason)
+	}
+	for _, cause := range server.FailureCauses() {
+		w.failures.WithLabelValues(cause)
+	}
+	return w
 }
 
 // Request implements server.Watcher.
@@ -32,15 +52,30 @@ func (w *watcher) Request(route, method string, status int, elapsed time.Duratio
 	w.metrics.ObserveRequest(route, method, status, elapsed)
 }
 
-// Fault implements server.Watcher.
-func (w *watcher) Fault(ctx context.Context, r *http.Request, err error, stack []byte) {
-	facts := []slog.Attr{slog.String("method", r.Method), slog.String("path", r.URL.Path)}
-	switch {
-	case stack != nil:
-		w.reporter.Panic("request panicked", err, stack, facts...)
-		facts = append(facts, slog.String("stack", string(stack)))
-	case !w.Refused(err, facts...):
-		w.reporter.Error("request failed", err, facts...)
+// Refused implements server.Watcher.
+func (w *watcher) Refused(reason string, failed bool) {
+	w.refusals.WithLabelValues(reason).Inc()
+	if failed {
+		w.failures.WithLabelValues(reason).Inc()
 	}
-	w.logger.LogAttrs(ctx, slog.LevelError, "request failed", append(facts, slog.Any("err", err))...)
+}
+
+// Fault implements server.Watcher. Sentry hears of one in an hour of a route and a cause.
+func (w *watcher) Fault(ctx context.Context, f *server.Fault) {
+	facts := []slog.Attr{slog.String("method", f.Method), slog.String("path", f.Path), slog.String("cause", f.Cause)}
+	if f.Token != nil {
+		facts = append(facts, slog.Int64("tenant", f.Token.ID), slog.String("user", f.Token.User), slog.String("label", f.Label))
+	}
+	if f.Declared > 0 {
+		facts = append(facts, slog.Int64("declared", f.Declared))
+	}
+	switch {
+	case f.Stack != nil:
+		w.reporter.Panic("request panicked", f.Err, f.Stack, facts...)
+		facts = append(facts, slog.String("stack", string(f.Stack)))
+	case w.Uploads.Refused(f.Err, facts...):
+	case w.reports.Due(f.Route + " " + f.Cause):
+		w.reporter.Error("request failed", f.Err, facts...)
+	}
+	w.logger.LogAttrs(ctx, slog.LevelError, "request failed", append(facts, slog.Any("err", f.Err))...)
 }

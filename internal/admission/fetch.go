@@ -24,9 +24,9 @@ func (g *Gate) RefuseFetch(waiting int, own bool) *upload.BusyError {
 	defer g.mu.Unlock()
 	wait := after(float64(waiting+1), g.fetching.perSecond(now))
 	if !own {
-		return g.busy(now, forFetch, wait)
+		return g.busy(now, upload.LackFetch, wait)
 	}
-	err := g.refusal(forFetch, wait)
+	err := g.refusal(upload.LackFetch, wait)
 	err.OverLimit = true
 	err.Reason = "This server is downloading as many archives for you as it does at a time. Try again later."
 	return err

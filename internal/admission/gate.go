@@ -136,7 +136,6 @@ type Gate struct {
 	promised   int64    // bytes of those that are about to get their workspace
 	unfinished int64    // bytes admitted and not dealt with
 	work       workRate
-	refusals   map[reason]int64
 	refused    time.Time // when an upload was last refused for room
 	turnedAway time.Time // the same, or because too many waited: Stats tells it, and nothing here heeds it
 }
@@ -152,7 +151,7 @@ func NewGate(c Config) *Gate {
 	if c.Saturated == nil {
 		c.Saturated = func() bool { return false }
 	}
-	return &Gate{config: c, wake: make(chan struct{}, 1), tenants: make(map[int64]*tenant), refusals: make(map[reason]int64)}
+	return &Gate{config: c, wake: make(chan struct{}, 1), tenants: make(map[int64]*tenant)}
 }
 
 // Enter admits an upload of size bytes by the token's bearer; -1 says that its size is not known. It waits for up to Config.Wait.

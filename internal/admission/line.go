@@ -9,6 +9,7 @@ import (
 
 	"tecken-upload/internal/background"
 	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
 )
 
 // await waits in line until v is let in or refused. Lets in, and refuses, the usher: one goroutine, which is there while
@@ -147,7 +148,7 @@ func (g *Gate) refuseLate(r *room, blocked lack) (next time.Duration, refused bo
 // with mu held.
 func (g *Gate) next(r *room) (v *visit, blocked lack) {
 	if int(g.places.held) >= g.config.Places {
-		return nil, lack{of: forPlace} // for whoever comes first
+		return nil, lack{of: upload.LackReceiving} // for whoever comes first
 	}
 	for _, t := range g.inOrder() {
 		for _, v := range t.waiting {
@@ -198,12 +199,16 @@ func (g *Gate) inLine() []*visit {
 
 // refuseImpossible refuses those who would not fit into the spool alone. Called with mu held.
 func (g *Gate) refuseImpossible(r *room) {
-	if !r.measured {
+	if r.usage == nil {
 		return
 	}
 	for _, v := range g.inLine() {
-		if need := r.need(v); need > 0 && need > r.budget {
-			v.refuse(fmt.Errorf("reserve room: %w", &spool.FullError{Need: need, Free: r.free}))
+		need := r.need(v)
+		if need == 0 {
+			continue
+		}
+		if err := r.usage.Impossible(need); err != nil {
+			v.refuse(fmt.Errorf("reserve room: %w", err))
 		}
 	}
 }

@@ -16,37 +16,24 @@ const (
 	retryJitter = 0.25
 )
 
-// A reason is what an upload was refused for.
-type reason string
-
-const (
-	forLimit reason = "limit"     // its tenant has as many uploads as it may have
-	forPlace reason = "receiving" // no receiving place
-	forSpool reason = "spool"     // no room on disk
-	forTime  reason = "time"      // no time
-	forQueue reason = "queue"     // too many wait
-	forFetch reason = "fetch"     // no turn to be fetched from elsewhere
-)
-
 // sentences tell clients of what there is no room for.
-var sentences = map[reason]string{
-	forPlace: "This server is receiving as many uploads as it can. Try again later.",
-	forSpool: "This server's disk is taken up by other uploads. Try again later.",
-	forTime:  "This server has as much work as it can do in time. Try again later.",
-	forQueue: "Too many uploads are waiting for this server. Try again later.",
-	forFetch: "This server is downloading as many archives as it can. Try again later.",
+var sentences = map[upload.Lack]string{
+	upload.LackReceiving: "This server is receiving as many uploads as it can. Try again later.",
+	upload.LackSpool:     "This server's disk is taken up by other uploads. Try again later.",
+	upload.LackTime:      "This server has as much work as it can do in time. Try again later.",
+	upload.LackQueue:     "Too many uploads are waiting for this server. Try again later.",
+	upload.LackFetch:     "This server is downloading as many archives as it can. Try again later.",
 }
 
 // busy counts a refusal for what this instance lacks, and makes its error. wait is 0 where it is not known. Called with mu held.
-func (g *Gate) busy(now time.Time, of reason, wait time.Duration) *upload.BusyError {
+func (g *Gate) busy(now time.Time, of upload.Lack, wait time.Duration) *upload.BusyError {
 	g.turnedAway = now
 	return g.refusal(of, wait)
 }
 
 // refusal does the same whosever limit it is. Called with mu held.
-func (g *Gate) refusal(of reason, wait time.Duration) *upload.BusyError {
-	g.refusals[of]++
-	return &upload.BusyError{Reason: sentences[of], RetryAfter: g.retryAfter(wait)}
+func (g *Gate) refusal(of upload.Lack, wait time.Duration) *upload.BusyError {
+	return &upload.BusyError{Lack: of, Reason: sentences[of], RetryAfter: g.retryAfter(wait)}
 }
 
 // retryAfter spreads and bounds a wait. Called with mu held.
@@ -62,7 +49,7 @@ func (g *Gate) retryAfter(wait time.Duration) time.Duration {
 func (g *Gate) refuse(r *room, l lack) *upload.BusyError {
 	g.refused = r.now
 	wait := l.wait
-	if l.of == forPlace {
+	if l.of == upload.LackReceiving {
 		// Those who wait now have a place before one who comes back.
 		wait = after(float64(g.waiting), r.returning)
 	}
@@ -75,7 +62,7 @@ func (g *Gate) refuseAfterAll(v *visit) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.refused = now
-	return g.busy(now, forSpool, after(float64(v.size), g.bytes.perSecond(now)))
+	return g.busy(now, upload.LackSpool, after(float64(v.size), g.bytes.perSecond(now)))
 }
 
 // refuseQueue makes the error of an upload for which there is no place in line: where those in progress and before it are enough to
@@ -84,7 +71,7 @@ func (g *Gate) refuseQueue(t *tenant, now time.Time) error {
 	if g.config.Leases != nil && !t.idle(now) && t.leases+t.taking >= t.limit {
 		return g.overLimit(t, now)
 	}
-	return g.busy(now, forQueue, after(float64(t.taking+len(t.waiting)), g.inside.perSecond(now)))
+	return g.busy(now, upload.LackQueue, after(float64(t.taking+len(t.waiting)), g.inside.perSecond(now)))
 }
 
 // refuseLimited makes the error of an upload for which its tenant has no lease to spare. Where the tenant's leases are idle, it is
@@ -111,7 +98,7 @@ func (g *Gate) refuseLimited(v *visit) error {
 
 // overLimit makes the error of an upload whose tenant is over its limit. Called with mu held.
 func (g *Gate) overLimit(t *tenant, now time.Time) *upload.BusyError {
-	err := g.refusal(forLimit, g.untilLease(t, now))
+	err := g.refusal(upload.LackLimit, g.untilLease(t, now))
 	err.OverLimit = true
 	err.Reason = fmt.Sprintf("You have %d uploads in progress, as many as your token may have. Try again later.", t.limit)
 	if t.limit == 1 {

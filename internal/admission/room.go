@@ -4,15 +4,16 @@ import (
 	"time"
 
 	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
 )
 
 // room is what there is for those who wait, at one look.
 type room struct {
 	now          time.Time
-	measured     bool  // the spool could be
-	free, budget int64 // bytes: what can be promised, what could be with no upload there
-	growing      bool  // workspaces wait for room; they come first
-	weights      int   // of the tenants present, and one for a newcomer
+	usage        *spool.Usage // nil: the spool could not be measured
+	free, budget int64        // bytes: what can be promised, what could be with no upload there
+	growing      bool         // workspaces wait for room; they come first
+	weights      int          // of the tenants present, and one for a newcomer
 	rate         float64
 	rateKnown    bool
 	capacity     float64 // the rate, if no files were tiny
@@ -25,7 +26,7 @@ type room struct {
 func (g *Gate) look(usage *spool.Usage, promised int64) *room {
 	r := &room{now: g.config.Now(), weights: 1}
 	if usage != nil {
-		r.measured = true
+		r.usage = usage
 		r.free, r.budget, r.growing = usage.Room-promised, usage.Budget, usage.Waiting > 0
 	}
 	for _, t := range g.tenants {
@@ -41,7 +42,7 @@ func (g *Gate) look(usage *spool.Usage, promised int64) *room {
 
 // need is what v takes of the spool at first.
 func (r *room) need(v *visit) int64 {
-	if v.declared < 0 && r.measured && r.budget < unknownSize {
+	if v.declared < 0 && r.usage != nil && r.budget < unknownSize {
 		return leastUnknown
 	}
 	return v.size
@@ -57,7 +58,7 @@ func open(total int64) int64 { return total - total/4 }
 
 // A lack is what keeps an upload out. The zero value is none.
 type lack struct {
-	of   reason
+	of   upload.Lack
 	own  bool          // others may have it: the tenant has its share
 	wait time.Duration // until there is enough, as far as is known; 0: unknown
 }
@@ -71,7 +72,7 @@ func (g *Gate) lacks(v *visit, r *room) (worst lack) {
 		if worst.of == "" || l.wait > worst.wait {
 			worst = l
 		}
-		g.timely = g.timely || l.of == forTime
+		g.timely = g.timely || l.of == upload.LackTime
 	}
 	worst.own = own
 	return worst
@@ -81,27 +82,27 @@ func (g *Gate) lacksPlace(v *visit, r *room) lack {
 	total, used := int64(g.config.Places), int64(g.places.held)
 	switch {
 	case used >= total:
-		return lack{of: forPlace, wait: after(1, r.returning)}
+		return lack{of: upload.LackReceiving, wait: after(1, r.returning)}
 	case used >= open(total) && !r.below(v.tenant, int64(v.tenant.places), total):
-		return lack{of: forPlace, own: true, wait: after(1, r.returning)}
+		return lack{of: upload.LackReceiving, own: true, wait: after(1, r.returning)}
 	}
 	return lack{}
 }
 
 func (g *Gate) lacksSpool(v *visit, r *room) lack {
 	need := r.need(v)
-	if !r.measured || need == 0 {
+	if r.usage == nil || need == 0 {
 		return lack{} // the spool itself says what is wrong
 	}
 	used := r.budget - r.free
 	switch {
 	case need > r.free:
-		return lack{of: forSpool, wait: after(float64(need-r.free), r.leaving)}
+		return lack{of: upload.LackSpool, wait: after(float64(need-r.free), r.leaving)}
 	case r.growing:
 		// They take what is free, and nobody knows how much they will: as if it were all of it.
-		return lack{of: forSpool, wait: after(float64(need), r.leaving)}
+		return lack{of: upload.LackSpool, wait: after(float64(need), r.leaving)}
 	case used+need > open(r.budget) && !r.below(v.tenant, v.tenant.bytes, r.budget):
-		return lack{of: forSpool, own: true, wait: after(float64(used+need-open(r.budget)), r.leaving)}
+		return lack{of: upload.LackSpool, own: true, wait: after(float64(used+need-open(r.budget)), r.leaving)}
 	}
 	return lack{}
 }
@@ -125,7 +126,7 @@ func (g *Gate) lacksTime(v *visit, r *room) lack {
 	if overShare < 0 {
 		return lack{}
 	}
-	return lack{of: forTime, own: true, wait: min(after(max(over, 1), rate), after(max(overShare, 1), rate*share))}
+	return lack{of: upload.LackTime, own: true, wait: min(after(max(over, 1), rate), after(max(overShare, 1), rate*share))}
 }
 
 // allowed is how long the work admitted may take.

@@ -31,7 +31,7 @@ func TestRoomOnDiskIsWaitedFor(t *testing.T) {
 			h.Fatalf("%v after %v", r.err, r.at)
 		}
 		late := <-h.try(h.Context(), tenantOf(1, 1), 40*mib)
-		if busy := h.refused(late.err); busy.OverLimit || late.at != 10*time.Second || h.gate.Stats().Refused["spool"] != 1 {
+		if busy := h.refused(late.err); busy.OverLimit || late.at != 10*time.Second || busy.Lack != upload.LackSpool {
 			h.Errorf("after %v: %+v", late.at, busy)
 		}
 		r.end()
@@ -65,9 +65,20 @@ func TestWhatNeverFitsIsRefusedAtOnce(t *testing.T) {
 	onSmallDisk(t, func(h *house) {
 		first := h.enter(1, 40*mib)
 		r := <-h.try(h.Context(), tenantOf(1, 1), 65*mib)
+		if limit, ok := errors.AsType[*spool.LimitError](r.err); !ok || limit.Limit != 64*mib || errors.Is(r.err, upload.ErrUnavailable) || r.at != 0 {
+			h.Errorf("more than there is on the disk, after %v: %v", r.at, r.err)
+		}
+		junk := filepath.Join(h.dir, "..", "junk")
+		if err := os.WriteFile(junk, make([]byte, 10*mib), 0o600); err != nil {
+			h.Fatal(err)
+		}
+		r = <-h.try(h.Context(), tenantOf(1, 1), 55*mib)
 		full, ok := errors.AsType[*spool.FullError](r.err)
 		if !ok || full.Busy || errors.Is(r.err, upload.ErrBusy) || r.at != 0 {
-			h.Errorf("after %v: %v", r.at, r.err)
+			h.Errorf("more than others leave of the disk, after %v: %v", r.at, r.err)
+		}
+		if err := os.Remove(junk); err != nil {
+			h.Fatal(err)
 		}
 		first.end()
 		h.enter(1, -1).end()

@@ -26,10 +26,6 @@ type Stats struct {
 	// TurnedAway is when an upload was last refused for what this instance lacks, and not for its tenant's limit, of uploads or of turns
 	// to be fetched; zero: never.
 	TurnedAway time.Time
-	// Refused counts the uploads that were refused so far, by reason: "limit" (the tenant's own), "receiving", "spool" (but
-	// not those that were too large for it), "time", "queue" (too many waited), "fetch" (no turn to be fetched from elsewhere).
-	// Every reason is there.
-	Refused map[string]int64
 }
 
 // Stats returns the present state.
@@ -42,15 +38,11 @@ func (g *Gate) Stats() Stats {
 		Places: g.config.Places, PlacesUsed: int(g.places.held),
 		Waiting: g.waiting, Limited: g.taking, Admitted: int(g.inside.held), Leases: g.leases,
 		Unfinished: g.unfinished, Short: g.short(), TurnedAway: g.turnedAway,
-		Refused: make(map[string]int64),
 	}
 	for _, t := range g.tenants {
 		if t.present() {
 			st.Tenants++
 		}
-	}
-	for _, of := range []reason{forLimit, forPlace, forSpool, forTime, forQueue, forFetch} {
-		st.Refused[string(of)] = g.refusals[of]
 	}
 	st.PlacesRatio = float64(st.PlacesUsed) / float64(max(1, st.Places))
 	if rate, known := g.work.perSecond(); known {

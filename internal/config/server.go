@@ -75,6 +75,10 @@ type Server struct {
 	// MetricsListen is where Prometheus finds /metrics. It is not for the public.
 	MetricsListen string `name:"tecken-metrics-listen" default:"127.0.0.1:8001" help:"Address to serve /metrics at."`
 
+	// SpoolMax bounds the bytes that uploads have in the spool, however much its file system has free: for volumes with a
+	// limit that the file system does not show. 0 is no bound.
+	SpoolMax Size `name:"tecken-spool-max" placeholder:"SIZE" help:"Most bytes that uploads have in the spool, however much its file system has free. Default: no bound."`
+
 	// UploadTimeout is how long an upload may take from its last byte to its answer.
 	UploadTimeout time.Duration `name:"tecken-upload-timeout" default:"5m" help:"From the last byte received to the answer."`
 

@@ -103,6 +103,9 @@ func (s *Server) validateLimits(f *faults) {
 	f.check("TECKEN_MAX_UPLOAD_SIZE", moreThan(s.MaxUploadSize, 0))
 	f.check("TECKEN_MAX_MEMBER_SIZE", moreThan(s.MaxMemberSize, 0))
 	f.check("TECKEN_MAX_EXTRACTED_SIZE", moreThan(s.MaxExtractedSize, 0))
+	if s.SpoolMax != 0 {
+		f.check("TECKEN_SPOOL_MAX", atLeast(s.SpoolMax, MiB))
+	}
 	f.check("TECKEN_DECODER_MEMORY", atLeast(s.DecoderMemory, 1<<20))
 	f.check("TECKEN_RECEIVE_MIN_RATE", atLeast(s.ReceiveMinRate, 0))
 }

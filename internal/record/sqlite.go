@@ -18,6 +18,7 @@ import (
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"tecken-upload/internal/health"
 	"tecken-upload/internal/upload"
 )
 
@@ -35,7 +36,8 @@ func openSQLite(path string, maxConns int) (database, error) {
 		return database{}, errors.New("sqlite: needs the path of a file")
 	}
 	path = filepath.Clean(path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+	makeDir := func() error { return os.MkdirAll(filepath.Dir(path), 0o750) }
+	if err := makeDir(); err != nil && !health.MayPass(err) {
 		return database{}, err
 	}
 	writing := url.Values{
@@ -62,6 +64,9 @@ func openSQLite(path string, maxConns int) (database, error) {
 		dialect:    goose.DialectSQLite3,
 		migrations: sub,
 		exclusive: func(ctx context.Context) (func() error, error) {
+			if err := makeDir(); err != nil {
+				return nil, err
+			}
 			unlock, err := lockFile(ctx, path+"-migrate")
 			if err != nil {
 				return nil, err

@@ -92,8 +92,8 @@ type database struct {
 }
 
 // Open returns a Store for url, "sqlite:PATH" with a relative or absolute path, whose directory is made, or
-// "postgres://…" as pgx takes it. It connects to nothing, so it does not fail because a server is down;
-// it fails where url is malformed, or the directory can't be made.
+// "postgres://…" as pgx takes it. It connects to nothing, so it does not fail because a server is down, or a disk full or
+// read-only; it fails where url is malformed, or the path can't be a directory's.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if opts.MaxConns <= 0 {
 		opts.MaxConns = defaultMaxConns

@@ -36,7 +36,7 @@ func (s *Server) authenticate(r *http.Request) (upload.Token, string, error) {
 	case errors.Is(err, upload.ErrNotFound):
 		return upload.Token{}, "", errTokenUnknown
 	case err != nil:
-		return upload.Token{}, "", fmt.Errorf("look up the token: %w", err)
+		return upload.Token{}, "", orService(reasonDatabase, fmt.Errorf("look up the token: %w", err))
 	case token.Revoked():
 		return upload.Token{}, "", errTokenUnknown
 	case token.Expired(s.Now()):

@@ -27,37 +27,39 @@ const statusClientGone = 499
 // retryAfter is told with a 503 that knows no better, more or less: see someTime.
 const retryAfter = 15 * time.Second
 
-// statuses is the one table from error to status; the first that matches counts, so that what ended an
-// upload stands before what that broke on its way.
+// statuses is the one table from error to status, and to the reason that the metric of refused uploads has for it; the first that matches
+// counts, so that what ended an upload stands before what that broke on its way.
 var statuses = []struct {
 	is     error
 	status int
+	reason string // "": it refuses no upload
 }{
-	{upload.ErrClientGone, statusClientGone},
-	{upload.ErrShutdown, http.StatusServiceUnavailable},
-	{upload.ErrDeadline, http.StatusGatewayTimeout},
-	{upload.ErrReceiveTimeout, http.StatusGatewayTimeout},
-	{errNoToken, http.StatusForbidden},
-	{errTokenUnknown, http.StatusForbidden},
-	{errTokenExpired, http.StatusForbidden},
-	{errForbidden, http.StatusForbidden},
-	{errEncodedForm, http.StatusBadRequest},
-	{intake.ErrNoFile, http.StatusBadRequest},
-	{intake.ErrMalformed, http.StatusBadRequest},
-	{archive.ErrInvalid, http.StatusBadRequest},
-	{archive.ErrTooLarge, http.StatusRequestEntityTooLarge},
-	{upload.ErrTooLarge, http.StatusRequestEntityTooLarge},
-	{upload.ErrSource, http.StatusBadRequest},
-	{upload.ErrSourceDown, http.StatusServiceUnavailable},
-	{upload.ErrSourceSlow, http.StatusGatewayTimeout},
-	{upload.ErrOverLimit, http.StatusTooManyRequests},
-	{upload.ErrBusy, http.StatusServiceUnavailable},
-	{spool.ErrFull, http.StatusServiceUnavailable},
-	{upload.ErrRefused, http.StatusInternalServerError},
-	{upload.ErrUnavailable, http.StatusServiceUnavailable},
-	{errSymbolNotFound, http.StatusNotFound},
-	{errNoRecord, http.StatusNotFound},
-	{errBadQuery, http.StatusBadRequest},
+	{upload.ErrClientGone, statusClientGone, ""},
+	{upload.ErrShutdown, http.StatusServiceUnavailable, "shutdown"},
+	{upload.ErrDeadline, http.StatusGatewayTimeout, "slow"},
+	{upload.ErrReceiveTimeout, http.StatusGatewayTimeout, "slow"},
+	{errNoToken, http.StatusForbidden, "token"},
+	{errTokenUnknown, http.StatusForbidden, "token"},
+	{errTokenExpired, http.StatusForbidden, "token"},
+	{errForbidden, http.StatusForbidden, "permission"},
+	{errEncodedForm, http.StatusBadRequest, "form"},
+	{intake.ErrNoFile, http.StatusBadRequest, "form"},
+	{intake.ErrMalformed, http.StatusBadRequest, "form"},
+	{archive.ErrInvalid, http.StatusBadRequest, "form"},
+	{archive.ErrTooLarge, http.StatusRequestEntityTooLarge, "size"},
+	{upload.ErrTooLarge, http.StatusRequestEntityTooLarge, "size"},
+	{spool.ErrTooLarge, http.StatusRequestEntityTooLarge, "size"},
+	{upload.ErrSource, http.StatusBadRequest, "url"},
+	{upload.ErrSourceDown, http.StatusServiceUnavailable, "url"},
+	{upload.ErrSourceSlow, http.StatusGatewayTimeout, "url"},
+	{upload.ErrOverLimit, http.StatusTooManyRequests, "limit"},
+	{upload.ErrBusy, http.StatusServiceUnavailable, "busy"},
+	{spool.ErrFull, http.StatusServiceUnavailable, "disk_full"},
+	{upload.ErrRefused, http.StatusInternalServerError, "refused"},
+	{upload.ErrUnavailable, http.StatusServiceUnavailable, "unavailable"},
+	{errSymbolNotFound, http.StatusNotFound, ""},
+	{errNoRecord, http.StatusNotFound, ""},
+	{errBadQuery, http.StatusBadRequest, ""},
 }
 
 // statusOf returns the status that err is answered with. An error of no known kind is our fault: 500.
@@ -185,33 +187,9 @@ func (s *Server) answerAny(c echo.Context, err error) {
 		s.write(c, routed.Code, errorBody{Error: http.StatusText(routed.Code)})
 	default:
 		err = orGone(r, err)
-		s.note(r, err)
+		s.note(c, caller{}, err)
 		s.answerError(c, err)
 	}
-}
-
-// ours reports whether an error is a failure of ours.
-func ours(err error) bool {
-	for _, is := range []error{upload.ErrBusy, upload.ErrShutdown, upload.ErrReceiveTimeout} {
-		if errors.Is(err, is) {
-			return false
-		}
-	}
-	return statusOf(err) >= http.StatusInternalServerError
-}
-
-// note tells of an error what there is to tell: ours is a fault, the client's a debug line.
-func (s *Server) note(r *http.Request, err error) {
-	status := statusOf(err)
-	if !ours(err) {
-		s.Logger.DebugContext(r.Context(), "refused", "status", status, "err", err)
-		return
-	}
-	var stack []byte
-	if p, ok := errors.AsType[*background.PanicError](err); ok {
-		stack = p.Stack
-	}
-	s.Watcher.Fault(r.Context(), r, err, stack)
 }
 
 // recover turns a handler's panic into an error.

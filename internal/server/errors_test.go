@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/intake"
 	"tecken-upload/internal/spool"
@@ -44,7 +46,7 @@ var sentinels = map[string]struct {
 	"intake.ErrNotForm":        {intake.ErrNotForm, 400},
 	"intake.ErrMalformed":      {intake.ErrMalformed, 400},
 	"spool.ErrFull":            {spool.ErrFull, 503},
-	"spool.ErrTooLarge":        {spool.ErrTooLarge, 500}, // the domain makes a SizeError of it
+	"spool.ErrTooLarge":        {spool.ErrTooLarge, 413},
 	"spool.ErrInUse":           {spool.ErrInUse, 500},    // the janitor's
 	"spool.ErrNotSpool":        {spool.ErrNotSpool, 500}, // the janitor's
 	"server.errEncodedForm":    {errEncodedForm, 400},
@@ -75,6 +77,47 @@ func TestEverySentinelHasAStatus(t *testing.T) {
 		}
 		if text := textOf(fmt.Errorf("put secret: %w", s.err)); s.status != 403 && strings.Contains(text, "secret") || text == "" {
 			t.Errorf("%s is told as %q", name, text)
+		}
+	}
+}
+
+// The metric of refused uploads has few reasons, and counts every refusal by one of them.
+func TestEveryRefusalHasAReason(t *testing.T) {
+	reasons := []string{
+		"busy", "database", "disk", "disk_full", "error", "fetch", "form", "limit", "permission", "queue", "receiving", "refused", "shutdown", "size",
+		"slow", "spool", "time", "token", "unavailable", "url",
+	}
+	if diff := cmp.Diff(reasons, RefusalReasons()); diff != "" {
+		t.Errorf("reasons: %s", diff)
+	}
+	if diff := cmp.Diff([]string{"database", "disk", "disk_full", "error", "refused", "slow", "unavailable"}, FailureCauses()); diff != "" {
+		t.Errorf("causes: %s", diff)
+	}
+	none := map[string]bool{"upload.ErrClientGone": true, "server.errSymbolNotFound": true, "server.errNoRecord": true, "server.errBadQuery": true}
+	for name, s := range sentinels {
+		reason := reasonOf(fmt.Errorf("put x: %w", s.err))
+		switch {
+		case none[name] != (reason == ""), reason != "" && !slices.Contains(reasons, reason):
+			t.Errorf("%s is counted as %q", name, reason)
+		case ours(s.err) && !slices.Contains(FailureCauses(), reason):
+			t.Errorf("%s is a failure of ours, and %q no cause of one", name, reason)
+		}
+	}
+	for err, want := range map[error]string{
+		errors.New("x"):                                                 "error",
+		&upload.BusyError{Lack: upload.LackTime}:                        "time",
+		&upload.BusyError{Lack: upload.LackFetch, OverLimit: true}:      "fetch",
+		&upload.BusyError{}:                                             "busy",
+		&spool.FullError{Busy: true}:                                    "spool",
+		&spool.FullError{}:                                              "disk_full",
+		&spool.LimitError{}:                                             "size",
+		orService(reasonDatabase, upload.ErrUnavailable):                "database",
+		orService(reasonDisk, &spool.FullError{}):                       "disk_full",
+		orService(reasonDisk, fmt.Errorf("%w", upload.ErrUnavailable)):  "disk",
+		orService(reasonDatabase, fmt.Errorf("%w", upload.ErrShutdown)): "shutdown",
+	} {
+		if got := reasonOf(fmt.Errorf("enter: %w", err)); got != want {
+			t.Errorf("%T %v is counted as %q, not %q", err, err, got, want)
 		}
 	}
 }

@@ -84,9 +84,11 @@ type Watcher interface {
 	upload.Observer
 	// Request is called for each request that was answered. route is the route's pattern, never a path.
 	Request(route, method string, status int, elapsed time.Duration)
+	// Refused is called for each upload that was refused before it was begun, and for those that ended for want of room. reason is one of
+	// RefusalReasons; failed says that it is a failure of ours, one of FailureCauses, of which no upload's record tells.
+	Refused(reason string, failed bool)
 	// Fault is called for each request that failed by our fault, other than an upload that was begun.
-	// stack is that of a recovered panic, or nil.
-	Fault(ctx context.Context, r *http.Request, err error, stack []byte)
+	Fault(ctx context.Context, f *Fault)
 }
 
 // Version says what is running; it is the answer of /__version__.

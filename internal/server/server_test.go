@@ -265,7 +265,9 @@ type watcher struct {
 
 	mu       sync.Mutex
 	requests []string
+	refusals []string
 	faults   []error
+	told     []server.Fault
 	stacks   int
 }
 
@@ -277,11 +279,20 @@ func (w *watcher) Request(route, method string, status int, _ time.Duration) {
 	w.requests = append(w.requests, fmt.Sprintf("%s %s %d", method, route, status))
 }
 
-func (w *watcher) Fault(_ context.Context, _ *http.Request, err error, stack []byte) {
+func (w *watcher) Refused(reason string, failed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.faults = append(w.faults, err)
-	if stack != nil {
+	if failed {
+		reason += ", by our fault"
+	}
+	w.refusals = append(w.refusals, reason)
+}
+
+func (w *watcher) Fault(_ context.Context, f *server.Fault) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.faults, w.told = append(w.faults, f.Err), append(w.told, *f)
+	if f.Stack != nil {
 		w.stacks++
 	}
 }

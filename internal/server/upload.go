@@ -50,11 +50,15 @@ func (s *Server) postUpload(c echo.Context) error {
 		if errors.Is(err, upload.ErrUnavailable) {
 			limit = drainAuthenticated // as far as we know
 		}
-		return s.refuse(c, err, limit)
+		return s.refuse(c, caller{}, err, limit)
 	}
-	report, err := s.upload(r, c, token, label)
+	var report *upload.Report
+	err = background.Try(func() (err error) {
+		report, err = s.upload(r, c, token, label)
+		return err
+	})
 	if err != nil {
-		return s.refuse(c, err, drainAuthenticated)
+		return s.refuse(c, caller{&token, label}, err, drainAuthenticated)
 	}
 	report.Status = http.StatusCreated
 	if report.Err != nil {
@@ -62,6 +66,7 @@ func (s *Server) postUpload(c echo.Context) error {
 	}
 	// Told of first: whoever has the answer finds the log line, and the heartbeats as they now are.
 	s.Disk.Note(report.Err)
+	s.countLack(report.Err)
 	s.Watcher.Ended(context.WithoutCancel(r.Context()), report)
 	if report.Err != nil {
 		s.answerRefusal(c, report.Err)
@@ -95,7 +100,7 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 	defer place.Leave()
 	body := s.newBody(ctx, c)
 	defer body.release()
-	return s.run(ctx, r, upload.Request{
+	return s.run(ctx, c, upload.Request{
 		Token:    token,
 		Label:    label,
 		Declared: r.ContentLength,
@@ -107,25 +112,20 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 }
 
 // run runs one upload that was admitted, and returns as upload does.
-func (s *Server) run(ctx context.Context, r *http.Request, req upload.Request) (*upload.Report, error) {
+func (s *Server) run(ctx context.Context, c echo.Context, req upload.Request) (*upload.Report, error) {
 	report := s.Uploads.Run(ctx, req)
-	s.noteLeftover(ctx, r, report.Leftover)
+	s.noteLeftover(c, caller{&req.Token, req.Label}, report.Leftover)
 	if report.Upload.ID == 0 {
-		return nil, report.Err
+		return nil, orService(reasonDatabase, report.Err)
 	}
 	return report, nil
 }
 
 // noteLeftover tells of a workspace that could not be removed; err may be nil.
-func (s *Server) noteLeftover(ctx context.Context, r *http.Request, err error) {
+func (s *Server) noteLeftover(c echo.Context, from caller, err error) {
 	if err != nil {
-		s.Watcher.Fault(ctx, r, fmt.Errorf("remove a workspace: %w", err), nil)
+		s.note(c, from, fmt.Errorf("remove a workspace: %w", err))
 	}
-}
-
-// abandon gives up the room of an upload that was admitted, and is not run.
-func (s *Server) abandon(ctx context.Context, r *http.Request, place upload.Place) {
-	s.noteLeftover(ctx, r, place.Workspace.Close())
 }
 
 // admit waits at the gate, no longer than there is anybody to let in.
@@ -139,7 +139,7 @@ func (s *Server) admit(ctx context.Context, token upload.Token, size int64) (upl
 func (s *Server) enter(ctx context.Context, token upload.Token, size int64) (place upload.Place, err error) {
 	err = s.whileTaking(ctx, func(ctx context.Context) (err error) {
 		place, err = s.Gate.Enter(ctx, token, size)
-		return err
+		return orService(reasonDisk, err)
 	})
 	return place, err
 }
@@ -170,10 +170,11 @@ func (s *Server) uploadContext(r *http.Request) (context.Context, context.Cancel
 }
 
 // refuse answers an upload that was not begun, and gets rid of its body.
-func (s *Server) refuse(c echo.Context, err error, limit drainLimit) error {
+func (s *Server) refuse(c echo.Context, from caller, err error, limit drainLimit) error {
 	err = orGone(c.Request(), err)
 	s.Disk.Note(err)
-	s.note(c.Request(), err)
+	s.countRefusal(err)
+	s.note(c, from, err)
 	s.answerRefusal(c, err)
 	s.drain(c, unread(c.Request(), limit))
 	return nil

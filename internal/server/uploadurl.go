@@ -56,11 +56,11 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 	defer place.Leave()
 	fetched, err := s.enterFetch(ctx, token, until)
 	if err != nil {
-		s.abandon(ctx, c.Request(), place)
+		s.noteLeftover(c, caller{&token, label}, place.Workspace.Close())
 		return nil, err
 	}
 	defer fetched()
-	return s.run(ctx, c.Request(), upload.Request{
+	return s.run(ctx, c, upload.Request{
 		Token:       token,
 		Label:       label,
 		Declared:    -1,

@@ -150,6 +150,7 @@ func (noDisk) Full() bool { return false }
 type noWatcher struct{ Watcher }
 
 func (noWatcher) Request(string, string, int, time.Duration) {}
+func (noWatcher) Refused(string, bool)                       {}
 
 // A download that is slow makes way for others that wait for their turn, and else may be as slow as it likes.
 func TestASlowDownloadThatIsInTheWay(t *testing.T) {

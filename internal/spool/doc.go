@@ -21,9 +21,16 @@
 // the file system can, and otherwise only counted. [Spool.Create] accepts an upload when
 //
 //	size + headroom ≤ free − (promised to live workspaces, not yet allocated)
+//	size ≤ Options.Max − (promised to live workspaces)
 //
-// so that with nothing in flight an upload of at most free − headroom always fits. What does not fit now
-// but would without the other live workspaces waits in line, a file that grows before a new workspace.
+// so that with nothing in flight an upload of at most free − headroom and Options.Max always fits. What does not fit now
+// but would without the other live workspaces waits in line, a file that grows before a new workspace. What would not fit
+// into an empty file system either, or is more than Options.Max, is too large.
+//
+// # The mark
+//
+// The server keeps the file .tecken-spool young, and puts it back where something took it: programs that clean /tmp remove old files,
+// and a janitor touches nothing where the mark is missing.
 //
 // # Not promised
 //
@@ -44,7 +51,8 @@ import (
 var (
 	// ErrFull: there is no room. Every error that wraps it is, or wraps, a *FullError.
 	ErrFull = errors.New("the spool is full")
-	// ErrTooLarge: a body has more bytes than Receive was to take.
+	// ErrTooLarge: a body has more bytes than Receive was to take, or an upload needs more than the spool could ever give it; then the
+	// error wraps a *LimitError.
 	ErrTooLarge = errors.New("too large")
 	// ErrInUse: what was to be reclaimed has an owner, or is no longer what was found.
 	ErrInUse = errors.New("in use")
@@ -71,7 +79,7 @@ func (e *FullError) Error() string {
 	if e.Busy {
 		kind = "now"
 	}
-	return fmt.Sprintf("%v: %d bytes needed, %d free %s", ErrFull, e.Need, e.Free, kind)
+	return fmt.Sprintf("%v: %d bytes needed, %d free %s", ErrFull, e.Need, max(0, e.Free), kind)
 }
 
 // Unwrap returns ErrFull and, where there is one, the kernel's error.
@@ -81,6 +89,19 @@ func (e *FullError) Unwrap() []error {
 	}
 	return []error{ErrFull, e.Err}
 }
+
+// A LimitError says that an upload needs more than the spool could ever give it. It wraps ErrTooLarge.
+type LimitError struct {
+	Limit int64 // bytes that one upload may have: Options.Max, or the file system less the headroom
+}
+
+// Error names the limit.
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("%v: the spool has at most %d bytes for an upload", ErrTooLarge, e.Limit)
+}
+
+// Unwrap returns ErrTooLarge.
+func (e *LimitError) Unwrap() error { return ErrTooLarge }
 
 const (
 	// pollInterval is how often those who wait for room look at the disk themselves: room also comes
@@ -97,6 +118,8 @@ const (
 	growStep = 16 << 20
 	// bufferSize is how much of a body is gathered before it is written.
 	bufferSize = 256 << 10
+	// markAge is how old the mark may get: a small part of the days after which files in /tmp are removed.
+	markAge = time.Hour
 	// allocateStep is the most that one fallocate asks for: the call restarts from zero when a signal interrupts it.
 	allocateStep = 256 << 20
 )

@@ -52,16 +52,16 @@ func (s *Spool) request(w *waiter) {
 	if w.room.owner.living {
 		queue = &s.growing
 	}
-	free, alone, err := s.measure(w.room.owner)
+	m, err := s.measure(w.room.owner)
 	switch first := len(s.growing) == 0 && len(*queue) == 0; {
 	case err != nil:
 		w.answer(0, err)
 	case w.room.gone:
 		w.answer(0, os.ErrClosed)
-	case first && w.least <= free:
-		s.give(w, free)
-	case w.least > alone, s.opts.Wait <= 0:
-		w.answer(0, s.refusal(w, free, alone))
+	case first && w.least <= m.free:
+		s.give(w, m.free)
+	case w.least > m.alone, s.opts.Wait <= 0:
+		w.answer(0, s.refusal(w, m))
 	default:
 		*queue = append(*queue, w)
 	}
@@ -116,20 +116,20 @@ func (s *Spool) leave(w *waiter, cause error) (int64, error) {
 	if cause != nil {
 		return 0, cause
 	}
-	free, alone, err := s.measure(w.room.owner)
+	m, err := s.measure(w.room.owner)
 	if err != nil {
 		return 0, err
 	}
-	return 0, s.refusal(w, free, alone)
+	return 0, s.refusal(w, m)
 }
 
 // refusal says no to w. Called with mu held.
-func (s *Spool) refusal(w *waiter, free, alone int64) error {
-	busy := w.least <= alone
-	if busy {
-		s.refused = s.now()
+func (s *Spool) refusal(w *waiter, m measures) error {
+	if err := m.impossible(w.least); err != nil {
+		return err
 	}
-	return &FullError{Need: w.least, Free: free, Busy: busy}
+	s.refused = s.now()
+	return &FullError{Need: w.least, Free: m.free, Busy: true}
 }
 
 // Contended reports whether uploads wait for room that live workspaces hold, or one was refused for want
@@ -145,14 +145,14 @@ func (s *Spool) grant() {
 	for _, queue := range []*[]*waiter{&s.growing, &s.waiting} {
 		for len(*queue) > 0 {
 			w := (*queue)[0]
-			free, _, err := s.measure(w.room.owner)
+			m, err := s.measure(w.room.owner)
 			switch {
 			case err != nil:
 				w.answer(0, err)
 			case w.room.gone:
 				w.answer(0, os.ErrClosed)
-			case w.least <= free:
-				s.give(w, free)
+			case w.least <= m.free:
+				s.give(w, m.free)
 			default:
 				return
 			}
@@ -177,23 +177,76 @@ func (w *waiter) answer(granted int64, err error) {
 	close(w.done)
 }
 
-// measure returns how many bytes can be promised now, and how many more owner could have, were all
-// other workspaces gone. Called with mu held.
-func (s *Spool) measure(owner *Workspace) (free, alone int64, err error) {
-	held, reserved := s.sums()
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(s.fdnum(), &st); err != nil {
-		return 0, 0, fmt.Errorf("measure spool %s: %w", s.dir, err)
+// wholeShare is the part of a file system that is taken for all of it: file systems and other programs keep some for themselves.
+const wholeShare = 16
+
+// measures are what there is at one moment, in bytes. For a workspace, free and alone are what there is beyond what it has.
+type measures struct {
+	free  int64 // that can be promised now; may be negative
+	alone int64 // that could be, were all other workspaces gone
+	own   int64 // that the workspace has
+	whole int64 // of the file system, were it empty, less the headroom; may be negative
+	max   int64 // Options.Max; 0: no bound
+}
+
+// impossible returns the error of an upload that would not get so many bytes though no other were there: a *LimitError where it asks for more
+// than Options.Max, or for all of the file system; otherwise the disk is full, as is one that is smaller than its headroom.
+func (m *measures) impossible(need int64) error {
+	switch all := m.own + need; {
+	case need <= m.alone:
+		return nil
+	case m.max > 0 && all > m.max:
+		return &LimitError{Limit: m.max}
+	case m.whole > 0 && all > m.whole:
+		return &LimitError{Limit: m.whole}
+	case m.whole > 0 && all > m.whole-m.whole/wholeShare:
+		return &LimitError{Limit: m.own + max(0, m.alone)}
 	}
+	return &FullError{Need: need, Free: m.free}
+}
+
+// limit is the most that one upload could have, were the file system empty.
+func (m *measures) limit() int64 {
+	if m.max > 0 {
+		return min(m.max, m.whole)
+	}
+	return m.whole
+}
+
+// statfs describes the file system.
+func (s *Spool) statfs() (st unix.Statfs_t, err error) {
+	if err := unix.Fstatfs(s.fdnum(), &st); err != nil {
+		return st, fmt.Errorf("measure spool %s: %w", s.dir, err)
+	}
+	return st, nil
+}
+
+// measure measures what there is for owner, or for nobody in particular. Called with mu held.
+func (s *Spool) measure(owner *Workspace) (measures, error) {
+	held, reserved := s.sums()
+	st, err := s.statfs()
+	if err != nil {
+		return measures{}, err
+	}
+	m := measures{max: s.opts.Max, whole: s.usable(&st)}
 	available := int64(st.Bavail)*st.Frsize - s.opts.Headroom
-	alone = available
+	m.free, m.alone = available-(reserved-held), available
 	for r := range s.rooms {
-		alone += r.pending.Load() + r.held.Load()
+		m.alone += r.pending.Load() + r.held.Load()
 		if r.owner == owner {
-			alone -= r.reserved
+			m.own += r.reserved
 		}
 	}
-	return available - (reserved - held), alone, nil
+	m.alone -= m.own
+	if m.max > 0 {
+		m.free, m.alone = min(m.free, m.max-reserved), min(m.alone, m.max-m.own)
+	}
+	return m, nil
+}
+
+// usable is what an empty file system would have for uploads, in bytes: not what is reserved for the superuser.
+func (s *Spool) usable(st *unix.Statfs_t) int64 {
+	return int64(st.Blocks-(st.Bfree-st.Bavail))*st.Frsize - s.opts.Headroom
 }
 
 // sums adds up what live workspaces hold, and what they were promised in all. Called with mu held.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -31,6 +32,18 @@ func isFull(t *testing.T, err error, busy bool) {
 	}
 }
 
+// isTooLarge checks that err is a LimitError of so many bytes, or a little less: the file system has some for itself.
+func isTooLarge(t *testing.T, err error, limit int64) {
+	t.Helper()
+	no, ok := errors.AsType[*spool.LimitError](err)
+	if !ok || !errors.Is(err, spool.ErrTooLarge) || errors.Is(err, spool.ErrFull) {
+		t.Fatalf("not a LimitError: %v", err)
+	}
+	if no.Limit > limit || no.Limit < limit-64*KiB {
+		t.Errorf("the limit is %d, want %d: %v", no.Limit, limit, err)
+	}
+}
+
 func TestRoomToTheLastByte(t *testing.T) {
 	dir := spooltest.Tmpfs(t, "size=64m")
 	s := open(t, dir, spool.Options{Headroom: 4 * MiB})
@@ -40,8 +53,83 @@ func TestRoomToTheLastByte(t *testing.T) {
 	isFull(t, err, true)
 	closeAll(t, w)
 	_, err = s.Create(t.Context(), room+1)
-	isFull(t, err, false)
+	isTooLarge(t, err, room)
+	_, err = s.Create(t.Context(), 2<<30)
+	isTooLarge(t, err, 60*MiB)
 	noTrace(t, s, dir)
+}
+
+// What other programs have taken is no limit: the disk is full.
+func TestOthersFillTheDisk(t *testing.T) {
+	dir := spooltest.Tmpfs(t, "size=64m")
+	s := open(t, dir, spool.Options{Headroom: 4 * MiB})
+	write(t, filepath.Join(dir, "junk"), body(30*MiB), 0)
+	_, err := s.Create(t.Context(), 40*MiB)
+	isFull(t, err, false)
+	_, err = create(t, s, -1).Receive(t.Context(), bytes.NewReader(body(40*MiB)), 1<<40)
+	isFull(t, err, false)
+	_, err = s.Create(t.Context(), 61*MiB)
+	isTooLarge(t, err, 60*MiB)
+}
+
+// A headroom that is larger than the disk leaves no room for anything: that is no fault of an upload's size.
+func TestHeadroomLargerThanTheDisk(t *testing.T) {
+	dir := spooltest.Tmpfs(t, "size=8m")
+	s := open(t, dir, spool.Options{Headroom: 16 * MiB})
+	for _, size := range []int64{1, 1 << 40, -1} {
+		_, err := s.Create(t.Context(), size)
+		isFull(t, err, false)
+		if strings.Contains(err.Error(), " -") {
+			t.Errorf("negative bytes: %v", err)
+		}
+	}
+}
+
+// TestMax: uploads hold no more than the bound, and queue for it as for a disk.
+func TestMax(t *testing.T) {
+	const most = 32 * MiB
+	dir := filepath.Join(t.TempDir(), "spool")
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, dir, spool.Options{Max: most, Wait: 10 * time.Second})
+		if u := usage(t, s); u.Room != most || u.Budget != most || u.Limit() != most {
+			t.Errorf("at rest: %+v", u)
+		}
+		_, err := s.Create(t.Context(), most+1)
+		isTooLarge(t, err, most)
+		w := create(t, s, most)
+		if u := usage(t, s); u.Room != 0 || u.Budget != most {
+			t.Errorf("with all of it taken: %+v", u)
+		}
+		start := time.Now()
+		_, err = s.Create(t.Context(), 1)
+		isFull(t, err, true)
+		if waited := time.Since(start); waited != 10*time.Second {
+			t.Errorf("refused after %v", waited)
+		}
+		time.AfterFunc(3*time.Second, func() { closeAll(t, w) })
+		start = time.Now()
+		second := create(t, s, 20*MiB)
+		if waited := time.Since(start); waited != 3*time.Second {
+			t.Errorf("let in after %v", waited)
+		}
+		// Scratch files count, and what outgrows the bound with the archive is too large though each alone is not.
+		if _, err := second.Receive(t.Context(), bytes.NewReader(body(20*MiB)), 20*MiB); err != nil {
+			t.Fatal(err)
+		}
+		scratch, err := second.Scratch(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = scratch.Write(body(13 * MiB))
+		isTooLarge(t, err, most)
+		closeAll(t, second)
+		// A body of unknown size grows up to the bound.
+		growing := create(t, s, -1)
+		_, err = growing.Receive(t.Context(), bytes.NewReader(body(most+1)), 1<<40)
+		isTooLarge(t, err, most)
+		closeAll(t, growing)
+		noTrace(t, s, dir)
+	})
 }
 
 func TestUnknownSizeOnSmallDisk(t *testing.T) {
@@ -54,7 +142,7 @@ func TestUnknownSizeOnSmallDisk(t *testing.T) {
 	closeAll(t, w)
 	w = create(t, s, -1)
 	_, err := w.Receive(t.Context(), bytes.NewReader(body(9*MiB)), 1<<40)
-	isFull(t, err, false)
+	isTooLarge(t, err, 7*MiB)
 	closeAll(t, w)
 	noTrace(t, s, dir)
 }
@@ -197,7 +285,7 @@ func TestWaitingEnds(t *testing.T) {
 		// Nothing that live workspaces hold would do: there is nothing to wait for.
 		start = time.Now()
 		_, err = s.Create(t.Context(), 61*MiB)
-		isFull(t, err, false)
+		isTooLarge(t, err, 60*MiB)
 		if waited := time.Since(start); waited != 0 {
 			t.Errorf("refused after %s", waited)
 		}
@@ -292,7 +380,7 @@ func TestContended(t *testing.T) {
 		}
 		w := create(t, s, 50*MiB)
 		_, err := s.Create(t.Context(), 61*MiB)
-		isFull(t, err, false)
+		isTooLarge(t, err, 60*MiB)
 		want(false, "what nobody's going would make room for was refused")
 		if at := usage(t, s).Refused; !at.IsZero() {
 			t.Errorf("refused for what others hold at %v", at)

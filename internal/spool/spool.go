@@ -25,6 +25,7 @@ const (
 // Options of a spool. The zero value is usable.
 type Options struct {
 	Headroom int64            // bytes to leave free on the file system
+	Max      int64            // bytes that live workspaces may have in all, however much is free; 0: no bound
 	Wait     time.Duration    // how long to wait for room that live workspaces hold; 0: not at all
 	Largest  int64            // bytes of the largest upload to expect: Open warns where it would never fit
 	ReadOnly bool             // Orphans and Reclaim change nothing: they say what is there, and what would go
@@ -40,6 +41,7 @@ type Spool struct {
 	log      *slog.Logger
 	now      func() time.Time
 	root     *os.Root
+	server   bool     // keeps the mark
 	fd       *os.File // the directory itself, for the *at calls
 	dev, ino uint64
 	// mount is the mount that the directory lies in; "" where the kernel does not tell.
@@ -71,6 +73,7 @@ func Open(dir string, opts Options) (*Spool, error) {
 	if err := s.prepare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open spool %s: %w", dir, err), s.Close())
 	}
+	s.server = true
 	return s, nil
 }
 
@@ -128,9 +131,9 @@ func (s *Spool) fdnum() int { return int(s.fd.Fd()) }
 
 // prepare makes sure that the directory may be, and is marked as, a spool.
 func (s *Spool) prepare() error {
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(s.fdnum(), &st); err != nil {
-		return fmt.Errorf("statfs: %w", err)
+	st, err := s.statfs()
+	if err != nil {
+		return err
 	}
 	name, refuse := foreignFS(st.Type)
 	switch {
@@ -143,9 +146,8 @@ func (s *Spool) prepare() error {
 	if err := s.mark(); err != nil {
 		return err
 	}
-	total := int64(st.Blocks) * st.Frsize
-	if need := s.opts.Largest + s.opts.Headroom; total < need {
-		s.log.Warn("spool too small for the largest upload", "dir", s.dir, "bytes", total, "needed", need)
+	if m := (measures{max: s.opts.Max, whole: s.usable(&st)}); m.limit() < s.opts.Largest {
+		s.log.Warn("spool too small for the largest upload", "dir", s.dir, "bytes", max(0, m.limit()), "needed", s.opts.Largest)
 	}
 	return nil
 }
@@ -185,6 +187,31 @@ func (s *Spool) checkMark() error {
 	}
 }
 
+// keepMark keeps the mark young, and puts it back where it was removed; a janitor's spool has it looked at alone.
+func (s *Spool) keepMark() error {
+	if !s.server {
+		return s.checkMark()
+	}
+	info, err := s.root.Lstat(markName)
+	switch now := s.now(); {
+	case err == nil && info.Mode().IsRegular() && now.Sub(info.ModTime()) > markAge:
+		_ = s.root.Chtimes(markName, now, now) // on a disk that is read-only others say so
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return s.checkMark()
+	}
+	f, err := s.root.OpenFile(markName, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // somebody else was faster
+	}
+	if err != nil {
+		return full(fmt.Errorf("put the mark back: %w", err))
+	}
+	s.log.Warn("spool's mark was removed and is put back; keep what cleans temporary files away from the spool", "dir", s.dir, "file", markName)
+	_, err = f.WriteString(markText)
+	return full(errors.Join(err, f.Close()))
+}
+
 // Usage describes a spool at one moment.
 type Usage struct {
 	Total, Free        int64 // bytes of the file system; Free is what an unprivileged process may still take
@@ -194,10 +221,22 @@ type Usage struct {
 	Reserved           int64 // bytes promised to them beyond that
 	Room               int64 // bytes that could be promised now; may be negative
 	Budget             int64 // bytes that could be promised, were all live workspaces gone
+	Max                int64 // bytes that live workspaces may have in all; 0: no bound
+	Whole              int64 // bytes that could be promised, were the file system empty, Max aside; may be negative
 	Live               int   // live workspaces of this process
 	Waiting            int   // requests that wait for room
 	// Refused is when room was last refused that live workspaces hold; zero: never.
 	Refused time.Time
+}
+
+func (u *Usage) measures() measures {
+	return measures{free: u.Room, alone: u.Budget, whole: u.Whole, max: u.Max}
+}
+
+// Limit returns how many bytes one upload could have, were the file system empty.
+func (u *Usage) Limit() int64 {
+	m := u.measures()
+	return m.limit()
 }
 
 // checkPlace makes sure that the directory is still what stands at its path: a janitor looks there, and finds nothing
@@ -213,29 +252,44 @@ func (s *Spool) checkPlace() error {
 	return nil
 }
 
+// Impossible returns the error of an upload that would not get so many bytes though no other were there: a *LimitError or a *FullError;
+// nil where it would.
+func (u *Usage) Impossible(need int64) error {
+	m := u.measures()
+	return m.impossible(need)
+}
+
+// check makes sure that the directory is still a spool, where a janitor looks.
+func (s *Spool) check() error {
+	if err := s.checkPlace(); err != nil {
+		return err
+	}
+	return s.keepMark()
+}
+
 // Usage measures the spool. It fails where the directory is gone or no longer a spool.
 func (s *Spool) Usage(ctx context.Context) (Usage, error) {
 	if ctx.Err() != nil {
 		return Usage{}, context.Cause(ctx)
 	}
-	if err := errors.Join(s.checkPlace(), s.checkMark()); err != nil {
+	if err := s.check(); err != nil {
 		return Usage{}, fmt.Errorf("measure spool %s: %w", s.dir, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held, reserved := s.sums()
-	room, budget, err := s.measure(nil)
+	m, err := s.measure(nil)
 	if err != nil {
 		return Usage{}, err
 	}
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(s.fdnum(), &st); err != nil {
-		return Usage{}, fmt.Errorf("measure spool %s: %w", s.dir, err)
+	st, err := s.statfs()
+	if err != nil {
+		return Usage{}, err
 	}
 	return Usage{
 		Total: int64(st.Blocks) * st.Frsize, Free: int64(st.Bavail) * st.Frsize,
 		Inodes: int64(st.Files), FreeInodes: int64(st.Ffree),
-		Headroom: s.opts.Headroom, Held: held, Reserved: reserved - held, Room: room, Budget: budget,
+		Headroom: s.opts.Headroom, Held: held, Reserved: reserved - held, Room: m.free, Budget: m.alone, Max: m.max, Whole: m.whole,
 		Live: s.live, Waiting: len(s.waiting) + len(s.growing), Refused: s.refused,
 	}, nil
 }

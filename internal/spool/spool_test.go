@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/spool/spooltest"
@@ -105,11 +106,80 @@ func TestUsage(t *testing.T) {
 	if before.FreeInodes-after.FreeInodes > 4 {
 		t.Errorf("%d inodes are taken", before.FreeInodes-after.FreeInodes)
 	}
-	if err := os.Remove(filepath.Join(dir, ".tecken-spool")); err != nil {
+}
+
+// Programs that clean /tmp take the mark, and then no janitor cleans. The server puts it back, whatever it does next.
+func TestTheMarkIsPutBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	var log bytes.Buffer
+	s := open(t, dir, spool.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	mark := filepath.Join(dir, ".tecken-spool")
+	for what, do := range map[string]func(){
+		"measured":  func() { usage(t, s) },
+		"an upload": func() { closeAll(t, create(t, s, 1)) },
+	} {
+		log.Reset()
+		if err := os.Remove(mark); err != nil {
+			t.Fatal(err)
+		}
+		do()
+		do()
+		janitor, err := spool.Attach(dir, spool.Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if err := janitor.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(log.String(), "mark was removed"); n != 1 {
+			t.Errorf("%s: told of %d times: %s", what, n, &log)
+		}
+	}
+}
+
+// What is young is not cleaned away.
+func TestTheMarkIsKeptYoung(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	now := time.Now()
+	s := open(t, dir, spool.Options{Now: func() time.Time { return now }})
+	for _, step := range []time.Duration{time.Minute, 20 * 24 * time.Hour} {
+		now = now.Add(step)
+		usage(t, s)
+		info, err := os.Stat(filepath.Join(dir, ".tecken-spool"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if age := now.Sub(info.ModTime()); age > 2*time.Hour {
+			t.Errorf("%v later it is %v old", step, age)
+		}
+	}
+}
+
+// What stands in the mark's place is somebody else's, and a janitor's spool is looked at alone.
+func TestTheMarkThatIsNone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := open(t, dir, spool.Options{})
+	janitor, err := spool.Attach(dir, spool.Options{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Usage(t.Context()); !errors.Is(err, spool.ErrNotSpool) {
-		t.Errorf("Usage of what is no spool any more: %v", err)
+	defer janitor.Close()
+	mark := filepath.Join(dir, ".tecken-spool")
+	if err := os.Remove(mark); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := janitor.Usage(t.Context()); !errors.Is(err, spool.ErrNotSpool) {
+		t.Errorf("a janitor measured it: %v", err)
+	}
+	if err := os.Mkdir(mark, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	_, usageErr := s.Usage(t.Context())
+	_, createErr := s.Create(t.Context(), 1)
+	for _, err := range []error{usageErr, createErr} {
+		if !errors.Is(err, spool.ErrNotSpool) {
+			t.Errorf("a directory was taken for the mark: %v", err)
+		}
 	}
 }
 

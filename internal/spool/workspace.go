@@ -44,7 +44,7 @@ type Workspace struct {
 
 // Create makes a workspace with room for an archive of size bytes; -1 says that its size is not known: then room is
 // reserved in steps of 16 MiB as bytes arrive. Where it does not fit, but would without the
-// other live workspaces, Create waits in line for up to Options.Wait. The error is a *FullError, or the
+// other live workspaces, Create waits in line for up to Options.Wait. The error is a *FullError, a *LimitError, or the
 // context's cause, or what the file system says. A size of 0 needs no room, and so never waits for it.
 func (s *Spool) Create(ctx context.Context, size int64) (*Workspace, error) {
 	w := &Workspace{spool: s, files: make(map[*file]struct{})}
@@ -71,7 +71,7 @@ func (w *Workspace) firstRoom(ctx context.Context, size int64) (*file, error) {
 		return w.newFile(ctx, size, size)
 	}
 	f, err := w.newFile(ctx, growStep, growStep)
-	if no, ok := errors.AsType[*FullError](err); ok && !no.Busy {
+	if no, ok := errors.AsType[*FullError](err); ok && !no.Busy || errors.Is(err, ErrTooLarge) {
 		// A small disk has room for a small archive.
 		return w.newFile(ctx, bufferSize, bufferSize)
 	}
@@ -81,7 +81,7 @@ func (w *Workspace) firstRoom(ctx context.Context, size int64) (*file, error) {
 // build makes the directory, the archive and the manifest.
 func (w *Workspace) build(ctx context.Context, archive *file) error {
 	w.files[archive] = struct{}{}
-	if err := w.spool.checkPlace(); err != nil {
+	if err := w.spool.check(); err != nil {
 		return err
 	}
 	for range createTries {

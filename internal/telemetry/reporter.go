@@ -38,7 +38,7 @@ type ReporterOptions struct {
 // A Reporter reports failures to Sentry. It is safe for concurrent use and its methods other than Close do
 // not block. Without a DSN it does nothing, at no cost; so does the zero Reporter.
 //
-// Events of one kind make one issue in Sentry, whatever their texts say; kind is one of a few fixed texts.
+// Events of one kind, and of one fact "cause", make one issue in Sentry, whatever their texts say; both are of a few fixed texts.
 // The facts become the event's context "facts", some of them tags to search by.
 type Reporter struct {
 	client *sentry.Client // nil: nothing is reported
@@ -100,6 +100,9 @@ func (r *Reporter) event(level sentry.Level, kind string, err error, facts []slo
 	event := newEvent(level, facts)
 	event.Exception = []sentry.Exception{{Type: kind, Value: err.Error()}}
 	event.Fingerprint = []string{kind}
+	if cause, ok := event.Tags["cause"]; ok {
+		event.Fingerprint = append(event.Fingerprint, cause)
+	}
 	r.client.CaptureEvent(event, nil, nil)
 }
 
@@ -181,7 +184,7 @@ func newEvent(level sentry.Level, facts []slog.Attr) *sentry.Event {
 // searchable reports whether a fact is also a tag: what one looks for events by.
 func searchable(key string) bool {
 	switch key {
-	case "upload", "tenant", "outcome", "phase", "status", "format", "try", "route", "method":
+	case "upload", "tenant", "outcome", "phase", "status", "format", "try", "route", "cause", "method":
 		return true
 	}
 	return false

@@ -33,9 +33,28 @@ var (
 	ErrClientGone = errors.New("the client hung up")
 )
 
+// A Lack says in one word what there is no room for.
+type Lack string
+
+// What uploads are refused for.
+const (
+	LackLimit     Lack = "limit"     // its tenant has as many uploads as it may have
+	LackReceiving Lack = "receiving" // a receiving place
+	LackSpool     Lack = "spool"     // room in the spool
+	LackTime      Lack = "time"      // what is admitted takes as long as it may
+	LackQueue     Lack = "queue"     // as many wait as may
+	LackFetch     Lack = "fetch"     // a turn to be fetched from elsewhere
+)
+
+// Lacks lists every Lack.
+func Lacks() []Lack {
+	return []Lack{LackLimit, LackReceiving, LackSpool, LackTime, LackQueue, LackFetch}
+}
+
 // A BusyError says what there is no room for, and when to try again.
 type BusyError struct {
 	OverLimit  bool          // the room that is missing is the tenant's own
+	Lack       Lack          // of an upload; empty for other requests
 	Reason     string        // one sentence, fit for the client
 	RetryAfter time.Duration // at least a second
 }

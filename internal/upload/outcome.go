@@ -85,6 +85,7 @@ var outcomes = []struct {
 	{archive.ErrInvalid, Rejected},
 	{archive.ErrTooLarge, Rejected},
 	{ErrTooLarge, Rejected},
+	{spool.ErrTooLarge, Rejected},
 	{ErrSource, Rejected},
 	{ErrSourceDown, Rejected},
 	{ErrSourceSlow, Rejected},
@@ -113,6 +114,7 @@ func Sentence(err error) string {
 		bad      *archive.Error
 		busy     *BusyError
 		size     *SizeError
+		limit    *spool.LimitError
 		source   *SourceError
 	)
 	switch {
@@ -135,6 +137,8 @@ func Sentence(err error) string {
 		return bad.Reason
 	case errors.As(err, &size):
 		return size.Error()
+	case errors.As(err, &limit):
+		return fmt.Sprintf("The upload needs more than the %d bytes that this server's spool has for one.", limit.Limit)
 	case errors.Is(err, intake.ErrNotForm):
 		return intake.ErrNotForm.Error()
 	case errors.Is(err, intake.ErrNoFile):

@@ -224,7 +224,7 @@ func (r *run) receive(ctx context.Context) (Delivery, error) {
 	defer leave()
 	d, err := r.req.Source.Deliver(ctx, r.req.Place.Workspace, r.MaxSize)
 	r.up.DownloadURL, r.up.RedirectURLs = cmp.Or(r.up.DownloadURL, d.DownloadURL), d.RedirectURLs
-	if errors.Is(err, spool.ErrTooLarge) {
+	if _, ok := errors.AsType[*spool.LimitError](err); !ok && errors.Is(err, spool.ErrTooLarge) {
 		return d, &SizeError{Limit: r.MaxSize}
 	}
 	if err != nil {

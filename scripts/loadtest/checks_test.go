@@ -122,7 +122,7 @@ func TestRecords(t *testing.T) {
 // TestRefusals: what the server does not count as a refusal is a failure of its own.
 func TestRefusals(t *testing.T) {
 	counted, err := readRefusals("tecken_refusals_total{reason=\"limit\"} 2\n" +
-		"tecken_refusals_total{reason=\"spool\"} 1\ntecken_refusals_total{reason=\"time\"} 3\n")
+		"tecken_refusals_total{reason=\"spool\"} 1\ntecken_refusals_total{reason=\"time\"} 3\ntecken_refusals_total{reason=\"database\"} 7\n")
 	if err != nil || counted[overOwn] != 2 || counted[busy] != 4 {
 		t.Errorf("%v, %v", counted, err)
 	}

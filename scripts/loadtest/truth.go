@@ -20,7 +20,7 @@ const quietUploads = 25
 // refused at once.
 const mostInLine = 500
 
-// refusalsMetric counts what the server refused before its body. It is 0 when a server starts.
+// refusalsMetric counts what the server refused, for whatever reason. It is 0 when a server starts.
 const refusalsMetric = "tecken_refusals_total"
 
 // quietLine has one client of each tenant upload one archive after the other. There is room for all of them many times
@@ -77,12 +77,16 @@ func (s *site) refusals(ctx context.Context) (map[ending]int, error) {
 }
 
 func readRefusals(text string) (map[ending]int, error) {
-	all, ok1 := metric(text, refusalsMetric)
-	limit, ok2 := metric(text, refusalsMetric+`{reason="limit"}`)
-	if !ok1 || !ok2 {
-		return nil, fmt.Errorf("there is no metric %s, or none with the reason limit", refusalsMetric)
+	limit, ok := metric(text, refusalsMetric+`{reason="limit"}`)
+	if !ok {
+		return nil, fmt.Errorf("there is no metric %s with the reason limit", refusalsMetric)
 	}
-	return map[ending]int{overOwn: int(limit), busy: int(all - limit)}, nil
+	room := 0.0
+	for _, reason := range []string{"receiving", "spool", "time", "queue", "fetch"} {
+		n, _ := metric(text, fmt.Sprintf("%s{reason=%q}", refusalsMetric, reason))
+		room += n
+	}
+	return map[ending]int{overOwn: int(limit), busy: int(room)}, nil
 }
 
 // refusalsLine compares what clients were refused with what the server counted: a 503 that it does not count is no refusal, but

@@ -15,7 +15,7 @@
 // stored once more by the next upload that holds it. The size of the stored file is part of the metadata
 // and compared too, for directories that others write to.
 //
-// A writer that is killed leaves its file in .new with nobody to hold the lock on it. The next Open of the
+// A writer that is killed leaves its file in .new with nobody to hold the lock on it. The next Prepare of the
 // directory, by whatever process, deletes such files and none that are still being written.
 //
 // Readers and writers of one key exclude each other through a byte-range lock of the open file (fcntl(2),

@@ -33,25 +33,38 @@ type Store struct {
 	dir string // absolute
 }
 
-// Open makes the directory where it is missing and deletes what killed writers left in it.
-func Open(ctx context.Context, dir string) (*Store, error) {
+// New returns a Store that Prepare has not been called for: what is in the directory can be read, if there is one.
+func New(dir string) (*Store, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open symbol directory %s: %w", dir, err)
 	}
-	s := &Store{dir: abs}
-	if err := os.MkdirAll(filepath.Join(abs, stageDir), 0o755); err != nil {
-		return nil, fmt.Errorf("open symbol directory: %w", err)
-	}
-	lock, err := os.OpenFile(filepath.Join(abs, lockFile), os.O_RDONLY|os.O_CREATE, 0o644)
+	return &Store{dir: abs}, nil
+}
+
+// Open returns a Store of a directory that is prepared.
+func Open(ctx context.Context, dir string) (*Store, error) {
+	s, err := New(dir)
 	if err != nil {
-		return nil, fmt.Errorf("open symbol directory: %w", err)
+		return nil, err
+	}
+	return s, s.Prepare(ctx)
+}
+
+// Prepare makes the directory where it is missing and deletes what killed writers left in it.
+func (s *Store) Prepare(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Join(s.dir, stageDir), 0o755); err != nil {
+		return fmt.Errorf("open symbol directory: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(s.dir, lockFile), os.O_RDONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return fmt.Errorf("open symbol directory: %w", err)
 	}
 	lock.Close()
 	if err := s.reclaim(ctx); err != nil {
-		return nil, fmt.Errorf("open symbol directory %s: %w", dir, err)
+		return fmt.Errorf("open symbol directory %s: %w", s.dir, err)
 	}
-	return s, nil
+	return nil
 }
 
 // Name returns the directory's base name.

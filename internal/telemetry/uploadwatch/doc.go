@@ -4,7 +4,7 @@
 //
 //	upload tenant label user filename try format    who sent what
 //	download_url redirect_urls                      where it was fetched from, if it was; without queries
-//	declared bytes                                  the request's Content-Length (-1: none); the archive, as received
+//	declared bytes                                  the request's Content-Length, where it has one; the archive, as received
 //	members member_bytes stored_bytes               how many; inflated; as stored now
 //	uploaded skipped ignored pending                members by what became of them
 //	extensions                                      for each class of [Extension]: files, bytes

@@ -79,7 +79,6 @@ func facts(r *upload.Report, t tallies) []slog.Attr {
 		slog.String("filename", u.Filename),
 		slog.Bool("try", u.Try),
 		slog.String("format", u.Format),
-		slog.Int64("declared", r.Declared),
 		slog.Int64("bytes", u.Size),
 		slog.Int("members", t.all.files),
 		slog.Int64("member_bytes", t.all.bytes),
@@ -90,6 +89,9 @@ func facts(r *upload.Report, t tallies) []slog.Attr {
 		slog.Int("pending", t.byState[upload.FilePending].files),
 		{Key: "extensions", Value: byExtension(t)},
 		{Key: "phases", Value: byPhase(r)},
+	}
+	if r.Declared >= 0 {
+		out = append(out, slog.Int64("declared", r.Declared))
 	}
 	if u.DownloadURL != "" {
 		out = append(out, slog.String("download_url", u.DownloadURL), slog.String("redirect_urls", strings.Join(u.RedirectURLs, " ")))

@@ -307,9 +307,50 @@ func TestMetricsAreBounded(t *testing.T) {
 			Status: 200,
 		})
 	}
-	labels := map[string]int{"outcome": 7, "phase": 5, "state": 5, "extension": 10, "le": 20}
+	for i := range 500 {
+		u.EndLost(t.Context(), &upload.Upload{ID: int64(i)}, upload.Loss(fmt.Sprint("loss", i)), errors.New("lost"))
+	}
+	labels := map[string]int{"reason": 5, "outcome": 7, "phase": 5, "state": 5, "extension": 10, "le": 20}
 	if n := metricstest.Check(t, metricstest.Scrape(t, m.Handler()), labels); n < 20 {
 		t.Errorf("only %d series", n)
+	}
+}
+
+// An end that is lost is told of everywhere, with what is left of it.
+func TestEndLost(t *testing.T) {
+	reporter, server := newReporter(t)
+	log, lines := newLog(t)
+	m := telemetry.NewMetrics()
+	r := report(upload.Completed, 503, nil)
+	uploadwatch.NewUploads(log, reporter, m).EndLost(t.Context(), &r.Upload, upload.LostRecord, errors.New("finish upload 7: not found"))
+	if !reporter.Close(flushTimeout) {
+		t.Error("not everything was sent")
+	}
+	events, err := server.Wait(t.Context(), 1)
+	if err != nil || len(events) != 1 || len(lines()) != 1 {
+		t.Fatalf("%d events, lines %v: %v", len(events), lines(), err)
+	}
+	want := map[string]any{
+		"upload": 7.0, "tenant": 3.0, "label": "linux", "user": "ci@example.com", "outcome": "completed", "bytes": 3000.0, "members": 6.0,
+		"reason": "gone", "err": "finish upload 7: not found",
+	}
+	line := lines()[0]
+	for _, key := range []string{"time", "level", "msg", "instance"} {
+		delete(line, key)
+	}
+	for where, facts := range map[string]map[string]any{"log": line, "event": events[0].Contexts["facts"]} {
+		if diff := cmp.Diff(want, facts); diff != "" {
+			t.Errorf("%s: %s", where, diff)
+		}
+	}
+	if kind := events[0].Exception[0].Type; kind != "end of an upload not recorded: gone" {
+		t.Errorf("the event is %q", kind)
+	}
+	scraped := metricstest.Scrape(t, m.Handler())
+	for reason, want := range map[string]string{"gone": "1", "refused": "0", "memory": "0", "time": "0"} {
+		if got := metricstest.Sample(scraped, fmt.Sprintf("tecken_upload_ends_lost_total{reason=%q}", reason)); got != want {
+			t.Errorf("%s: %q are counted, not %s", reason, got, want)
+		}
 	}
 }
 
