@@ -5,6 +5,8 @@
 #   docker run -p 8000:8000 -v tecken:/app/data tecken-upload
 #   docker run -p 8000:8000 -v tecken:/app/data tecken-upload tecken-upload serve
 #   docker run              -v tecken:/app/data tecken-upload disk-manager run
+#
+# It runs under any uid whose group is 0, with a read-only root, and needs no capability. scripts/image builds and tries it.
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -25,17 +27,17 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates s6 \
     && rm -rf /var/lib/apt/lists/* \
-    && groupadd --gid 10001 tecken \
-    && useradd --uid 10001 --gid tecken --home-dir /app --no-create-home --shell /usr/sbin/nologin tecken \
-    && install -d -o tecken -g tecken /app/data
+    && useradd --uid 10001 --gid 0 --home-dir /app --no-create-home --shell /usr/sbin/nologin tecken \
+    && install -d -o 10001 -g 0 -m 0775 /app/data
 COPY --from=build /out/tecken-upload /out/disk-manager /usr/local/bin/
 COPY scripts/supervise /usr/local/bin/
 COPY --from=build /out/version.json /app/version.json
 WORKDIR /app
 # Stands for TECKEN_LISTEN=0.0.0.0:8000, and gives way to the PORT of a platform that sets one.
 ENV PORT=8000
-USER 10001:10001
-VOLUME /app/data
+USER 10001:0
+# All that is written to: the spool and, by default, everything else; and what s6 runs from.
+VOLUME ["/app/data", "/tmp"]
 # Clients; and, for the inside only, the metrics of both programs.
 EXPOSE 8000 8001 8002
 CMD ["supervise"]
