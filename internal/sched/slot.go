@@ -48,7 +48,7 @@ func (s *Scheduler) newSlot(ctx context.Context, r *request) *Slot {
 		slot.timer = background.After(left, "slot expired", slot.expire)
 	}
 	if s.opts.Stuck > 0 {
-		slot.watch = time.AfterFunc(s.opts.Stuck-held, slot.still)
+		slot.watch = background.After(s.opts.Stuck-held, "slot stuck", slot.still)
 	}
 	return slot
 }

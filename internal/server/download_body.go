@@ -132,7 +132,7 @@ func (s *Server) send(c echo.Context, p *payload) error {
 	case err == nil && w.err == nil:
 		return nil
 	case err != nil && r.Context().Err() == nil && !s.downloads.toldLately(s.Now()):
-		s.note(c, caller{}, err)
+		s.note(c.Request().Context(), c, caller{}, err)
 	default:
 		s.Logger.DebugContext(r.Context(), "download ended", "err", errors.Join(err, w.err))
 	}

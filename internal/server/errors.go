@@ -187,7 +187,7 @@ func (s *Server) answerAny(c echo.Context, err error) {
 		s.write(c, routed.Code, errorBody{Error: http.StatusText(routed.Code)})
 	default:
 		err = orGone(r, err)
-		s.note(c, caller{}, err)
+		s.note(c.Request().Context(), c, caller{}, err)
 		s.answerError(c, err)
 	}
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -113,10 +114,10 @@ func ours(err error) bool {
 }
 
 // note tells of an error what there is to tell: ours is a fault, the client's a debug line.
-func (s *Server) note(c echo.Context, from caller, err error) {
+func (s *Server) note(ctx context.Context, c echo.Context, from caller, err error) {
 	r := c.Request()
 	if !ours(err) {
-		s.Logger.DebugContext(r.Context(), "refused", "status", statusOf(err), "err", err)
+		s.Logger.DebugContext(ctx, "refused", "status", statusOf(err), "err", err)
 		return
 	}
 	f := Fault{
@@ -126,7 +127,7 @@ func (s *Server) note(c echo.Context, from caller, err error) {
 	if p, ok := errors.AsType[*background.PanicError](err); ok {
 		f.Stack = p.Stack
 	}
-	s.Watcher.Fault(r.Context(), &f)
+	s.Watcher.Fault(ctx, &f)
 }
 
 // countRefusal counts an upload that was refused before it had a record.

@@ -53,7 +53,7 @@ func (s *Server) stream(c echo.Context, answer streamed) error {
 	case !out.begun:
 		return err
 	case out.err == nil && ctx.Err() == nil:
-		s.note(c, caller{}, err)
+		s.note(c.Request().Context(), c, caller{}, err)
 	default:
 		s.Logger.DebugContext(ctx, "an answer was broken off", "err", errors.Join(err, out.err))
 	}

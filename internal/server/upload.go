@@ -114,7 +114,7 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 // run runs one upload that was admitted, and returns as upload does.
 func (s *Server) run(ctx context.Context, c echo.Context, req upload.Request) (*upload.Report, error) {
 	report := s.Uploads.Run(ctx, req)
-	s.noteLeftover(c, caller{&req.Token, req.Label}, report.Leftover)
+	s.noteLeftover(ctx, c, caller{&req.Token, req.Label}, report.Leftover)
 	if report.Upload.ID == 0 {
 		return nil, orService(reasonDatabase, report.Err)
 	}
@@ -122,9 +122,9 @@ func (s *Server) run(ctx context.Context, c echo.Context, req upload.Request) (*
 }
 
 // noteLeftover tells of a workspace that could not be removed; err may be nil.
-func (s *Server) noteLeftover(c echo.Context, from caller, err error) {
+func (s *Server) noteLeftover(ctx context.Context, c echo.Context, from caller, err error) {
 	if err != nil {
-		s.note(c, from, fmt.Errorf("remove a workspace: %w", err))
+		s.note(ctx, c, from, fmt.Errorf("remove a workspace: %w", err))
 	}
 }
 
@@ -174,7 +174,7 @@ func (s *Server) refuse(c echo.Context, from caller, err error, limit drainLimit
 	err = orGone(c.Request(), err)
 	s.Disk.Note(err)
 	s.countRefusal(err)
-	s.note(c, from, err)
+	s.note(c.Request().Context(), c, from, err)
 	s.answerRefusal(c, err)
 	s.drain(c, unread(c.Request(), limit))
 	return nil

@@ -56,7 +56,7 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 	defer place.Leave()
 	fetched, err := s.enterFetch(ctx, token, until)
 	if err != nil {
-		s.noteLeftover(c, caller{&token, label}, place.Workspace.Close())
+		s.noteLeftover(ctx, c, caller{&token, label}, place.Workspace.Close())
 		return nil, err
 	}
 	defer fetched()
