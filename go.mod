@@ -2,6 +2,9 @@ module tecken-upload
 
 go 1.26.0
 
+// What runs here keeps its files there, images with all of Go among them.
+ignore ./data
+
 require (
 	github.com/Shopify/toxiproxy/v2 v2.12.0
 	github.com/alecthomas/kong v1.17.0
