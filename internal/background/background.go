@@ -60,7 +60,8 @@ func Guard(name string, f func()) {
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			(*tell)(name, Caught(v))
+			p := Caught(v)
+			_ = Try(func() error { (*tell)(name, p); return nil }) // there is nobody to tell that it panicked too
 		}
 	}()
 	f()

@@ -157,6 +157,17 @@ func TestTry(t *testing.T) {
 	}
 }
 
+// What reports a panic may panic as well.
+func TestAReportThatPanics(t *testing.T) {
+	told := 0
+	background.OnPanic(func(string, *background.PanicError) { told++; panic("again") })
+	t.Cleanup(func() { background.OnPanic(nil) })
+	background.Guard("guard", explode)
+	if told != 1 {
+		t.Errorf("told %d times", told)
+	}
+}
+
 // Nobody is there to tell: it would be lost.
 func TestPanicsEndWhatReportsNone(t *testing.T) {
 	defer func() {

@@ -44,24 +44,28 @@ type end struct {
 
 // ends are those that wait to be recorded.
 type ends struct {
-	mu      sync.Mutex // guards waiting
+	mu      sync.Mutex // guards waiting and over
 	waiting []end
+	over    bool          // nobody will look again
 	came    chan struct{} // holds an element once one came
 }
 
-// push puts an end behind the others, and reports whether there is room for it.
-func (e *ends) push(u end) bool {
+// push puts an end behind the others. It returns why that can't be done, or nothing.
+func (e *ends) push(u end) Loss {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.waiting) >= maxUnsettled {
-		return false
+	switch {
+	case e.over:
+		return LostTime
+	case len(e.waiting) >= maxUnsettled:
+		return LostMemory
 	}
 	e.waiting = append(e.waiting, u)
 	select {
 	case e.came <- struct{}{}:
 	default:
 	}
-	return true
+	return ""
 }
 
 // pop takes the first end, if there is one.
@@ -74,6 +78,16 @@ func (e *ends) pop() (u end, ok bool) {
 	u = e.waiting[0]
 	e.waiting = slices.Delete(e.waiting, 0, 1)
 	return u, true
+}
+
+// close takes all that are left; none is taken in any more.
+func (e *ends) close() []end {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over = true
+	rest := e.waiting
+	e.waiting = nil
+	return rest
 }
 
 // unsettle keeps the upload's end for Settle: a record without an end tells that a process died, and this
@@ -113,8 +127,12 @@ func (s *Service) Settle(ctx context.Context) error {
 func (s *Service) settleRest(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, settleLast)
 	defer cancel()
-	for next, ok := s.unsettled.pop(); ok; next, ok = s.unsettled.pop() {
-		if err := s.finish(limited, &next.upload, settleLast); err != nil {
+	for _, next := range s.unsettled.close() {
+		err := s.finish(limited, &next.upload, settleLast)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			s.lose(ctx, &next.upload, LostRecord, err)
+		case err != nil:
 			s.lose(ctx, &next.upload, LostTime, err)
 		}
 	}
@@ -125,16 +143,19 @@ func (s *Service) keep(ctx context.Context, e end, err error) (lost bool) {
 	if !errors.Is(err, ErrUnavailable) {
 		e.tries++
 	}
+	var why Loss
 	switch {
 	case errors.Is(err, ErrNotFound):
-		s.lose(ctx, &e.upload, LostRecord, err)
+		why = LostRecord
 	case e.tries >= settleTries:
-		s.lose(ctx, &e.upload, LostRefused, err)
-	case !s.unsettled.push(e):
-		s.lose(ctx, &e.upload, LostMemory, err)
+		why = LostRefused
 	default:
+		why = s.unsettled.push(e)
+	}
+	if why == "" {
 		return false
 	}
+	s.lose(ctx, &e.upload, why, err)
 	return true
 }
 

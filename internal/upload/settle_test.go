@@ -115,11 +115,14 @@ func TestEndsAreKeptWithinBounds(t *testing.T) {
 
 // A server that stops tries each end once more.
 func TestEndsThatTheServerLeavesAreLost(t *testing.T) {
-	h, lost := unrecorded(t, 3)
+	h, lost := unrecorded(t, 4)
 	h.records.finish = func(u *upload.Upload) error {
-		if u.ID == 2 {
+		switch u.ID {
+		case 2:
 			h.records.ended[u.ID] = *u
 			return nil
+		case 4:
+			return fmt.Errorf("finish: %w", upload.ErrNotFound)
 		}
 		return fmt.Errorf("%w: refused", upload.ErrUnavailable)
 	}
@@ -131,7 +134,9 @@ func TestEndsThatTheServerLeavesAreLost(t *testing.T) {
 	if got := h.recorded(); !slices.Equal(got, []int64{2}) {
 		t.Errorf("recorded %d", got)
 	}
-	if want := []string{"1 time", "3 time"}; !slices.Equal(*lost, want) {
+	// One that did not end before that is not waited for.
+	h.post(t.Context(), regular, source{content: zipOf(t, map[string]string{"a/AA/a.sym": sym}, zip.Deflate)})
+	if want := []string{"1 time", "3 time", "4 gone", "5 time"}; !slices.Equal(*lost, want) {
 		t.Errorf("lost %q, want %q", *lost, want)
 	}
 }
