@@ -3,12 +3,15 @@ package server_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"tecken-upload/internal/server"
+	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 )
 
@@ -52,27 +55,79 @@ func TestWithoutTheSpool(t *testing.T) {
 	}
 }
 
-// What is refused is counted, each upload once.
-func TestRefusalsAreCounted(t *testing.T) {
-	s := newSite(t)
-	for reason, send := range map[string]func() answer{
-		"token": func() answer { return s.post("", []byte("x")) },
-		"url":   func() answer { return s.postURL(s.token, "https://elsewhere.example.com/x.zip") },
-		"form":  func() answer { return s.postURL(s.token, "") },
-		"size":  func() answer { return s.post(s.token, make([]byte, maxUpload+2<<20)) },
-	} {
-		s.watcher.mu.Lock()
-		s.watcher.refusals = nil
-		s.watcher.mu.Unlock()
-		a := send()
-		s.watcher.mu.Lock()
-		if diff := cmp.Diff([]string{reason}, s.watcher.refusals); diff != "" {
-			t.Errorf("status %d: %s", a.status, diff)
+// refusing has the gate refuse every upload.
+func refusing(err error) func(*server.Config, *upload.Config) {
+	return func(c *server.Config, _ *upload.Config) { c.Gate = gate{err} }
+}
+
+// lacking has the gate refuse every upload for want of something.
+func lacking(lack upload.Lack, own bool) func(*server.Config, *upload.Config) {
+	return refusing(&upload.BusyError{Lack: lack, OverLimit: own, Reason: "Try again later.", RetryAfter: time.Second})
+}
+
+// refusals are ways to have an upload refused, by the reason that is counted.
+var refusals = map[string]struct {
+	change func(*server.Config, *upload.Config) // of the site; nil: none
+	send   func(s *site) answer                 // nil: an upload that nothing is wrong with
+	status int
+}{
+	"token":      {send: func(s *site) answer { return s.post("", nil) }, status: 403},
+	"permission": {send: func(s *site) answer { return s.post(s.makeToken(upload.PermissionViewAll), nil) }, status: 403},
+	"form":       {send: func(s *site) answer { return s.postURL(s.token, "") }, status: 400},
+	"url":        {send: func(s *site) answer { return s.postURL(s.token, "https://elsewhere.example.com/x.zip") }, status: 400},
+	"size":       {send: func(s *site) answer { return s.post(s.token, make([]byte, maxUpload+2<<20)) }, status: 413},
+	"database": {status: 503, send: func(s *site) answer {
+		if err := s.records.Close(); err != nil {
+			s.Error(err)
 		}
-		s.watcher.mu.Unlock()
-	}
-	if n := len(s.watcher.told); n != 0 {
-		t.Errorf("%d faults told of", n)
+		return s.post(s.token, nil)
+	}},
+	"shutdown":  {send: func(s *site) answer { s.server.Refuse(); return s.post(s.token, nil) }, status: 503},
+	"error":     {change: func(c *server.Config, _ *upload.Config) { c.Gate = panicking{} }, status: 500},
+	"disk":      {change: refusing(fmt.Errorf("%w: read-only file system", upload.ErrUnavailable)), status: 503},
+	"disk_full": {change: refusing(&spool.FullError{}), status: 503},
+	"spool":     {change: lacking(upload.LackSpool, false), status: 503},
+	"slow":      {change: refusing(upload.ErrDeadline), status: 504},
+	"busy":      {change: lacking("", false), status: 503},
+	"limit":     {change: lacking(upload.LackLimit, true), status: 429},
+	"receiving": {change: lacking(upload.LackReceiving, false), status: 503},
+	"time":      {change: lacking(upload.LackTime, false), status: 503},
+	"queue":     {change: lacking(upload.LackQueue, false), status: 503},
+	"fetch":     {change: lacking(upload.LackFetch, false), status: 503},
+}
+
+// Every refusal is counted, each upload once, by its reason; those that are our fault as failures too.
+func TestRefusalsAreCounted(t *testing.T) {
+	for _, reason := range server.RefusalReasons() {
+		tc, ok := refusals[reason]
+		if !ok {
+			if reason != "unavailable" { // what is unavailable before an upload is begun is the database or the disk
+				t.Errorf("no upload is refused for %q", reason)
+			}
+			continue
+		}
+		t.Run(reason, func(t *testing.T) {
+			if tc.change == nil {
+				tc.change = func(*server.Config, *upload.Config) {}
+			}
+			if tc.send == nil {
+				tc.send = func(s *site) answer { return s.post(s.token, nil) }
+			}
+			s := newSite(t, tc.change)
+			a := tc.send(s)
+			want, faults := reason, 0
+			if slices.Contains(server.FailureCauses(), reason) {
+				want, faults = reason+", by our fault", 1
+			}
+			s.watcher.mu.Lock()
+			defer s.watcher.mu.Unlock()
+			if diff := cmp.Diff([]string{want}, s.watcher.refusals); diff != "" || a.status != tc.status {
+				t.Errorf("status %d, refusals: %s", a.status, diff)
+			}
+			if n := len(s.watcher.told); n != faults {
+				t.Errorf("%d faults told of, not %d", n, faults)
+			}
+		})
 	}
 }
 
