@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +22,7 @@ import (
 	"tecken-upload/internal/janitor/child"
 	"tecken-upload/internal/telemetry"
 	"tecken-upload/internal/telemetry/metricstest"
+	"tecken-upload/internal/testenv"
 )
 
 // testManager is a manager as its defaults make it, but for its sweeps.
@@ -193,6 +197,28 @@ func TestSlug(t *testing.T) {
 	} {
 		if got := slug(name); got != want {
 			t.Errorf("%s is %s, not %s", name, got, want)
+		}
+	}
+}
+
+// Every metric of the disk manager that the manual and the alerts name is there, under that name.
+func TestTheMetricsOfTheManual(t *testing.T) {
+	said := telemetry.NewLines(io.Discard)
+	defer said.Close(patience)
+	scraped := strings.Join(metricstest.Scrape(t, newMetrics(said).Handler()), "\n")
+	for _, path := range []string{"docs/operations.md", "deploy/alerts.yaml"} {
+		text, err := os.ReadFile(filepath.Join(testenv.Root(t), path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := regexp.MustCompile(`tecken_janitor_[a-z_]+`).FindAllString(string(text), -1)
+		if len(names) == 0 {
+			t.Errorf("%s names no metric", path)
+		}
+		for _, name := range names {
+			if !regexp.MustCompile(`(?m)^` + name + `[ {]`).MatchString(scraped) {
+				t.Errorf("%s: no metric %s", path, name)
+			}
 		}
 	}
 }
