@@ -177,8 +177,8 @@ func (w *waiter) answer(granted int64, err error) {
 	close(w.done)
 }
 
-// wholeShare is the part of a file system that is taken for all of it: file systems and other programs keep some for themselves.
-const wholeShare = 16
+// ownShare is the part of a file system that it may take for itself: what uploads can't have of an empty one.
+const ownShare = 16
 
 // measures are what there is at one moment, in bytes. For a workspace, free and alone are what there is beyond what it has.
 type measures struct {
@@ -190,7 +190,8 @@ type measures struct {
 }
 
 // impossible returns the error of an upload that would not get so many bytes though no other were there: a *LimitError where it asks for more
-// than Options.Max, or for all of the file system; otherwise the disk is full, as is one that is smaller than its headroom.
+// than Options.Max, or than the file system has with next to nothing else on it; otherwise the disk is full, as is one that is smaller than its
+// headroom.
 func (m *measures) impossible(need int64) error {
 	switch all := m.own + need; {
 	case need <= m.alone:
@@ -199,8 +200,8 @@ func (m *measures) impossible(need int64) error {
 		return &LimitError{Limit: m.max}
 	case m.whole > 0 && all > m.whole:
 		return &LimitError{Limit: m.whole}
-	case m.whole > 0 && all > m.whole-m.whole/wholeShare:
-		return &LimitError{Limit: m.own + max(0, m.alone)}
+	case m.whole > 0 && m.own+m.alone >= m.whole-m.whole/ownShare:
+		return &LimitError{Limit: m.own + m.alone}
 	}
 	return &FullError{Need: need, Free: m.free}
 }

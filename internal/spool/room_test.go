@@ -68,6 +68,8 @@ func TestOthersFillTheDisk(t *testing.T) {
 	isFull(t, err, false)
 	_, err = create(t, s, -1).Receive(t.Context(), bytes.NewReader(body(40*MiB)), 1<<40)
 	isFull(t, err, false)
+	_, err = s.Create(t.Context(), 59*MiB) // an empty disk would take it
+	isFull(t, err, false)
 	_, err = s.Create(t.Context(), 61*MiB)
 	isTooLarge(t, err, 60*MiB)
 }
