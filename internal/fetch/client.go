@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/fetch/internal/seam"
 )
 
@@ -60,13 +61,13 @@ func NewWith(c Config, s seam.Seam) *Client {
 		Timeout:   connectTimeout,
 		KeepAlive: -1, // a stall is noticed without
 		Resolver:  s.Resolver,
-		// Called with each address that is about to be connected to.
+		// Called with each address that is about to be connected to, in a goroutine of the dialer's.
 		Control: func(_, address string, _ syscall.RawConn) error {
 			to, err := netip.ParseAddrPort(address)
 			if err != nil {
 				return errNotPublic
 			}
-			return check(to.Addr())
+			return background.Try(func() error { return check(to.Addr()) })
 		},
 	}
 	dial := &dial{dialer: dialer, config: &tls.Config{RootCAs: s.Roots, MinVersion: tls.VersionTLS12}}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"tecken-upload/internal/background"
 )
 
 // What we would rather lose.
@@ -48,8 +50,16 @@ type conn struct {
 	rest      net.Buffers // what was read and comes next
 }
 
-// Read implements io.Reader.
-func (c *conn) Read(p []byte) (int, error) {
+// Read implements io.Reader. A panic is an error: net/http reads in goroutines of its own too.
+func (c *conn) Read(p []byte) (n int, err error) {
+	err = background.Try(func() (err error) {
+		n, err = c.read(p)
+		return err
+	})
+	return n, err
+}
+
+func (c *conn) read(p []byte) (int, error) {
 	if c.inHeader && !c.whole {
 		if c.size == 0 && c.deadlines > 1 {
 			// The header began with the request before: net/http has that part in its buffer.

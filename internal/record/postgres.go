@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"tecken-upload/internal/background"
 )
 
 // byIndexAlone has the planner go through rows in an index's order where it can: every question of ours has its index,
@@ -31,9 +33,11 @@ func openPostgres(ctx context.Context, url string, maxConns int) (database, erro
 	}
 	tickets := newTickets(int(config.MaxConns))
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		tickets.connected()
-		_, err := conn.Exec(ctx, byIndexAlone)
-		return err
+		return background.Try(func() error { // it is called in a goroutine of the pool's
+			tickets.connected()
+			_, err := conn.Exec(ctx, byIndexAlone)
+			return err
+		})
 	}
 
 	// Connections outlive ctx: the pool takes only its values.

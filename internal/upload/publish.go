@@ -157,12 +157,9 @@ type moving struct {
 	again bool  // and is news once more
 }
 
-// Read implements io.Reader. A panic is an error: a library of storage's may call this in a goroutine of its own.
-func (m *moving) Read(p []byte) (n int, err error) {
-	err = background.Try(func() (err error) {
-		n, err = m.ReadSeeker.Read(p)
-		return err
-	})
+// Read implements io.Reader.
+func (m *moving) Read(p []byte) (int, error) {
+	n, err := m.ReadSeeker.Read(p)
 	m.at += int64(n)
 	m.ended = m.ended || errors.Is(err, io.EOF)
 	if m.at > m.told {

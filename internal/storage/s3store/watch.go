@@ -44,8 +44,8 @@ func (c *watchedClient) do(req *http.Request) (*http.Response, error) {
 
 	sending := newWatch(c.stall, stalled)
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:      func(httptrace.GotConnInfo) { sending.arm() },
-		WroteRequest: func(httptrace.WroteRequestInfo) { sending.end() },
+		GotConn:      func(httptrace.GotConnInfo) { background.Guard("S3 trace", sending.arm) },
+		WroteRequest: func(httptrace.WroteRequestInfo) { background.Guard("S3 trace", sending.end) },
 	})
 	req = req.WithContext(traced)
 	if req.Body != nil {
@@ -122,10 +122,13 @@ type watchedBody struct {
 	closed        func()            // may be nil
 }
 
-// Read implements io.Reader.
-func (b *watchedBody) Read(p []byte) (int, error) {
+// Read implements io.Reader. A panic is an error: the transport reads bodies in goroutines of its own.
+func (b *watchedBody) Read(p []byte) (n int, err error) {
 	b.before()
-	n, err := b.ReadCloser.Read(p)
+	err = background.Try(func() (err error) {
+		n, err = b.ReadCloser.Read(p)
+		return err
+	})
 	b.after()
 	if err != nil && !errors.Is(err, io.EOF) && b.failed != nil {
 		err = b.failed(err)
