@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/probe"
 	"tecken-upload/internal/server"
@@ -140,9 +141,15 @@ type diskErrors struct {
 // Describe implements prometheus.Collector.
 func (d *diskErrors) Describe(ch chan<- *prometheus.Desc) { ch <- d.desc }
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. It is called in a goroutine of the library's.
 func (d *diskErrors) Collect(ch chan<- prometheus.Metric) {
-	for cause, n := range d.disks.Counts() {
-		ch <- prometheus.MustNewConstMetric(d.desc, prometheus.CounterValue, float64(n), string(cause.Disk), string(cause.Fault))
-	}
+	background.Guard("metric", func() {
+		counts := d.disks.Counts()
+		for _, disk := range []upload.Disk{upload.DiskSpool, upload.DiskRecords, upload.DiskStorage} {
+			for _, fault := range []upload.DiskFault{upload.FaultFull, upload.FaultQuota, upload.FaultReadOnly, upload.FaultIO} {
+				n := counts[health.Cause{Disk: disk, Fault: fault}] // a rate is only seen to rise from a zero that was there
+				ch <- prometheus.MustNewConstMetric(d.desc, prometheus.CounterValue, float64(n), string(disk), string(fault))
+			}
+		}
+	})
 }

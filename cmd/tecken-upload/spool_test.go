@@ -79,7 +79,7 @@ func TestWhatNeverFitsIsNoFullDisk(t *testing.T) {
 			}
 			d.green()
 			for metric, want := range map[string]float64{
-				"tecken_disk_full_errors_total": 0, `tecken_refusals_total{reason="size"}`: 20, `tecken_refusals_total{reason="disk_full"}`: 0,
+				`tecken_disk_full_errors_total{disk="spool",fault="full"}`: 0, `tecken_refusals_total{reason="size"}`: 20, `tecken_refusals_total{reason="disk_full"}`: 0,
 			} {
 				if got := d.metric(metric); got != want {
 					t.Errorf("%s is %v, not %v", metric, got, want)
