@@ -1,6 +1,7 @@
 package upload
 
 import (
+	"errors"
 	"io"
 	"os"
 	"strings"
