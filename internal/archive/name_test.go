@@ -189,7 +189,7 @@ func TestSniff(t *testing.T) {
 		"\x5d\x00\x00\x80":              "lzma archives",
 		"!<arch>\ndebian-binary":        "ar archives",
 		"070701":                        "cpio archives",
-		"PK\x07\x08PK\x03\x04":          "split zip archives",
+		"PK\x07\x08":                    "The file is not an archive",
 		"MODULE Linux x86_64 ABC a.out": "a single symbol file",
 		"Microsoft C/C++ MSF 7.00\r\n":  "a PDB file",
 		"MZ\x90\x00":                    "a Windows executable",

@@ -183,3 +183,21 @@ func TestDescriptorsInContent(t *testing.T) {
 		t.Error("read differently")
 	}
 }
+
+// What is left of a split, joined to one file, is a zip like any other.
+func TestMarksOfSplitZips(t *testing.T) {
+	for _, mark := range []string{splitMark, oneDiskMark} {
+		e := deflated("a/A/a.sym", symText)
+		e.central = func(r []byte) { r[42] += byte(len(mark)) }
+		joined := append([]byte(mark), makeZip([]*entry{e}, func(dir, end []byte) ([]byte, []byte) {
+			le.PutUint32(end[16:], le.Uint32(end[16:])+uint32(len(mark)))
+			return dir, end
+		})...)
+		a, _, err := verify(t.Context(), joined, roomy)
+		if err != nil {
+			t.Errorf("%q: %v", mark, err)
+		} else if got := contents(t, a); got["a/A/a.sym"] != symText {
+			t.Errorf("%q: %q", mark, got)
+		}
+	}
+}

@@ -29,7 +29,7 @@ func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
 	}
 	has := func(magic string) bool { return bytes.HasPrefix(head, []byte(magic)) }
 	switch {
-	case has("PK\x03\x04"), has("PK\x05\x06"):
+	case has("PK\x03\x04"), has("PK\x05\x06"), has(splitMark + "PK\x03\x04"), has(oneDiskMark + "PK\x03\x04"):
 		return format{name: "zip"}, nil
 	case has("\x1f\x8b\x08"):
 		return format{"tar.gz", compressedGzip}, nil
@@ -42,6 +42,9 @@ func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
 		return format{"tar.zst", compressedZstd}, nil
 	case isTar(head):
 		return format{name: "tar"}, nil
+	}
+	if err := lastVolume(ctx, f, size); err != nil {
+		return format{}, err
 	}
 	return format{}, foreign(head)
 }
@@ -71,7 +74,7 @@ func foreign(head []byte) error {
 	for _, k := range []struct{ magic, kind string }{
 		{"7z\xbc\xaf\x27\x1c", "7z"}, {"Rar!\x1a\x07", "rar"}, {"MSCF", "cab"}, {"LZIP", "lzip"},
 		{"\x04\x22\x4d\x18", "lz4"}, {"\x1f\x9d", "compress (.Z)"}, {"\x5d\x00\x00", "lzma"},
-		{"!<arch>\n", "ar"}, {"0707", "cpio"}, {"PK\x07\x08", "split zip"}, {"PK00PK\x03\x04", "split zip"},
+		{"!<arch>\n", "ar"}, {"0707", "cpio"},
 	} {
 		if bytes.HasPrefix(head, []byte(k.magic)) {
 			return invalid("%s archives are not supported; %s", k.kind, supported)

@@ -2,7 +2,9 @@ package archive
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"io"
 )
 
 // A directory is where a zip's central directory is.
@@ -20,6 +22,9 @@ func (a *Archive) findDirectory(ctx context.Context) (directory, error) {
 	}
 	i, another := findEnd(tail)
 	if i < 0 {
+		if mark, err := a.skipMark(ctx); err != nil || mark > 0 {
+			return directory{}, cmp.Or(err, splitZip())
+		}
 		return directory{}, invalid("The zip does not end with its end record: it was cut short, or something follows it")
 	}
 	end := start + int64(i)
@@ -113,6 +118,34 @@ func (a *Archive) findDirectory64(ctx context.Context, end int64) (directory, in
 	return d, off, nil
 }
 
+// Marks in front of the first member of an archive that was to be split, the second of one that came out as a single volume.
+// Tools leave either where they join volumes. APPNOTE, 8.5.4 and 8.5.5.
+const splitMark, oneDiskMark = "PK\x07\x08", "PK00"
+
+// skipMark returns where the first member may begin: behind the mark, if there is one.
+func (a *Archive) skipMark(ctx context.Context) (int64, error) {
+	mark := make([]byte, min(a.size, int64(len(splitMark))))
+	if err := a.read(ctx, mark, 0); err != nil {
+		return 0, err
+	}
+	if s := string(mark); s == splitMark || s == oneDiskMark {
+		return int64(len(mark)), nil
+	}
+	return 0, nil
+}
+
+// lastVolume returns an error if a file that does not begin as an archive does ends as the last volume of a split zip.
+func lastVolume(ctx context.Context, f io.ReaderAt, size int64) error {
+	tail := make([]byte, min(size, endSize))
+	if _, err := io.ReadFull(newSource(ctx, f, size-int64(len(tail)), int64(len(tail))), tail); err != nil {
+		return err
+	}
+	if len(tail) == endSize && le.Uint32(tail) == endSig && le.Uint16(tail[4:]) > 0 && le.Uint16(tail[4:]) != max16 {
+		return splitZip()
+	}
+	return nil
+}
+
 func splitZip() error {
-	return invalid("The zip is one volume of a split archive; make one file of its volumes, with zip -s 0 volumes.zip --out whole.zip")
+	return invalid("The zip is one volume of a split archive; unpack its volumes together, with 7z x volumes.zip, and make one zip of the files")
 }

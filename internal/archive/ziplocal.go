@@ -121,7 +121,10 @@ func (m *Member) descriptorLen(desc []byte, wide bool) int64 {
 // megabytes come to declare terabytes; in bytes that belong to none, those who read the file from its start find another member.
 func (a *Archive) checkLayout(ctx context.Context, directory int64) error {
 	sorted := slices.SortedFunc(slices.Values(a.entries), func(x, y *Member) int { return cmp.Compare(x.zip.header, y.zip.header) })
-	at := int64(0)
+	at, err := a.skipMark(ctx)
+	if err != nil {
+		return err
+	}
 	for i, m := range sorted {
 		if m.zip.header < at {
 			return invalid("The members %s and %s overlap", quote(sorted[i-1].sent), quote(m.sent))
