@@ -2,35 +2,45 @@ package inflate
 
 import (
 	"bufio"
+	"compress/flate"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 )
 
-// reservedFlags are the bits of a gzip member's flags that have no meaning. RFC 1952, section 2.3.1.2.
-const reservedFlags = 0xe0
+// Flags of a gzip member. RFC 1952, section 2.3.1.
+const (
+	flagHeaderCRC = 1 << 1
+	flagExtra     = 1 << 2
+	flagName      = 1 << 3
+	flagComment   = 1 << 4
+	reservedFlags = 0xe0 // without a meaning
+)
 
-// A gzipReader decodes the members of a gzip file one after the other.
+// A gzipReader decodes the members of a gzip file one after the other. The standard library's reader takes no name or comment above
+// 511 bytes, and passes over reserved flags; zlib does neither.
 type gzipReader struct {
-	in  *bufio.Reader
-	z   *gzip.Reader
-	err error // that ended it
+	in   *bufio.Reader
+	dec  io.Reader
+	sum  uint32 // CRC-32 of the member as far as it was read
+	size uint32 // its bytes so far, modulo 2³²
+	err  error  // that ended it
 }
 
 // NewGzip returns a reader of the gzip file in src: its members, one after the other. Zeros may follow the last one, as tools
 // write them that pad their output to a block's size. Read returns io.EOF only after every member was found to have the
 // CRC-32 and the length that its trailer declares. Its errors are those of [Reader.Read], gzip.ErrHeader and gzip.ErrChecksum.
 func NewGzip(src io.Reader) (io.Reader, error) {
-	g := &gzipReader{in: bufio.NewReaderSize(src, bufSize)}
-	if err := g.checkFlags(); err != nil {
+	in := bufio.NewReaderSize(src, bufSize)
+	g := &gzipReader{in: in, dec: flate.NewReader(in)}
+	if _, err := in.Peek(1); err != nil {
 		return nil, err
 	}
-	z, err := gzip.NewReader(g.in)
-	if err != nil {
+	if err := g.begin(); err != nil {
 		return nil, err
 	}
-	g.z = z
-	z.Multistream(false)
 	return g, nil
 }
 
@@ -40,9 +50,13 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 		return 0, g.err
 	}
 	for {
-		n, err := g.z.Read(p)
+		n, err := g.dec.Read(p)
+		g.sum = crc32.Update(g.sum, crc32.IEEETable, p[:n])
+		g.size += uint32(n)
 		if errors.Is(err, io.EOF) {
-			err = g.next()
+			if err = g.end(); err == nil {
+				err = g.next()
+			}
 		}
 		g.err = err
 		switch {
@@ -62,24 +76,43 @@ func (g *gzipReader) next() error {
 	case head[0] == 0:
 		return g.padding()
 	}
-	if err := g.checkFlags(); err != nil {
-		return err
-	}
-	if err := g.z.Reset(g.in); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return err
-	}
-	g.z.Multistream(false)
-	return nil
+	return g.begin()
 }
 
-// checkFlags refuses what zlib refuses in a member's header and the standard library passes over.
-func (g *gzipReader) checkFlags() error {
-	head, _ := g.in.Peek(4) // a shorter one is refused as a header
-	if len(head) == 4 && head[3]&reservedFlags != 0 {
+// begin reads the header of a member that is there.
+func (g *gzipReader) begin() error {
+	g.sum, g.size = 0, 0
+	// The error is for dictionaries; the interface is what the package documents of its readers.
+	_ = g.dec.(flate.Resetter).Reset(g.in, nil)
+	h := &gzipHeader{in: g.in}
+	fixed := h.bytes(10)
+	if h.err == nil && (fixed[0] != 0x1f || fixed[1] != 0x8b || fixed[2] != 8 || fixed[3]&reservedFlags != 0) {
 		return gzip.ErrHeader
+	}
+	flags := fixed[3]
+	if flags&flagExtra != 0 {
+		h.bytes(int(binary.LittleEndian.Uint16(h.bytes(2))))
+	}
+	if flags&flagName != 0 {
+		h.text()
+	}
+	if flags&flagComment != 0 {
+		h.text()
+	}
+	if sum := uint16(h.sum); flags&flagHeaderCRC != 0 && binary.LittleEndian.Uint16(h.bytes(2)) != sum && h.err == nil {
+		return gzip.ErrHeader
+	}
+	return h.err
+}
+
+// end reads a member's trailer.
+func (g *gzipReader) end() error {
+	var trailer [8]byte
+	if _, err := io.ReadFull(g.in, trailer[:]); err != nil {
+		return cutShort(err)
+	}
+	if binary.LittleEndian.Uint32(trailer[:]) != g.sum || binary.LittleEndian.Uint32(trailer[4:]) != g.size {
+		return gzip.ErrChecksum
 	}
 	return nil
 }
@@ -95,4 +128,44 @@ func (g *gzipReader) padding() error {
 			return gzip.ErrHeader
 		}
 	}
+}
+
+// A gzipHeader reads a member's header. After an error it reads zeros.
+type gzipHeader struct {
+	in  *bufio.Reader
+	sum uint32 // CRC-32 of what was read
+	err error
+}
+
+// bytes reads n bytes.
+func (h *gzipHeader) bytes(n int) []byte {
+	p := make([]byte, n)
+	if h.err == nil {
+		_, err := io.ReadFull(h.in, p)
+		h.err = cutShort(err)
+		h.sum = crc32.Update(h.sum, crc32.IEEETable, p)
+	}
+	return p
+}
+
+// text reads a text of any length, with the zero at its end.
+func (h *gzipHeader) text() {
+	for h.err == nil {
+		part, err := h.in.ReadSlice(0)
+		h.sum = crc32.Update(h.sum, crc32.IEEETable, part)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			h.err = cutShort(err)
+		}
+	}
+}
+
+// cutShort returns err, or that the file was cut short where it is its end.
+func cutShort(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"compress/flate"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"strings"
 	"testing"
@@ -83,6 +85,16 @@ func gzipped(t testing.TB, text string) []byte {
 	return b.Bytes()
 }
 
+// headed puts fields into the header of a gzip file, and sets their flags.
+func headed(file string, flags byte, fields string) string {
+	return file[:3] + string(rune(flags)) + file[4:10] + fields + file[10:]
+}
+
+// headerSum is the checksum of a header that has no other field.
+func headerSum(file string, flags byte) string {
+	return string(binary.LittleEndian.AppendUint16(nil, uint16(crc32.ChecksumIEEE([]byte(headed(file, flags, "")[:10])))))
+}
+
 func TestGzip(t *testing.T) {
 	a, b := string(gzipped(t, "first ")), string(gzipped(t, "second"))
 	flags := []byte(a)
@@ -107,6 +119,14 @@ func TestGzip(t *testing.T) {
 		"wrong checksum":          {string(sum) + b, "first ", gzip.ErrChecksum},
 		"reserved flags":          {string(flags), "", gzip.ErrHeader},
 		"reserved flags, further": {b + string(flags), "second", gzip.ErrHeader},
+		"a long name":             {headed(a, flagName, strings.Repeat("n", 200_000)+"\x00"), "first ", nil},
+		"a long comment":          {headed(a, flagComment, strings.Repeat("c", 512)+"\x00"), "first ", nil},
+		"all there can be":        {headed(a, flagExtra|flagName|flagComment, "\x02\x00xxn\x00c\x00"), "first ", nil},
+		"a header's checksum":     {headed(a, flagHeaderCRC, headerSum(a, flagHeaderCRC)), "first ", nil},
+		"a header's wrong one":    {headed(a, flagHeaderCRC, "\x00\x00"), "", gzip.ErrHeader},
+		"a name without an end":   {headed(a, flagName, "")[:10] + "name", "", io.ErrUnexpectedEOF},
+		"a field cut short":       {headed(a, flagExtra, "")[:10] + "\x09\x00x", "", io.ErrUnexpectedEOF},
+		"the length is wrong":     {a[:len(a)-1] + "\x01", "first ", gzip.ErrChecksum},
 	} {
 		g, err := NewGzip(strings.NewReader(c.file))
 		var text []byte
