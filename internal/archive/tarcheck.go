@@ -253,7 +253,7 @@ func tarName(kind byte, b []byte, said tarExtended) (string, error) {
 	case said.longName != "":
 		return said.longName, nil
 	case prefix != "" && !ustar && kind != tarSparse:
-		return "", invalid("The header of member %s has more than its format allows, where some readers find a part of the name", quote(name))
+		return "", invalid("The header of member %s has more than its format allows, where some readers find a part of the name; make the tar with --format=posix, and without --incremental", quote(name))
 	case prefix != "" && ustar:
 		return prefix + "/" + name, nil
 	}
