@@ -47,15 +47,20 @@ func classify(ctx context.Context, doing string, err error) error {
 // isUnavailable reports whether the database can't be reached, refuses us or is overloaded, so that the same
 // may succeed later.
 func isUnavailable(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return isUnavailableState(e.Code)
 	}
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return isUnavailableCode(e.Code())
 	}
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		return true
-	}
+	return isBroken(err)
+}
+
+// isBroken reports whether the connection to the database broke.
+func isBroken(err error) bool {
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true
 	}
@@ -66,11 +71,32 @@ func isUnavailable(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
+// isLost reports whether a connection that was made is of no use any more: it broke, or leads to a server that is read-only or shuts
+// down. Another one may lead to a server that does better.
+func isLost(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return false
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code == readOnlyState || e.Code == "57P01" || e.Code == "57P02" || e.Code == "57P03" || strings.HasPrefix(e.Code, "08")
+	}
+	return isBroken(err)
+}
+
+// An uncertainError is that of a commit: what was to be committed may be.
+type uncertainError struct{ error }
+
+// Unwrap returns the error of the database.
+func (e *uncertainError) Unwrap() error { return e.error }
+
+// readOnlyState is read_only_sql_transaction: a standby says so, and a primary that is about to be one.
+const readOnlyState = "25006"
+
 // isUnavailableState judges an SQLSTATE.
 // Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 func isUnavailableState(code string) bool {
 	switch code {
-	case "25006", // read_only_sql_transaction: a standby, or about to be one
+	case readOnlyState,
 		"40001", "40P01", // transactions that got into each other's way
 		"55P03",                            // lock_not_available
 		"57014",                            // query_canceled, by a statement_timeout of the server's

@@ -111,9 +111,9 @@ func (s *Store) compareClocks(ctx context.Context, now time.Time) error {
 	if s.clock == "" {
 		return nil
 	}
-	return s.query(ctx, "compare clocks", func(ctx context.Context) error {
+	return s.query(ctx, "compare clocks", func(ctx context.Context, r *reading) error {
 		var theirs sql.NullInt64
-		if err := s.read.QueryRowContext(ctx, s.clock).Scan(&theirs); err != nil {
+		if err := r.conn.QueryRowContext(ctx, s.clock).Scan(&theirs); err != nil {
 			return err
 		}
 		if apart := now.Sub(fromMicros(theirs)); apart.Abs() > clockSlack {
@@ -129,6 +129,9 @@ func (s *Store) expireAll(ctx context.Context, query string, before, running tim
 		start := time.Now()
 		var batch Expired
 		err := s.change(ctx, finishTimeout, "expire records", func(ctx context.Context, tx *sql.Tx) (err error) {
+			if err := s.plan(ctx, tx); err != nil {
+				return err
+			}
 			batch, err = expireSome(ctx, tx, query, before, running)
 			return err
 		})

@@ -21,6 +21,9 @@ func (s *Store) SetServerTime(at time.Time) {
 	s.clock = fmt.Sprintf(`SELECT CAST(%d AS BIGINT)`, at.UnixMicro())
 }
 
+// ByIndexAlone are the settings that PostgreSQL reads with.
+const ByIndexAlone = byIndexAlone
+
 // ByTrigrams are the settings that the index of the insides of keys is asked with.
 const ByTrigrams = byTrigrams
 

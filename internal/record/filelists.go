@@ -39,12 +39,12 @@ func scanFile(row interface{ Scan(...any) error }) (f listed, err error) {
 // FileRecord returns the record of the file with the given id, or upload.ErrNotFound.
 func (s *Store) FileRecord(ctx context.Context, id int64) (catalogue.File, error) {
 	var found catalogue.Files
-	err := s.query(ctx, fmt.Sprintf("read the record of file %d", id), func(ctx context.Context) error {
-		f, err := scanFile(s.row(ctx, "SELECT "+listedColumns+" FROM files WHERE id = ?", []any{id}))
+	err := s.query(ctx, fmt.Sprintf("read the record of file %d", id), func(ctx context.Context, r *reading) error {
+		f, err := scanFile(r.row(ctx, "SELECT "+listedColumns+" FROM files WHERE id = ?", []any{id}))
 		if err != nil {
 			return err
 		}
-		found, err = s.withUploads(ctx, []listed{f})
+		found, err = r.withUploads(ctx, []listed{f})
 		if err == nil && len(found.Files) == 0 {
 			err = sql.ErrNoRows // it went in between
 		}
@@ -59,21 +59,21 @@ func (s *Store) FileRecord(ctx context.Context, id int64) (catalogue.File, error
 // ListFiles returns a page of the files that q asks for. The error wraps catalogue.ErrCursor where q.After is not of
 // this list.
 func (s *Store) ListFiles(ctx context.Context, q *catalogue.FileQuery) (page catalogue.Files, err error) {
-	err = s.query(ctx, "list files", func(ctx context.Context) error {
-		page, err = s.listFiles(ctx, q)
+	err = s.query(ctx, "list files", func(ctx context.Context, r *reading) error {
+		page, err = r.listFiles(ctx, q)
 		return err
 	})
 	return page, err
 }
 
-func (s *Store) listFiles(ctx context.Context, q *catalogue.FileQuery) (page catalogue.Files, err error) {
+func (r *reading) listFiles(ctx context.Context, q *catalogue.FileQuery) (page catalogue.Files, err error) {
 	if q.Size.Empty() || q.Created.Empty() || q.Completed.Empty() {
 		return page, nil
 	}
 	counting := *q
 	var beyond bool
 	counting.Skip, counting.Limit, beyond = counted(q.Skip, q.Limit)
-	l, list := s.filesOf(q)
+	l, list := r.filesOf(q)
 	found, read, err := list(ctx, &counting)
 	if err != nil {
 		return page, err
@@ -81,35 +81,35 @@ func (s *Store) listFiles(ctx context.Context, q *catalogue.FileQuery) (page cat
 	if beyond {
 		found, read.passed = nil, read.passed+len(found)
 	}
-	page, err = s.withUploads(ctx, found)
+	page, err = r.withUploads(ctx, found)
 	page.Next, page.Skipped = l.cursor(read.next), read.passed
 	return page, err
 }
 
 // filesOf returns the list that q asks for, and what reads it.
-func (s *Store) filesOf(q *catalogue.FileQuery) (list, func(context.Context, *catalogue.FileQuery) ([]listed, stretch, error)) {
+func (r *reading) filesOf(q *catalogue.FileQuery) (list, func(context.Context, *catalogue.FileQuery) ([]listed, stretch, error)) {
 	if len(q.Keys)+len(q.Prefixes) == 0 {
-		return listFiles, s.filesByUpload
+		return listFiles, r.filesByUpload
 	}
-	inside, beginnings := s.parts(q)
+	inside, beginnings := r.parts(q)
 	if len(inside) == 0 {
 		return listPrefix, func(ctx context.Context, q *catalogue.FileQuery) ([]listed, stretch, error) {
-			return s.filesByPrefix(ctx, q, beginnings)
+			return r.filesByPrefix(ctx, q, beginnings)
 		}
 	}
 	return listKeys, func(ctx context.Context, q *catalogue.FileQuery) ([]listed, stretch, error) {
-		return s.filesByKey(ctx, q, inside, beginnings)
+		return r.filesByKey(ctx, q, inside, beginnings)
 	}
 }
 
 // withUploads looks up the uploads of files. A file whose upload is gone goes with it.
-func (s *Store) withUploads(ctx context.Context, files []listed) (page catalogue.Files, err error) {
+func (r *reading) withUploads(ctx context.Context, files []listed) (page catalogue.Files, err error) {
 	ids := make([]int64, len(files))
 	for i := range files {
 		ids[i] = files[i].uploadID
 	}
 	slices.Sort(ids)
-	uploads, err := s.uploadsByID(ctx, slices.Compact(ids))
+	uploads, err := r.uploadsByID(ctx, slices.Compact(ids))
 	if err != nil {
 		return page, err
 	}

@@ -64,18 +64,19 @@ func (s *Store) RunFolding(ctx context.Context, fault func(error)) error {
 func (s *Store) Fold(ctx context.Context) (folded int, err error) {
 	before := int64(1<<63 - 1) // what lies behind need not be passed over again
 	for {
-		start, n := time.Now(), 0
+		start, n, last := time.Now(), 0, before
 		err := s.change(ctx, finishTimeout, "fold the names of older records", func(ctx context.Context, tx *sql.Tx) error {
 			files, err := s.unfolded(ctx, tx, before)
-			if err != nil || len(files) == 0 {
+			if n = len(files); err != nil || n == 0 {
 				return err
 			}
-			n, before = len(files), files[len(files)-1].id
+			last = files[n-1].id
 			return fold(ctx, tx, files)
 		})
 		if err != nil || n == 0 {
 			return folded, err
 		}
+		before = last
 		folded += n
 		if err := sleep(ctx, max(foldPause, foldRest*time.Since(start))); err != nil {
 			return folded, fmt.Errorf("fold the names of older records: %w", err)
@@ -94,6 +95,9 @@ func (s *Store) unfolded(ctx context.Context, tx *sql.Tx, before int64) (files [
 	const query = `
 		SELECT id, debug_file, debug_id, file, COALESCE(code_file, ''), COALESCE(code_id, '') FROM files
 		WHERE folded_key IS NULL AND debug_file IS NOT NULL AND id < $1 ORDER BY folded_key DESC, id DESC LIMIT $2`
+	if err := s.plan(ctx, tx); err != nil {
+		return nil, err
+	}
 	rows, err := tx.QueryContext(ctx, query+s.skipLocked, before, foldFiles)
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ const (
 )
 
 // filesByUpload lists files upload by upload: what is known of uploads narrows down where files are looked for.
-func (s *Store) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (found []listed, read stretch, err error) {
+func (r *reading) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (found []listed, read stretch, err error) {
 	after, err := listFiles.key(q.After, false, aTime, anID, aPosition)
 	if err != nil {
 		return nil, read, err
@@ -25,7 +25,7 @@ func (s *Store) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (foun
 	if after != nil && !q.Created.Holds(after[0].(int64)) {
 		return nil, read, catalogue.ErrCursor
 	}
-	g := gathering{Store: s, query: q, skip: q.Skip, most: q.Limit + 1, left: s.scan + 2*q.Skip, at: after} // each file may have an upload of its own
+	g := gathering{reading: r, query: q, skip: q.Skip, most: q.Limit + 1, left: r.scan + 2*q.Skip, at: after} // each file may have an upload of its own
 	g.storedFiles(q)
 	read.next, err = g.run(ctx)
 	read.passed = q.Skip - g.skip
@@ -53,7 +53,7 @@ type holder struct {
 
 // A gathering collects files out of uploads.
 type gathering struct {
-	*Store
+	*reading
 	clauses // about files
 	query   *catalogue.FileQuery
 	skip    int   // files to pass over
@@ -103,7 +103,7 @@ func (g *gathering) holders(ctx context.Context, who who) (holders []holder, nex
 		w.after, w.with = g.at[:2], g.at[2] != behindAll
 	}
 	seen := 0
-	read, err := w.page(ctx, g.Store, "id, created_at, uploaded_count", 0, uploadsOfFiles, func(rows *sql.Rows) ([]any, error) {
+	read, err := w.page(ctx, g.reading, "id, created_at, uploaded_count", 0, uploadsOfFiles, func(rows *sql.Rows) ([]any, error) {
 		var h holder
 		err := rows.Scan(&h.id, &h.created, &h.stored)
 		if h.stored > 0 {

@@ -53,15 +53,15 @@ func (s *Store) ensureKeysIndexed(ctx context.Context) error {
 	if s.indexKeys == nil {
 		return nil
 	}
-	err := s.bounded(ctx, migrateTimeout, "index the keys of files", func(ctx context.Context) error { return s.indexKeys(s, ctx) })
+	err := s.bounded(ctx, migrateTimeout, "index the keys of files", func(ctx context.Context) error { return s.indexKeys(ctx, s) })
 	if err == nil {
 		s.indexed.Store(true)
 	}
 	return err
 }
 
-// indexKeysPostgres makes the index, one instance at a time: what an attempt that was cut off has left is not valid, and goes first.
-func (s *Store) indexKeysPostgres(ctx context.Context) (err error) {
+// indexKeys makes the index, one instance at a time: what an attempt that was cut off has left is not valid, and goes first.
+func (p *postgres) indexKeys(ctx context.Context, s *Store) (err error) {
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
 		return err
@@ -70,18 +70,14 @@ func (s *Store) indexKeysPostgres(ctx context.Context) (err error) {
 	if there, err := keysIndexed(ctx, conn); there || err != nil {
 		return err
 	}
-	var alone bool
-	if err := conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, indexingLock).Scan(&alone); err != nil {
-		return err
-	}
-	if !alone {
+	unlock, err := p.tryLock(ctx, indexingLock)
+	if errors.Is(err, errLocked) {
 		return errIndexing
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
-		defer cancel()
-		_, _ = conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, indexingLock) // it fails where the session has ended, and the lock with it
-	}()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unlock() }() // it fails where the connection has ended, and the lock with it
 	start := time.Now()
 	if err := makeKeysIndex(ctx, conn); err != nil {
 		return err

@@ -29,9 +29,9 @@ func (s *Store) parts(q *catalogue.FileQuery) (inside, beginnings []string) {
 }
 
 // filesByPrefix lists files by their keys, which begin with all of some texts.
-func (s *Store) filesByPrefix(ctx context.Context, q *catalogue.FileQuery, beginnings []string) (found []listed, read stretch, err error) {
+func (r *reading) filesByPrefix(ctx context.Context, q *catalogue.FileQuery, beginnings []string) (found []listed, read stretch, err error) {
 	prefix := slices.MaxFunc(beginnings, func(a, b string) int { return len(a) - len(b) })
-	w := walk{table: "files", key: []string{"folded_key", "id"}, from: prefix, until: prefix + lastRune, present: "debug_file", scan: max(1, s.scan/5)}
+	w := walk{table: "files", key: []string{"folded_key", "id"}, from: prefix, until: prefix + lastRune, present: "debug_file", scan: max(1, r.scan/5)}
 	if w.after, err = listPrefix.key(q.After, true, anID); err != nil {
 		return nil, read, err
 	}
@@ -41,10 +41,10 @@ func (s *Store) filesByPrefix(ctx context.Context, q *catalogue.FileQuery, begin
 	if slices.ContainsFunc(beginnings, func(b string) bool { return !strings.HasPrefix(prefix, b) }) {
 		return nil, read, nil
 	}
-	if nobody, err := s.filterFiles(ctx, &w.filter, q); err != nil || nobody {
+	if nobody, err := r.filterFiles(ctx, &w.filter, q); err != nil || nobody {
 		return nil, read, err
 	}
-	read, err = w.page(ctx, s, "folded_key, "+listedColumns, q.Skip, q.Limit, func(rows *sql.Rows) ([]any, error) {
+	read, err = w.page(ctx, r, "folded_key, "+listedColumns, q.Skip, q.Limit, func(rows *sql.Rows) ([]any, error) {
 		var key string
 		f, err := scanFile(keyed{rows, &key})
 		found = append(found, f)
@@ -64,8 +64,8 @@ func (k keyed) Scan(into ...any) error { return k.Rows.Scan(append([]any{k.key},
 
 // filterFiles adds what no index of files tells. That of uploads is asked for row by row: of a join, a planner may
 // make a look at all uploads. It reports whether there is no user that is asked for.
-func (s *Store) filterFiles(ctx context.Context, c *clauses, q *catalogue.FileQuery) (nobody bool, err error) {
-	who, err := s.users(ctx, q.UserID, q.User)
+func (r *reading) filterFiles(ctx context.Context, c *clauses, q *catalogue.FileQuery) (nobody bool, err error) {
+	who, err := r.users(ctx, q.UserID, q.User)
 	if err != nil || who.nobody {
 		return who.nobody, err
 	}
@@ -84,17 +84,17 @@ func (s *Store) filterFiles(ctx context.Context, c *clauses, q *catalogue.FileQu
 }
 
 // filesByKey lists files whose keys have some texts in them, and begin with others.
-func (s *Store) filesByKey(ctx context.Context, q *catalogue.FileQuery, inside, beginnings []string) (found []listed, read stretch, err error) {
+func (r *reading) filesByKey(ctx context.Context, q *catalogue.FileQuery, inside, beginnings []string) (found []listed, read stretch, err error) {
 	after, err := listKeys.key(q.After, false, anID)
 	if err != nil {
 		return nil, read, err
 	}
 	var match clauses
 	for _, part := range inside {
-		match.add("folded_key"+s.like, containing(part))
+		match.add("folded_key"+r.like, containing(part))
 	}
 	for _, part := range beginnings {
-		match.add("folded_key"+s.like, beginning(part))
+		match.add("folded_key"+r.like, beginning(part))
 	}
-	return s.search(s, ctx, q, keySearch{parts: inside, match: match, after: after})
+	return r.search(r, ctx, q, keySearch{parts: inside, match: match, after: after})
 }

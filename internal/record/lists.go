@@ -27,8 +27,8 @@ func scanUpload(row interface{ Scan(...any) error }) (u catalogue.Upload, err er
 
 // UploadRecord returns the record of the upload with the given id, or upload.ErrNotFound.
 func (s *Store) UploadRecord(ctx context.Context, id int64) (u catalogue.Upload, err error) {
-	err = s.query(ctx, fmt.Sprintf("read the record of upload %d", id), func(ctx context.Context) error {
-		u, err = scanUpload(s.row(ctx, "SELECT "+uploadColumns+" FROM uploads WHERE id = ?", []any{id}))
+	err = s.query(ctx, fmt.Sprintf("read the record of upload %d", id), func(ctx context.Context, r *reading) error {
+		u, err = scanUpload(r.row(ctx, "SELECT "+uploadColumns+" FROM uploads WHERE id = ?", []any{id}))
 		return err
 	})
 	return u, err
@@ -37,25 +37,25 @@ func (s *Store) UploadRecord(ctx context.Context, id int64) (u catalogue.Upload,
 // ListUploads returns a page of the uploads that q asks for. The error wraps catalogue.ErrCursor where q.After is not
 // of this list. The size of an upload in progress may change: in a list by size it may be missed, or come twice.
 func (s *Store) ListUploads(ctx context.Context, q *catalogue.UploadQuery) (page catalogue.Uploads, err error) {
-	err = s.query(ctx, "list uploads", func(ctx context.Context) error {
-		page, err = s.listUploads(ctx, q)
+	err = s.query(ctx, "list uploads", func(ctx context.Context, r *reading) error {
+		page, err = r.listUploads(ctx, q)
 		return err
 	})
 	return page, err
 }
 
-func (s *Store) listUploads(ctx context.Context, q *catalogue.UploadQuery) (page catalogue.Uploads, err error) {
+func (r *reading) listUploads(ctx context.Context, q *catalogue.UploadQuery) (page catalogue.Uploads, err error) {
 	l, w, err := uploadWalk(q)
 	if err != nil || q.Size.Empty() || q.Created.Empty() || q.Completed.Empty() {
 		return page, err
 	}
-	who, err := s.users(ctx, q.UserID, q.User)
+	who, err := r.users(ctx, q.UserID, q.User)
 	if err != nil || who.nobody {
 		return page, err
 	}
 	w.of(who)
 	skip, limit, beyond := counted(q.Skip, q.Limit)
-	read, err := w.page(ctx, s, uploadColumns, skip, limit, func(rows *sql.Rows) ([]any, error) {
+	read, err := w.page(ctx, r, uploadColumns, skip, limit, func(rows *sql.Rows) ([]any, error) {
 		u, err := scanUpload(rows)
 		page.Uploads = append(page.Uploads, u)
 		if q.BySize {
@@ -164,11 +164,11 @@ func among(column string, ids []int64) (string, []any) {
 }
 
 // uploadsByID reads the records of uploads.
-func (s *Store) uploadsByID(ctx context.Context, ids []int64) (map[int64]*catalogue.Upload, error) {
+func (r *reading) uploadsByID(ctx context.Context, ids []int64) (map[int64]*catalogue.Upload, error) {
 	found := make(map[int64]*catalogue.Upload, len(ids))
 	for len(ids) > 0 {
 		n := min(len(ids), idChunk)
-		if err := s.uploadChunk(ctx, ids[:n], found); err != nil {
+		if err := r.uploadChunk(ctx, ids[:n], found); err != nil {
 			return nil, err
 		}
 		ids = ids[n:]
@@ -176,9 +176,9 @@ func (s *Store) uploadsByID(ctx context.Context, ids []int64) (map[int64]*catalo
 	return found, nil
 }
 
-func (s *Store) uploadChunk(ctx context.Context, ids []int64, found map[int64]*catalogue.Upload) error {
+func (r *reading) uploadChunk(ctx context.Context, ids []int64, found map[int64]*catalogue.Upload) error {
 	term, args := among("id", ids)
-	return s.each(ctx, "SELECT "+uploadColumns+" FROM uploads WHERE "+term, args, func(rows *sql.Rows) error {
+	return r.each(ctx, "SELECT "+uploadColumns+" FROM uploads WHERE "+term, args, func(rows *sql.Rows) error {
 		u, err := scanUpload(rows)
 		found[u.ID] = &u
 		return err
@@ -191,11 +191,12 @@ const relatedScan = 1000
 // Related returns the newest other uploads of the same archive as far as records tell: by the same user, of the same size and name. At most
 // limit, and out of the last thousand of that size.
 func (s *Store) Related(ctx context.Context, u *catalogue.Upload, limit int) (related []catalogue.Upload, err error) {
-	err = s.query(ctx, fmt.Sprintf("list the uploads that are related to %d", u.ID), func(ctx context.Context) error {
+	err = s.query(ctx, fmt.Sprintf("list the uploads that are related to %d", u.ID), func(ctx context.Context, r *reading) error {
+		related = nil
 		w := walk{table: "uploads", key: []string{"user_id", "size", "id"}, same: []any{u.UserID, u.Size}, reverse: true, scan: relatedScan}
 		w.filter.add("filename = ?", u.Filename)
 		w.filter.add("id <> ?", u.ID)
-		_, err := w.page(ctx, s, uploadColumns, 0, limit, func(rows *sql.Rows) ([]any, error) {
+		_, err := w.page(ctx, r, uploadColumns, 0, limit, func(rows *sql.Rows) ([]any, error) {
 			other, err := scanUpload(rows)
 			related = append(related, other)
 			return []any{other.ID}, err

@@ -30,8 +30,8 @@ func (s *Store) Spellings(ctx context.Context, q download.SpellingQuery) (keys [
 			ways = append(ways, byCode(q.Key.DebugFile(), q.Key.DebugID()).of(try))
 		}
 	}
-	err = s.query(ctx, "look up a spelling", func(ctx context.Context) error {
-		found, err := s.follow(ctx, ways...)
+	err = s.query(ctx, "look up a spelling", func(ctx context.Context, r *reading) error {
+		found, err := r.follow(ctx, ways...)
 		keys = keysOf(found)
 		return err
 	})
@@ -59,8 +59,8 @@ func keysOf(found []recorded) (keys []symbol.Key) {
 // Module returns the module of a debug file and id, or of a code file and id, the file in any case: the one that was uploaded last
 // by a regular upload or, without one, by a try upload. Without either it fails with upload.ErrNotFound.
 func (s *Store) Module(ctx context.Context, file, id string) (m download.Module, err error) {
-	err = s.query(ctx, "look up a module", func(ctx context.Context) error {
-		found, err := s.follow(ctx,
+	err = s.query(ctx, "look up a module", func(ctx context.Context, r *reading) error {
+		found, err := r.follow(ctx,
 			byDebugID(id).of(false), byCode(file, id).of(false), byDebugID(id).of(true), byCode(file, id).of(true))
 		if err != nil {
 			return err
@@ -82,8 +82,8 @@ func (s *Store) Module(ctx context.Context, file, id string) (m download.Module,
 // Builds returns the keys of the .sym whose code ids are among those from first to last, at most 4 and each once, those
 // uploaded last first.
 func (s *Store) Builds(ctx context.Context, first, last string, try bool) (keys []symbol.Key, err error) {
-	err = s.query(ctx, "look up a build", func(ctx context.Context) error {
-		found, err := s.follow(ctx, byBuild(first, last).of(try))
+	err = s.query(ctx, "look up a build", func(ctx context.Context, r *reading) error {
+		found, err := r.follow(ctx, byBuild(first, last).of(try))
 		keys = keysOf(found)
 		return err
 	})
@@ -141,7 +141,7 @@ type recorded struct {
 }
 
 // follow reads in one statement what some ways lead to, way by way.
-func (s *Store) follow(ctx context.Context, ways ...way) (found []recorded, err error) {
+func (r *reading) follow(ctx context.Context, ways ...way) (found []recorded, err error) {
 	var parts []string
 	var args []any
 	for i, w := range ways {
@@ -150,7 +150,7 @@ func (s *Store) follow(ctx context.Context, ways ...way) (found []recorded, err 
 			FROM files%s ORDER BY %s LIMIT %d) AS way%d`, i, w.sql(), w.order, maxRows, i))
 		args = append(args, w.args...)
 	}
-	rows, err := s.rows(ctx, strings.Join(parts, " UNION ALL "), args)
+	rows, err := r.rows(ctx, strings.Join(parts, " UNION ALL "), args)
 	if err != nil {
 		return nil, err
 	}

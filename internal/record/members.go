@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -19,8 +18,9 @@ func (s *Store) StoredFiles(ctx context.Context, u *catalogue.Upload, behind int
 	c.add("position > ?", behind)
 	c.add("state = 'uploaded'")
 	query := "SELECT " + listedColumns + " FROM files" + c.sql() + " ORDER BY upload_id, position LIMIT ?"
-	err = s.query(ctx, fmt.Sprintf("list the files of upload %d", u.ID), func(ctx context.Context) error {
-		return s.each(ctx, query, append(c.args, limit), func(rows *sql.Rows) error {
+	err = s.query(ctx, fmt.Sprintf("list the files of upload %d", u.ID), func(ctx context.Context, r *reading) error {
+		files = nil
+		return r.each(ctx, query, append(c.args, limit), func(rows *sql.Rows) error {
 			f, err := scanFile(rows)
 			f.Upload = u
 			files = append(files, f.File)
@@ -51,8 +51,9 @@ func (s *Store) PassedFiles(ctx context.Context, q *catalogue.PassedQuery) (pass
 	} else {
 		query += c.sql()
 	}
-	err = s.query(ctx, "list members that were passed over", func(ctx context.Context) error {
-		return s.each(ctx, query, c.args, func(rows *sql.Rows) error {
+	err = s.query(ctx, "list members that were passed over", func(ctx context.Context, r *reading) error {
+		passed = nil
+		return r.each(ctx, query, c.args, func(rows *sql.Rows) error {
 			var p catalogue.Passed
 			err := rows.Scan(&p.UploadID, &p.Position, &p.Name)
 			passed = append(passed, p)
@@ -63,19 +64,4 @@ func (s *Store) PassedFiles(ctx context.Context, q *catalogue.PassedQuery) (pass
 		return cmp.Or(cmp.Compare(a.UploadID, b.UploadID), cmp.Compare(a.Position, b.Position))
 	})
 	return passed, err
-}
-
-// each calls scan for each row of a query whose parameters are written "?".
-func (s *Store) each(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) (err error) {
-	rows, err := s.rows(ctx, query, args)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }

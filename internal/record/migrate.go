@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
+
+	"tecken-upload/internal/upload"
 )
 
 // The pauses between attempts to migrate: the first, doubled after each failure up to the last. A server
@@ -17,6 +19,9 @@ const (
 	lastMigrateRetry  = 10 * time.Second
 )
 
+// errMisfit: the schema is not one that this program works with, or the database does not let it.
+var errMisfit = errors.New("the schema does not fit this program")
+
 // Migrate brings the schema up to date. Several programs may do so at once: one migrates, the others wait.
 // A schema newer than this program's is left as it is. From the first success on the Store works.
 //
@@ -25,28 +30,48 @@ const (
 func (s *Store) Migrate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, migrateTimeout, errSlow)
 	defer cancel()
-	if err := s.migrate(ctx); err != nil {
-		return classify(ctx, "migrate the database", err)
+	err := s.migrate(ctx)
+	if s.forsake != nil && isLost(err) && ctx.Err() == nil {
+		s.forsake()
 	}
-	s.ready.Store(true)
+	if err = classify(ctx, "migrate the database", err); err == nil {
+		s.ready.Store(true)
+	}
+	if ctx.Err() == nil {
+		s.migration.Store(&err)
+	}
+	return err
+}
+
+// Migrated returns nil if the schema is there, else why it is not.
+func (s *Store) Migrated(context.Context) error {
+	if s.ready.Load() {
+		return nil
+	}
+	if err := s.migration.Load(); err != nil {
+		return *err
+	}
+	return errNotMigrated
+}
+
+// Misfit returns an error where the latest attempt to migrate failed of what waiting does not mend, of a database that answers:
+// a right that is missing, a schema that this program does not work with.
+func (s *Store) Misfit() error {
+	if err := s.migration.Load(); err != nil && !errors.Is(*err, upload.ErrUnavailable) {
+		return *err
+	}
 	return nil
 }
 
 func (s *Store) migrate(ctx context.Context) (err error) {
-	if s.exclusive != nil {
-		waiting, cancel := context.WithTimeoutCause(ctx, migrateWait, errSlow)
-		defer cancel()
-		unlock, err := s.exclusive(waiting)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, unlock()) }()
+	waiting, cancel := context.WithTimeoutCause(ctx, migrateWait, errSlow)
+	defer cancel()
+	unlock, err := s.exclusive(waiting)
+	if err != nil {
+		return err
 	}
-	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithSlog(s.log)}
-	if s.locker != nil {
-		options = append(options, goose.WithSessionLocker(s.locker))
-	}
-	provider, err := goose.NewProvider(s.dialect, s.write, s.migrations, options...)
+	defer func() { err = errors.Join(err, unlock()) }()
+	provider, err := goose.NewProvider(s.dialect, s.write, s.migrations, goose.WithDisableGlobalRegistry(true), goose.WithSlog(s.log))
 	if err != nil {
 		return err
 	}
@@ -54,7 +79,48 @@ func (s *Store) migrate(ctx context.Context) (err error) {
 	for _, m := range applied {
 		s.log.InfoContext(ctx, "schema migrated", "version", m.Source.Version, "elapsed", m.Duration)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	for _, statement := range needed {
+		if _, err := s.write.ExecContext(ctx, "EXPLAIN "+statement); err != nil {
+			return s.misfit(ctx, provider, err)
+		}
+	}
+	return nil
+}
+
+// needed are statements that change nothing, and that a database explains only where it has all that is written, and lets this program
+// write it.
+var needed = []string{
+	`INSERT INTO users (email, created_at) SELECT email, created_at FROM users WHERE FALSE`,
+	`INSERT INTO tokens (user_id, hash, permissions, weight, created_at, expires_at)
+		SELECT user_id, hash, permissions, weight, created_at, expires_at FROM tokens WHERE FALSE`,
+	`UPDATE tokens SET revoked_at = revoked_at WHERE FALSE`,
+	`INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url)
+		SELECT user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url FROM uploads WHERE FALSE`,
+	`UPDATE uploads SET ended_at = ended_at, outcome = outcome, error = error, uploaded_count = uploaded_count, skipped_count = skipped_count,
+		ignored_count = ignored_count, pending_count = pending_count, redirect_urls = redirect_urls WHERE FALSE`,
+	`DELETE FROM uploads WHERE FALSE`,
+	`INSERT INTO files (` + fileColumns + `) SELECT ` + fileColumns + ` FROM files WHERE FALSE`,
+	`UPDATE files SET folded_key = folded_key, folded_code_file = folded_code_file WHERE FALSE`,
+	`INSERT INTO upload_days (day, user_id, upload_count, upload_size, file_count, file_size)
+		SELECT day, user_id, upload_count, upload_size, file_count, file_size FROM upload_days WHERE FALSE`,
+	`UPDATE upload_days SET upload_count = upload_count WHERE FALSE`,
+	`DELETE FROM upload_days WHERE FALSE`,
+}
+
+// misfit tells of a schema that the database would not explain a statement by.
+func (s *Store) misfit(ctx context.Context, provider *goose.Provider, err error) error {
+	if isUnavailable(err) || ctx.Err() != nil {
+		return err
+	}
+	there, versionErr := provider.GetDBVersion(ctx)
+	if versionErr != nil {
+		return versionErr
+	}
+	sources := provider.ListSources()
+	return fmt.Errorf("%w: it is of version %d, the program's own is %d: %w", errMisfit, there, sources[len(sources)-1].Version, err)
 }
 
 // Run migrates the database, trying again with a jittered back-off, and logging why, for as long as it fails.

@@ -24,15 +24,15 @@ func (s *Store) ModuleFiles(ctx context.Context, debugFile, debugID string, try 
 	if debugFile == "" {
 		query, args = filesOfAnyModule, []any{try, debugID}
 	}
-	err = s.query(ctx, "look up a module's files", func(ctx context.Context) error {
-		keys, err = s.keys(ctx, query, args)
+	err = s.query(ctx, "look up a module's files", func(ctx context.Context, r *reading) error {
+		keys, err = r.keys(ctx, query, args)
 		return err
 	})
 	return keys, err
 }
 
-func (s *Store) keys(ctx context.Context, query string, args []any) (keys []symbol.Key, err error) {
-	rows, err := s.read.QueryContext(ctx, query, args...)
+func (r *reading) keys(ctx context.Context, query string, args []any) (keys []symbol.Key, err error) {
+	rows, err := r.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

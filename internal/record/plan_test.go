@@ -127,6 +127,7 @@ func explainPostgres(t *testing.T, conn *sql.Conn, name string, st statement) {
 	good := func(plan string) bool { return !postgresScan.MatchString(plan) }
 	run("BEGIN")
 	defer run("ROLLBACK")
+	run(record.ByIndexAlone)
 	if strings.Contains(st.query, "folded_key LIKE") && !strings.Contains(st.query, "ORDER BY") {
 		run(record.ByTrigrams)
 		good = func(plan string) bool { return strings.Contains(plan, "Bitmap Index Scan on files_keys") }

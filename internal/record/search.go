@@ -28,9 +28,9 @@ type keySearch struct {
 }
 
 // searchSQLite follows the index of trigrams, which is in the order of ids, and compares what it finds.
-func (s *Store) searchSQLite(ctx context.Context, q *catalogue.FileQuery, k keySearch) (found []listed, read stretch, err error) {
+func (r *reading) searchSQLite(ctx context.Context, q *catalogue.FileQuery, k keySearch) (found []listed, read stretch, err error) {
 	var filter clauses
-	if nobody, err := s.filterFiles(ctx, &filter, q); err != nil || nobody {
+	if nobody, err := r.filterFiles(ctx, &filter, q); err != nil || nobody {
 		return nil, read, err
 	}
 	filter.and(&k.match)
@@ -40,7 +40,7 @@ func (s *Store) searchSQLite(ctx context.Context, q *catalogue.FileQuery, k keyS
 	}
 	query := "SELECT files.id, " + strings.Join(filter.terms, " AND ") + ` FROM files_keys CROSS JOIN files ON files.id = files_keys.rowid
 		WHERE files_keys MATCH ? AND files_keys.rowid < ? ORDER BY files_keys.rowid DESC LIMIT ?`
-	rows, err := s.rows(ctx, query, append(filter.args, strings.Join(trigrams(k.parts), " AND "), before, s.scan))
+	rows, err := r.rows(ctx, query, append(filter.args, strings.Join(trigrams(k.parts), " AND "), before, r.scan))
 	if err != nil {
 		return nil, read, err
 	}
@@ -69,10 +69,10 @@ func (s *Store) searchSQLite(ctx context.Context, q *catalogue.FileQuery, k keyS
 	case len(ids) > q.Limit:
 		ids = ids[:q.Limit]
 		read.next = []any{ids[q.Limit-1]}
-	case looked == s.scan:
+	case looked == r.scan:
 		read.next = []any{at}
 	}
-	found, err = s.filesByID(ctx, ids, clauses{})
+	found, err = r.filesByID(ctx, ids, clauses{})
 	return found, read, err
 }
 
@@ -94,14 +94,14 @@ func trigrams(parts []string) (some []string) {
 }
 
 // searchPostgres looks through the next files and, where few of them match, asks the index of trigrams for all that do.
-func (s *Store) searchPostgres(ctx context.Context, q *catalogue.FileQuery, k keySearch) (found []listed, read stretch, err error) {
+func (r *reading) searchPostgres(ctx context.Context, q *catalogue.FileQuery, k keySearch) (found []listed, read stretch, err error) {
 	w := &walk{table: "files", key: []string{"id"}, reverse: true, after: k.after}
-	if nobody, err := s.filterFiles(ctx, &w.filter, q); err != nil || nobody {
+	if nobody, err := r.filterFiles(ctx, &w.filter, q); err != nil || nobody {
 		return nil, read, err
 	}
 	filter := w.filter
 	w.filter.and(&k.match)
-	read, err = w.page(ctx, s, listedColumns, q.Skip, q.Limit, func(rows *sql.Rows) ([]any, error) {
+	read, err = w.page(ctx, r, listedColumns, q.Skip, q.Limit, func(rows *sql.Rows) ([]any, error) {
 		f, err := scanFile(rows)
 		found = append(found, f)
 		return []any{f.ID}, err
@@ -109,21 +109,21 @@ func (s *Store) searchPostgres(ctx context.Context, q *catalogue.FileQuery, k ke
 	if err != nil || read.next == nil || len(found) == q.Limit || !slices.ContainsFunc(k.parts, hasTrigram) {
 		return found, read, err
 	}
-	ids, err := s.few(ctx, w, &k.match)
+	ids, err := r.few(ctx, w, &k.match)
 	if err != nil || ids == nil {
 		return found, read, err
 	}
 	if k.after != nil {
 		ids = slices.DeleteFunc(ids, func(id int64) bool { return id >= k.after[0].(int64) })
 	}
-	return s.pageOf(ctx, q, ids, filter)
+	return r.pageOf(ctx, q, ids, filter)
 }
 
 // pageOf reads a page of some files, the newest first.
-func (s *Store) pageOf(ctx context.Context, q *catalogue.FileQuery, ids []int64, filter clauses) (found []listed, read stretch, err error) {
+func (r *reading) pageOf(ctx context.Context, q *catalogue.FileQuery, ids []int64, filter clauses) (found []listed, read stretch, err error) {
 	slices.SortFunc(ids, func(a, b int64) int { return cmp.Compare(b, a) })
 	for chunk := range slices.Chunk(ids, idChunk) {
-		files, err := s.filesByID(ctx, chunk, filter)
+		files, err := r.filesByID(ctx, chunk, filter)
 		if err != nil {
 			return nil, read, err
 		}
@@ -155,64 +155,57 @@ func hasTrigram(part string) bool {
 }
 
 // few returns the ids of all files that match, or nil where these may be too many: as the next rows of a walk tell.
-func (s *Store) few(ctx context.Context, w *walk, match *clauses) ([]int64, error) {
+func (r *reading) few(ctx context.Context, w *walk, match *clauses) ([]int64, error) {
 	var matches, least, most sql.NullInt64
-	query, args := w.selected("*", nil, s.scan)
-	err := s.row(ctx, "SELECT count(*) FROM ("+query+") AS found"+match.sql(), append(args, match.args...)).Scan(&matches)
+	query, args := w.selected("*", nil, r.scan)
+	err := r.row(ctx, "SELECT count(*) FROM ("+query+") AS found"+match.sql(), append(args, match.args...)).Scan(&matches)
 	if err == nil {
-		err = s.row(ctx, "SELECT min(id), max(id) FROM files", nil).Scan(&least, &most)
+		err = r.row(ctx, "SELECT min(id), max(id) FROM files", nil).Scan(&least, &most)
 	}
-	if err != nil || matches.Int64*(most.Int64-least.Int64)/int64(s.scan) > rareKeys {
+	if err != nil || matches.Int64*(most.Int64-least.Int64)/int64(r.scan) > rareKeys {
 		return nil, err
 	}
-	return s.keyed(ctx, match)
+	return r.keyed(ctx, match)
 }
 
-// byTrigrams has the planner use the one index that finds what is inside of keys, which it can't go through in an order.
-const byTrigrams = `SET LOCAL enable_bitmapscan = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off`
+// byTrigrams has the planner use the one index that finds what is inside of keys, which it can't go through in an order; byIndexAgain
+// ends that.
+const (
+	byTrigrams   = `SET LOCAL enable_bitmapscan = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off`
+	byIndexAgain = `SET LOCAL enable_bitmapscan = off; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on`
+)
 
 // keyed asks the index of trigrams. It returns nil where more than rareKeys files match.
-func (s *Store) keyed(ctx context.Context, match *clauses) (ids []int64, err error) {
-	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = tx.Rollback() }() // nothing was written
-	if _, err := tx.ExecContext(ctx, byTrigrams); err != nil {
+func (r *reading) keyed(ctx context.Context, match *clauses) (ids []int64, err error) {
+	if _, err := r.conn.ExecContext(ctx, byTrigrams); err != nil {
 		return nil, err
 	}
 	c := clauses{terms: []string{"state = 'uploaded'"}}
 	c.and(match)
-	query, args := numbered("SELECT id FROM files"+c.sql()+" LIMIT ?"), append(c.args, rareKeys+1)
-	if s.trace != nil {
-		s.trace(query, args)
-	}
-	rows, err := tx.QueryContext(ctx, query, args...)
+	ids = []int64{}
+	err = r.each(ctx, "SELECT id FROM files"+c.sql()+" LIMIT ?", append(c.args, rareKeys+1), func(rows *sql.Rows) error {
+		var id int64
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
 	if err != nil {
 		return nil, err
-	}
-	defer rows.Close()
-	ids = []int64{}
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
 	}
 	if len(ids) > rareKeys {
 		ids = nil
 	}
-	return ids, rows.Err()
+	_, err = r.conn.ExecContext(ctx, byIndexAgain)
+	return ids, err
 }
 
 // filesByID reads files, of those with some ids which a filter leaves, the newest first.
-func (s *Store) filesByID(ctx context.Context, ids []int64, filter clauses) (files []listed, err error) {
+func (r *reading) filesByID(ctx context.Context, ids []int64, filter clauses) (files []listed, err error) {
 	for chunk := range slices.Chunk(ids, idChunk) {
 		term, args := among("id", chunk)
 		c := clauses{terms: []string{term}, args: args}
 		c.and(&filter)
-		err := s.each(ctx, "SELECT "+listedColumns+" FROM files"+c.sql(), c.args, func(rows *sql.Rows) error {
+		err := r.each(ctx, "SELECT "+listedColumns+" FROM files"+c.sql(), c.args, func(rows *sql.Rows) error {
 			f, err := scanFile(rows)
 			files = append(files, f)
 			return err

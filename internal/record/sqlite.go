@@ -76,7 +76,7 @@ func openSQLite(path string, maxConns int) (database, error) {
 			}
 			return unlock, nil
 		},
-		search:  (*Store).searchSQLite,
+		search:  (*reading).searchSQLite,
 		like:    ` LIKE ? ESCAPE '\'`,
 		present: file.check,
 		grow:    file.grow,

@@ -34,8 +34,9 @@ func (s *Store) Stats(ctx context.Context, userID int64, now time.Time) (stats c
 	if userID != 0 {
 		c.add("user_id = ?", userID)
 	}
-	err = s.query(ctx, "tally uploads", func(ctx context.Context) error {
-		rows, err := s.rows(ctx, `SELECT day, CAST(sum(upload_count) AS BIGINT), CAST(sum(upload_size) AS BIGINT),
+	err = s.query(ctx, "tally uploads", func(ctx context.Context, r *reading) error {
+		stats = catalogue.Stats{}
+		rows, err := r.rows(ctx, `SELECT day, CAST(sum(upload_count) AS BIGINT), CAST(sum(upload_size) AS BIGINT),
 			CAST(sum(file_count) AS BIGINT), CAST(sum(file_size) AS BIGINT) FROM upload_days`+c.sql()+` GROUP BY day`, c.args)
 		if err != nil {
 			return err

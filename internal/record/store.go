@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/upload"
@@ -33,6 +32,11 @@ const (
 	// migrateTimeout bounds one attempt to migrate. An index of files is built beside uploads, and one that is cut off is
 	// built again from its beginning: rather wait for a day than never end.
 	migrateTimeout = 24 * time.Hour
+	// lockRetry is the pause before a lock is asked for again that another instance holds.
+	lockRetry = time.Second
+	// forsakeInterval is the least time between two moments in which all connections are thrown away: rather lose a second after a
+	// failover than make connections over and over to a server that stays read-only.
+	forsakeInterval = time.Second
 	// unlockTimeout bounds the release of a lock, of a migration or of indexing, which the end of a session releases anyway.
 	unlockTimeout = 5 * time.Second
 	// connectTimeout bounds one connection attempt where the URL does not say connect_timeout.
@@ -64,31 +68,34 @@ type Options struct {
 // A Store keeps records in one database. It implements upload.Records, and is safe for concurrent use.
 type Store struct {
 	database
-	log     *slog.Logger
-	now     func() time.Time
-	ready   atomic.Bool                    // the schema is there, and the Store is not closed
-	indexed atomic.Bool                    // the index of the insides of keys has been seen
-	scan    int                            // scanLimit, less in tests
-	trace   func(query string, args []any) // told of the lists' statements, for tests; may be nil
+	log       *slog.Logger
+	now       func() time.Time
+	migration atomic.Pointer[error]          // what came of the latest attempt to migrate
+	ready     atomic.Bool                    // the schema is there, and the Store is not closed
+	indexed   atomic.Bool                    // the index of the insides of keys has been seen
+	scan      int                            // scanLimit, less in tests
+	trace     func(query string, args []any) // told of the lists' statements, for tests; may be nil
 }
 
 // A database is what differs between the two.
 type database struct {
-	read, write *sql.DB // the same one on PostgreSQL
-	dialect     goose.Dialect
-	migrations  fs.FS
-	locker      lock.SessionLocker                          // taken by goose while migrating; may be nil
-	exclusive   func(context.Context) (func() error, error) // taken around goose; may be nil
-	present     func() error                                // fails where the database is not there any more; may be nil
-	grow        func() error                                // takes space on the disk for a moment; nil where that is another machine's
-	skipLocked  string                                      // has a SELECT lock its rows, but for those that are locked
-	clock       string                                      // asks for the server's time, in microseconds; "" where it is this machine's
-	ranges      bool                                        // how a walk is written
-	like        string                                      // compares a text with a pattern, in which \\ stands before what is no wildcard
-	indexKeys   func(*Store, context.Context) error         // makes the index of the insides of keys; nil where a migration does
-	search      func(*Store, context.Context, *catalogue.FileQuery, keySearch) ([]listed, stretch, error)
-	tickets     *tickets // for calls, where connecting may be refused; may be nil
-	closers     []func() error
+	read, write  *sql.DB // the same one on PostgreSQL
+	dialect      goose.Dialect
+	migrations   fs.FS
+	exclusive    func(context.Context) (func() error, error) // takes the lock that goose migrates under
+	present      func() error                                // fails where the database is not there any more; may be nil
+	grow         func() error                                // takes space on the disk for a moment; nil where that is another machine's
+	skipLocked   string                                      // has a SELECT lock its rows, but for those that are locked
+	settings     string                                      // of the planner, made by a transaction that reads by an index; may be ""
+	clock        string                                      // asks for the server's time, in microseconds; "" where it is this machine's
+	ranges       bool                                        // how a walk is written
+	like         string                                      // compares a text with a pattern, in which \\ stands before what is no wildcard
+	indexKeys    func(context.Context, *Store) error         // makes the index of the insides of keys; nil where a migration does
+	search       func(*reading, context.Context, *catalogue.FileQuery, keySearch) ([]listed, stretch, error)
+	tickets      *tickets                               // for calls, where connecting may be refused; may be nil
+	beginReading func(context.Context, *sql.Conn) error // begins a transaction to read in; nil where reading needs none
+	forsake      func()                                 // throws all connections away; may be nil
+	closers      []func() error
 }
 
 // Open returns a Store for url, "sqlite:PATH" with a relative or absolute path, whose directory is made, or
@@ -125,9 +132,9 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 // Check returns nil if the database answers and its schema is there, else an error wrapping
 // upload.ErrUnavailable. It ends soon after ctx.
 func (s *Store) Check(ctx context.Context) error {
-	return s.query(ctx, "check the database", func(ctx context.Context) error {
+	return s.query(ctx, "check the database", func(ctx context.Context, r *reading) error {
 		var id int64
-		err := s.read.QueryRowContext(ctx, `SELECT id FROM users ORDER BY id LIMIT 1`).Scan(&id)
+		err := r.conn.QueryRowContext(ctx, `SELECT id FROM users ORDER BY id LIMIT 1`).Scan(&id)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
@@ -146,12 +153,7 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// query runs fn, which reads, within queryTimeout. doing says what, for the error.
-func (s *Store) query(ctx context.Context, doing string, fn func(context.Context) error) error {
-	return s.bounded(ctx, queryTimeout, doing, fn)
-}
-
-// change runs fn in a transaction that it commits.
+// change runs fn in a transaction that it commits, again where its connection is lost before that.
 func (s *Store) change(ctx context.Context, limit time.Duration, doing string, fn func(context.Context, *sql.Tx) error) error {
 	return s.bounded(ctx, limit, doing, func(ctx context.Context) error {
 		tx, err := s.begin(ctx)
@@ -162,7 +164,10 @@ func (s *Store) change(ctx context.Context, limit time.Duration, doing string, f
 		if err := fn(ctx, tx); err != nil {
 			return err
 		}
-		return tx.Commit()
+		if err := tx.Commit(); err != nil {
+			return &uncertainError{err}
+		}
+		return nil
 	})
 }
 
@@ -175,6 +180,14 @@ func (s *Store) begin(ctx context.Context) (*sql.Tx, error) {
 			return tx, err
 		}
 	}
+}
+
+// plan has a transaction read by an index, as readings do.
+func (s *Store) plan(ctx context.Context, tx *sql.Tx) (err error) {
+	if s.settings != "" {
+		_, err = tx.ExecContext(ctx, s.settings)
+	}
+	return err
 }
 
 // bounded runs fn within limit, and gives its error its kind.
@@ -192,5 +205,22 @@ func (s *Store) bounded(ctx context.Context, limit time.Duration, doing string, 
 	if s.tickets == nil {
 		return classify(ctx, doing, fn(ctx))
 	}
-	return classify(ctx, doing, s.tickets.use(ctx, fn))
+	return classify(ctx, doing, s.persist(ctx, fn))
+}
+
+// persist runs fn with a ticket, and again for as long as connectPatience while its connection is lost before anything was committed:
+// after a failover the same address leads to a server that does what the old one refuses.
+func (s *Store) persist(ctx context.Context, fn func(context.Context) error) error {
+	began := time.Now()
+	for attempt := 0; ; attempt++ {
+		err := s.tickets.use(ctx, fn)
+		if !isLost(err) || ctx.Err() != nil {
+			return err
+		}
+		s.forsake()
+		_, uncertain := errors.AsType[*uncertainError](err)
+		if uncertain || time.Since(began) >= connectPatience || sleep(ctx, backoff(attempt, firstReconnect, lastReconnect)) != nil {
+			return err
+		}
+	}
 }

@@ -132,8 +132,8 @@ const selectTokens = `
 // Token returns the token with the given hash, or upload.ErrNotFound. It returns expired and revoked tokens
 // like others: the caller judges.
 func (s *Store) Token(ctx context.Context, hash upload.TokenHash) (tok upload.Token, err error) {
-	err = s.query(ctx, "look up a token", func(ctx context.Context) error {
-		tok, err = scanToken(s.read.QueryRowContext(ctx, selectTokens+`WHERE hash = $1`, hash[:]))
+	err = s.query(ctx, "look up a token", func(ctx context.Context, r *reading) error {
+		tok, err = scanToken(r.conn.QueryRowContext(ctx, selectTokens+`WHERE hash = $1`, hash[:]))
 		return err
 	})
 	return tok, err
@@ -141,8 +141,9 @@ func (s *Store) Token(ctx context.Context, hash upload.TokenHash) (tok upload.To
 
 // Tokens returns all tokens, expired and revoked ones too, by id.
 func (s *Store) Tokens(ctx context.Context) (tokens []upload.Token, err error) {
-	err = s.query(ctx, "list tokens", func(ctx context.Context) error {
-		rows, err := s.read.QueryContext(ctx, selectTokens+`ORDER BY tokens.id`)
+	err = s.query(ctx, "list tokens", func(ctx context.Context, r *reading) error {
+		tokens = nil
+		rows, err := r.conn.QueryContext(ctx, selectTokens+`ORDER BY tokens.id`)
 		if err != nil {
 			return err
 		}

@@ -95,8 +95,8 @@ func finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
 	return addToDay(ctx, tx, userID, created, u.Size, count[upload.FileUploaded], stored)
 }
 
-// insertFiles writes u's files, many in a statement: a round trip for each of 10,000 would take seconds. Only
-// a few sizes of statements are used, each prepared once, since they take as long to parse as to run.
+// insertFiles writes u's files, many in a statement: a round trip for each of 10,000 would take seconds. None is prepared by name,
+// which a pooler would not find again.
 func insertFiles(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
 	next := 0
 	for _, size := range []int{64, 8, 1} {
@@ -114,18 +114,14 @@ func insertFilesBy(ctx context.Context, tx *sql.Tx, u *upload.Upload, first, end
 	if first == end {
 		return nil
 	}
-	insert, err := tx.PrepareContext(ctx, insertFilesQuery(size))
-	if err != nil {
-		return err
-	}
-	defer insert.Close() // a statement goes with its transaction
+	insert := insertFilesQuery(size)
 	args := make([]any, 0, size*fileColumnCount)
 	for next := first; next < end; next += size {
 		args = args[:0]
 		for i := next; i < next+size; i++ {
 			args = appendFileValues(args, u.ID, i, &u.Files[i])
 		}
-		if _, err := insert.ExecContext(ctx, args...); err != nil {
+		if _, err := tx.ExecContext(ctx, insert, args...); err != nil {
 			return err
 		}
 	}
@@ -169,10 +165,10 @@ func appendFileValues(args []any, uploadID int64, position int, f *upload.File) 
 // Upload returns the upload with the given id and its files, or upload.ErrNotFound.
 func (s *Store) Upload(ctx context.Context, id int64) (upload.Upload, error) {
 	u := upload.Upload{ID: id}
-	err := s.query(ctx, fmt.Sprintf("read upload %d", id), func(ctx context.Context) error {
+	err := s.query(ctx, fmt.Sprintf("read upload %d", id), func(ctx context.Context, r *reading) error {
 		var created, ended sql.NullInt64
 		var redirects string
-		err := s.read.QueryRowContext(ctx, `
+		err := r.conn.QueryRowContext(ctx, `
 			SELECT users.email, token_id, token_label, filename, bucket, try, format, size, uploads.created_at, ended_at,
 				COALESCE(outcome, ''), COALESCE(error, ''), COALESCE(download_url, ''), COALESCE(redirect_urls, '')
 			FROM uploads JOIN users ON users.id = user_id WHERE uploads.id = $1`, id,
@@ -186,7 +182,7 @@ func (s *Store) Upload(ctx context.Context, id int64) (upload.Upload, error) {
 			// Its files come with its end, possibly right now: half of that is not to be seen.
 			return nil
 		}
-		u.Files, err = s.files(ctx, id)
+		u.Files, err = r.files(ctx, id)
 		return err
 	})
 	if err != nil {
@@ -196,8 +192,8 @@ func (s *Store) Upload(ctx context.Context, id int64) (upload.Upload, error) {
 }
 
 // files reads the files of an upload in their order; nil where there are none.
-func (s *Store) files(ctx context.Context, uploadID int64) (files []upload.File, err error) {
-	rows, err := s.read.QueryContext(ctx, `
+func (r *reading) files(ctx context.Context, uploadID int64) (files []upload.File, err error) {
+	rows, err := r.read.QueryContext(ctx, `
 		SELECT name, COALESCE(debug_file, ''), COALESCE(debug_id, ''), COALESCE(file, ''), state, size, stored_size, replaced, md5,
 			COALESCE(module_os, ''), COALESCE(module_arch, ''), COALESCE(module_debug_file, ''), COALESCE(module_debug_id, ''),
 			COALESCE(code_file, ''), COALESCE(code_id, ''), COALESCE(generator, '')

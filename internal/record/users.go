@@ -17,12 +17,12 @@ type who struct {
 
 // users returns the users that a list is narrowed down to: one by its id unless that is 0, and those whose e-mail has a part,
 // or has not. One user is found by an index, others among the rows of all.
-func (s *Store) users(ctx context.Context, id int64, part catalogue.Term) (w who, err error) {
+func (r *reading) users(ctx context.Context, id int64, part catalogue.Term) (w who, err error) {
 	w.id = id
 	if part.Text == "" {
 		return w, nil
 	}
-	matches := "email" + s.like
+	matches := "email" + r.like
 	var c clauses
 	if id != 0 {
 		c.add("id = ?", id)
@@ -31,7 +31,7 @@ func (s *Store) users(ctx context.Context, id int64, part catalogue.Term) (w who
 		matches = "NOT " + matches
 	}
 	c.add(matches, containing(part.Text))
-	ids, err := s.userIDs(ctx, &c)
+	ids, err := r.userIDs(ctx, &c)
 	switch {
 	case err != nil:
 	case len(ids) == 0:
@@ -45,8 +45,8 @@ func (s *Store) users(ctx context.Context, id int64, part catalogue.Term) (w who
 }
 
 // userIDs reads the first two ids of the users that there are.
-func (s *Store) userIDs(ctx context.Context, c *clauses) (ids []int64, err error) {
-	err = s.each(ctx, "SELECT id FROM users"+c.sql()+" ORDER BY id LIMIT 2", c.args, func(rows *sql.Rows) error {
+func (r *reading) userIDs(ctx context.Context, c *clauses) (ids []int64, err error) {
+	err = r.each(ctx, "SELECT id FROM users"+c.sql()+" ORDER BY id LIMIT 2", c.args, func(rows *sql.Rows) error {
 		var id int64
 		err := rows.Scan(&id)
 		ids = append(ids, id)

@@ -158,14 +158,14 @@ func (w *walk) selected(columns string, last []any, limit int) (string, []any) {
 
 // at returns the key of a row, counted from 0 from where the page begins, or nil where there are not as many. The index alone is
 // read, once: what is passed over is bounded.
-func (w *walk) at(ctx context.Context, s *Store, row int) ([]any, error) {
+func (w *walk) at(ctx context.Context, r *reading, row int) ([]any, error) {
 	query, args := w.selected(strings.Join(w.rest(), ", "), nil, 1)
 	found := make([]any, len(w.rest()))
 	into := make([]any, len(found))
 	for i := range found {
 		into[i] = &found[i]
 	}
-	err := s.row(ctx, query+" OFFSET ?", append(args, row)).Scan(into...)
+	err := r.row(ctx, query+" OFFSET ?", append(args, row)).Scan(into...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -173,9 +173,9 @@ func (w *walk) at(ctx context.Context, s *Store, row int) ([]any, error) {
 }
 
 // count returns how many rows there are behind where the page begins, up to a number.
-func (w *walk) count(ctx context.Context, s *Store, most int) (n int, err error) {
+func (w *walk) count(ctx context.Context, r *reading, most int) (n int, err error) {
 	query, args := w.selected("*", nil, most)
-	return n, s.row(ctx, "SELECT count(*) FROM ("+query+") AS found", args).Scan(&n)
+	return n, r.row(ctx, "SELECT count(*) FROM ("+query+") AS found", args).Scan(&n)
 }
 
 // A stretch is what was read of a list: the key to go on behind, nil where the list ends, and how many rows were passed over first.
@@ -185,17 +185,17 @@ type stretch struct {
 }
 
 // page passes over skip rows, and reads up to limit. scan is called for each row, and returns its key.
-func (w *walk) page(ctx context.Context, s *Store, columns string, skip, limit int, scan func(*sql.Rows) ([]any, error)) (stretch, error) {
-	if w.equated = len(w.same); s.ranges {
+func (w *walk) page(ctx context.Context, r *reading, columns string, skip, limit int, scan func(*sql.Rows) ([]any, error)) (stretch, error) {
+	if w.equated = len(w.same); r.ranges {
 		w.equated = max(0, w.equated-1)
 	}
 	if len(w.filter.terms) != 0 {
-		return w.filtered(ctx, s, columns, skip, limit, scan)
+		return w.filtered(ctx, r, columns, skip, limit, scan)
 	}
 	if skip > 0 {
-		behind, err := w.at(ctx, s, skip-1)
+		behind, err := w.at(ctx, r, skip-1)
 		if err == nil && behind == nil {
-			skip, err = w.count(ctx, s, skip)
+			skip, err = w.count(ctx, r, skip)
 		}
 		if err != nil || behind == nil {
 			return stretch{passed: skip}, err
@@ -203,24 +203,24 @@ func (w *walk) page(ctx context.Context, s *Store, columns string, skip, limit i
 		w.after, w.with = behind, false
 	}
 	query, args := w.selected("*", nil, limit+1)
-	next, _, err := s.scanPage(ctx, "SELECT "+columns+" FROM ("+query+") AS found"+w.order(), args, limit, scan)
+	next, _, err := r.scanPage(ctx, "SELECT "+columns+" FROM ("+query+") AS found"+w.order(), args, limit, scan)
 	return stretch{next, skip}, err
 }
 
 // filtered is page where not all rows count: it looks for them among the next ones.
-func (w *walk) filtered(ctx context.Context, s *Store, columns string, skip, limit int, scan func(*sql.Rows) ([]any, error)) (stretch, error) {
-	most := cmp.Or(w.scan, s.scan)
-	last, err := w.at(ctx, s, most-1)
+func (w *walk) filtered(ctx context.Context, r *reading, columns string, skip, limit int, scan func(*sql.Rows) ([]any, error)) (stretch, error) {
+	most := cmp.Or(w.scan, r.scan)
+	last, err := w.at(ctx, r, most-1)
 	if err != nil {
 		return stretch{}, err
 	}
 	query, args := w.selected("*", last, most)
 	query = " FROM (" + query + ") AS found" + w.filter.sql()
 	args = append(args, w.filter.args...)
-	next, rows, err := s.scanPage(ctx, "SELECT "+columns+query+w.order()+" LIMIT ? OFFSET ?", append(args, limit+1, skip), limit, scan)
+	next, rows, err := r.scanPage(ctx, "SELECT "+columns+query+w.order()+" LIMIT ? OFFSET ?", append(args, limit+1, skip), limit, scan)
 	if err == nil && skip > 0 && rows == 0 {
 		var n int
-		err = s.row(ctx, "SELECT count(*)"+query, args).Scan(&n)
+		err = r.row(ctx, "SELECT count(*)"+query, args).Scan(&n)
 		skip = min(skip, n)
 	}
 	if next == nil {
@@ -230,8 +230,8 @@ func (w *walk) filtered(ctx context.Context, s *Store, columns string, skip, lim
 }
 
 // scanPage reads up to limit rows; next is the key of the last one where there is one more.
-func (s *Store) scanPage(ctx context.Context, query string, args []any, limit int, scan func(*sql.Rows) ([]any, error)) (next []any, n int, err error) {
-	rows, err := s.rows(ctx, query, args)
+func (r *reading) scanPage(ctx context.Context, query string, args []any, limit int, scan func(*sql.Rows) ([]any, error)) (next []any, n int, err error) {
+	rows, err := r.rows(ctx, query, args)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -254,24 +254,6 @@ func (w *walk) order() string {
 		dir = " DESC"
 	}
 	return " ORDER BY " + strings.Join(w.key[w.equated:], dir+", ") + dir
-}
-
-// rows runs a query whose parameters are written "?".
-func (s *Store) rows(ctx context.Context, query string, args []any) (*sql.Rows, error) {
-	query = numbered(query)
-	if s.trace != nil {
-		s.trace(query, args)
-	}
-	return s.read.QueryContext(ctx, query, args...)
-}
-
-// row is rows for a query with one row.
-func (s *Store) row(ctx context.Context, query string, args []any) *sql.Row {
-	query = numbered(query)
-	if s.trace != nil {
-		s.trace(query, args)
-	}
-	return s.read.QueryRowContext(ctx, query, args...)
 }
 
 // numbered writes $1, $2, … for each "?". No text of ours has one otherwise.
