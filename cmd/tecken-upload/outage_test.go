@@ -1,16 +1,8 @@
 package main
 
 import (
-	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,128 +12,14 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// socketName is what PostgreSQL's socket is called in the directory that a URL names as its host.
-const socketName = ".s.PGSQL.5432"
-
-// turnstile stands before PostgreSQL's socket, and counts who goes through. While PostgreSQL is stopped it still
-// opens, to a closed door: who comes is counted, and hung up on.
-type turnstile struct {
-	address  string // the database's URL, through the turnstile
-	upstream string
-
-	mu         sync.Mutex
-	open, most int
-	came       []time.Time
-	cancels    int // requests to cancel a query, each on a connection of its own, that make no session
-}
-
-// cancelRequest is what such a request says in place of a protocol's version.
-// Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
-const cancelRequest = 80877102
-
-// newTurnstile makes one before the database at address, until the end of the test.
-func newTurnstile(t *testing.T, address string) *turnstile {
-	t.Helper()
-	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("/tmp", "tecken-turnstile-") // a socket's path is at most 107 bytes long
-	if err != nil {
-		t.Fatal(err)
-	}
-	ts := &turnstile{upstream: filepath.Join(u.Query().Get("host"), socketName)}
-	u.RawQuery = url.Values{"host": {dir}}.Encode()
-	ts.address = u.String()
-	l, err := net.Listen("unix", filepath.Join(dir, socketName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var passing sync.WaitGroup
-	passing.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return // closed below
-			}
-			passing.Go(func() { ts.pass(t.Context(), conn) })
-		}
-	})
-	t.Cleanup(func() {
-		if err := errors.Join(l.Close(), os.RemoveAll(dir)); err != nil {
-			t.Error(err)
-		}
-		passing.Wait()
-	})
-	return ts
-}
-
-// pass connects one client, and counts it until both sides have hung up.
-func (ts *turnstile) pass(ctx context.Context, client net.Conn) {
-	defer client.Close()
-	hello := make([]byte, 8) // its length, and a version
-	if _, err := io.ReadFull(client, hello); err != nil {
-		return
-	}
-	session := binary.BigEndian.Uint32(hello[4:]) != cancelRequest
-	ts.mu.Lock()
-	if session {
-		ts.came = append(ts.came, time.Now())
-	} else {
-		ts.cancels++
-	}
-	ts.mu.Unlock()
-	server, err := (&net.Dialer{}).DialContext(ctx, "unix", ts.upstream)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	if _, err := server.Write(hello); err != nil {
-		return
-	}
-	if session {
-		ts.count(1)
-		defer ts.count(-1)
-	}
-	hangUp := context.AfterFunc(ctx, func() { _, _ = client.Close(), server.Close() })
-	defer hangUp()
-	done := make(chan struct{}, 2)
-	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
-		go func() {
-			_, _ = io.Copy(way[0], way[1]) // however it ends, it has ended
-			done <- struct{}{}
-		}()
-	}
-	<-done
-}
-
-func (ts *turnstile) count(n int) {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	ts.open += n
-	ts.most = max(ts.most, ts.open)
-}
-
-// between returns how many came from one moment to another.
-func (ts *turnstile) between(from, to time.Time) (n int) {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	for _, at := range ts.came {
-		if !at.Before(from) && at.Before(to) {
-			n++
-		}
-	}
-	return n
-}
-
 // outage is a server whose database goes away.
 type outage struct {
 	*testing.T
 	*daemon
 	front   *front
 	cluster *testenv.PostgresCluster
-	direct  string // the database's URL, past the turnstile
-	gate    *turnstile
+	direct  string // the database's URL, past the gate
+	gate    *testenv.Gate
 	s3      testenv.S3Server
 	slow    *testenv.Proxy // before S3
 
@@ -158,9 +36,10 @@ func newOutage(t *testing.T, pool int) *outage {
 	o := &outage{T: t, s3: testenv.S3(t), cluster: testenv.NewPostgres(t), enough: make(chan struct{})}
 	o.slow = testenv.Toxiproxy(t, o.s3.Addr)
 	o.direct = o.cluster.Database(t)
-	o.gate = newTurnstile(t, o.direct)
+	var through string
+	o.gate, through = testenv.PostgresGate(t, o.direct)
 	o.daemon = startDaemon(t, withS3(o.s3, "http://"+o.slow.Addr, map[string]string{
-		"TECKEN_DATABASE_URL": o.gate.address, "TECKEN_DATABASE_MAX_CONNS": strconv.Itoa(pool),
+		"TECKEN_DATABASE_URL": through, "TECKEN_DATABASE_MAX_CONNS": strconv.Itoa(pool),
 		"TECKEN_TENANT_UPLOADS": "64", // all of them are one tenant's
 	}))
 	o.waitDatabase()
@@ -240,11 +119,12 @@ func (o *outage) recover(clients int) {
 // checkConnections checks that there were never more than the pool's, and few attempts to make one.
 func (o *outage) checkConnections(pool int) {
 	o.Helper()
-	away, back := o.gate.between(o.stopped, o.started), o.gate.between(o.started, o.started.Add(time.Second))
+	_, most := o.gate.Open(o.cluster.Socket())
+	away, back := o.gate.Between(o.stopped, o.started), o.gate.Between(o.started, o.started.Add(time.Second))
 	o.Logf("connections: at most %d at once; %d attempts in %v without a database, %d in the second after; %d cancel requests",
-		o.gate.most, away, o.started.Sub(o.stopped), back, o.gate.cancels)
-	if o.gate.most > pool {
-		o.Errorf("%d connections at once, with a pool of %d", o.gate.most, pool)
+		most, away, o.started.Sub(o.stopped), back, o.gate.Cancels())
+	if most > pool {
+		o.Errorf("%d connections at once, with a pool of %d", most, pool)
 	}
 	// Each connection of the pool is tried after a pause of 1 to 2 s, once the first ones, which are shorter, are over.
 	if most := pool * (int(o.started.Sub(o.stopped).Seconds()) + 5); away > most {

@@ -96,6 +96,59 @@ func TestNewerSchemaIsToleratedAndKept(t *testing.T) {
 	})
 }
 
+// holdLock holds the lock that PostgreSQL is migrated under.
+func holdLock(t *testing.T, url string) (release func()) {
+	tx, err := open(t, url, record.Options{}).DB().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.ExecContext(t.Context(), `SELECT pg_advisory_xact_lock(4097083626)`); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A schema that this program can't work with is told from a database that is away: no waiting mends it.
+func TestSchemasThatDoNotFit(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		exec(t, openMigrated(t, url, record.Options{}), `ALTER TABLE uploads RENAME COLUMN bucket TO pail`)
+		s := open(t, url, record.Options{})
+		err := s.Migrate(t.Context())
+		if err == nil || errors.Is(err, upload.ErrUnavailable) || !strings.Contains(err.Error(), "version") || !errors.Is(s.Misfit(), err) {
+			t.Errorf("migrate: %v; misfit: %v", err, s.Misfit())
+		}
+		if err := s.Migrated(t.Context()); err == nil {
+			t.Error("the schema is taken for migrated")
+		}
+		exec(t, s, `ALTER TABLE uploads RENAME COLUMN pail TO bucket`)
+		if err := errors.Join(s.Migrate(t.Context()), s.Misfit(), s.Migrated(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Every right that the server needs is asked for before it serves.
+func TestRightsThatAreMissing(t *testing.T) {
+	address := testenv.Postgres(t)
+	admin := openMigrated(t, address, record.Options{})
+	role := newRole(t, admin, "NOINHERIT")
+	s := open(t, asRole(t, address, role), record.Options{})
+	for _, right := range []string{"INSERT ON uploads", "UPDATE ON tokens", "DELETE ON uploads", "INSERT ON files", "SELECT ON goose_db_version"} {
+		exec(t, admin, `REVOKE `+right+` FROM "`+role+`"`)
+		if err := s.Migrate(t.Context()); err == nil || errors.Is(err, upload.ErrUnavailable) || s.Misfit() == nil {
+			t.Errorf("without %s: migrate: %v; misfit: %v", right, err, s.Misfit())
+		}
+		exec(t, admin, `GRANT `+right+` TO "`+role+`"`)
+	}
+	if err := errors.Join(s.Migrate(t.Context()), s.Misfit()); err != nil {
+		t.Error(err)
+	}
+}
+
 // What a migration waits for must not keep a program from ending.
 func TestMigrateWaitsForAnotherWithinItsContext(t *testing.T) {
 	hold := map[string]func(t *testing.T, url string) (release func()){
@@ -110,22 +163,7 @@ func TestMigrateWaitsForAnotherWithinItsContext(t *testing.T) {
 				}
 			}
 		},
-		"PostgreSQL": func(t *testing.T, url string) func() {
-			s := open(t, url, record.Options{})
-			conn, err := s.DB().Conn(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := conn.ExecContext(t.Context(), `SELECT pg_advisory_lock(4097083626)`); err != nil {
-				t.Fatal(err)
-			}
-			return func() {
-				_, err := conn.ExecContext(t.Context(), `SELECT pg_advisory_unlock(4097083626)`)
-				if err := errors.Join(err, conn.Close()); err != nil {
-					t.Error(err)
-				}
-			}
-		},
+		"PostgreSQL": holdLock, "PgBouncer": holdLock,
 	}
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := open(t, url, record.Options{})

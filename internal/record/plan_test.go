@@ -13,7 +13,7 @@ import (
 
 // No list reads all of a table, or sorts what it does not know to be little.
 func TestListsAreServedByIndexes(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, url string) {
+	bothDatabases(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, record.Options{})
 		explain, uploads := explainSQLite, 4_000
 		if path.Base(t.Name()) == "PostgreSQL" {

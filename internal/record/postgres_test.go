@@ -210,13 +210,11 @@ func TestPoolIsBounded(t *testing.T) {
 	}
 }
 
-// A server that allows fewer connections than we may make gets no storm: work queues for those there are.
-func TestServerWithTooFewConnections(t *testing.T) {
-	address := testenv.Postgres(t)
-	admin := openMigrated(t, address, record.Options{})
-	tok := newToken(t, admin)
+// newRole makes a role that may use all tables, until the end of the test.
+func newRole(t *testing.T, admin *record.Store, options string) string {
+	t.Helper()
 	role := strings.ReplaceAll(t.Name(), "/", "_")
-	exec(t, admin, `CREATE ROLE "`+role+`" LOGIN CONNECTION LIMIT 2`)
+	exec(t, admin, `CREATE ROLE "`+role+`" LOGIN `+options)
 	t.Cleanup(func() {
 		for _, statement := range []string{`DROP OWNED BY "` + role + `"`, `DROP ROLE "` + role + `"`} {
 			if _, err := admin.DB().ExecContext(context.WithoutCancel(t.Context()), statement); err != nil {
@@ -225,13 +223,27 @@ func TestServerWithTooFewConnections(t *testing.T) {
 		}
 	})
 	exec(t, admin, `GRANT ALL ON ALL TABLES IN SCHEMA public TO "`+role+`"`)
+	return role
+}
 
+// asRole returns the URL of a database for a role.
+func asRole(t *testing.T, address, role string) string {
+	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	u.User = url.User(role)
-	s := openMigrated(t, u.String(), record.Options{MaxConns: 10})
+	return u.String()
+}
+
+// A server that allows fewer connections than we may make gets no storm: work queues for those there are.
+func TestServerWithTooFewConnections(t *testing.T) {
+	address := testenv.Postgres(t)
+	admin := openMigrated(t, address, record.Options{})
+	tok := newToken(t, admin)
+	role := newRole(t, admin, "CONNECTION LIMIT 2")
+	s := openMigrated(t, asRole(t, address, role), record.Options{MaxConns: 10})
 	var wg sync.WaitGroup
 	for range 40 {
 		wg.Go(func() {

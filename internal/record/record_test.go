@@ -19,10 +19,16 @@ import (
 
 var _ upload.Records = (*record.Store)(nil)
 
-// eachDatabase runs a test against a new database of both kinds.
-func eachDatabase(t *testing.T, test func(t *testing.T, url string)) {
+// bothDatabases runs a test against a new database of both kinds.
+func bothDatabases(t *testing.T, test func(t *testing.T, url string)) {
 	t.Run("SQLite", func(t *testing.T) { test(t, sqliteURL(t)) })
 	t.Run("PostgreSQL", func(t *testing.T) { test(t, testenv.Postgres(t)) })
+}
+
+// eachDatabase is bothDatabases, with PostgreSQL behind a pooler as well.
+func eachDatabase(t *testing.T, test func(t *testing.T, url string)) {
+	bothDatabases(t, test)
+	t.Run("PgBouncer", func(t *testing.T) { test(t, testenv.PgBouncer(t)) })
 }
 
 func sqliteURL(t *testing.T) string {

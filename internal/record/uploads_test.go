@@ -289,6 +289,7 @@ func TestTextThatDatabasesRefuse(t *testing.T) {
 func TestUploadIDsEndBelow32Bits(t *testing.T) {
 	restart := map[string]string{
 		"SQLite":     `INSERT INTO sqlite_sequence (name, seq) VALUES ('uploads', 4294967294)`,
+		"PgBouncer":  `ALTER TABLE uploads ALTER COLUMN id RESTART WITH 4294967295`,
 		"PostgreSQL": `ALTER TABLE uploads ALTER COLUMN id RESTART WITH 4294967295`,
 	}
 	eachDatabase(t, func(t *testing.T, url string) {

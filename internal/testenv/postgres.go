@@ -68,8 +68,12 @@ type PostgresCluster struct {
 	databases atomic.Int64
 	release   func() error // lets the reaper go to work
 
-	server *exec.Cmd // nil while stopped
+	server  *exec.Cmd // nil while stopped
+	demoted bool
 }
+
+// Socket returns the path of the socket that the server listens on.
+func (p *PostgresCluster) Socket() string { return filepath.Join(p.dir, socketName) }
 
 // reaper waits for its standard input to end, which it does with the test process if not before, then
 // stops the server and removes the folder.
@@ -81,7 +85,49 @@ if [ -n "$pid" ]; then
 fi
 rm -rf "$1"`
 
-func newPostgres() (*PostgresCluster, error) {
+func newPostgres() (*PostgresCluster, error) { return makePostgres((*PostgresCluster).init) }
+
+// Standby starts a standby of the cluster, which follows it until it is promoted.
+func (p *PostgresCluster) Standby(t testing.TB) *PostgresCluster {
+	t.Helper()
+	s, err := makePostgres(func(s *PostgresCluster) error { return s.copy(p) })
+	postgresFailed(t, err)
+	t.Cleanup(s.remove)
+	return s
+}
+
+// copy makes the cluster a standby of another one, and starts it.
+func (p *PostgresCluster) copy(primary *PostgresCluster) error {
+	return p.make("pg_basebackup", "--pgdata", filepath.Join(p.dir, "data"), "--host", primary.dir, "--username", postgresUser,
+		"--write-recovery-conf", "--wal-method", "stream", "--checkpoint", "fast", "--no-sync")
+}
+
+// Demote makes the server read-only, for the sessions that it has as well, and waits until its standbys have all that it has.
+func (p *PostgresCluster) Demote(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, postgresWait)
+	defer cancel()
+	p.demoted = true
+	for _, statement := range []string{"ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"} {
+		if err := p.Exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	// It divides by zero while something is still to come.
+	return until(ctx, func() error {
+		return p.Exec(ctx, `SELECT 1 / (current_setting('default_transaction_read_only')::boolean
+			AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_xid IS NOT NULL)
+			AND NOT EXISTS (SELECT FROM pg_stat_replication WHERE replay_lsn < pg_current_wal_lsn()))::integer`)
+	})
+}
+
+// Promote makes a standby a primary, once it has all that its own primary has ever written where that has stopped, and waits until it
+// takes writes.
+func (p *PostgresCluster) Promote(ctx context.Context) error {
+	return p.run(ctx, "pg_ctl", "promote", "--pgdata", filepath.Join(p.dir, "data"), "--wait")
+}
+
+// makePostgres makes a cluster in a new folder.
+func makePostgres(init func(*PostgresCluster) error) (*PostgresCluster, error) {
 	bin, err := postgresBin()
 	if err != nil {
 		return nil, err
@@ -95,15 +141,21 @@ func newPostgres() (*PostgresCluster, error) {
 	if err := p.startReaper(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	if err := p.init(); err != nil {
+	if err := init(p); err != nil {
 		p.remove()
 		return nil, err
 	}
 	return p, nil
 }
 
-// init makes the cluster and starts it.
+// init makes an empty cluster, and starts it.
 func (p *PostgresCluster) init() error {
+	return p.make("initdb", "--pgdata", filepath.Join(p.dir, "data"),
+		"--username", postgresUser, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+}
+
+// make makes the cluster with one of PostgreSQL's programs, and starts it.
+func (p *PostgresCluster) make(program string, args ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), postgresWait)
 	defer cancel()
 	// A group of its own, so that Ctrl-C reaches the test, and the server only through the reaper.
@@ -114,35 +166,66 @@ func (p *PostgresCluster) init() error {
 			return err
 		}
 		p.sys.Credential = cred
-		if err := os.Chown(p.dir, int(cred.Uid), int(cred.Gid)); err != nil {
-			return err
-		}
 	}
-	initdb := exec.CommandContext(ctx, filepath.Join(p.bin, "initdb"), "--pgdata", filepath.Join(p.dir, "data"),
-		"--username", postgresUser, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = p.sys, p.dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, out)
+	if err := p.own(p.dir); err != nil {
+		return err
+	}
+	if err := p.run(ctx, program, args...); err != nil {
+		return err
 	}
 	return p.Start(ctx)
 }
 
-// Database makes an empty database, dropped at the end of the test if the server runs by then, and returns its URL.
+// run runs one of PostgreSQL's programs.
+func (p *PostgresCluster) run(ctx context.Context, program string, args ...string) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, program), args...)
+	cmd.SysProcAttr, cmd.Dir = p.sys, p.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", program, err, out)
+	}
+	return nil
+}
+
+// own gives a folder to the user that the server runs as.
+func (p *PostgresCluster) own(dir string) error {
+	if p.sys.Credential == nil {
+		return nil
+	}
+	return os.Chown(dir, int(p.sys.Credential.Uid), int(p.sys.Credential.Gid))
+}
+
+// Database makes an empty database, dropped at the end of the test if the server runs by then and takes writes, and returns its URL.
 func (p *PostgresCluster) Database(t testing.TB) (url string) {
 	t.Helper()
 	name := fmt.Sprintf("test%d", p.databases.Add(1))
-	if err := p.exec(t.Context(), "CREATE DATABASE "+name); err != nil {
+	if err := p.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if p.server == nil {
+		if p.server == nil || p.demoted {
 			return
 		}
-		if err := p.exec(context.WithoutCancel(t.Context()), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+		if err := p.Exec(context.WithoutCancel(t.Context()), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
 			t.Error(err)
 		}
 	})
 	return p.url(name)
+}
+
+// Same returns the URL of the database at address as this cluster has it, which is the standby of that; then to be looked for in
+// others.
+func (p *PostgresCluster) Same(t testing.TB, address string, others ...*PostgresCluster) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts := p.dir
+	for _, other := range others {
+		hosts += "," + other.dir
+	}
+	u.RawQuery = url.Values{"host": {hosts}}.Encode()
+	return u.String()
 }
 
 // Start starts the server and waits until it answers.
@@ -162,28 +245,41 @@ func (p *PostgresCluster) Start(ctx context.Context) error {
 		return fmt.Errorf("start PostgreSQL: %w", err)
 	}
 	p.server = server
+	if err := until(ctx, func() error { return p.Exec(ctx, "SELECT 1") }); err != nil {
+		out, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("wait for PostgreSQL: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// until waits until a call succeeds, and returns its last error where ctx ends first.
+func until(ctx context.Context, call func() error) error {
 	tick := time.NewTicker(postgresPoll)
 	defer tick.Stop()
 	for {
-		err := p.exec(ctx, "SELECT 1")
+		err := call()
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			out, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("wait for PostgreSQL: %w\n%s", err, out)
+			return err
 		}
 	}
 }
 
 // Stop ends the server at once, its connections with it, as a crash would. It does nothing where it is stopped.
-func (p *PostgresCluster) Stop(ctx context.Context) error {
+func (p *PostgresCluster) Stop(ctx context.Context) error { return p.end(ctx, syscall.SIGQUIT) }
+
+// ShutDown ends the server's sessions with a word, and then the server. Its standbys have then all that it had.
+func (p *PostgresCluster) ShutDown(ctx context.Context) error { return p.end(ctx, syscall.SIGINT) }
+
+func (p *PostgresCluster) end(ctx context.Context, sig syscall.Signal) error {
 	if p.server == nil {
 		return nil
 	}
-	if err := p.Signal(syscall.SIGQUIT); err != nil {
+	if err := p.Signal(sig); err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
@@ -220,8 +316,8 @@ func (p *PostgresCluster) url(database string) string {
 	return u.String()
 }
 
-// exec runs one statement in the maintenance database.
-func (p *PostgresCluster) exec(ctx context.Context, statement string) (err error) {
+// Exec runs one statement in the maintenance database.
+func (p *PostgresCluster) Exec(ctx context.Context, statement string) (err error) {
 	conn, err := pgx.Connect(ctx, p.url("postgres"))
 	if err != nil {
 		return err
@@ -251,7 +347,8 @@ func (p *PostgresCluster) startReaper() error {
 // exec.ErrNotFound where there is none.
 func postgresBin() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
-		return filepath.Dir(path), nil
+		path, err = filepath.EvalSymlinks(path) // the others are beside it
+		return filepath.Dir(path), err
 	}
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil {
