@@ -92,10 +92,11 @@ func (in *instance) checks() map[string]server.Check {
 		}
 	}
 	return map[string]server.Check{
-		"database": both(in.records.Check, in.recordsProof),
-		"storage":  both(in.storage.Check, in.storageProof),
-		"spool":    in.checkSpool,
-		"queue":    in.checkQueue,
+		"database":  both(in.records.Check, in.recordsProof),
+		"migration": in.records.Migrated,
+		"storage":   both(in.storage.Check, in.storageProof),
+		"spool":     in.checkSpool,
+		"queue":     in.checkQueue,
 	}
 }
 

@@ -242,6 +242,7 @@ func (in *instance) serve(ctx context.Context) {
 		Gate:                in.gate,
 		Uploads:             in.uploads,
 		Disk:                &disk{in.disks, &in.late},
+		Misfit:              in.records.Misfit,
 		Watcher:             watcher,
 		Logger:              in.logger,
 		Version:             buildVersion(),

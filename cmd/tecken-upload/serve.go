@@ -144,9 +144,10 @@ func await(g *background.Group) error {
 
 // migrate brings the database's schema up to date, however long that takes. Until then uploads are refused.
 func (in *instance) migrate(ctx context.Context) error {
-	err := in.records.Run(ctx)
+	fault := in.fault("the database's schema can't be used: the heartbeats are red")
+	err := in.records.Run(ctx, fault)
 	if err == nil {
-		err = in.lookups.Run(ctx)
+		err = in.lookups.Run(ctx, fault)
 	}
 	if err != nil && ctx.Err() == nil {
 		return err

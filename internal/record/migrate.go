@@ -123,13 +123,18 @@ func (s *Store) misfit(ctx context.Context, provider *goose.Provider, err error)
 	return fmt.Errorf("%w: it is of version %d, the program's own is %d: %w", errMisfit, there, sources[len(sources)-1].Version, err)
 }
 
-// Run migrates the database, trying again with a jittered back-off, and logging why, for as long as it fails.
-// It returns nil once the Store works, or the cause of ctx's end.
-func (s *Store) Run(ctx context.Context) error {
+// Run migrates the database, trying again with a jittered back-off, and logging why, for as long as it fails. fault is told, once, of
+// an attempt that failed of what waiting does not mend. It returns nil once the Store works, or the cause of ctx's end.
+func (s *Store) Run(ctx context.Context, fault func(error)) error {
+	told := false
 	for attempt := 0; ; attempt++ {
 		err := s.Migrate(ctx)
 		if err == nil {
 			return nil
+		}
+		if misfit := s.Misfit(); misfit != nil && !told {
+			told = true
+			fault(misfit)
 		}
 		pause := backoff(attempt, firstMigrateRetry, lastMigrateRetry)
 		if ctx.Err() == nil {

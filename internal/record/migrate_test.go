@@ -173,14 +173,14 @@ func TestMigrateWaitsForAnotherWithinItsContext(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		wantErr(t, "Migrate", s.Migrate(ctx), upload.ErrShutdown)
-		wantErr(t, "Run", s.Run(ctx), upload.ErrShutdown)
+		wantErr(t, "Run", s.Run(ctx, noFault(t)), upload.ErrShutdown)
 		if elapsed := time.Since(start); elapsed > 5*time.Second {
 			t.Errorf("it took %v to give up", elapsed)
 		}
 		wantErr(t, "Check", s.Check(t.Context()), upload.ErrUnavailable)
 
 		release()
-		if err := s.Run(t.Context()); err != nil {
+		if err := s.Run(t.Context(), noFault(t)); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Check(t.Context()); err != nil {

@@ -42,10 +42,10 @@ func TestPostgresDownAtStart(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	wantErr(t, "Migrate", s.Migrate(ctx), upload.ErrUnavailable)
-	wantErr(t, "Run", s.Run(ctx), context.DeadlineExceeded)
+	wantErr(t, "Run", s.Run(ctx, noFault(t)), context.DeadlineExceeded)
 
 	ran := make(chan error, 1)
-	go func() { ran <- s.Run(t.Context()) }()
+	go func() { ran <- s.Run(t.Context(), noFault(t)) }()
 	wantUnavailable(t, s)
 	start(t, p)
 	if err := <-ran; err != nil {

@@ -63,10 +63,15 @@ func openMigrated(t *testing.T, url string, opts record.Options) *record.Store {
 	return s
 }
 
+// noFault fails a test that is told of a fault.
+func noFault(t testing.TB) func(error) {
+	return func(err error) { t.Error(err) }
+}
+
 // indexed lets s make the index of the insides of keys.
 func indexed(t testing.TB, s *record.Store) {
 	t.Helper()
-	if err := s.RunIndexing(t.Context(), func(err error) { t.Error(err) }); err != nil {
+	if err := s.RunIndexing(t.Context(), noFault(t)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -135,7 +135,7 @@ func TestSQLiteBecomesReadyLater(t *testing.T) {
 	wantErr(t, "Migrate", s.Migrate(t.Context()), upload.ErrUnavailable)
 
 	ran := make(chan error, 1)
-	go func() { ran <- s.Run(t.Context()) }()
+	go func() { ran <- s.Run(t.Context(), noFault(t)) }()
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}

@@ -134,7 +134,7 @@ func TestUploadsGoOnWhileTheSchemaWaitsForAReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	migrated := make(chan error, 1)
-	go func() { migrated <- s.Run(t.Context()) }()
+	go func() { migrated <- s.Run(t.Context(), noFault(t)) }()
 	for range 2 { // attempts
 		eventually(t, 60*time.Second, func() error {
 			if waiting := column(t, old, `SELECT query FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE%' AND wait_event_type = 'Lock'`); len(waiting) != 1 {

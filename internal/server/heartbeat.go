@@ -131,6 +131,8 @@ func (s *Server) unwanted() error {
 		return upload.ErrShutdown
 	case s.Disk.Full():
 		return errDiskFull
+	case s.Misfit != nil:
+		return s.Misfit()
 	}
 	return nil
 }

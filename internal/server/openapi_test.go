@@ -50,7 +50,7 @@ func TestOpenAPI(t *testing.T) {
 // withAllChecks gives a site's heartbeat all that it has in production.
 func withAllChecks(sc *server.Config, _ *upload.Config) {
 	fine := func(context.Context) error { return nil }
-	sc.Checks = map[string]server.Check{"database": fine, "storage": fine, "spool": fine, "queue": fine}
+	sc.Checks = map[string]server.Check{"database": fine, "storage": fine, "spool": fine, "queue": fine, "migration": fine}
 	sc.Saturation = func(context.Context) float64 { return 0.25 }
 }
 

@@ -105,6 +105,9 @@ type Config struct {
 	Gate    Gate
 	Uploads Uploads
 	Disk    Disk
+	// Misfit fails where the server can serve nobody, however long it waits: the database does not let it, say. It asks nobody, and
+	// may be nil.
+	Misfit  func() error
 	Watcher Watcher
 	Logger  *slog.Logger
 	Version Version

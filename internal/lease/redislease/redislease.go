@@ -50,8 +50,12 @@ const (
 
 // A Table is a table of leases in Redis. It implements lease.Table.
 type Table struct {
-	client *redis.Client
-	stale  time.Duration
+	opts  *redis.Options
+	stale time.Duration
+
+	mu     sync.Mutex
+	client *redis.Client // replaced where it leads to a server that takes no leases
+	closed bool
 }
 
 // silence makes go-redis say nothing: its log goes to standard error, and all it has to tell comes as an
@@ -91,7 +95,7 @@ func Open(rawURL string, stale time.Duration) (*Table, error) {
 	opts.Protocol = 2
 	opts.DisableIdentity = true
 	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return &Table{client: redis.NewClient(opts), stale: stale}, nil
+	return &Table{opts: opts, client: redis.NewClient(opts), stale: stale}, nil
 }
 
 // checkPort refuses a port that no server can listen on, which go-redis would try for ever.
@@ -110,14 +114,64 @@ func checkPort(opts *redis.Options) error {
 }
 
 // Close ends the connections. Later calls fail.
-func (t *Table) Close() error { return t.client.Close() }
+func (t *Table) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	return t.client.Close()
+}
+
+// do makes a call. Where a server answers that it takes no writes, or not yet, all connections are given up, and the call is made once
+// more over a new one: after a failover the same address leads to another server.
+func (t *Table) do(ctx context.Context, call func(*redis.Client) error) error {
+	client := t.current()
+	err := call(client)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if redis.IsReadOnlyError(err) || redis.IsLoadingError(err) || redis.IsMasterDownError(err) {
+		t.forsake(client)
+	}
+	if next := t.current(); next != client { // or another call has given it up
+		return call(next)
+	}
+	return err
+}
+
+// pipelined makes a call of several commands.
+func (t *Table) pipelined(ctx context.Context, fill func(redis.Pipeliner) error) error {
+	return t.do(ctx, func(c *redis.Client) error {
+		_, err := c.Pipelined(ctx, fill)
+		return err
+	})
+}
+
+func (t *Table) current() *redis.Client {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.client
+}
+
+// forsake replaces a client, unless that has been done.
+func (t *Table) forsake(client *redis.Client) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.client == client && !t.closed {
+		t.client = redis.NewClient(t.opts)
+		_ = client.Close() // its connections are of no more use
+	}
+}
 
 // Take implements lease.Table.
 func (t *Table) Take(ctx context.Context, l lease.Lease, limit int) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	// As in Renew: a Redis that takes no scripts by their hash would else be away and back by turns.
-	taken, err := takeScript.Eval(ctx, t.client, keys(l.Tenant), t.args(l.Tenant, limit, member(l))...).Bool()
+	var taken bool
+	err := t.do(ctx, func(c *redis.Client) (err error) {
+		taken, err = takeScript.Eval(ctx, c, keys(l.Tenant), t.args(l.Tenant, limit, member(l))...).Bool()
+		return err
+	})
 	switch {
 	case err != nil:
 		return fmt.Errorf("take a lease: %w", err)
@@ -131,7 +185,7 @@ func (t *Table) Take(ctx context.Context, l lease.Lease, limit int) error {
 func (t *Table) Renew(ctx context.Context, leases ...lease.Lease) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_, err := t.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+	err := t.pipelined(ctx, func(pipe redis.Pipeliner) error {
 		if len(leases) == 0 {
 			// Not a PING: a Redis that is full or read-only answers it.
 			renewScript.Eval(ctx, pipe, keys(nobody), t.args(nobody)...)
@@ -155,7 +209,7 @@ func (t *Table) Release(ctx context.Context, leases ...lease.Lease) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_, err := t.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+	err := t.pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for tenant, members := range byTenant(leases) {
 			pipe.ZRem(ctx, key(tenant), members...)
 		}
@@ -169,7 +223,11 @@ func (t *Table) Release(ctx context.Context, leases ...lease.Lease) error {
 
 // List returns the leases that are held by anyone, by tenant and age. It changes nothing.
 func (t *Table) List(ctx context.Context) ([]lease.Lease, error) {
-	tenants, err := t.client.ZRange(ctx, index, 0, -1).Result()
+	var tenants []string
+	err := t.do(ctx, func(c *redis.Client) (err error) {
+		tenants, err = c.ZRange(ctx, index, 0, -1).Result()
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list the tenants with leases: %w", err)
 	}
@@ -189,7 +247,7 @@ func (t *Table) List(ctx context.Context) ([]lease.Lease, error) {
 func (t *Table) list(ctx context.Context, tenants []string) ([]lease.Lease, error) {
 	var clock *redis.TimeCmd
 	sets := make([]*redis.ZSliceCmd, len(tenants))
-	_, err := t.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+	err := t.pipelined(ctx, func(pipe redis.Pipeliner) error {
 		clock = pipe.Time(ctx)
 		for i, tenant := range tenants {
 			sets[i] = pipe.ZRangeWithScores(ctx, prefix+tenant, 0, -1)

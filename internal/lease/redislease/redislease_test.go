@@ -1,7 +1,10 @@
 package redislease_test
 
 import (
+	"bufio"
 	"errors"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +113,79 @@ func TestAReadOnlyRedisIsAway(t *testing.T) {
 	}
 	if err := table.Take(t.Context(), leasetest.New(1, 1), 1); err == nil {
 		t.Error("take: no error")
+	}
+}
+
+// After a failover one address leads to another server. All connections to the old one are given up.
+func TestFailoverBehindOneAddress(t *testing.T) {
+	former, next := testenv.Redis(t), testenv.Redis(t)
+	gate := testenv.NewGate(t, former.Addr)
+	table := open(t, former.Through(gate.Addr), time.Minute)
+	const callers = 20
+	all := func(do func(lease.Lease) error) {
+		t.Helper()
+		done := make(chan error)
+		for i := range callers {
+			go func() { done <- do(leasetest.New(1, i)) }()
+		}
+		for range callers {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	all(func(l lease.Lease) error { return table.Take(t.Context(), l, callers) })
+	if err := client(t, former).ReplicaOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	gate.Lead(next.Addr)
+	all(func(l lease.Lease) error { return table.Renew(t.Context(), l) })
+	if n := leasetest.Count(t, table, 1); n != callers {
+		t.Errorf("%d leases are renewed, want %d", n, callers)
+	}
+	if old, err := client(t, former).ClientList(t.Context()).Result(); err != nil || strings.Contains(old, "name=tecken-upload") {
+		t.Errorf("connections to the old server (%v):\n%s", err, old)
+	}
+}
+
+// A server that still reads what it has kept is not asked over and over: the next call may find another one.
+func TestARedisThatLoads(t *testing.T) {
+	server := testenv.Redis(t)
+	loading, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer loading.Close()
+	go func() {
+		for {
+			conn, err := loading.Accept()
+			if err != nil {
+				return // closed above
+			}
+			go func() {
+				defer conn.Close()
+				lines := bufio.NewScanner(conn)
+				for lines.Scan() {
+					if strings.HasPrefix(lines.Text(), "*") { // a command begins
+						if _, err := io.WriteString(conn, "-LOADING Redis is loading the dataset in memory\r\n"); err != nil {
+							return
+						}
+					}
+				}
+			}()
+		}
+	}()
+	gate := testenv.NewGate(t, loading.Addr().String())
+	table := open(t, server.Through(gate.Addr), time.Minute)
+	if err := table.Renew(t.Context()); err == nil {
+		t.Error("renew: no error")
+	}
+	gate.Lead(server.Addr)
+	if err := errors.Join(table.Renew(t.Context()), table.Take(t.Context(), leasetest.New(1, 1), 1)); err != nil {
+		t.Error(err)
+	}
+	if now, _ := gate.Open(loading.Addr().String()); now > 8 {
+		t.Errorf("%d connections", now)
 	}
 }
 
