@@ -26,6 +26,7 @@ type front struct {
 type attempt struct {
 	label string // of its token, and so of its record: no two have the same
 	reply
+	began  time.Time
 	broken error // there was no answer of the server's
 }
 
@@ -38,7 +39,7 @@ func (f *front) upload(client string, content []byte, first func(io.Writer) erro
 		if i == 0 && first != nil {
 			write = first
 		}
-		a := attempt{label: fmt.Sprintf("%s-%d", client, i)}
+		a := attempt{label: fmt.Sprintf("%s-%d", client, i), began: time.Now()}
 		as := &daemon{T: f.T, url: f.url, token: f.token + "-" + a.label, hangsUp: true}
 		a.reply, a.broken = as.post(f.Context(), write)
 		f.mu.Lock()

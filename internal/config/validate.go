@@ -42,7 +42,7 @@ func (s *Spool) Validate() error {
 // Validate reports every fault of the settings, each named by its variable.
 func (d *Database) Validate() error {
 	var f faults
-	f.check("TECKEN_DATABASE_URL", oneScheme(d.DatabaseURL, "sqlite:", "postgres:", "postgresql:")) // read by pgx: of several hosts it is no URL
+	f.check("TECKEN_DATABASE_URL", oneScheme(d.DatabaseURL, "sqlite:", "postgres://", "postgresql://"))
 	f.check("TECKEN_DATABASE_MAX_CONNS", atLeast(d.DatabaseMaxConns, 1))
 	return f.join()
 }
@@ -225,7 +225,7 @@ func oneScheme(text string, schemes ...string) error {
 		if rest == "" {
 			return fmt.Errorf("nothing follows %q", scheme)
 		}
-		if strings.HasSuffix(scheme, "//") {
+		if strings.HasSuffix(scheme, "//") && !strings.HasPrefix(scheme, "postgres") { // that is pgx's to read: of several hosts it is no URL
 			return readable(text)
 		}
 		return nil

@@ -26,6 +26,7 @@ func BenchmarkLists(b *testing.B) {
 	}{
 		{"SQLite", func() string { return "sqlite:" + b.TempDir() + "/tecken.db" }},
 		{"PostgreSQL", func() string { return testenv.Postgres(b) }},
+		{"PgBouncer", func() string { return testenv.PgBouncer(b) }},
 	} {
 		s, err := record.Open(b.Context(), kind.url(), record.Options{})
 		if err != nil {
@@ -36,7 +37,7 @@ func BenchmarkLists(b *testing.B) {
 		}
 		indexed(b, s)
 		fill(b, s, *benchFiles/each, each)
-		if kind.name == "PostgreSQL" {
+		if kind.name != "SQLite" {
 			if _, err := s.DB().ExecContext(b.Context(), "VACUUM ANALYZE"); err != nil {
 				b.Fatal(err)
 			}
