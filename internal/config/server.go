@@ -40,7 +40,7 @@ type Storage struct {
 // Database is what every command that reads or writes records needs.
 type Database struct {
 	// DatabaseURL is sqlite:<path>, the path relative or absolute, or postgres://…, as PostgreSQL's own
-	// clients take it.
+	// clients take it: several hosts, and target_session_attrs, too. PgBouncer may stand in between, in transaction mode.
 	DatabaseURL string `name:"tecken-database-url" default:"sqlite:data/tecken.db" help:"Records: sqlite:<path> or postgres://…"`
 
 	// DatabaseMaxConns bounds the connections of this process to PostgreSQL. Work waits for one.

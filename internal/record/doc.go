@@ -10,7 +10,11 @@
 //   - What was acknowledged survives a crash: SQLite runs in WAL mode with synchronous=FULL. On PostgreSQL this
 //     needs fsync and synchronous_commit as they are by default.
 //   - No connection beyond Options.MaxConns (with SQLite two at least: one writes, the others read). Work waits for a connection; connecting to a server that refuses
-//     is tried again with a jittered back-off shared by all that wait, so that an outage makes no storm.
+//     is tried again with a jittered back-off shared by all that wait, so that an outage makes no storm. While PostgreSQL's schema is
+//     migrated, or keys are indexed, a connection more holds the lock.
+//   - A PostgreSQL connection that breaks, or leads to a server that is read-only or shuts down, is closed with the rest of the pool, and
+//     what was not committed is done again for 2 seconds: after a failover the same address leads elsewhere.
+//   - A PostgreSQL session keeps nothing from one transaction to the next, so that a pooler may stand in between.
 //   - Of a token only its SHA-256 is stored.
 //   - Ids start at 1, those of uploads stay below 2^32, and none is used twice.
 //

@@ -51,7 +51,7 @@ func TestListsAreServedByIndexes(t *testing.T) {
 	})
 }
 
-// However large pages are, the statements are the same: few enough to be kept prepared.
+// However large pages are, the statements are the same, and few in the statistics that a database keeps of them.
 func TestPagesOfAnySizeAreTheSameStatements(t *testing.T) {
 	s := openMigrated(t, sqliteURL(t), record.Options{})
 	fill(t, s, 200, 5)

@@ -149,8 +149,8 @@ func (w *walk) bounds(last []any) (c clauses) {
 	return c
 }
 
-// selected is the part of the statement that reads rows off the index. Its limit is a parameter, or there were as many statements
-// as there are sizes of pages, more than are kept prepared.
+// selected is the part of the statement that reads rows off the index. Its limit is a parameter: pages of all sizes are one statement
+// in the statistics that a database keeps of them.
 func (w *walk) selected(columns string, last []any, limit int) (string, []any) {
 	c := w.bounds(last)
 	return "SELECT " + columns + " FROM " + w.table + c.sql() + w.order() + " LIMIT ?", append(c.args, limit)
