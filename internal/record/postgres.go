@@ -72,6 +72,7 @@ func openPostgres(ctx context.Context, url string, maxConns int) (database, erro
 		ranges:       true,
 		like:         " LIKE ?",
 		indexKeys:    p.indexKeys,
+		insertFiles:  insertFileArrays,
 		search:       (*reading).searchPostgres,
 		skipLocked:   ` FOR UPDATE SKIP LOCKED`,
 		tickets:      tickets,

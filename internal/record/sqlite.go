@@ -76,10 +76,11 @@ func openSQLite(path string, maxConns int) (database, error) {
 			}
 			return unlock, nil
 		},
-		search:  (*reading).searchSQLite,
-		like:    ` LIKE ? ESCAPE '\'`,
-		present: file.check,
-		grow:    file.grow,
+		insertFiles: insertFiles,
+		search:      (*reading).searchSQLite,
+		like:        ` LIKE ? ESCAPE '\'`,
+		present:     file.check,
+		grow:        file.grow,
 		// The writer goes last: the last connection moves the WAL into the file.
 		closers: []func() error{read.Close, write.Close},
 	}, nil

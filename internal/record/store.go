@@ -85,12 +85,13 @@ type database struct {
 	exclusive    func(context.Context) (func() error, error) // takes the lock that goose migrates under
 	present      func() error                                // fails where the database is not there any more; may be nil
 	grow         func() error                                // takes space on the disk for a moment; nil where that is another machine's
-	skipLocked   string                                      // has a SELECT lock its rows, but for those that are locked
-	settings     string                                      // of the planner, made by a transaction that reads by an index; may be ""
-	clock        string                                      // asks for the server's time, in microseconds; "" where it is this machine's
-	ranges       bool                                        // how a walk is written
-	like         string                                      // compares a text with a pattern, in which \\ stands before what is no wildcard
-	indexKeys    func(context.Context, *Store) error         // makes the index of the insides of keys; nil where a migration does
+	insertFiles  func(context.Context, *sql.Tx, *upload.Upload) error
+	skipLocked   string                              // has a SELECT lock its rows, but for those that are locked
+	settings     string                              // of the planner, made by a transaction that reads by an index; may be ""
+	clock        string                              // asks for the server's time, in microseconds; "" where it is this machine's
+	ranges       bool                                // how a walk is written
+	like         string                              // compares a text with a pattern, in which \\ stands before what is no wildcard
+	indexKeys    func(context.Context, *Store) error // makes the index of the insides of keys; nil where a migration does
 	search       func(*reading, context.Context, *catalogue.FileQuery, keySearch) ([]listed, stretch, error)
 	tickets      *tickets                               // for calls, where connecting may be refused; may be nil
 	beginReading func(context.Context, *sql.Conn) error // begins a transaction to read in; nil where reading needs none

@@ -53,7 +53,7 @@ func (s *Store) Finish(ctx context.Context, u *upload.Upload) error {
 	defer cancel()
 	for attempt := 0; ; attempt++ {
 		err := s.change(ctx, finishTimeout, fmt.Sprintf("finish upload %d", u.ID), func(ctx context.Context, tx *sql.Tx) error {
-			return finish(ctx, tx, u)
+			return s.finish(ctx, tx, u)
 		})
 		if !errors.Is(err, upload.ErrUnavailable) || !s.ready.Load() {
 			return err
@@ -64,7 +64,7 @@ func (s *Store) Finish(ctx context.Context, u *upload.Upload) error {
 	}
 }
 
-func finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
+func (s *Store) finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
 	count := make(map[upload.FileState]int)
 	stored := int64(0)
 	for i := range u.Files {
@@ -88,15 +88,15 @@ func finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
 	if err != nil {
 		return err
 	}
-	if err := insertFiles(ctx, tx, u); err != nil {
+	if err := s.insertFiles(ctx, tx, u); err != nil {
 		return err
 	}
 	// Last of all: uploads of one user queue for this row.
 	return addToDay(ctx, tx, userID, created, u.Size, count[upload.FileUploaded], stored)
 }
 
-// insertFiles writes u's files, many in a statement: a round trip for each of 10,000 would take seconds. None is prepared by name,
-// which a pooler would not find again.
+// insertFiles writes u's files, many in a statement: each has to be parsed. Only a few sizes of statements are used, each prepared
+// once, since they take as long to parse as to run.
 func insertFiles(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
 	next := 0
 	for _, size := range []int{64, 8, 1} {
@@ -114,14 +114,18 @@ func insertFilesBy(ctx context.Context, tx *sql.Tx, u *upload.Upload, first, end
 	if first == end {
 		return nil
 	}
-	insert := insertFilesQuery(size)
+	insert, err := tx.PrepareContext(ctx, insertFilesQuery(size))
+	if err != nil {
+		return err
+	}
+	defer insert.Close() // a statement goes with its transaction
 	args := make([]any, 0, size*fileColumnCount)
 	for next := first; next < end; next += size {
 		args = args[:0]
 		for i := next; i < next+size; i++ {
 			args = appendFileValues(args, u.ID, i, &u.Files[i])
 		}
-		if _, err := tx.ExecContext(ctx, insert, args...); err != nil {
+		if _, err := insert.ExecContext(ctx, args...); err != nil {
 			return err
 		}
 	}
