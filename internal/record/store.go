@@ -215,7 +215,7 @@ func (s *Store) persist(ctx context.Context, fn func(context.Context) error) err
 	began := time.Now()
 	for attempt := 0; ; attempt++ {
 		err := s.tickets.use(ctx, fn)
-		if !isLost(err) || ctx.Err() != nil {
+		if s.forsake == nil || !isLost(err) || ctx.Err() != nil {
 			return err
 		}
 		s.forsake()
