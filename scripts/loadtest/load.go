@@ -87,7 +87,7 @@ func (r *load) run(ctx context.Context) (lines []line, err error) {
 	return r.check(ctx, idle, clients)
 }
 
-// programs finds versitygw, and builds the server as releases are built.
+// programs finds versitygw, and builds the server as scripts/test does, so that it is in the build cache.
 func (r *load) programs(ctx context.Context) (gateway string, err error) {
 	root, err := goOutput(ctx, "list", "-m", "-f", "{{.Dir}}")
 	if err != nil {
@@ -100,7 +100,7 @@ func (r *load) programs(ctx context.Context) (gateway string, err error) {
 	if r.server == "" {
 		r.say("building the server")
 		r.server = filepath.Join(r.dir, "tecken-upload")
-		_, err = goOutput(ctx, "build", "-buildvcs=false", "-trimpath", "-o", r.server, filepath.Join(root, "cmd/tecken-upload"))
+		_, err = goOutput(ctx, "build", "-buildvcs=false", "-o", r.server, filepath.Join(root, "cmd/tecken-upload"))
 	}
 	return gateway, err
 }
