@@ -12,10 +12,13 @@ import (
 
 // A large member takes minutes where the machine is slow: its slot is told that it gets on.
 func TestASlotIsToldHowItsWorkGetsOn(t *testing.T) {
-	const steps = 2
-	big := file{name: "a.pdb/AA/a.pdb", content: strings.Repeat("a line of text\n", (steps*movedStep+movedStep/2)/15)}
 	for _, format := range formats {
 		t.Run(format, func(t *testing.T) {
+			steps := 2
+			if format == "tar.bz2" || format == "tar.xz" { // the slow ones
+				steps = 1
+			}
+			big := file{name: "a.pdb/AA/a.pdb", content: strings.Repeat("a line of text\n", (steps*movedStep+movedStep/2)/15)}
 			data := build(t, format, []file{big})
 			a, err := Open(t.Context(), bytes.NewReader(data), int64(len(data)), wide)
 			must(t, err)
@@ -25,7 +28,7 @@ func TestASlotIsToldHowItsWorkGetsOn(t *testing.T) {
 			}
 			_, err = a.Verify(t.Context(), acquire)
 			must(t, err)
-			if n := moved.Swap(0); n != steps {
+			if n := moved.Swap(0); n != int64(steps) {
 				t.Errorf("told %d times of %d steps", n, steps)
 			}
 			for m, err := range a.Walk(t.Context()) {

@@ -58,7 +58,7 @@ func TestPagesOfAnySizeAreTheSameStatements(t *testing.T) {
 	for _, q := range questions() {
 		seen := make(map[string]bool)
 		s.Trace(func(query string, _ []any) { seen[query] = true })
-		for batch := 1; batch <= 60; batch++ {
+		for _, batch := range []int{1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 33, 60} {
 			q.ask(t, s, batch)
 		}
 		if len(seen) > 8 {
