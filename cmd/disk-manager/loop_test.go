@@ -19,16 +19,14 @@ import (
 	"time"
 
 	"tecken-upload/internal/telemetry/sentrytest"
+	"tecken-upload/internal/testenv"
 )
 
-// patience bounds every wait of these tests. It is reached only when something is wrong.
-const patience = 60 * time.Second
+// patience bounds every wait of these tests.
+const patience = testenv.Patience
 
-// How the loop under test is paced: between sweeps, and how long one may take.
-const (
-	interval = 300 * time.Millisecond
-	limit    = 2 * time.Second
-)
+// interval is how long the loop under test rests between sweeps.
+const interval = 300 * time.Millisecond
 
 // programFile builds the real program, once for each test binary.
 var programFile = sync.OnceValues(func() (path string, err error) {
@@ -66,7 +64,8 @@ type entry struct {
 type loop struct {
 	*testing.T
 	cmd    *exec.Cmd
-	dir    string // the spool
+	dir    string        // the spool
+	limit  time.Duration // of a sweep
 	sentry *sentrytest.Server
 	lines  chan entry // closed when the program has ended
 	said   []entry    // taken from lines
@@ -80,12 +79,12 @@ func start(t *testing.T, dir string, settings ...string) *loop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &loop{T: t, dir: dir, sentry: sentrytest.NewServer(), lines: make(chan entry, 10000)}
+	l := &loop{T: t, dir: dir, limit: testenv.Slack(t, 2*time.Second), sentry: sentrytest.NewServer(), lines: make(chan entry, 10000)}
 	t.Cleanup(l.sentry.Close)
 	l.cmd = exec.Command(path)
 	l.cmd.Env = append([]string{
 		"TECKEN_SPOOL_DIR=" + dir, "TECKEN_INSTANCE=drill", "SENTRY_DSN=" + l.sentry.DSN(),
-		"TECKEN_SWEEP_INTERVAL=" + interval.String(), "TECKEN_SWEEP_TIMEOUT=" + limit.String(),
+		"TECKEN_SWEEP_INTERVAL=" + interval.String(), "TECKEN_SWEEP_TIMEOUT=" + l.limit.String(),
 		"TECKEN_SPOOL_HEADROOM=0", "TECKEN_JANITOR_METRICS_LISTEN=127.0.0.1:0",
 	}, settings...)
 	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -186,6 +185,7 @@ func (l *loop) stop() map[string]int {
 // but one that was interrupted, saying whether it went well.
 func (l *loop) sweepsOnTime() {
 	l.Helper()
+	most := interval + testenv.Slack(l, 5*time.Second)
 	var last time.Time
 	var statuses []string
 	for _, e := range l.said {
@@ -193,7 +193,7 @@ func (l *loop) sweepsOnTime() {
 			continue
 		}
 		began := e.Time.Add(-time.Duration(e.Elapsed * float64(time.Second)))
-		if wait := began.Sub(last); !last.IsZero() && (wait < interval-20*time.Millisecond || wait > interval+5*time.Second) {
+		if wait := began.Sub(last); !last.IsZero() && (wait < interval-20*time.Millisecond || wait > most) {
 			l.Errorf("a sweep began %s after the last one's end", wait)
 		}
 		last = e.Time

@@ -25,8 +25,8 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// patience bounds every wait of these tests. It is reached only when something is wrong.
-const patience = 60 * time.Second
+// patience bounds every wait of these tests.
+const patience = testenv.Patience
 
 // programsDir is where the programs are, once built.
 var programsDir string
@@ -83,6 +83,8 @@ func environ(settings map[string]string) []string {
 	all := map[string]string{
 		"PATH": os.Getenv("PATH"), "HOME": os.Getenv("HOME"),
 		"TECKEN_LISTEN": "127.0.0.1:0", "TECKEN_METRICS_LISTEN": "127.0.0.1:0", "TECKEN_SHUTDOWN_DELAY": "0s",
+		// Bodies that tests hold back are no slow ones.
+		"TECKEN_RECEIVE_STALL_TIMEOUT": patience.String(), "TECKEN_RECEIVE_MIN_RATE": "0B/s",
 	}
 	maps.Copy(all, settings)
 	var list []string

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"tecken-upload/internal/storage/s3store"
 	"tecken-upload/internal/testenv"
@@ -131,8 +132,8 @@ func TestFleetLosesAnInstance(t *testing.T) {
 // notices, and each record has its end.
 func TestFleetRestarts(t *testing.T) {
 	const clients = 4
-	// Within the delay nginx is told that the instance goes, which takes much longer on a busy machine.
-	f := newFleet(t, map[string]string{"TECKEN_SHUTDOWN_DELAY": "10s", "TECKEN_TENANT_UPLOADS": "64"})
+	// Within the delay nginx is told that the instance goes.
+	f := newFleet(t, map[string]string{"TECKEN_SHUTDOWN_DELAY": testenv.Slack(t, 5*time.Second).String(), "TECKEN_TENANT_UPLOADS": "64"})
 	var posting sync.WaitGroup
 	var posted atomic.Int64
 	enough := make(chan struct{})

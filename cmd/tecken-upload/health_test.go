@@ -60,6 +60,12 @@ func (d *daemon) eventuallyGreen() {
 	})
 }
 
+// diskFullWindow is long enough for three uploads to fail in it, and short enough to be waited for.
+func diskFullWindow(t *testing.T) string {
+	t.Helper()
+	return testenv.Slack(t, 2*time.Second).String()
+}
+
 // small returns an archive of its own with two members.
 func small(t *testing.T, seed int) []byte {
 	content, _ := makeArchive(t, testarchive.Spec{Seed: uint64(seed), Bytes: 20 << 10, Members: 2})
@@ -71,7 +77,7 @@ func small(t *testing.T, seed int) []byte {
 func TestRecordsDiskFull(t *testing.T) {
 	disk := spooltest.Tmpfs(t, "size=16m")
 	settings := map[string]string{
-		"TECKEN_DATABASE_URL": "sqlite:" + filepath.Join(disk, "db", "tecken.db"), "TECKEN_DISK_FULL_WINDOW": "2s",
+		"TECKEN_DATABASE_URL": "sqlite:" + filepath.Join(disk, "db", "tecken.db"), "TECKEN_DISK_FULL_WINDOW": diskFullWindow(t),
 	}
 	d := startDaemon(t, settings)
 	d.token = d.makeToken(settings)
@@ -112,7 +118,7 @@ func TestDisksTurnReadOnly(t *testing.T) {
 		t.Run(disk, func(t *testing.T) {
 			dir := spooltest.Tmpfs(t, "size=64m")
 			d := startDaemon(t, map[string]string{
-				setting[0]: fmt.Sprintf(setting[1], dir), "TECKEN_SPOOL_HEADROOM": "1MiB", "TECKEN_DISK_FULL_WINDOW": "2s", "TECKEN_ADMISSION_WAIT": "0s",
+				setting[0]: fmt.Sprintf(setting[1], dir), "TECKEN_SPOOL_HEADROOM": "1MiB", "TECKEN_DISK_FULL_WINDOW": diskFullWindow(t), "TECKEN_ADMISSION_WAIT": "0s",
 			})
 			if r := d.mustPost(writing(small(t, 0))); r.status != http.StatusCreated {
 				t.Fatalf("status %d: %s", r.status, r.err)
@@ -196,7 +202,7 @@ func (d *daemon) completed() int {
 func TestSpoolReadOnlyBehindABalancer(t *testing.T) {
 	const threshold = 3 // as by default
 	dir := spooltest.Tmpfs(t, "size=64m")
-	settings := map[string]string{"TECKEN_SPOOL_HEADROOM": "1MiB", "TECKEN_DISK_FULL_WINDOW": "2s", "TECKEN_ADMISSION_WAIT": "0s"}
+	settings := map[string]string{"TECKEN_SPOOL_HEADROOM": "1MiB", "TECKEN_DISK_FULL_WINDOW": diskFullWindow(t), "TECKEN_ADMISSION_WAIT": "0s"}
 	well := startDaemon(t, settings)
 	settings["TECKEN_SPOOL_DIR"] = filepath.Join(dir, "spool")
 	ill := startDaemon(t, settings)
@@ -239,14 +245,14 @@ func TestSpoolReadOnlyBehindABalancer(t *testing.T) {
 
 // No client turns an instance red: whatever one sends for longer than the window, both heartbeats stay green.
 func TestOneClientsFailuresTurnNothingRed(t *testing.T) {
-	const window = 4 * time.Second
+	window := testenv.Slack(t, 4*time.Second)
 	s3 := testenv.S3(t)
 	// Each PUT of an upload hangs, as far as its deadline.
 	held := testenv.HoldS3(t, s3.Endpoint, func(r *http.Request) bool {
 		return r.Method == http.MethodPut && !strings.Contains(r.URL.Path, ".tecken-proof")
 	})
 	d := startDaemon(t, withS3(s3, held, map[string]string{
-		"TECKEN_DISK_FULL_WINDOW": window.String(), "TECKEN_DISK_FULL_THRESHOLD": "2", "TECKEN_UPLOAD_TIMEOUT": "1s",
+		"TECKEN_DISK_FULL_WINDOW": window.String(), "TECKEN_DISK_FULL_THRESHOLD": "2", "TECKEN_UPLOAD_TIMEOUT": (window / 4).String(),
 	}))
 	content, cut := small(t, 1), errors.New("the client hangs up")
 	for end := time.Now().Add(window + time.Second); time.Now().Before(end); {

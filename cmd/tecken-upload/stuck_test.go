@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"tecken-upload/internal/telemetry/sentrytest"
 	"tecken-upload/internal/testenv"
@@ -49,8 +50,9 @@ func TestStuckTasksStarveNobody(t *testing.T) {
 		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/stuck-")
 	})
 	// A slot's lease is a quarter of the deadline: 10 s. For eight of them the heartbeat is red, which is told up to 2 s later.
+	deadline := testenv.Slack(t, 40*time.Second)
 	d := startDaemon(t, withS3(s3, endpoint, map[string]string{
-		"TECKEN_STORAGE_SLOTS": "2", "TECKEN_UPLOAD_TIMEOUT": "40s", "TECKEN_STALL_ALARM": "2s", "SENTRY_DSN": sentry.DSN(),
+		"TECKEN_STORAGE_SLOTS": "2", "TECKEN_UPLOAD_TIMEOUT": deadline.String(), "TECKEN_STALL_ALARM": (deadline / 20).String(), "SENTRY_DSN": sentry.DSN(),
 	}))
 	other := d.as(d.makeToken(nil))
 	stuck := make([]chan reply, 2)

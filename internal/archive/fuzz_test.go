@@ -9,7 +9,8 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
+
+	"tecken-upload/internal/testenv"
 )
 
 // fuzzLimits are small, so that a bomb is one at a size that a fuzzer comes to.
@@ -43,7 +44,7 @@ func FuzzOpenVerify(f *testing.F) {
 	f.Add(makeZip([]*entry{emptyBlocks("a/A/a.sym")}, nil))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tooLong := errors.New("does not end")
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Second, tooLong)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), testenv.Patience, tooLong)
 		defer cancel()
 		a, ms, err := verify(ctx, data, fuzzLimits)
 		var fault *Error

@@ -20,6 +20,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/mholt/archiver/v4"
+
+	"tecken-upload/internal/testenv"
 )
 
 const roomyMembers = 100
@@ -364,11 +366,10 @@ func noLeak(t *testing.T) {
 	t.Cleanup(func() {
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
-		for range 400 {
+		for end := time.Now().Add(testenv.Patience); time.Now().Before(end); <-tick.C {
 			if runtime.NumGoroutine() <= goroutines && fds() <= open {
 				return
 			}
-			<-tick.C
 		}
 		t.Errorf("goroutines %d → %d, descriptors %d → %d", goroutines, runtime.NumGoroutine(), open, fds())
 	})

@@ -20,6 +20,7 @@ import (
 
 	"tecken-upload/internal/fetch"
 	"tecken-upload/internal/fetch/fetchtest"
+	"tecken-upload/internal/testenv"
 )
 
 const limit = 1 << 20
@@ -69,11 +70,10 @@ func quiet(t *testing.T) {
 	t.Cleanup(func() {
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
-		for range 200 {
+		for end := time.Now().Add(testenv.Patience); time.Now().Before(end); <-tick.C {
 			if runtime.NumGoroutine() <= before {
 				return
 			}
-			<-tick.C
 		}
 		buf := make([]byte, 1<<20)
 		t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
@@ -299,11 +299,12 @@ func TestTimes(t *testing.T) {
 			}
 		}
 	}))
-	stall := s.Client(func(c *fetch.Config) { c.StallTimeout = 100 * time.Millisecond })
-	wantFailure(t, download(t.Context(), stall, s.At("/silent?sig=hunter2")).err, fetch.ErrTooSlow, "sent nothing for 100ms.")
-	wantFailure(t, download(t.Context(), stall, s.At("/stalls?sig=hunter2")).err, fetch.ErrTooSlow, "sent nothing for 100ms.")
-	late := s.Client(func(c *fetch.Config) { c.Timeout = 200 * time.Millisecond })
-	wantFailure(t, download(t.Context(), late, s.At("/trickles?sig=hunter2")).err, fetch.ErrTooSlow, "within 200ms.")
+	limit := testenv.Slack(t, 500*time.Millisecond)
+	stall := s.Client(func(c *fetch.Config) { c.StallTimeout = limit })
+	wantFailure(t, download(t.Context(), stall, s.At("/silent?sig=hunter2")).err, fetch.ErrTooSlow, "sent nothing for "+limit.String()+".")
+	wantFailure(t, download(t.Context(), stall, s.At("/stalls?sig=hunter2")).err, fetch.ErrTooSlow, "sent nothing for "+limit.String()+".")
+	late := s.Client(func(c *fetch.Config) { c.Timeout = limit })
+	wantFailure(t, download(t.Context(), late, s.At("/trickles?sig=hunter2")).err, fetch.ErrTooSlow, "within "+limit.String()+".")
 
 	gone := errors.New("gone")
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -318,7 +319,8 @@ func TestAReaderThatPauses(t *testing.T) {
 	quiet(t)
 	content := random(limit)
 	s := fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) }))
-	d, err := s.Client(func(c *fetch.Config) { c.StallTimeout = 2 * time.Second }).Download(s.At("/"))
+	stall := testenv.Slack(t, 2*time.Second)
+	d, err := s.Client(func(c *fetch.Config) { c.StallTimeout, c.Timeout = stall, 10*stall }).Download(s.At("/"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +328,7 @@ func TestAReaderThatPauses(t *testing.T) {
 	if err := d.Open(t.Context(), limit); err != nil {
 		t.Fatal(err)
 	}
-	<-time.After(2500 * time.Millisecond)
+	<-time.After(stall * 5 / 4)
 	if got, err := io.ReadAll(d); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}

@@ -18,13 +18,14 @@ import (
 	"tecken-upload/internal/fetch"
 	"tecken-upload/internal/fetch/fetchtest"
 	"tecken-upload/internal/fetch/internal/seam"
+	"tecken-upload/internal/testenv"
 )
 
 // newClient makes a client of a server with all of the network's places taken but those of s.
 func newClient(s *fetchtest.Server, in seam.Seam) *fetch.Client {
 	in.Roots, in.Pause = s.Roots(), time.Millisecond
 	return fetch.NewWith(fetch.Config{
-		Hosts: []string{fetchtest.Host + ":" + s.Port()}, Timeout: 20 * time.Second, StallTimeout: 10 * time.Second,
+		Hosts: []string{fetchtest.Host + ":" + s.Port()}, Timeout: testenv.Patience, StallTimeout: testenv.Patience,
 	}, in)
 }
 

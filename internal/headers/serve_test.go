@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"tecken-upload/internal/headers"
+	"tecken-upload/internal/testenv"
 )
 
-// patience bounds every wait. It is reached only when something is wrong.
-const patience = 30 * time.Second
+// patience bounds every wait.
+const patience = testenv.Patience
 
 // site is a server that answers with what it was asked for.
 type site struct {

@@ -33,5 +33,8 @@ func (s *Store) IndexKeys(ctx context.Context) error { return s.ensureKeysIndexe
 // IndexingLock is the advisory lock under which the index of the insides of keys is made.
 const IndexingLock = indexingLock
 
+// SetFinishPatience has Finish keep trying for as long.
+func (s *Store) SetFinishPatience(d time.Duration) { s.patience = d }
+
 // LockFile is lockFile.
 var LockFile = lockFile

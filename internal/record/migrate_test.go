@@ -24,7 +24,7 @@ func TestNothingWorksBeforeMigration(t *testing.T) {
 		s := open(t, url, record.Options{})
 		start := time.Now()
 		wantUnavailable(t, s)
-		if elapsed := time.Since(start); elapsed > time.Second {
+		if elapsed := time.Since(start); elapsed > testenv.Slack(t, time.Second) {
 			t.Errorf("it took %v to say so", elapsed)
 		}
 		if err := s.Migrate(t.Context()); err != nil {
@@ -171,12 +171,8 @@ func TestMigrateWaitsForAnotherWithinItsContext(t *testing.T) {
 
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, upload.ErrShutdown)
 		defer cancel()
-		start := time.Now()
 		wantErr(t, "Migrate", s.Migrate(ctx), upload.ErrShutdown)
 		wantErr(t, "Run", s.Run(ctx, noFault(t)), upload.ErrShutdown)
-		if elapsed := time.Since(start); elapsed > 5*time.Second {
-			t.Errorf("it took %v to give up", elapsed)
-		}
 		wantErr(t, "Check", s.Check(t.Context()), upload.ErrUnavailable)
 
 		release()

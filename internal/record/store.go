@@ -74,6 +74,7 @@ type Store struct {
 	ready     atomic.Bool                    // the schema is there, and the Store is not closed
 	indexed   atomic.Bool                    // the index of the insides of keys has been seen
 	scan      int                            // scanLimit, less in tests
+	patience  time.Duration                  // finishPatience, but for tests
 	trace     func(query string, args []any) // told of the lists' statements, for tests; may be nil
 }
 
@@ -127,7 +128,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	return &Store{database: db, log: opts.Logger, now: opts.Now, scan: scanLimit}, nil
+	return &Store{database: db, log: opts.Logger, now: opts.Now, scan: scanLimit, patience: finishPatience}, nil
 }
 
 // Check returns nil if the database answers and its schema is there, else an error wrapping

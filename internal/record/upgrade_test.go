@@ -95,13 +95,13 @@ func TestUploadsGoOnWhileIndexesAreBuilt(t *testing.T) {
 	}
 	migrated := make(chan error, 1)
 	go func() { migrated <- s.Migrate(t.Context()) }()
-	eventually(t, 60*time.Second, func() error { // it waits for the transaction
+	eventually(t, testenv.Patience, func() error { // it waits for the transaction
 		if waiting := column(t, old, `SELECT query FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'`); len(waiting) != 1 {
 			return fmt.Errorf("waiting: %v", waiting)
 		}
 		return nil
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	defer cancel()
 	for _, statement := range []string{insertFile(2, 1), `UPDATE uploads SET size = 8 WHERE id = 2`} {
 		if _, err := old.DB().ExecContext(ctx, statement); err != nil {
@@ -135,15 +135,16 @@ func TestUploadsGoOnWhileTheSchemaWaitsForAReader(t *testing.T) {
 	}
 	migrated := make(chan error, 1)
 	go func() { migrated <- s.Run(t.Context(), noFault(t)) }()
-	for range 2 { // attempts
-		eventually(t, 60*time.Second, func() error {
+	limit := 2*time.Second + testenv.Slack(t, 2*time.Second) // lock_timeout, and what the statements themselves take
+	for range 2 {                                            // attempts
+		eventually(t, testenv.Patience, func() error {
 			if waiting := column(t, old, `SELECT query FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE%' AND wait_event_type = 'Lock'`); len(waiting) != 1 {
 				return fmt.Errorf("waiting: %v", waiting)
 			}
 			return nil
 		})
 		for _, statement := range []string{`SELECT id FROM uploads WHERE id = 1`, `UPDATE uploads SET size = 8 WHERE id = 2`} {
-			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			if _, err := old.DB().ExecContext(ctx, statement); err != nil {
 				t.Errorf("%s: %v", statement, err)
 			}

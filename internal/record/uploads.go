@@ -49,7 +49,7 @@ func (s *Store) Finish(ctx context.Context, u *upload.Upload) error {
 	if u.EndedAt.IsZero() {
 		u.EndedAt = s.now().UTC()
 	}
-	patience, cancel := context.WithTimeout(ctx, finishPatience)
+	patience, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	for attempt := 0; ; attempt++ {
 		err := s.change(ctx, finishTimeout, fmt.Sprintf("finish upload %d", u.ID), func(ctx context.Context, tx *sql.Tx) error {

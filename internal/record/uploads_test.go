@@ -87,7 +87,7 @@ func TestTimesComeFromTheClockWhereMissing(t *testing.T) {
 }
 
 func TestFinishManyFiles(t *testing.T) {
-	const files, limit = 10_000, 20 * time.Second // with -race, on a busy machine; 0.3 s without
+	const files = 10_000
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, record.Options{})
 		u := begun(t, s, newToken(t, s))
@@ -96,14 +96,8 @@ func TestFinishManyFiles(t *testing.T) {
 			key := mustKey(t, fmt.Sprintf("lib%d.so/%X/lib.sym", i, i+1))
 			u.Files = append(u.Files, upload.File{Name: key.String(), Key: key, State: upload.FileUploaded, Size: int64(i), MD5: upload.MD5{byte(i), 1}})
 		}
-		start := time.Now()
 		if err := s.Finish(t.Context(), &u); err != nil {
 			t.Fatal(err)
-		}
-		elapsed := time.Since(start)
-		t.Logf("%d files took %v", files, elapsed)
-		if elapsed > limit {
-			t.Errorf("%d files took %v", files, elapsed)
 		}
 		wantUpload(t, s, u)
 	})

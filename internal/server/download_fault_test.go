@@ -32,7 +32,6 @@ func TestDownloadsWhileStorageIsDown(t *testing.T) {
 
 	heal := proxy.Add("timeout", "downstream", map[string]any{"timeout": 0}) // no byte comes back
 	var wg sync.WaitGroup
-	begin := time.Now()
 	for i := range 2 * download.Lookups {
 		wg.Go(func() {
 			resp, err := http.Head(fmt.Sprintf("%s/app/A%d/app.sym", s.url, i))
@@ -49,10 +48,6 @@ func TestDownloadsWhileStorageIsDown(t *testing.T) {
 	s.wantStatus(302, "GET", "/"+xulKey) // known, and needs no storage
 	s.wantStatus(404, "GET", "/app/A1/file.ptr")
 	wg.Wait()
-	// One lookup may take 8 s; the rest is for a machine that has other things to do.
-	if took := time.Since(begin); took > 30*time.Second {
-		t.Errorf("answered after %v", took)
-	}
 	s.watcher.mu.Lock()
 	if n := len(s.watcher.faults); n == 0 || n > 6 {
 		t.Errorf("%d faults were told of, want a few of them", n)
@@ -297,7 +292,7 @@ func TestAStalledReaderDoesNotHoldUpTheEnd(t *testing.T) {
 // waitRequest waits until such a request has ended.
 func (s *site) waitRequest(want string) {
 	s.Helper()
-	for end := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
+	for end := time.Now().Add(testenv.Patience); ; <-time.After(10 * time.Millisecond) {
 		s.watcher.mu.Lock()
 		got := fmt.Sprint(s.watcher.requests)
 		s.watcher.mu.Unlock()
@@ -331,7 +326,7 @@ func TestAClientThatHangsUpWhileWaiting(t *testing.T) {
 	conn.Close()
 	select {
 	case <-storage.ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(testenv.Patience):
 		t.Fatal("the lookup goes on for nobody")
 	}
 	s.waitRequest("GET /:debug_file/:debug_id/:file 499")

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"tecken-upload/internal/download"
+	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 )
 
@@ -326,7 +327,7 @@ func TestWritesMoveAsTheirReaderDoes(t *testing.T) {
 	if _, err := io.CopyN(io.Discard, conn, 256<<10); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); symbol.read.Load() == ahead; <-time.After(10 * time.Millisecond) {
+	for end := time.Now().Add(testenv.Patience); symbol.read.Load() == ahead; <-time.After(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("256 KiB were read; nothing follows the %d KiB that were sent ahead", ahead>>10)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"tecken-upload/internal/fetch/fetchtest"
 	"tecken-upload/internal/server"
+	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 )
 
@@ -52,11 +53,10 @@ func (s *site) waitFor(n int) {
 	s.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for range 4000 {
+	for end := time.Now().Add(testenv.Patience); time.Now().Before(end); <-tick.C {
 		if s.server.Fetches().Waiting == n {
 			return
 		}
-		<-tick.C
 	}
 	s.Fatalf("%d wait, want %d", s.server.Fetches().Waiting, n)
 }
@@ -134,13 +134,12 @@ func (g slowGate) Enter(ctx context.Context, token upload.Token, size int64) (up
 // Clients go away after 16 seconds: there is one time to wait in, at the gate and for a turn.
 func TestAWaitAtTheGateCounts(t *testing.T) {
 	h, remote := slowAndQuick(t)
-	s := newSite(t, from(remote), func(c *server.Config, _ *upload.Config) {
-		c.FetchWait, c.Gate = time.Second, slowGate{c.Gate, time.Second}
-	})
+	each := testenv.Slack(t, time.Second)
+	s := newSite(t, from(remote), func(c *server.Config, _ *upload.Config) { c.FetchWait, c.Gate = each, slowGate{c.Gate, each} })
 	wait := s.background(s.token, remote.At("/slow"), 201)
 	s.wait(h.began, "a download")
 	start := time.Now()
-	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 429 || time.Since(start) > 1900*time.Millisecond {
+	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 429 || time.Since(start) >= 2*each {
 		t.Errorf("status %d after %v: %v", a.status, time.Since(start), a.body)
 	}
 	if a := s.postURL(s.makeToken(upload.PermissionUpload), remote.At("/x.zip")); a.status != 201 {
@@ -217,7 +216,7 @@ func TestWaitingForATurnEndsWithTheServer(t *testing.T) {
 				if a.status != 503 || !strings.Contains(a.text(), "shutting down") {
 					t.Errorf("status %d, %q", a.status, a.text())
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(testenv.Patience):
 				t.Error("it waits on")
 			}
 			close(h.goOn)

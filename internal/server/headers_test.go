@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tecken-upload/internal/headers"
+	"tecken-upload/internal/testenv"
 )
 
 // header opens a connection and sends what there is of a header. It may be cut meanwhile.
@@ -81,8 +82,9 @@ func TestAThousandUnfinishedHeaders(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for try := 0; s.headers.Stats().Unfinished > 0 || s.headers.Stats().Held > 0 || runtime.NumGoroutine() > before; try++ {
-		if <-tick.C; try > 4000 {
+	end := time.Now().Add(testenv.Patience)
+	for s.headers.Stats().Unfinished > 0 || s.headers.Stats().Held > 0 || runtime.NumGoroutine() > before {
+		if <-tick.C; time.Now().After(end) {
 			t.Fatalf("%+v, %d goroutines, %d before", s.headers.Stats(), runtime.NumGoroutine(), before)
 		}
 	}

@@ -124,14 +124,9 @@ func TestACheckThatHangsOrPanicsIsAnError(t *testing.T) {
 		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
 	})
 	for range 2 {
-		start := time.Now()
 		a := s.get("GET", "/__heartbeat__")
 		if diff := cmp.Diff(map[string]any{"storage": "error", "database": "error", "disk": "ok"}, a.body["checks"]); a.status != 503 || diff != "" {
 			t.Errorf("status %d (-want +got):\n%s", a.status, diff)
-		}
-		// 2 s by contract; the rest is slack for a busy machine.
-		if took := time.Since(start); took > 8*time.Second {
-			t.Errorf("took %v", took)
 		}
 		now.Add(10)
 	}
@@ -205,15 +200,13 @@ func TestSaturationIsSharedAsTheChecksAre(t *testing.T) {
 		c.Saturation = func(ctx context.Context) float64 { calls.Add(1); <-ctx.Done(); return 1 }
 		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
 	})
-	start := time.Now()
 	for range 3 {
 		if a := s.get("GET", "/__heartbeat__"); a.status != 503 || a.body["saturation"] != 1.0 {
 			t.Errorf("status %d: %v", a.status, a.body)
 		}
 	}
-	// 2 s by contract; the rest is slack for a busy machine.
-	if took := time.Since(start); took > 5*time.Second || calls.Load() != 1 {
-		t.Errorf("%d calls, within %v", calls.Load(), took)
+	if n := calls.Load(); n != 1 {
+		t.Errorf("%d calls", n)
 	}
 }
 

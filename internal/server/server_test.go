@@ -30,6 +30,7 @@ import (
 	"tecken-upload/internal/server"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/storage/dirstore"
+	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 )
 
@@ -243,7 +244,7 @@ func (s *site) last() *upload.Report {
 	select {
 	case r := <-s.watcher.ended:
 		return r
-	case <-time.After(20 * time.Second):
+	case <-time.After(testenv.Patience):
 		s.Fatal("no upload ended")
 		return nil
 	}

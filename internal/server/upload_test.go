@@ -20,6 +20,7 @@ import (
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/server"
+	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 )
 
@@ -244,7 +245,9 @@ func TestABodyThatStops(t *testing.T) {
 		}
 	})
 	t.Run("the client sends nothing more", func(t *testing.T) {
-		s := newSite(t, func(c *server.Config, _ *upload.Config) { c.ReceiveStallTimeout = 50 * time.Millisecond })
+		s := newSite(t, func(c *server.Config, _ *upload.Config) {
+			c.ReceiveStallTimeout = testenv.Slack(t, 500*time.Millisecond)
+		})
 		resp, err := http.ReadResponse(bufio.NewReader(s.raw(head(s, 1000)+start)), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -257,7 +260,7 @@ func TestABodyThatStops(t *testing.T) {
 		}
 	})
 	t.Run("the client trickles", func(t *testing.T) {
-		s := newSite(t, func(c *server.Config, _ *upload.Config) { c.ReceiveTimeout = 300 * time.Millisecond })
+		s := newSite(t, func(c *server.Config, _ *upload.Config) { c.ReceiveTimeout = testenv.Slack(t, 500*time.Millisecond) })
 		conn := s.raw(head(s, 1_000_000) + start)
 		go func() {
 			tick := time.NewTicker(5 * time.Millisecond)
@@ -302,11 +305,10 @@ func (s *site) receiving() {
 	s.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for range 2000 {
+	for end := time.Now().Add(testenv.Patience); time.Now().Before(end); <-tick.C {
 		if _, err := s.records.Upload(s.Context(), 1); err == nil {
 			return
 		}
-		<-tick.C
 	}
 	s.Fatal("no upload began")
 }

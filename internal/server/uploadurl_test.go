@@ -21,6 +21,7 @@ import (
 	"tecken-upload/internal/fetch"
 	"tecken-upload/internal/fetch/fetchtest"
 	"tecken-upload/internal/server"
+	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 )
 
@@ -68,7 +69,7 @@ func (s *site) wait(c <-chan struct{}, what string) {
 	s.Helper()
 	select {
 	case <-c:
-	case <-time.After(20 * time.Second):
+	case <-time.After(testenv.Patience):
 		s.Fatalf("not seen: %s", what)
 	}
 }
@@ -307,7 +308,8 @@ func TestDownloadsThatFail(t *testing.T) {
 	var log syncBuffer
 	var asked atomic.Int32 // requests that are being answered
 	remote := fetchtest.NewServer(t, failing(&asked))
-	s := newSite(t, from(remote, func(c *fetch.Config) { c.StallTimeout = 200 * time.Millisecond }), func(c *server.Config, _ *upload.Config) {
+	stall := testenv.Slack(t, time.Second)
+	s := newSite(t, from(remote, func(c *fetch.Config) { c.StallTimeout = stall }), func(c *server.Config, _ *upload.Config) {
 		c.Logger = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
 	for _, tc := range []struct {
@@ -324,7 +326,7 @@ func TestDownloadsThatFail(t *testing.T) {
 		{"/html", 400, "not an archive", upload.Rejected},
 		{"/large", 413, "2097152 bytes", upload.Rejected},
 		{"/declared", 413, "2097152 bytes", upload.Rejected},
-		{"/stall", 504, "sent nothing for 200ms.", upload.Rejected},
+		{"/stall", 504, "sent nothing for " + stall.String() + ".", upload.Rejected},
 	} {
 		t.Run(tc.path[1:], func(t *testing.T) {
 			a := s.postURL(s.token, remote.At(tc.path+"?sig=hunter2"))
@@ -346,8 +348,8 @@ func TestDownloadsThatFail(t *testing.T) {
 	}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for try := 0; asked.Load() > 0; try++ {
-		if <-tick.C; try > 4000 {
+	for end := time.Now().Add(testenv.Patience); asked.Load() > 0; {
+		if <-tick.C; time.Now().After(end) {
 			t.Fatalf("%d connections to the other server are left", asked.Load())
 		}
 	}
@@ -381,10 +383,11 @@ func (s *syncBuffer) String() string {
 func TestADownloadOutlastsTheRequestsBody(t *testing.T) {
 	h := newHold(zipped(t, []byte("x"), zip.Store, "a/AA/a.bin"))
 	remote := fetchtest.NewServer(t, h)
-	s := newSite(t, from(remote), func(c *server.Config, _ *upload.Config) { c.ReceiveStallTimeout = 200 * time.Millisecond })
+	stall := testenv.Slack(t, 500*time.Millisecond)
+	s := newSite(t, from(remote), func(c *server.Config, _ *upload.Config) { c.ReceiveStallTimeout = stall })
 	go func() {
 		<-h.began
-		<-time.After(600 * time.Millisecond)
+		<-time.After(2 * stall)
 		close(h.goOn)
 	}()
 	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 201 {

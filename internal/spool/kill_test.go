@@ -15,6 +15,7 @@ import (
 
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/spool/spooltest"
+	"tecken-upload/internal/testenv"
 )
 
 // own is the server that gets killed: it holds 24 MiB and says so.
@@ -82,7 +83,7 @@ func back(t *testing.T, s *spool.Spool, free int64) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for usage(t, s).Free < free {
-		if <-tick.C; time.Since(began) > time.Minute {
+		if <-tick.C; time.Since(began) > testenv.Patience {
 			t.Fatalf("%d bytes are still taken after its death", free-usage(t, s).Free)
 		}
 	}

@@ -18,10 +18,11 @@ import (
 
 	"tecken-upload/internal/telemetry"
 	"tecken-upload/internal/telemetry/sentrytest"
+	"tecken-upload/internal/testenv"
 )
 
 // flushTimeout is longer than any test's events take.
-const flushTimeout = 20 * time.Second
+const flushTimeout = testenv.Patience
 
 // newReporter returns a Reporter and the endpoint that it reports to.
 func newReporter(t *testing.T) (*telemetry.Reporter, *sentrytest.Server) {
@@ -202,7 +203,7 @@ func TestReporterUnreachable(t *testing.T) {
 	if reporter.Close(50 * time.Millisecond) {
 		t.Error("everything is said to be sent")
 	}
-	if elapsed := time.Since(start); elapsed > 2*time.Second {
+	if elapsed := time.Since(start); elapsed > testenv.Slack(t, 2*time.Second) {
 		t.Errorf("blocked for %v", elapsed)
 	}
 	if !reporter.Close(time.Hour) {
@@ -241,7 +242,7 @@ func TestReporterLeavesNoGoroutine(t *testing.T) {
 	received(t, reporter, server, 1)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(testenv.Patience)
 	for {
 		buf := make([]byte, 1<<20)
 		if stacks := buf[:runtime.Stack(buf, true)]; !bytes.Contains(stacks, []byte("getsentry")) {

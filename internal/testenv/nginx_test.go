@@ -47,7 +47,7 @@ func waitLogged(t *testing.T, server *testenv.NginxServer, want string) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); ; <-tick.C {
+	for end := time.Now().Add(testenv.Patience); ; <-tick.C {
 		log, err := os.ReadFile(server.AccessLog)
 		if err == nil && string(log) == want {
 			return
@@ -73,7 +73,7 @@ func TestNginxReloads(t *testing.T) {
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); get(t, server.URL) != http.StatusGone; <-tick.C {
+	for end := time.Now().Add(testenv.Patience); get(t, server.URL) != http.StatusGone; <-tick.C {
 		if time.Now().After(end) {
 			t.Fatal("the new configuration does not count")
 		}

@@ -23,7 +23,7 @@ import (
 const (
 	postgresUser = "tecken"
 	// postgresWait bounds the start and the stop of a cluster, generously: the machine may be busy.
-	postgresWait = 60 * time.Second
+	postgresWait = Patience
 	postgresPoll = 20 * time.Millisecond
 )
 

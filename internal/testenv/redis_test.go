@@ -51,7 +51,7 @@ func TestRedisEndsWithItsTest(t *testing.T) {
 // in a moment.
 func ask(t *testing.T, addr, command, want string) {
 	t.Helper()
-	wait := 30 * time.Second
+	wait := testenv.Patience
 	if want == "" {
 		wait = 100 * time.Millisecond
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // startTimeout is how long a server may take until it answers. They take 20 to 45 ms on an idle machine.
-const startTimeout = 30 * time.Second
+const startTimeout = Patience
 
 // startPoll is how often a server that is starting is asked.
 const startPoll = 5 * time.Millisecond

@@ -23,6 +23,7 @@ import (
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/storage/dirstore"
 	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 )
 
@@ -323,7 +324,7 @@ func TestAFaultAnywhereRejectsAllOfIt(t *testing.T) {
 func TestDeadline(t *testing.T) {
 	h := newHouse(t)
 	c := h.config
-	c.Timeout = 2 * time.Second
+	c.Timeout = testenv.Slack(t, 2*time.Second) // in which one file is stored
 	c.PublishSlots = sched.New(sched.Options{Slots: 1})
 	h.service = upload.NewService(c)
 	files := map[string]string{"a/AA/a.sym": sym, "b/BB/b.sym": sym, "c/CC/c.sym": sym}

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"tecken-upload/internal/sched"
+	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 )
 
 // Storage that never answers, and does not heed its context either, costs its upload; the slot is the next one's.
 func TestACallThatNeverReturnsIsNotWaitedFor(t *testing.T) {
 	h := newHouse(t)
-	slots := sched.New(sched.Options{Slots: 1, Lease: 3 * time.Second, Patience: 50 * time.Millisecond})
+	slots := sched.New(sched.Options{Slots: 1, Lease: testenv.Slack(t, 2*time.Second), Patience: 50 * time.Millisecond})
 	c := h.config
 	c.PublishSlots = slots
 	h.service = upload.NewService(c)

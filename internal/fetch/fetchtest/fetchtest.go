@@ -14,6 +14,7 @@ import (
 
 	"tecken-upload/internal/fetch"
 	"tecken-upload/internal/fetch/internal/seam"
+	"tecken-upload/internal/testenv"
 )
 
 // Host is the name of every server, besides those it is given.
@@ -48,7 +49,7 @@ func (s *Server) At(path string) string { return "https://" + Host + ":" + s.Por
 
 // Client returns a client of the server; change may alter its settings first.
 func (s *Server) Client(change ...func(*fetch.Config)) *fetch.Client {
-	c := fetch.Config{Hosts: []string{Host + ":" + s.Port()}, Timeout: 20 * time.Second, StallTimeout: 10 * time.Second, Agent: "test"}
+	c := fetch.Config{Hosts: []string{Host + ":" + s.Port()}, Timeout: testenv.Patience, StallTimeout: testenv.Patience, Agent: "test"}
 	for _, f := range change {
 		f(&c)
 	}

@@ -21,16 +21,17 @@ import (
 const (
 	small = 1000
 	large = 20 << 20 // more than the buffers of a loopback connection hold
-
-	// soon is far above what anything here takes, and far below a production timeout.
-	soon = 20 * time.Second
 )
 
 // quick are Options that make trying again bearable. They hurry nobody: who counts requests wants none given up for being slow.
 var quick = Options{Conns: 8, maxBackoff: 10 * time.Millisecond}
 
-// impatient are Options that make waiting for what stalls bearable.
-var impatient = Options{Conns: 8, stall: 500 * time.Millisecond, answer: 500 * time.Millisecond, maxBackoff: 10 * time.Millisecond}
+// impatient returns Options that make waiting for what stalls bearable, and that nothing else reaches.
+func impatient(t *testing.T) Options {
+	t.Helper()
+	limit := testenv.Slack(t, time.Second)
+	return Options{Conns: 8, stall: limit, answer: limit, maxBackoff: 10 * time.Millisecond}
+}
 
 // hasty are Options for what fails whatever time it is given.
 var hasty = Options{stall: 100 * time.Millisecond, answer: 100 * time.Millisecond, maxBackoff: 10 * time.Millisecond}
@@ -47,7 +48,7 @@ func (r onRetry) Seek(offset int64, whence int) (int64, error) {
 	return r.ReadSeeker.Seek(offset, whence)
 }
 
-// put stores c at loc and returns what Put says, which is to come soon.
+// put stores c at loc and returns what Put says.
 func put(ctx context.Context, t *testing.T, s *Store, loc upload.Location, c storagetest.Content, retry func()) error {
 	t.Helper()
 	body, done := c.Body(t)
@@ -55,12 +56,9 @@ func put(ctx context.Context, t *testing.T, s *Store, loc upload.Location, c sto
 	if retry != nil {
 		body.Reader = onRetry{body.Reader, retry}
 	}
-	start := time.Now()
-	err := s.Put(ctx, loc, c.Object, body)
-	if took := time.Since(start); took > soon {
-		t.Errorf("put returned after %v", took)
-	}
-	return err
+	ctx, cancel := context.WithTimeoutCause(ctx, testenv.Patience, errors.New("put takes for ever"))
+	defer cancel()
+	return s.Put(ctx, loc, c.Object, body)
 }
 
 // A toxic and its stream, for tables.
@@ -83,7 +81,7 @@ func TestBrokenOnceThenWhole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := testenv.S3(t)
 			proxy := testenv.Toxiproxy(t, server.Addr)
-			s := open(t, server, "http://"+proxy.Addr, impatient)
+			s := open(t, server, "http://"+proxy.Addr, impatient(t))
 			loc := storagetest.Location(t, "a.pdb/1/a.pdb")
 			storagetest.Random(1, small).Put(t, s, loc)
 
@@ -157,7 +155,7 @@ func TestStallIsNamed(t *testing.T) {
 
 func TestReadStalls(t *testing.T) {
 	server := testenv.S3(t)
-	s := open(t, server, testenv.StallS3(t, server.Endpoint, 64<<10), impatient)
+	s := open(t, server, testenv.StallS3(t, server.Endpoint, 64<<10), impatient(t))
 	loc := storagetest.Location(t, "a.pdb/1/a.pdb")
 	storagetest.Random(1, large).Put(t, s, loc)
 	r, err := s.Open(t.Context(), loc)
@@ -198,13 +196,9 @@ func TestContextEndsAStall(t *testing.T) {
 			cause := errors.New("the deadline passed")
 			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, cause)
 			defer cancel()
-			start := time.Now()
 			err := put(ctx, t, s, storagetest.Location(t, "a.pdb/1/a.pdb"), storagetest.Random(1, large), nil)
 			if !errors.Is(err, cause) || errors.Is(err, upload.ErrUnavailable) {
 				t.Errorf("put: %v; want the context's cause", err)
-			}
-			if took := time.Since(start); took > 5*time.Second {
-				t.Errorf("put returned after %v; the context ended after 1s", took)
 			}
 		})
 	}
@@ -266,12 +260,8 @@ func TestCheckOfASilentServer(t *testing.T) {
 	cause := errors.New("a check takes at most this")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, cause)
 	defer cancel()
-	start := time.Now()
 	if err := s.Check(ctx); !errors.Is(err, upload.ErrUnavailable) || !errors.Is(err, cause) {
 		t.Errorf("check: %v; want ErrUnavailable and the context's cause", err)
-	}
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("check took %v", took)
 	}
 }
 
@@ -301,9 +291,9 @@ func TestConnectionsAreBounded(t *testing.T) {
 func TestWaitingInLineIsNoStall(t *testing.T) {
 	server := testenv.S3(t)
 	proxy := testenv.Toxiproxy(t, server.Addr)
-	proxy.Add("latency", "downstream", map[string]any{"latency": 200})
-	// The tenth waits for 1.8 s.
-	s := open(t, server, "http://"+proxy.Addr, Options{Conns: 1, stall: 1500 * time.Millisecond})
+	stall := testenv.Slack(t, 1500*time.Millisecond)
+	proxy.Add("latency", "downstream", map[string]any{"latency": (stall / 8).Milliseconds()}) // the tenth waits for nine
+	s := open(t, server, "http://"+proxy.Addr, Options{Conns: 1, stall: stall})
 	var puts sync.WaitGroup
 	for i := range 10 {
 		loc := storagetest.Location(t, fmt.Sprintf("a.pdb/%X/a.pdb", i))
@@ -343,7 +333,7 @@ func TestNothingLeaks(t *testing.T) {
 	puts.Wait()
 	s.Close()
 
-	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

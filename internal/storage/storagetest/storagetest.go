@@ -18,11 +18,12 @@ import (
 
 	"tecken-upload/internal/storage"
 	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 )
 
 // settleTimeout is how long a server may take to notice a connection that was cut, and to tidy up.
-const settleTimeout = 10 * time.Second
+const settleTimeout = testenv.Patience
 
 // A Store is what the suite runs against.
 type Store interface {

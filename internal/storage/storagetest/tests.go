@@ -196,14 +196,10 @@ func testCancelledAmid(t *testing.T, b Backend) {
 			}
 			return nil
 		}}
-		start := time.Now()
 		err := b.Store.Put(ctx, loc, fresh.Object, body)
 		done()
 		if !errors.Is(err, cause) || errors.Is(err, upload.ErrUnavailable) {
 			t.Errorf("put: %v; want the context's cause, and not ErrUnavailable", err)
-		}
-		if took := time.Since(start); took > settleTimeout {
-			t.Errorf("put returned after %v", took)
 		}
 	}
 	former.Check(t, b.Store, loc)

@@ -19,11 +19,12 @@ import (
 	"tecken-upload/internal/telemetry/metricstest"
 	"tecken-upload/internal/telemetry/sentrytest"
 	"tecken-upload/internal/telemetry/uploadwatch"
+	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 )
 
 // flushTimeout is longer than any test's events take.
-const flushTimeout = 20 * time.Second
+const flushTimeout = testenv.Patience
 
 var _ upload.Observer = (*uploadwatch.Uploads)(nil)
 
