@@ -142,11 +142,11 @@ func (p *postgres) lock(ctx context.Context, key int64) (unlock func() error, er
 	}
 }
 
-// tryLock takes an advisory lock, or fails with errLocked. The lock is that of a transaction, over a connection of its own which does
-// nothing else: a session's would stay with a connection of the pooler's. Its isolation leaves it without a snapshot, which the
+// tryLock takes an advisory lock, or fails with errLocked. The lock is that of a transaction, over a connection which does nothing
+// else meanwhile: a session's would stay with a connection of the pooler's. Its isolation leaves it without a snapshot, which the
 // building of indexes would wait for.
 func (p *postgres) tryLock(ctx context.Context, key int64) (unlock func() error, err error) {
-	conn, err := pgx.ConnectConfig(ctx, p.config)
+	conn, release, err := p.lockConn(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (p *postgres) tryLock(ctx context.Context, key int64) (unlock func() error,
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
 		defer cancel()
 		_, _ = conn.Exec(ctx, `ROLLBACK`) // it fails where the connection is gone, and the lock with it
-		return conn.Close(ctx)
+		return release(ctx)
 	}
 	// Not a query with parameters: that would keep its snapshot.
 	locked, err := saysTrue(ctx, conn.PgConn(), fmt.Sprintf(
@@ -166,4 +166,18 @@ func (p *postgres) tryLock(ctx context.Context, key int64) (unlock func() error,
 		return nil, errors.Join(err, unlock())
 	}
 	return unlock, nil
+}
+
+// lockConn returns a connection of the pool's or, where that would leave none to upload with, one beside it.
+func (p *postgres) lockConn(ctx context.Context) (conn *pgx.Conn, release func(context.Context) error, err error) {
+	const fewConns = 2 // one to lock, one to work under the lock
+	if p.pool.Config().MaxConns <= fewConns {
+		conn, err = pgx.ConnectConfig(ctx, p.config)
+		return conn, func(ctx context.Context) error { return conn.Close(ctx) }, err
+	}
+	pooled, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pooled.Conn(), func(context.Context) error { pooled.Release(); return nil }, nil
 }
