@@ -11,7 +11,7 @@
 //     needs fsync and synchronous_commit as they are by default.
 //   - No connection beyond Options.MaxConns (with SQLite two at least: one writes, the others read). Work waits for a connection; connecting to a server that refuses
 //     is tried again with a jittered back-off shared by all that wait, so that an outage makes no storm. While PostgreSQL's schema is
-//     migrated, or keys are indexed, a connection more holds the lock.
+//     migrated, or keys are indexed, one of them holds the lock; beside a pool of one or two it is one more.
 //   - A PostgreSQL connection that breaks, or leads to a server that is read-only or shuts down, is closed with the rest of the pool, and
 //     what was not committed is done again for 2 seconds: after a failover the same address leads elsewhere.
 //   - A PostgreSQL session keeps nothing from one transaction to the next, so that a pooler may stand in between.
