@@ -75,6 +75,7 @@ func small(t *testing.T, seed int) []byte {
 // Incident A2 on another disk: that of the records fills up. Uploads fail, the instance loses its traffic, and everything mends
 // itself once there is room.
 func TestRecordsDiskFull(t *testing.T) {
+	t.Parallel() // it waits for nearly all of its time
 	disk := spooltest.Tmpfs(t, "size=16m")
 	settings := map[string]string{
 		"TECKEN_DATABASE_URL": "sqlite:" + filepath.Join(disk, "db", "tecken.db"), "TECKEN_DISK_FULL_WINDOW": diskFullWindow(t),
@@ -111,6 +112,7 @@ func TestRecordsDiskFull(t *testing.T) {
 
 // Disks that turn read-only are told apart, and turn the instance red: that of directory storage, and the spool's. It mends itself.
 func TestDisksTurnReadOnly(t *testing.T) {
+	t.Parallel() // it waits for nearly all of its time
 	for disk, setting := range map[string][2]string{
 		"storage": {"TECKEN_STORAGE_URL", "file:%s/symbols"},
 		"spool":   {"TECKEN_SPOOL_DIR", "%s/spool"},
@@ -136,6 +138,7 @@ func TestDisksTurnReadOnly(t *testing.T) {
 
 // The same of the records' disk, which does not come back: SQLite has its files open.
 func TestRecordsDiskFails(t *testing.T) {
+	t.Parallel() // it waits for nearly all of its time
 	dir := spooltest.Image(t, 32<<20, "mkfs.ext4", "-q")
 	settings := map[string]string{"TECKEN_DATABASE_URL": "sqlite:" + dir + "/tecken.db"}
 	d := startDaemon(t, settings)
@@ -200,6 +203,7 @@ func (d *daemon) completed() int {
 // A spool turns read-only behind a balancer that asks /__lbheartbeat__. Traffic moves to the other instance after as many failures as
 // the threshold allows, and comes back once the spool can be written to.
 func TestSpoolReadOnlyBehindABalancer(t *testing.T) {
+	t.Parallel() // it waits for nearly all of its time
 	const threshold = 3 // as by default
 	dir := spooltest.Tmpfs(t, "size=64m")
 	settings := map[string]string{"TECKEN_SPOOL_HEADROOM": "1MiB", "TECKEN_DISK_FULL_WINDOW": diskFullWindow(t), "TECKEN_ADMISSION_WAIT": "0s"}

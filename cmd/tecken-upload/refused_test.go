@@ -97,6 +97,7 @@ func (b *refusedBucket) checkEvents() {
 // Incident: a bucket answered HEAD and refused every PUT. All uploads failed, and everything was green. Now the heartbeat names storage
 // within a minute, and is green again by itself once PUTs are taken.
 func TestBucketThatRefusesEveryPut(t *testing.T) {
+	t.Parallel() // it waits for nearly all of its time
 	const unavailable = "upload failed in publish: backing service unavailable"
 	servers := []*refusedBucket{
 		{status: http.StatusForbidden, code: "AccessDenied", answered: http.StatusInternalServerError, event: "storage refuses: AccessDenied"},
