@@ -35,6 +35,7 @@ const (
 // A Spec says what an archive shall be. Its zero fields stand for the defaults.
 type Spec struct {
 	Seed    uint64
+	Version uint64 // another one makes other content under the same names
 	Bytes   int64  // about the archive's size; default 1 MiB
 	Members int    // how many, the listing not counted; default 104, the median of real uploads
 	Mix     Mix    // default RealMix

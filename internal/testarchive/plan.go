@@ -60,7 +60,7 @@ func plan(spec Spec) ([]Member, error) {
 			ratio = 1
 		}
 		size := max(int64(share*float64(spec.Bytes)*ratio), minMember)
-		members = append(members, newMember(i, kinds[k].extension, size, random))
+		members = append(members, newMember(i, kinds[k].extension, size, spec.Version, random))
 	}
 	if spec.Listing {
 		members = append(members, listing(members))
@@ -98,11 +98,12 @@ func leastServed(kinds []kind, counts []int, n int) int {
 }
 
 // newMember makes up the i-th member. Windows and Linux take turns where a kind exists on both.
-func newMember(i int, extension string, size int64, random *rand.Rand) Member {
+func newMember(i int, extension string, size int64, version uint64, random *rand.Rand) Member {
 	seed := random.Uint64()
+	content := seed + version
 	module := fmt.Sprintf("%s%s%d", strings.ToLower(stems[seed&63]), strings.ToLower(suffixes[seed>>6&15]), i)
 	debugID := fmt.Sprintf("%016X%016X%X", random.Uint64(), random.Uint64(), i%2)
-	m := Member{Size: size, content: func(w io.Writer) error { return opaque(w, seed, size, extension) }}
+	m := Member{Size: size, content: func(w io.Writer) error { return opaque(w, content, size, extension) }}
 	switch extension {
 	case ".sym":
 		debugFile, file := "lib"+module+".so", "lib"+module+".so.sym"
@@ -110,8 +111,8 @@ func newMember(i int, extension string, size int64, random *rand.Rand) Member {
 			debugFile, file = module+".pdb", module+".sym"
 		}
 		m.Name = debugFile + "/" + debugID + "/" + file
-		m.CodeID = codeID(seed, debugFile)
-		m.content = func(w io.Writer) error { return Sym(w, seed, size, debugFile, debugID) }
+		m.CodeID = codeID(content, debugFile)
+		m.content = func(w io.Writer) error { return Sym(w, content, size, debugFile, debugID) }
 	case ".dbg.gz":
 		m.Name = "lib" + module + ".so/" + debugID + "/lib" + module + ".so.dbg.gz"
 	case ".tar.bz2":
