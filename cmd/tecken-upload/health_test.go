@@ -203,7 +203,7 @@ func (d *daemon) completed() int {
 // A spool turns read-only behind a balancer that asks /__lbheartbeat__. Traffic moves to the other instance after as many failures as
 // the threshold allows, and comes back once the spool can be written to.
 func TestSpoolReadOnlyBehindABalancer(t *testing.T) {
-	t.Parallel() // it waits for nearly all of its time
+	t.Parallel()        // it waits for nearly all of its time
 	const threshold = 3 // as by default
 	dir := spooltest.Tmpfs(t, "size=64m")
 	settings := map[string]string{"TECKEN_SPOOL_HEADROOM": "1MiB", "TECKEN_DISK_FULL_WINDOW": diskFullWindow(t), "TECKEN_ADMISSION_WAIT": "0s"}
