@@ -61,7 +61,7 @@ var (
 	}
 	compressedXz = &compression{
 		open: func(r io.Reader, window int64) (io.ReadCloser, error) {
-			z, err := xz.NewReader(r, uint32(window))
+			z, err := xz.NewReader(newXzChunks(r), uint32(window))
 			return io.NopCloser(z), err
 		},
 		memory: xzMemory, asked: xzDictionary, most: maxXzWindow,
