@@ -176,7 +176,6 @@ func (o *outage) checkRecords(pool int) {
 // Incident B2: PostgreSQL goes away under load for half a minute. No connection is made beyond the pool, nobody
 // storms it when it returns, all recovers without a restart, and every upload is recorded once.
 func TestDatabaseOutageUnderLoad(t *testing.T) {
-	t.Parallel() // it waits for nearly all of its time
 	const length, pool, clients, held = 30 * time.Second, 4, 8, 4
 	o := newOutage(t, pool)
 	release := o.load(clients, held)
