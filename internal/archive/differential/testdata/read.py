@@ -85,4 +85,8 @@ def hangs(*_):
 resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 signal.signal(signal.SIGVTALRM, hangs)
 for line in sys.stdin:
-    print(json.dumps(read(line.rstrip("\n"))), flush=True)
+    try:
+        text = json.dumps(read(line.rstrip("\n")))
+    except MemoryError:
+        text = '{"files": [], "error": "MemoryError"}'
+    print(text, flush=True)
