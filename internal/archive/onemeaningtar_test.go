@@ -102,6 +102,7 @@ func ambiguousTars() map[string]hostile {
 
 		"a prefix in a v7 header":        {join(changed(v7, 345, "evil"), tarEnd), "more than its format allows"},
 		"a prefix in a GNU header":       {join(changed(changed(block(name, '0', octal(0)), 257, "ustar  \x00"), 345, "00000000000"), tarEnd), "more than its format allows"},
+		"holes of a regular file":        {join(pax("path="+name), changed(changed(block(name, '0', octal(0)), 257, "ustar  \x00"), 386, "00000000000"), tarEnd), "lists holes"},
 		"a prefix with another magic":    {join(changed(changed(block(name, '0', octal(0)), 257, "ustar00"), 345, "evil"), tarEnd), "more than its format allows"},
 		"a prefix that fills star's":     {join(seal(star), tarEnd), "more than its format allows"},
 		"a checksum with a leading zero": {join(leadingZero(block(name, '0', octal(0))), tarEnd), "wrong checksum"},

@@ -246,6 +246,8 @@ func tarName(kind byte, b []byte, said tarExtended) (string, error) {
 	switch {
 	case kind == tarOldRegular && strings.HasSuffix(name, "/") && path+said.longName != "" && !strings.HasSuffix(path+said.longName, "/"):
 		return "", invalid("The member %s is a directory by the name in its own header", quote(path+said.longName))
+	case kind != tarSparse && string(b[257:265]) == "ustar  \x00" && len(bytes.Trim(b[386:495], "\x00")) > 0:
+		return "", invalid("The header of member %s lists holes, and is that of a file without any; make the tar with --format=posix", quote(name))
 	case path != "" && said.longName != "" && path != said.longName:
 		return "", invalid("The tar has two names for one member, %s and %s", quote(path), quote(said.longName))
 	case path != "":
