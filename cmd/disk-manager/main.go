@@ -32,7 +32,7 @@ const (
 )
 
 func main() {
-	telemetry.SurviveReaders() // a sweep is not over because nobody reads of it
+	telemetry.SurviveReaders() // a sweep goes on when the reader of its log is gone
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
 	stop()

@@ -143,7 +143,7 @@ func TestSweepCommandFails(t *testing.T) {
 					t.Errorf("%q: exit %d: %+v", args, code, all)
 				}
 			}
-			// Of the dry run somebody knows already.
+			// A dry run is not reported: it is made by hand.
 			events := sentry.Events()
 			if len(events) != 1 || events[0].Exception[0].Type != tt.kind || len(sentry.CheckIns()) != 0 {
 				t.Errorf("Sentry heard of %d events: %+v", len(events), events)

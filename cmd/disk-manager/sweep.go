@@ -140,7 +140,7 @@ func sweepForPeople(ctx context.Context, s *settings, dryRun bool, w *watch) int
 	if o.result == resultOK {
 		return exitOK
 	}
-	if !dryRun { // somebody looks
+	if !dryRun { // a dry run is made by hand, and its log is read
 		w.report(o)
 	}
 	return exitFailed

@@ -92,8 +92,8 @@ func (o *outage) checkFailover(led time.Time, usual time.Duration, clients int) 
 	}
 }
 
-// A database that does not let the server make its schema is no database to wait for: the balancer looks away, until somebody grants
-// the right.
+// A database that answers and refuses the server a right is not mended by waiting: the balancer's heartbeat is red until the right is
+// granted.
 func TestARightIsMissing(t *testing.T) {
 	address := testenv.Postgres(t)
 	role := strings.ToLower(t.Name())

@@ -24,7 +24,7 @@ func (in *instance) gauges(ctx context.Context) {
 	in.headerGauges()
 }
 
-// headerGauges tell of requests whose header is still arriving.
+// headerGauges registers the gauges of requests whose header is still arriving.
 func (in *instance) headerGauges() {
 	in.metrics.Gauge("tecken_http_headers_unfinished_bytes", "Memory held by requests whose header is still arriving, and by their connections.",
 		func() float64 { return float64(in.headers.Stats().Held) })

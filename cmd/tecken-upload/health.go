@@ -29,10 +29,11 @@ type checkedStorage interface {
 	Check(ctx context.Context) error
 }
 
-// writes try what uploads are written to. A disk that hangs does so in one call, whoever asks.
+// writes are probes that write to what uploads are written to. Callers share a probe's call, so that a disk that hangs holds one
+// goroutine.
 type writes struct{ spool, records, storage *probe.Probe[struct{}] }
 
-// watchWrites builds what knows whether uploads can be written: to disks, by their errors; to services, by proofs.
+// watchWrites builds in.writes, in.disks and both proofs.
 func (in *instance) watchWrites(ctx context.Context) error {
 	c := in.config
 	place, err := storage.ParseURL(c.StorageURL)
@@ -109,7 +110,7 @@ func (in *instance) proveSpool(ctx context.Context) (struct{}, error) {
 	return struct{}{}, workspace.Close()
 }
 
-// checkSpool does so too. No room is asked for: only the kernel can have said "full".
+// checkSpool makes a workspace as well, and counts its error for the disk: no room is asked for, so "full" is the kernel's word.
 func (in *instance) checkSpool(ctx context.Context) error {
 	_, err := in.writes.spool.Ask(ctx)
 	in.disks.Note(err)

@@ -32,7 +32,7 @@ func remount(t *testing.T, dir string, readOnly bool) {
 	}
 }
 
-// abort makes an ext4 give up, as it does when its device fails: it is read-only then, whoever writes to it.
+// abort makes an ext4 give up, as it does when its device fails. From then on every write to it fails.
 func abort(t *testing.T, dir string) {
 	t.Helper()
 	if err := unix.Mount("", dir, "", unix.MS_REMOUNT, "abort"); err != nil {
@@ -165,7 +165,7 @@ func (d *daemon) failUntilRed(disk string) {
 	}
 }
 
-// sum adds up the series whose names and labels begin so.
+// sum adds up the metric's series that begin with prefix, labels included.
 func (d *daemon) sum(prefix string) (sum float64) {
 	d.Helper()
 	for line := range strings.Lines(d.text(d.metrics)) {
