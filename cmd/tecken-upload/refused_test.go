@@ -45,7 +45,7 @@ func TestStorageThatRefuses(t *testing.T) {
 type refusedBucket struct {
 	*daemon
 	sentry *sentrytest.Server
-	bucket *testenv.PutRefuser
+	bucket *testenv.SomeRefuser
 
 	status     int    // of S3's refusals
 	code       string // that S3 gives
@@ -58,7 +58,7 @@ func (b *refusedBucket) start(t *testing.T) {
 	b.sentry = sentrytest.NewServer()
 	t.Cleanup(b.sentry.Close)
 	s3 := testenv.S3(t)
-	b.bucket = testenv.RefusePuts(t, s3.Endpoint)
+	b.bucket = testenv.RefuseSome(t, s3.Endpoint, func(r *http.Request) bool { return r.Method == http.MethodPut })
 	b.daemon = startDaemon(t, withS3(s3, b.bucket.Endpoint, map[string]string{"SENTRY_DSN": b.sentry.DSN()}))
 	b.eventuallyGreen()
 }

@@ -102,8 +102,8 @@ func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Re
 	return r
 }
 
-// A PutRefuser is an HTTP proxy in front of an S3 server that refuses every PUT for as long as it is told to.
-type PutRefuser struct {
+// A SomeRefuser is an HTTP proxy in front of an S3 server that refuses some requests for as long as it is told to.
+type SomeRefuser struct {
 	Endpoint string // http://127.0.0.1:<port>
 
 	refusal atomic.Pointer[refusal]
@@ -114,13 +114,13 @@ type refusal struct {
 	code   string
 }
 
-// RefusePuts starts a proxy in front of the S3 server at endpoint, which refuses nothing yet.
-func RefusePuts(t testing.TB, endpoint string) *PutRefuser {
+// RefuseSome starts a proxy in front of the S3 server at endpoint, which is to refuse what matches, and refuses nothing yet.
+func RefuseSome(t testing.TB, endpoint string, match func(*http.Request) bool) *SomeRefuser {
 	t.Helper()
-	r := &PutRefuser{}
+	r := &SomeRefuser{}
 	pass := passS3(t, endpoint)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if with := r.refusal.Load(); with != nil && req.Method == http.MethodPut {
+		if with := r.refusal.Load(); with != nil && match(req) {
 			answerError(w, req, with.status, with.code, "on purpose")
 			return
 		}
@@ -131,11 +131,11 @@ func RefusePuts(t testing.TB, endpoint string) *PutRefuser {
 	return r
 }
 
-// Refuse makes the proxy answer every PUT with this status and S3 error code, until Take.
-func (r *PutRefuser) Refuse(status int, code string) { r.refusal.Store(&refusal{status, code}) }
+// Refuse makes the proxy answer what matches with this status and S3 error code, until Take.
+func (r *SomeRefuser) Refuse(status int, code string) { r.refusal.Store(&refusal{status, code}) }
 
-// Take lets PUTs pass.
-func (r *PutRefuser) Take() { r.refusal.Store(nil) }
+// Take lets all pass.
+func (r *SomeRefuser) Take() { r.refusal.Store(nil) }
 
 // answerError answers as S3 does: HEAD without a body.
 func answerError(w http.ResponseWriter, r *http.Request, status int, code, message string) {

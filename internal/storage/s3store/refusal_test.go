@@ -161,6 +161,26 @@ func TestHeadersThatAProxyDrops(t *testing.T) {
 	}
 }
 
+// Where objects can't be asked for, every upload fails, though the bucket answers and takes PUTs: the proof tells.
+func TestProofOfARefusedLookup(t *testing.T) {
+	server := testenv.S3(t)
+	refuser := testenv.RefuseSome(t, server.Endpoint, func(r *http.Request) bool {
+		return r.Method == http.MethodHead && strings.Count(r.URL.Path, "/") > 1
+	})
+	s := open(t, server, refuser.Endpoint, quick)
+	refuser.Refuse(http.StatusForbidden, "AccessDenied")
+	if err := s.Check(t.Context()); err != nil {
+		t.Errorf("check: %v", err)
+	}
+	if err := s.Prove(t.Context()); kindOf(err) != refused {
+		t.Errorf("prove: %v", err)
+	}
+	refuser.Take()
+	if err := s.Prove(t.Context()); err != nil {
+		t.Errorf("prove again: %v", err)
+	}
+}
+
 // A wrong secret is no proxy's fault.
 func TestAWrongSecretIsNamed(t *testing.T) {
 	for name, start := range servers {
