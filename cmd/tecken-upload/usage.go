@@ -14,7 +14,7 @@ const (
 	lookTimeout = 2 * time.Second
 	// lookFresh is for how long a look serves whoever comes next: long enough for the rest of a scrape, however slow the disk is.
 	lookFresh = 250 * time.Millisecond
-	// spoolInterval is how often the spool is looked at though nobody asks: more often than there are sweeps, which do nothing while the
+	// spoolInterval is how often the spool is looked at without a request: more often than there are sweeps, which do nothing while the
 	// spool's mark is missing.
 	spoolInterval = 5 * time.Second
 )

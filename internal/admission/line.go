@@ -148,7 +148,7 @@ func (g *Gate) refuseLate(r *room, blocked lack) (next time.Duration, refused bo
 // with mu held.
 func (g *Gate) next(r *room) (v *visit, blocked lack) {
 	if int(g.places.held) >= g.config.Places {
-		return nil, lack{of: upload.LackReceiving} // for whoever comes first
+		return nil, lack{of: upload.LackReceiving} // what the first in line lacks
 	}
 	for _, t := range g.inOrder() {
 		for _, v := range t.waiting {

@@ -38,11 +38,11 @@ func (p *PanicError) Unwrap() error {
 	return err
 }
 
-// report is told of panics for which nobody waits.
+// report is told of panics without a caller that waits.
 var report atomic.Pointer[func(name string, p *PanicError)]
 
-// OnPanic has f called, for the rest of the process, with each panic for which nobody waits, and with the name of its goroutine. f may be
-// called by several goroutines at once. Nil is none.
+// OnPanic has f called, for the rest of the process, with each panic that no caller waits for, and with the name of its goroutine. Several
+// goroutines may call f at once. A nil f reports nothing.
 func OnPanic(f func(name string, p *PanicError)) {
 	if f == nil {
 		report.Store(nil)
@@ -61,7 +61,7 @@ func Guard(name string, f func()) {
 	defer func() {
 		if v := recover(); v != nil {
 			p := Caught(v)
-			_ = Try(func() error { (*tell)(name, p); return nil }) // there is nobody to tell that it panicked too
+			_ = Try(func() error { (*tell)(name, p); return nil }) // a panic of the report itself has nowhere to go
 		}
 	}()
 	f()

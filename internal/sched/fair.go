@@ -10,8 +10,8 @@ const (
 	// well: there a task pays as much for its time as for its bytes. Were it much less, a tenant whose calls are slow would get most of
 	// the slots; much more, and bytes would not count.
 	slotCost = 16 << 20
-	// mostTime is the most that is charged at once. A flow may have held its slots while nobody else wanted any, and is not to sit
-	// that out once somebody does.
+	// mostTime is the most that is charged at once: time that a flow held slots in while no other flow wanted one is not to be paid for
+	// later.
 	mostTime = 10 * time.Second
 )
 

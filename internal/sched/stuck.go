@@ -13,7 +13,7 @@ const modestPart = 4
 const (
 	trusted = iota // no slot of it is stuck, and a task has ended well since one was; or it holds none
 	modest         // it hangs, and holds less than its part
-	greedy         // it hangs, holds its part, and gets more only where there is nobody else
+	greedy         // it hangs, holds its part, and gets more only where no other waits
 )
 
 // A Hang is a tenant that hangs: a slot of it is stuck, or one was and no task has ended well since.

@@ -66,8 +66,8 @@ func (s *Server) recordRoutes() {
 	}
 }
 
-// inTurn calls read once few enough others read records: uploads share their connections to the database. Nobody has a turn while its
-// client is being waited for.
+// inTurn calls read once few enough requests read records: uploads share their connections to the database. A turn ends before its answer
+// is sent, so that a slow client holds none.
 func (s *Server) inTurn(ctx context.Context, read func() error) error {
 	waiting, cancel := context.WithTimeout(ctx, recordWait)
 	defer cancel()

@@ -105,8 +105,8 @@ type Config struct {
 	Gate    Gate
 	Uploads Uploads
 	Disk    Disk
-	// Misfit fails where the server can serve nobody, however long it waits: the database does not let it, say. It asks nobody, and
-	// may be nil.
+	// Misfit returns an error while the server can't work and waiting does not help, as with a missing right in the database. It
+	// returns what is known, without a call to a service, and may be nil.
 	Misfit  func() error
 	Watcher Watcher
 	Logger  *slog.Logger

@@ -222,7 +222,7 @@ func (s *Spool) statfs() (st unix.Statfs_t, err error) {
 	return st, nil
 }
 
-// measure measures what there is for owner, or for nobody in particular. Called with mu held.
+// measure measures what there is for owner; for a new workspace, where owner is nil. It is called with mu held.
 func (s *Spool) measure(owner *Workspace) (measures, error) {
 	held, reserved := s.sums()
 	st, err := s.statfs()

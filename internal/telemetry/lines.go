@@ -18,7 +18,8 @@ const (
 	queuedLines = 1000
 )
 
-// Lines writes lines to something whose reader may go away, or stop reading, and holds up nobody for it. It is safe for concurrent use.
+// Lines writes lines to a writer whose reader may go away or stop reading, without blocking its callers for long. It is safe for
+// concurrent use.
 //
 // Write returns once its line is written: what happens after it is read after it. Where that takes longer than 100 ms, lines
 // wait in a queue instead, and no Write waits, until the reader has read them all. A line that can't be written, or finds

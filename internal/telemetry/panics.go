@@ -8,7 +8,7 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// WatchPanics has panics for which nobody waits logged, counted and reported, for the rest of the process.
+// WatchPanics has panics that no caller waits for logged, counted and reported, for the rest of the process.
 func WatchPanics(log *slog.Logger, reporter *Reporter, metrics *Metrics) {
 	var total atomic.Int64
 	var reports Throttle

@@ -16,7 +16,7 @@ const (
 	maxUnsettled = 256
 	// settleInterval is the pause after an end could not be recorded.
 	settleInterval = 5 * time.Second
-	// settleTries is how often an end is tried that the database refuses, though it is there: somebody may be at work on it.
+	// settleTries is how often an end is tried that the database refuses, though it answers: its operators may be changing it.
 	settleTries = 12
 	// settleLast bounds the last try, when the server stops.
 	settleLast = 2 * time.Second
@@ -46,7 +46,7 @@ type end struct {
 type ends struct {
 	mu      sync.Mutex // guards waiting and over
 	waiting []end
-	over    bool          // nobody will look again
+	over    bool          // Settle has ended, and takes no more
 	came    chan struct{} // holds an element once one came
 }
 
