@@ -104,7 +104,7 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 		Token:    token,
 		Label:    label,
 		Declared: r.ContentLength,
-		Place:    place,
+		Pass:     place.Pass(),
 		Source: &multipartSource{body: body, contentType: r.Header.Get("Content-Type"), fetch: func(ctx context.Context, ws *spool.Workspace, form urlForm) (upload.Delivery, error) {
 			return s.fetchInto(ctx, ws, token, place, form)
 		}},

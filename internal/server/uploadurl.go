@@ -65,7 +65,7 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 		Label:       label,
 		Declared:    -1,
 		DownloadURL: download.URL(),
-		Place:       place,
+		Pass:        place.Pass(),
 		Source:      s.newURLSource(download, form.try, place, fetched),
 	})
 }

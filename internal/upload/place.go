@@ -23,6 +23,31 @@ type Place struct {
 	Leave func()
 }
 
+// Pass returns the place as the upload that runs sees it.
+func (p Place) Pass() Pass { return pass{p} }
+
+type pass struct{ place Place }
+
+func (p pass) Workspace() *spool.Workspace { return p.place.Workspace }
+
+func (p pass) Grow(size int64) {
+	if p.place.Sized != nil {
+		p.place.Sized(size)
+	}
+}
+
+func (p pass) Received(size int64) {
+	if p.place.Arrived != nil {
+		p.place.Arrived(size)
+	}
+}
+
+func (p pass) Done(bytes int64) {
+	if p.place.Worked != nil {
+		p.place.Worked(bytes)
+	}
+}
+
 // A meter tells how much of an archive has been dealt with. Verifying all of it is half of the work,
 // publishing all of it the other half.
 type meter struct {
@@ -71,7 +96,7 @@ func (m *meter) complete(s *share) {
 func (m *meter) update(least int64) {
 	done := int64(math.Round(float64(m.size) * (m.verified.ratio() + m.published.ratio()) / 2))
 	more := max(0, done-m.told)
-	if m.tell != nil && more >= least {
+	if more >= least {
 		m.tell(more)
 		m.told += more
 	}

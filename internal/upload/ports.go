@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"tecken-upload/internal/sched"
+	"tecken-upload/internal/spool"
 )
 
 // Storage keeps symbol files. Implementations are safe for concurrent use; every method ends soon after
@@ -37,6 +38,19 @@ type Records interface {
 	// Finish records u's end and its files, all of it or nothing, and is durable once it returns nil.
 	// Called again for the same upload it changes nothing.
 	Finish(ctx context.Context, u *Upload) error
+}
+
+// A Pass is what an upload holds from its admission on. Implementations are safe for concurrent use.
+type Pass interface {
+	// Workspace returns the upload's room on disk. Run closes it.
+	Workspace() *spool.Workspace
+	// Grow reports the size of the archive, where it becomes known while the archive arrives.
+	Grow(size int64)
+	// Received reports that the whole archive is in the workspace, with its size.
+	Received(size int64)
+	// Done reports a piece of processing, a member verified or published, and the bytes of the archive dealt with since the last call,
+	// which may be 0. Those of a completed upload add up to its size.
+	Done(bytes int64)
 }
 
 // Slots shares a bounded amount of work among tenants; a [sched.Scheduler] does.

@@ -216,7 +216,7 @@ func (r *run) body(ctx context.Context, m *archive.Member) (body *archive.Body, 
 			return nil, err
 		}
 		release = slot.Release
-		scratch, err := r.req.Place.Workspace.Scratch(slot.Context()) //nolint:contextcheck // it descends from ctx
+		scratch, err := r.req.Pass.Workspace().Scratch(slot.Context()) //nolint:contextcheck // it descends from ctx
 		if err != nil {
 			return nil, err
 		}
@@ -240,7 +240,7 @@ func (r *run) noteDone(f *File) {
 	r.count++
 	if now := r.Now(); now.Sub(r.noted) >= noteInterval {
 		r.noted = now
-		_ = r.req.Place.Workspace.Update(func(m *spool.Manifest) { m.Published = r.count })
+		_ = r.req.Pass.Workspace().Update(func(m *spool.Manifest) { m.Published = r.count })
 	}
 }
 

@@ -95,7 +95,7 @@ type Request struct {
 	Declared int64  // the size the client announced, in bytes; -1 when it did not
 	// DownloadURL is as in Upload.DownloadURL.
 	DownloadURL string
-	Place       Place
+	Pass        Pass
 	Source      Source
 }
 
@@ -110,7 +110,7 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 		Service: s,
 		req:     req,
 		staging: make(chan struct{}, 1),
-		meter:   meter{tell: req.Place.Worked},
+		meter:   meter{tell: req.Pass.Done},
 		report: &Report{
 			Declared: req.Declared,
 			Phases:   make(map[Phase]time.Duration),
@@ -129,7 +129,7 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 	r.up = &r.report.Upload
 	defer func() {
 		// Of use only after a panic, which goes on to the caller.
-		_ = req.Place.Workspace.Close()
+		_ = req.Pass.Workspace().Close()
 		s.progress.end(r.report.Phase)
 	}()
 	r.run(ctx)
@@ -163,7 +163,7 @@ func (r *run) run(ctx context.Context) {
 	}
 	// The room is given back before anything else is waited for. What can't be removed is the janitor's: no
 	// reason to send two gigabytes again.
-	r.report.Leftover = r.req.Place.Workspace.Close()
+	r.report.Leftover = r.req.Pass.Workspace().Close()
 	if r.up.ID != 0 {
 		err = r.end(ctx, err)
 	}
@@ -222,7 +222,7 @@ func (r *run) begin(ctx context.Context) error {
 func (r *run) receive(ctx context.Context) (Delivery, error) {
 	leave := r.phase(PhaseReceive)
 	defer leave()
-	d, err := r.req.Source.Deliver(ctx, r.req.Place.Workspace, r.MaxSize)
+	d, err := r.req.Source.Deliver(ctx, r.req.Pass.Workspace(), r.MaxSize)
 	r.up.DownloadURL, r.up.RedirectURLs = cmp.Or(r.up.DownloadURL, d.DownloadURL), d.RedirectURLs
 	if _, ok := errors.AsType[*spool.LimitError](err); !ok && errors.Is(err, spool.ErrTooLarge) {
 		return d, &SizeError{Limit: r.MaxSize}
@@ -233,9 +233,7 @@ func (r *run) receive(ctx context.Context) (Delivery, error) {
 	r.up.Filename, r.up.Size = d.Filename, d.Size
 	r.up.Try = r.up.Try || d.Try
 	r.meter.size = d.Size
-	if r.req.Place.Arrived != nil {
-		r.req.Place.Arrived(d.Size)
-	}
+	r.req.Pass.Received(d.Size)
 	return d, nil
 }
 
@@ -410,7 +408,7 @@ func (r *run) phase(p Phase) (leave func()) {
 	start := r.Now()
 	if p != PhaseRecord { // the workspace is gone by then
 		// The manifest is for autopsies alone: an upload does not fail for it.
-		_ = r.req.Place.Workspace.Update(func(m *spool.Manifest) { r.describe(m, p) })
+		_ = r.req.Pass.Workspace().Update(func(m *spool.Manifest) { r.describe(m, p) })
 	}
 	return func() { r.report.Phases[p] = r.Now().Sub(start) }
 }

@@ -98,7 +98,7 @@ func (h *house) post(ctx context.Context, token upload.Token, src upload.Source)
 	if err != nil {
 		h.Fatal(err)
 	}
-	report := h.service.Run(ctx, upload.Request{Token: token, Label: "nightly", Declared: -1, Place: upload.Place{Workspace: ws}, Source: src})
+	report := h.service.Run(ctx, upload.Request{Token: token, Label: "nightly", Declared: -1, Pass: upload.Place{Workspace: ws}.Pass(), Source: src})
 	usage, err := h.spool.Usage(h.Context())
 	if err != nil {
 		h.Fatal(err)
