@@ -218,7 +218,7 @@ func TestLinks(t *testing.T) {
 	for _, dep := range deps {
 		for _, not := range []string{
 			"github.com/labstack/", "github.com/aws/", "database/sql", "modernc.org/", "github.com/jackc/", "github.com/pressly/",
-			"github.com/redis/", "github.com/mholt/", "tecken-upload/internal/server", "tecken-upload/internal/upload", "tecken-upload/internal/archive", "tecken-upload/internal/storage", "tecken-upload/internal/record",
+			"github.com/redis/", "github.com/mholt/", "tecken-upload/internal/web", "tecken-upload/internal/upload", "tecken-upload/internal/archive", "tecken-upload/internal/storage", "tecken-upload/internal/record",
 		} {
 			if strings.HasPrefix(dep, not) {
 				t.Errorf("links %s", dep)

@@ -11,9 +11,9 @@ import (
 	"tecken-upload/internal/background"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/probe"
-	"tecken-upload/internal/server"
 	"tecken-upload/internal/storage"
 	"tecken-upload/internal/upload"
+	"tecken-upload/internal/web"
 )
 
 // prover is a service that can be written to for a proof.
@@ -83,8 +83,8 @@ func (in *instance) uploadRecords() upload.Records {
 }
 
 // checks are what the heartbeat looks at. A service must answer, and prove that it can be written to.
-func (in *instance) checks() map[string]server.Check {
-	both := func(check server.Check, p *health.Proof) server.Check {
+func (in *instance) checks() map[string]web.Check {
+	both := func(check web.Check, p *health.Proof) web.Check {
 		return func(ctx context.Context) error {
 			if err := check(ctx); err != nil {
 				return err
@@ -92,7 +92,7 @@ func (in *instance) checks() map[string]server.Check {
 			return p.Check(ctx)
 		}
 	}
-	return map[string]server.Check{
+	return map[string]web.Check{
 		"database":  both(in.records.Check, in.recordsProof),
 		"migration": in.records.Migrated,
 		"storage":   both(in.storage.Check, in.storageProof),

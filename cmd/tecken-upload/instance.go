@@ -17,13 +17,13 @@ import (
 	"tecken-upload/internal/probe"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/sched"
-	"tecken-upload/internal/server"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/storage"
 	"tecken-upload/internal/storage/dirstore"
 	"tecken-upload/internal/storage/s3store"
 	"tecken-upload/internal/telemetry"
 	"tecken-upload/internal/upload"
+	"tecken-upload/internal/web"
 )
 
 const (
@@ -63,7 +63,7 @@ type instance struct {
 	redis   *redislease.Table // nil where limits are this process's own
 	leases  *lease.Keeper
 	gate    *admission.Gate
-	server  *server.Server
+	server  *web.Server
 	headers headers.Budget
 	fetches func() sched.Stats // turns to download archives for uploads by URL
 
@@ -237,7 +237,7 @@ func (in *instance) serve(ctx context.Context) {
 		Now:             time.Now,
 	})
 	fetches, waiting := fetchTurns(c)
-	in.server = server.New(ctx, server.Config{
+	in.server = web.New(ctx, web.Config{
 		Tokens:              in.records,
 		Gate:                in.gate,
 		Uploads:             in.uploads,

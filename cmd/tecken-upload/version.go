@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 
-	"tecken-upload/internal/server"
+	"tecken-upload/internal/web"
 )
 
 // What the program was built of; set by the linker (-X main.version=…).
@@ -30,8 +30,8 @@ func (versionCommand) Run(p *process) error {
 }
 
 // buildVersion tells what the linker was told, and else what Go knows.
-func buildVersion() server.Version {
-	v := server.Version{Source: source, Version: version, Commit: commit, Build: build}
+func buildVersion() web.Version {
+	v := web.Version{Source: source, Version: version, Commit: commit, Build: build}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || v.Commit != "" {
 		return v

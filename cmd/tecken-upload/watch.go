@@ -7,9 +7,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tecken-upload/internal/server"
 	"tecken-upload/internal/telemetry"
 	"tecken-upload/internal/telemetry/uploadwatch"
+	"tecken-upload/internal/web"
 )
 
 // watcher tells the log, the metrics and Sentry what goes through the server.
@@ -38,21 +38,21 @@ func (in *instance) watcher() *watcher {
 	}
 	in.metrics.Register(w.refusals, w.failures)
 	// A rate is only seen to rise from a zero that was there.
-	for _, reason := range server.RefusalReasons() {
+	for _, reason := range web.RefusalReasons() {
 		w.refusals.WithLabelValues(reason)
 	}
-	for _, cause := range server.FailureCauses() {
+	for _, cause := range web.FailureCauses() {
 		w.failures.WithLabelValues(cause)
 	}
 	return w
 }
 
-// Request implements server.Watcher.
+// Request implements web.Watcher.
 func (w *watcher) Request(route, method string, status int, elapsed time.Duration) {
 	w.metrics.ObserveRequest(route, method, status, elapsed)
 }
 
-// Refused implements server.Watcher.
+// Refused implements web.Watcher.
 func (w *watcher) Refused(reason string, failed bool) {
 	w.refusals.WithLabelValues(reason).Inc()
 	if failed {
@@ -60,8 +60,8 @@ func (w *watcher) Refused(reason string, failed bool) {
 	}
 }
 
-// Fault implements server.Watcher. Sentry hears of one in an hour of a route and a cause.
-func (w *watcher) Fault(ctx context.Context, f *server.Fault) {
+// Fault implements web.Watcher. Sentry hears of one in an hour of a route and a cause.
+func (w *watcher) Fault(ctx context.Context, f *web.Fault) {
 	facts := []slog.Attr{slog.String("method", f.Method), slog.String("path", f.Path), slog.String("cause", f.Cause)}
 	if f.Token != nil {
 		facts = append(facts, slog.Int64("tenant", f.Token.ID), slog.String("user", f.Token.User), slog.String("label", f.Label))

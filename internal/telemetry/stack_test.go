@@ -21,13 +21,13 @@ tecken-upload/internal/upload.(*Pipeline).Run(...)
 	/src/internal/upload/pipeline.go:60
 main.main()
 	/src/cmd/x/main.go:9 +0x1d
-created by tecken-upload/internal/server.(*Server).Serve in goroutine 1
-	/src/internal/server/server.go:80 +0x3b
+created by tecken-upload/internal/web.(*Server).Serve in goroutine 1
+	/src/internal/web/server.go:80 +0x3b
 `
 
 func TestFrames(t *testing.T) {
 	want := []sentry.Frame{
-		{Module: "tecken-upload/internal/server", Function: "(*Server).Serve", AbsPath: "/src/internal/server/server.go", Filename: "server.go", Lineno: 80, InApp: true},
+		{Module: "tecken-upload/internal/web", Function: "(*Server).Serve", AbsPath: "/src/internal/web/server.go", Filename: "server.go", Lineno: 80, InApp: true},
 		{Module: "main", Function: "main", AbsPath: "/src/cmd/x/main.go", Filename: "main.go", Lineno: 9, InApp: true},
 		{Module: "tecken-upload/internal/upload", Function: "(*Pipeline).Run", AbsPath: "/src/internal/upload/pipeline.go", Filename: "pipeline.go", Lineno: 60, InApp: true},
 		{Module: "example.com/zip%2ev2/deep", Function: "Open[...]", AbsPath: "/mod/deep/open.go", Filename: "open.go", Lineno: 20},

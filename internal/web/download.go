@@ -1,0 +1,309 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"tecken-upload/internal/download"
+	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/upload"
+)
+
+// downloadFaultInterval paces what is told of failing downloads: they may fail by the thousands in a second, all for
+// one reason.
+const downloadFaultInterval = 10 * time.Second
+
+// errSymbolNotFound is the answer to whoever asks for what there is not; the text is that of Mozilla's Tecken.
+var errSymbolNotFound error = protocolError("Symbol Not Found")
+
+// exposed are the fields of an answer that a browser shows to scripts of other sites, beside those that it always does.
+const exposed = "Accept-Ranges, Content-Encoding, Content-Range, Debug-Time, ETag, Retry-After, X-Debuginfod-File, X-Debuginfod-Size"
+
+// Symbols finds what is downloaded. It is safe for concurrent use. Its methods fail with upload.ErrNotFound,
+// upload.ErrUnavailable, or the cause of ctx.
+type Symbols interface {
+	// Find finds a symbol file, or a binary by an id of SSQP's.
+	Find(ctx context.Context, q download.Query) (download.Found, error)
+	// Module tells of the binary that a symbol file is of.
+	Module(ctx context.Context, q download.Query) (download.Module, error)
+	// FindBinary finds the binary of a build id.
+	FindBinary(ctx context.Context, q download.BinaryQuery) (download.Found, error)
+	// Look describes what was found. What was remembered may be gone; then it is not found so again.
+	Look(ctx context.Context, found download.Found) (download.File, error)
+	// Open describes it, and opens it to be read until ctx ends.
+	Open(ctx context.Context, found download.Found) (download.File, error)
+	// Measure returns how many bytes a gzip file has once inflated, or -1 where that can't be told. count is given the file to
+	// find that out, where it is not remembered.
+	Measure(ctx context.Context, found download.Found, file download.File, count func(stored io.ReadSeeker) (int64, error)) int64
+}
+
+// Links makes addresses at which clients fetch symbol files from storage by themselves.
+type Links interface {
+	// URL returns the address of the object at loc, and whether it is a secret that expires.
+	URL(ctx context.Context, loc upload.Location) (address string, secret bool, err error)
+}
+
+// downloads is what a Server needs to answer downloads.
+type downloads struct {
+	told    atomic.Int64 // when a failing download was told of last, in Unix nanoseconds
+	sending sending
+	// inflating are the turns to inflate what is sent.
+	inflating inflateTurns
+}
+
+func (s *Server) downloadRoutes() {
+	if s.Symbols == nil {
+		return
+	}
+	for _, prefix := range []string{"", "/try"} {
+		s.openRoute(prefix+"/:debug_file/:debug_id/:file", s.getSymbol)
+	}
+	s.openRoute("/api/syminfo/:file/:id", s.getSyminfo)
+	s.openRoute("/buildid/:id/debuginfo", s.getDebugInfo)
+	s.openRoute("/buildid/:id/executable", s.getExecutable)
+}
+
+// openRoute registers a route that scripts of any site may use.
+func (s *Server) openRoute(path string, handle echo.HandlerFunc) {
+	components := strings.Count(path, "/")
+	only := func(handle echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			// Echo lets the last parameter stand for all that follows.
+			if len(pathComponents(c.Request())) != components {
+				return s.noSuchRoute(c)
+			}
+			return handle(c)
+		}
+	}
+	open := only(func(c echo.Context) error {
+		h := c.Response().Header()
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Expose-Headers", exposed)
+		h.Set("X-Content-Type-Options", "nosniff")
+		return handle(c)
+	})
+	s.echo.GET(path, open)
+	s.echo.HEAD(path, open)
+	s.echo.OPTIONS(path, only(s.preflight))
+}
+
+// preflight answers a browser that asks what it may ask for.
+func (s *Server) preflight(c echo.Context) error {
+	h := c.Response().Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Methods", "GET, HEAD")
+	h.Set("Access-Control-Allow-Headers", "*")
+	h.Set("Access-Control-Max-Age", "86400")
+	s.writeEmpty(c, http.StatusNoContent)
+	return nil
+}
+
+// noSuchRoute answers for a path that only looks like that of a symbol, as if there were no routes of symbols.
+func (s *Server) noSuchRoute(c echo.Context) error {
+	methods := []string{http.MethodOptions}
+	for _, r := range s.echo.Routes() {
+		if r.Method != http.MethodOptions && isOf(r.Path, c.Request()) {
+			methods = append(methods, r.Method)
+		}
+	}
+	if len(methods) == 1 {
+		return echo.ErrNotFound
+	}
+	slices.Sort(methods)
+	c.Response().Header().Set("Allow", strings.Join(methods, ", "))
+	if c.Request().Method == http.MethodOptions {
+		return c.NoContent(http.StatusNoContent)
+	}
+	return echo.ErrMethodNotAllowed
+}
+
+// isOf reports whether a request's path is a route's.
+func isOf(route string, r *http.Request) bool {
+	return slices.EqualFunc(strings.Split(route, "/"), strings.Split(r.URL.EscapedPath(), "/"), func(want, got string) bool {
+		return want == got || strings.HasPrefix(want, ":") && got != ""
+	})
+}
+
+// pathComponents returns the components of the request's path, each decoded once; nil where one is empty.
+func pathComponents(r *http.Request) []string {
+	parts := strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
+	for i, p := range parts {
+		plain, err := url.PathUnescape(p)
+		if err != nil || plain == "" {
+			return nil
+		}
+		parts[i] = plain
+	}
+	return parts
+}
+
+// lookupQuery says what is asked for by file, id and name, with what the request's query adds.
+func lookupQuery(r *http.Request, parts []string) download.Query {
+	query := r.URL.Query()
+	q := download.Query{File: parts[0], ID: parts[1], Try: query.Has("try"), Refresh: query.Has("_refresh")}
+	if len(parts) > 2 {
+		q.Name = parts[2]
+	}
+	return q
+}
+
+// getSymbol answers for one symbol file: HEAD whether there is one, GET with it or where it is.
+func (s *Server) getSymbol(c echo.Context) error {
+	r := c.Request()
+	parts := pathComponents(r)
+	try := len(parts) == 4
+	if try {
+		parts = parts[1:]
+	}
+	q := lookupQuery(r, parts)
+	q.Try = q.Try || try
+	find := func() (download.Found, error) {
+		start := time.Now()
+		found, err := s.Symbols.Find(r.Context(), q)
+		setDebugTime(c, time.Since(start))
+		return found, err
+	}
+	return s.answerFound(c, find, func(found download.Found) error {
+		switch {
+		case found.IsBinary():
+			return s.sendFile(c, found, false)
+		case r.Method == http.MethodHead && (found.Moved || s.Links != nil):
+			c.Response().Header().Set("Content-Type", contentType(found.Location.Key))
+			s.writeEmpty(c, http.StatusOK)
+			return nil
+		case found.Moved:
+			s.redirect(c, ownAddress(r, found.Location.Key))
+			return nil
+		case s.Links != nil:
+			return s.redirectToStorage(c, found.Location)
+		}
+		return s.sendFile(c, found, false)
+	})
+}
+
+// answerFound answers with what find finds. What it remembered may be gone: then it is asked once more.
+func (s *Server) answerFound(c echo.Context, find func() (download.Found, error), answer func(download.Found) error) error {
+	for again := false; ; again = true {
+		found, err := find()
+		if err != nil {
+			return s.refuseDownload(c, err)
+		}
+		err = answer(found)
+		if err != nil && (again || !errors.Is(err, upload.ErrNotFound)) {
+			return s.refuseDownload(c, err)
+		}
+		if err == nil {
+			return nil
+		}
+	}
+}
+
+// setDebugTime tells those who ask how long a lookup took, in seconds.
+func setDebugTime(c echo.Context, took time.Duration) {
+	if asked, err := strconv.ParseBool(c.Request().Header.Get("Debug")); err == nil && asked {
+		c.Response().Header().Set("Debug-Time", strconv.FormatFloat(took.Seconds(), 'f', 6, 64))
+	}
+}
+
+// refuseDownload answers for what can't be had. Who hung up is told of as that.
+func (s *Server) refuseDownload(c echo.Context, err error) error {
+	r := c.Request()
+	switch {
+	case r.Context().Err() != nil:
+		err = fmt.Errorf("%w: %w", upload.ErrClientGone, err)
+	case errors.Is(err, upload.ErrBusy):
+		return err // no fault, and told of as none
+	case errors.Is(err, upload.ErrUnavailable):
+	case errors.Is(err, upload.ErrNotFound):
+		err = errSymbolNotFound
+	}
+	if statusOf(err) >= http.StatusInternalServerError && s.downloads.toldLately(s.Now()) {
+		s.Logger.DebugContext(r.Context(), "download failed", "err", err)
+		s.answerError(c, err)
+		return nil
+	}
+	return err
+}
+
+// toldLately reports whether a failing download was told of a moment ago. If not, one is to be told of now.
+func (d *downloads) toldLately(at time.Time) bool {
+	now, last := at.UnixNano(), d.told.Load()
+	return now-last < int64(downloadFaultInterval) || !d.told.CompareAndSwap(last, now)
+}
+
+// redirectToStorage sends a client to storage.
+func (s *Server) redirectToStorage(c echo.Context, loc upload.Location) error {
+	address, secret, err := s.Links.URL(c.Request().Context(), loc)
+	if err != nil {
+		return err
+	}
+	if secret {
+		c.Response().Header().Set("Cache-Control", "no-store")
+	}
+	s.redirect(c, address)
+	return nil
+}
+
+// redirect sends a client elsewhere. Crash tools follow 301 and 302 only, and the first is for ever.
+func (s *Server) redirect(c echo.Context, address string) {
+	c.Response().Header().Set("Location", address)
+	s.writeEmpty(c, http.StatusFound)
+}
+
+// ownAddress returns the address of a key beside the one that was asked for, with the request's own query as it was sent. It is
+// relative, so that whatever stands in front of a path here stays in front of it.
+func ownAddress(r *http.Request, key symbol.Key) string {
+	address := "../../" + key.URLPath()
+	if query := r.URL.RawQuery; query != "" {
+		address += "?" + escapeQuery(query)
+	}
+	return address
+}
+
+// escapeQuery escapes what a query must not hold (RFC 3986, 3.4): a request line may hold a fragment, and bytes that are not
+// ASCII.
+func escapeQuery(query string) string {
+	var b strings.Builder
+	for i := range len(query) {
+		if c := query[i]; c <= ' ' || c > '~' || strings.IndexByte("#\"<>\\^`{|}", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// writeEmpty writes an answer without a body.
+func (s *Server) writeEmpty(c echo.Context, status int) {
+	s.setWriteDeadline(c, answerTimeout)
+	if c.Request().Method != http.MethodHead && status != http.StatusNoContent {
+		c.Response().Header().Set("Content-Length", "0")
+	}
+	c.Response().WriteHeader(status)
+}
+
+func (s *Server) setWriteDeadline(c echo.Context, wait time.Duration) {
+	if err := http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(wait)); err != nil {
+		s.Logger.DebugContext(c.Request().Context(), "set the write deadline", "err", err)
+	}
+}
+
+// contentType returns the media type of a symbol file. It says no charset: names in it are of any.
+func contentType(key symbol.Key) string {
+	if key.IsSym() {
+		return "text/plain"
+	}
+	return "application/octet-stream"
+}

@@ -1,0 +1,287 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"tecken-upload/internal/background"
+	"tecken-upload/internal/intake"
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
+)
+
+// formSlack is what a body may have besides the archive, in bytes.
+const formSlack = 1 << 20
+
+// drainLimit says how much of a refused body is read before the connection is closed on it. Clients send
+// all of their body before they read an answer.
+type drainLimit struct {
+	bytes int64
+	time  time.Duration
+	first time.Duration // for its first byte; 0: no less than for all of it
+}
+
+// drainUninvited is for how long the first byte of a body is waited for that was to be sent after a 100 Continue, and
+// was refused instead. Clients that got no answer for a second or so send it all the same.
+const drainUninvited = 2 * time.Second
+
+// drainStopping is for how long a body is still read when the server stops.
+const drainStopping = time.Second
+
+var (
+	drainUnknown       = drainLimit{bytes: 16 << 20, time: 10 * time.Second}
+	drainAuthenticated = drainLimit{bytes: 2 << 30, time: 60 * time.Second}
+)
+
+// postUpload answers POST /upload/. Until the upload is run, whatever refuses it leaves no record.
+func (s *Server) postUpload(c echo.Context) error {
+	r := c.Request()
+	token, label, err := s.authenticate(r)
+	if err != nil {
+		limit := drainUnknown
+		if errors.Is(err, upload.ErrUnavailable) {
+			limit = drainAuthenticated // as far as we know
+		}
+		return s.refuse(c, caller{}, err, limit)
+	}
+	var report *upload.Report
+	err = background.Try(func() (err error) {
+		report, err = s.upload(r, c, token, label)
+		return err
+	})
+	if err != nil {
+		return s.refuse(c, caller{&token, label}, err, drainAuthenticated)
+	}
+	report.Status = http.StatusCreated
+	if report.Err != nil {
+		report.Status = statusOf(report.Err)
+	}
+	// Told of first: whoever has the answer finds the log line, and the heartbeats as they now are.
+	s.Disk.Note(report.Err)
+	s.countLack(report.Err)
+	s.Watcher.Ended(context.WithoutCancel(r.Context()), report)
+	if report.Err != nil {
+		s.answerRefusal(c, report.Err)
+		s.drain(c, drainAuthenticated)
+		return nil
+	}
+	s.write(c, report.Status, newUploadBody(&report.Upload))
+	return nil
+}
+
+// upload admits and runs one upload. It returns an error, and no report, where it was never begun.
+func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, label string) (*upload.Report, error) {
+	if !token.CanUpload() {
+		return nil, errForbidden
+	}
+	if r.ContentLength > s.MaxUploadSize+formSlack {
+		return nil, &upload.SizeError{Limit: s.MaxUploadSize}
+	}
+	if err := checkEncoding(r); err != nil {
+		return nil, err
+	}
+	ctx, cancel := s.uploadContext(r)
+	defer cancel()
+	if namesURL(r) {
+		return s.uploadURL(ctx, c, token, label)
+	}
+	place, err := s.admit(ctx, token, r.ContentLength)
+	if err != nil {
+		return nil, err
+	}
+	defer place.Leave()
+	body := s.newBody(ctx, c)
+	defer body.release()
+	return s.run(ctx, c, upload.Request{
+		Token:    token,
+		Label:    label,
+		Declared: r.ContentLength,
+		Pass:     place.Pass(),
+		Source: &multipartSource{body: body, contentType: r.Header.Get("Content-Type"), fetch: func(ctx context.Context, ws *spool.Workspace, form urlForm) (upload.Delivery, error) {
+			return s.fetchInto(ctx, ws, token, place, form)
+		}},
+	})
+}
+
+// run runs one upload that was admitted, and returns as upload does.
+func (s *Server) run(ctx context.Context, c echo.Context, req upload.Request) (*upload.Report, error) {
+	report := s.Uploads.Run(ctx, req)
+	s.noteLeftover(ctx, c, caller{&req.Token, req.Label}, report.Leftover)
+	if report.Upload.ID == 0 {
+		return nil, orService(reasonDatabase, report.Err)
+	}
+	return report, nil
+}
+
+// noteLeftover tells of a workspace that could not be removed; err may be nil.
+func (s *Server) noteLeftover(ctx context.Context, c echo.Context, from caller, err error) {
+	if err != nil {
+		s.note(ctx, c, from, fmt.Errorf("remove a workspace: %w", err))
+	}
+}
+
+// admit waits at the gate, no longer than there is anybody to let in.
+func (s *Server) admit(ctx context.Context, token upload.Token, size int64) (upload.Place, error) {
+	ctx, here := whileHere(ctx)
+	defer here()
+	return s.enter(ctx, token, size)
+}
+
+// enter waits at the gate, no longer than uploads are taken.
+func (s *Server) enter(ctx context.Context, token upload.Token, size int64) (place upload.Place, err error) {
+	err = s.whileTaking(ctx, func(ctx context.Context) (err error) {
+		place, err = s.Gate.Enter(ctx, token, size)
+		return orService(reasonDisk, err)
+	})
+	return place, err
+}
+
+// whileTaking calls wait with a context that also ends when no upload is taken any more.
+func (s *Server) whileTaking(ctx context.Context, wait func(ctx context.Context) error) error {
+	if s.refusing.Err() != nil {
+		return upload.ErrShutdown
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	refused := background.AfterContext(s.refusing, "upload context", func() { cancel(upload.ErrShutdown) }) //nolint:contextcheck // it is the server's
+	defer refused()
+	return wait(ctx)
+}
+
+// uploadContext makes the context of one upload. Unlike the request's own it tells by its cause why it
+// ended: the client hung up, or the server stops.
+func (s *Server) uploadContext(r *http.Request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	gone := background.AfterContext(r.Context(), "upload context", func() { cancel(upload.ErrClientGone) })
+	stopped := background.AfterContext(s.stopping, "upload context", func() { cancel(upload.ErrShutdown) })
+	return ctx, func() {
+		gone()
+		stopped()
+		cancel(context.Canceled)
+	}
+}
+
+// refuse answers an upload that was not begun, and gets rid of its body.
+func (s *Server) refuse(c echo.Context, from caller, err error, limit drainLimit) error {
+	err = orGone(c.Request(), err)
+	s.Disk.Note(err)
+	s.countRefusal(err)
+	s.note(c.Request().Context(), c, from, err)
+	s.answerRefusal(c, err)
+	s.drain(c, unread(c.Request(), limit))
+	return nil
+}
+
+// unread is the limit for a body of which nothing has been read: one that was to be sent after a 100 Continue may
+// never come.
+func unread(r *http.Request, limit drainLimit) drainLimit {
+	if r.Header.Get("Expect") != "" {
+		limit.first = drainUninvited
+	}
+	return limit
+}
+
+// answerRefusal writes the answer to err at once.
+func (s *Server) answerRefusal(c echo.Context, err error) {
+	s.answerNow(c, func() { s.answerError(c, err) })
+}
+
+// answerNow lets answer write an answer that is sent at once, though the body may still be arriving.
+func (s *Server) answerNow(c echo.Context, answer func()) {
+	rc := http.NewResponseController(c.Response())
+	// Where it can't be had (HTTP/1.0), the server reads a little of the body first, and closes then.
+	if err := rc.EnableFullDuplex(); err != nil {
+		s.Logger.DebugContext(c.Request().Context(), "enable full duplex", "err", err)
+	}
+	c.Response().Header().Set("Connection", "close")
+	answer()
+	if err := rc.Flush(); err != nil {
+		s.Logger.DebugContext(c.Request().Context(), "flush the answer", "err", err)
+	}
+}
+
+// drain reads what is left of the body and throws it away. Whatever ends it, the connection is closed
+// afterwards. It may take long, and needs nothing of the request's header.
+func (s *Server) drain(c echo.Context, limit drainLimit) {
+	s.drains.Add(1)
+	defer s.drains.Done()
+	c.Request().Header = nil
+	rc := http.NewResponseController(c.Response())
+	until := time.Now().Add(limit.time)
+	if limit.first > 0 && !s.begins(c, limit.first) {
+		return
+	}
+	if err := rc.SetReadDeadline(until); err != nil {
+		return
+	}
+	release := whenEnded(s.stopping, func() { _ = rc.SetReadDeadline(time.Now().Add(drainStopping)) })
+	defer release()
+	if _, err := io.CopyN(io.Discard, c.Request().Body, limit.bytes); errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until) {
+		s.drainConnection(rc, limit, until)
+	}
+}
+
+// begins reports whether a first byte of the body arrives in time.
+func (s *Server) begins(c echo.Context, limit time.Duration) bool {
+	if http.NewResponseController(c.Response()).SetReadDeadline(time.Now().Add(limit)) != nil {
+		return false
+	}
+	_, err := io.ReadFull(c.Request().Body, make([]byte, 1))
+	return err == nil
+}
+
+// drainConnection does the same past net/http, whose chunked bodies can't be read on once a read of theirs was
+// interrupted.
+func (s *Server) drainConnection(rc *http.ResponseController, limit drainLimit, until time.Time) {
+	conn, buffered, err := rc.Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	if s.stopping.Err() != nil {
+		until = time.Now().Add(drainStopping)
+	}
+	if conn.SetReadDeadline(until) == nil {
+		_, _ = io.CopyN(io.Discard, buffered, limit.bytes)
+	}
+}
+
+// multipartSource delivers the archive out of a multipart form, or from the address in a form that has no file.
+type multipartSource struct {
+	body        *body
+	contentType string
+	fetch       func(ctx context.Context, ws *spool.Workspace, form urlForm) (upload.Delivery, error)
+}
+
+// Deliver implements upload.Source.
+func (m *multipartSource) Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (upload.Delivery, error) {
+	var file *os.File
+	form, err := intake.Read(m.body, m.contentType, func(content io.Reader) (err error) {
+		file, err = ws.Receive(ctx, content, limit)
+		return err
+	})
+	address := strings.TrimSpace(form.URL)
+	if named := errors.Is(err, intake.ErrNoFile) && address != ""; err != nil && !named {
+		return upload.Delivery{}, err
+	}
+	// From here on the connection is only watched for its end, which takes as long as it takes.
+	if err := m.body.rc.SetReadDeadline(time.Time{}); err != nil {
+		return upload.Delivery{}, err
+	}
+	if file == nil {
+		return m.fetch(ctx, ws, urlForm{url: address, try: form.Try})
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return upload.Delivery{}, err
+	}
+	return upload.Delivery{File: file, Size: info.Size(), Filename: form.Filename, Try: form.Try}, nil
+}
