@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"tecken-upload/internal/archive"
-	"tecken-upload/internal/intake"
 	"tecken-upload/internal/spool"
 )
 
@@ -40,6 +39,16 @@ func (e *SourceError) Error() string {
 
 // Unwrap returns the kind.
 func (e *SourceError) Unwrap() error { return e.Kind }
+
+// What a body may be instead of a form with an archive.
+var (
+	// ErrNoFile: the body is no multipart form, or has no file in it. Its text is the protocol's.
+	ErrNoFile = errors.New("Must be multipart form data with at least one file") //nolint:staticcheck // the wire protocol's text
+	// ErrNotForm is the ErrNoFile of a body that is no form, but a file. Its text goes on with what to do.
+	ErrNotForm = fmt.Errorf("%w: this is the file alone; send it as a field of a form, for example with curl -F symbols.zip=@symbols.zip", ErrNoFile)
+	// ErrMalformed: the body is a multipart form that breaks its own rules, or ends too early.
+	ErrMalformed = errors.New("the multipart form is malformed")
+)
 
 // ErrTooLarge: the archive has more bytes than an upload may have.
 var ErrTooLarge = errors.New("the archive is too large")
@@ -89,8 +98,8 @@ var outcomes = []struct {
 	{ErrSource, Rejected},
 	{ErrSourceDown, Rejected},
 	{ErrSourceSlow, Rejected},
-	{intake.ErrNoFile, Rejected},
-	{intake.ErrMalformed, Rejected},
+	{ErrNoFile, Rejected},
+	{ErrMalformed, Rejected},
 	{ErrBusy, Rejected}, // no turn to fetch what a form names
 }
 
@@ -139,11 +148,11 @@ func Sentence(err error) string {
 		return size.Error()
 	case errors.As(err, &limit):
 		return fmt.Sprintf("The upload needs more than the %d bytes that this server's spool has for one.", limit.Limit)
-	case errors.Is(err, intake.ErrNotForm):
-		return intake.ErrNotForm.Error()
-	case errors.Is(err, intake.ErrNoFile):
-		return intake.ErrNoFile.Error()
-	case errors.Is(err, intake.ErrMalformed):
+	case errors.Is(err, ErrNotForm):
+		return ErrNotForm.Error()
+	case errors.Is(err, ErrNoFile):
+		return ErrNoFile.Error()
+	case errors.Is(err, ErrMalformed):
 		return "The multipart form is malformed, or ends before its closing boundary."
 	case errors.As(err, &busy):
 		return busy.Reason

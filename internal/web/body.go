@@ -16,7 +16,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"tecken-upload/internal/background"
-	"tecken-upload/internal/intake"
 	"tecken-upload/internal/upload"
 )
 
@@ -104,7 +103,7 @@ func (b *body) reason(err error, deadline time.Time) error {
 	case errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(deadline):
 		return upload.ErrReceiveTimeout
 	case !interrupted(err):
-		return fmt.Errorf("%w: %w", intake.ErrMalformed, err) // chunks that are none
+		return fmt.Errorf("%w: %w", upload.ErrMalformed, err) // chunks that are none
 	case b.ctx.Err() != nil:
 		return context.Cause(b.ctx)
 	}

@@ -15,7 +15,6 @@ import (
 
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/background"
-	"tecken-upload/internal/intake"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 )
@@ -43,8 +42,8 @@ var statuses = []struct {
 	{errTokenExpired, http.StatusForbidden, "token"},
 	{errForbidden, http.StatusForbidden, "permission"},
 	{errEncodedForm, http.StatusBadRequest, "form"},
-	{intake.ErrNoFile, http.StatusBadRequest, "form"},
-	{intake.ErrMalformed, http.StatusBadRequest, "form"},
+	{upload.ErrNoFile, http.StatusBadRequest, "form"},
+	{upload.ErrMalformed, http.StatusBadRequest, "form"},
 	{archive.ErrInvalid, http.StatusBadRequest, "form"},
 	{archive.ErrTooLarge, http.StatusRequestEntityTooLarge, "size"},
 	{upload.ErrTooLarge, http.StatusRequestEntityTooLarge, "size"},

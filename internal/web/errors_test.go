@@ -15,7 +15,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tecken-upload/internal/archive"
-	"tecken-upload/internal/intake"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 )
@@ -42,9 +41,9 @@ var sentinels = map[string]struct {
 	"archive.ErrInvalid":       {archive.ErrInvalid, 400},
 	"archive.ErrTooLarge":      {archive.ErrTooLarge, 413},
 	"archive.ErrMoreMemory":    {archive.ErrMoreMemory, 500}, // the domain verifies once more
-	"intake.ErrNoFile":         {intake.ErrNoFile, 400},
-	"intake.ErrNotForm":        {intake.ErrNotForm, 400},
-	"intake.ErrMalformed":      {intake.ErrMalformed, 400},
+	"upload.ErrNoFile":         {upload.ErrNoFile, 400},
+	"upload.ErrNotForm":        {upload.ErrNotForm, 400},
+	"upload.ErrMalformed":      {upload.ErrMalformed, 400},
 	"spool.ErrFull":            {spool.ErrFull, 503},
 	"spool.ErrTooLarge":        {spool.ErrTooLarge, 413},
 	"spool.ErrInUse":           {spool.ErrInUse, 500},    // the janitor's
@@ -62,7 +61,7 @@ var sentinels = map[string]struct {
 }
 
 func TestEverySentinelHasAStatus(t *testing.T) {
-	for _, pkg := range []string{"upload", "archive", "intake", "spool", "web"} {
+	for _, pkg := range []string{"upload", "archive", "spool", "web"} {
 		for _, name := range sentinelsOf(t, pkg) {
 			if _, ok := sentinels[pkg+"."+name]; !ok {
 				t.Errorf("%s.%s is in no row of this test", pkg, name)

@@ -13,9 +13,9 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"tecken-upload/internal/background"
-	"tecken-upload/internal/intake"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
+	"tecken-upload/internal/web/uploads"
 )
 
 // formSlack is what a body may have besides the archive, in bytes.
@@ -264,12 +264,12 @@ type multipartSource struct {
 // Deliver implements upload.Source.
 func (m *multipartSource) Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (upload.Delivery, error) {
 	var file *os.File
-	form, err := intake.Read(m.body, m.contentType, func(content io.Reader) (err error) {
+	form, err := uploads.Read(m.body, m.contentType, func(content io.Reader) (err error) {
 		file, err = ws.Receive(ctx, content, limit)
 		return err
 	})
 	address := strings.TrimSpace(form.URL)
-	if named := errors.Is(err, intake.ErrNoFile) && address != ""; err != nil && !named {
+	if named := errors.Is(err, upload.ErrNoFile) && address != ""; err != nil && !named {
 		return upload.Delivery{}, err
 	}
 	// From here on the connection is only watched for its end, which takes as long as it takes.

@@ -16,9 +16,9 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"tecken-upload/internal/fetch"
-	"tecken-upload/internal/intake"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
+	"tecken-upload/internal/web/uploads"
 )
 
 const (
@@ -115,7 +115,7 @@ func (s *Server) readURLForm(ctx context.Context, c echo.Context) (urlForm, erro
 		return urlForm{}, err
 	}
 	if isFile(text) {
-		return urlForm{}, intake.ErrNotForm
+		return urlForm{}, upload.ErrNotForm
 	}
 	if len(text) > maxURLForm {
 		return urlForm{}, badForm("The form is larger than the %d bytes that it may have.", maxURLForm)
@@ -133,7 +133,7 @@ func (s *Server) readURLForm(ctx context.Context, c echo.Context) (urlForm, erro
 		named.url = strings.TrimSpace(address) // the last one counts
 	}
 	if named.url == "" {
-		return urlForm{}, intake.ErrNoFile
+		return urlForm{}, upload.ErrNoFile
 	}
 	return named, nil
 }
@@ -157,7 +157,7 @@ func (u *urlSource) Deliver(ctx context.Context, ws *spool.Workspace, limit int6
 	file, err := u.receive(ctx, ws, limit)
 	d := upload.Delivery{
 		File:         file,
-		Filename:     intake.CleanName(u.download.Filename()),
+		Filename:     uploads.CleanName(u.download.Filename()),
 		Try:          u.try,
 		RedirectURLs: u.download.Redirects(),
 	}

@@ -1,11 +1,11 @@
-// Package intake reads the body of an upload: multipart/form-data (RFC 7578), as a stream.
+// Package uploads reads the body of an upload: multipart/form-data (RFC 7578), as a stream.
 //
 // The first part that is a file is handed on as it arrives; of the other parts only "try" and "url" have a meaning,
 // before the file or after it. Nothing is buffered but one part's header and the first bytes of a field,
 // nothing touches the disk, and every further file is read and thrown away.
 //
 // The package does not bound the body: its reader does.
-package intake
+package uploads
 
 import (
 	"bufio"
@@ -17,6 +17,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"tecken-upload/internal/upload"
 )
 
 const (
@@ -30,15 +32,6 @@ const (
 	bufferSize = 256 << 10
 )
 
-var (
-	// ErrNoFile: the body is no multipart form, or has no file in it. Its text is the protocol's.
-	ErrNoFile = errors.New("Must be multipart form data with at least one file") //nolint:staticcheck // the wire protocol's text
-	// ErrNotForm is the ErrNoFile of a body that is no form, but a file. Its text goes on with what to do.
-	ErrNotForm = fmt.Errorf("%w: this is the file alone; send it as a field of a form, for example with curl -F symbols.zip=@symbols.zip", ErrNoFile)
-	// ErrMalformed: the body is a multipart form that breaks its own rules, or ends too early.
-	ErrMalformed = errors.New("the multipart form is malformed")
-)
-
 // A Form is what a body held besides the file's content.
 type Form struct {
 	Filename string // the name of the file's field; valid UTF-8 without control characters, at most 255 bytes
@@ -48,15 +41,15 @@ type Form struct {
 
 // Read reads body to its end, calls file once with the content of the first file part, and returns the form. contentType is the request's.
 //
-// The errors are [ErrNoFile], with which the form has what else there is, [ErrNotForm], one that wraps [ErrMalformed], or the first
-// error of body or of file, as it is. After another error than ErrNoFile body has not been read to its end.
+// The errors are [upload.ErrNoFile], with which the form has what else there is, [upload.ErrNotForm], one that wraps [upload.ErrMalformed], or the first
+// error of body or of file, as it is. After another error than upload.ErrNoFile body has not been read to its end.
 func Read(body io.Reader, contentType string, file func(io.Reader) error) (Form, error) {
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	switch {
 	case mediaType != "multipart/form-data":
-		return Form{}, orEmpty(body, ErrNotForm)
+		return Form{}, orEmpty(body, upload.ErrNotForm)
 	case err != nil, params["boundary"] == "":
-		return Form{}, ErrNoFile
+		return Form{}, upload.ErrNoFile
 	}
 	source := &source{r: body}
 	r := reader{parts: multipart.NewReader(bufio.NewReaderSize(untilClosed(source), bufferSize), params["boundary"]), file: file}
@@ -71,15 +64,15 @@ func Read(body io.Reader, contentType string, file func(io.Reader) error) (Form,
 		return Form{}, err
 	}
 	if !r.found {
-		return r.form, ErrNoFile
+		return r.form, upload.ErrNoFile
 	}
 	return r.form, nil
 }
 
-// orEmpty returns err, or ErrNoFile where there is no body at all.
+// orEmpty returns err, or upload.ErrNoFile where there is no body at all.
 func orEmpty(body io.Reader, err error) error {
 	if _, readErr := io.ReadFull(body, make([]byte, 1)); errors.Is(readErr, io.EOF) {
-		return ErrNoFile
+		return upload.ErrNoFile
 	} else if readErr != nil {
 		return readErr
 	}
@@ -129,15 +122,15 @@ func (r *reader) read() error {
 		}
 		if err != nil {
 			if !r.found && errors.Is(err, io.ErrUnexpectedEOF) {
-				return ErrNoFile
+				return upload.ErrNoFile
 			}
-			return fmt.Errorf("%w: %w", ErrMalformed, err)
+			return fmt.Errorf("%w: %w", upload.ErrMalformed, err)
 		}
 		if err := r.take(part); err != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("%w: more than %d parts", ErrMalformed, maxParts)
+	return fmt.Errorf("%w: more than %d parts", upload.ErrMalformed, maxParts)
 }
 
 func (r *reader) take(part *multipart.Part) error {
@@ -181,7 +174,7 @@ func (c *content) Read(p []byte) (int, error) {
 		case err == io.EOF:
 			return 0, io.EOF
 		case err != nil:
-			return n, fmt.Errorf("%w: %w", ErrMalformed, err)
+			return n, fmt.Errorf("%w: %w", upload.ErrMalformed, err)
 		}
 	}
 	return n, nil

@@ -1,4 +1,4 @@
-package intake
+package uploads
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tecken-upload/internal/upload"
 )
 
 const boundary = "frontier"
@@ -71,23 +73,23 @@ func TestRead(t *testing.T) {
 		{name: "an over-long name", body: form(t, strings.Repeat("é", 200)+"@a=x"), want: Form{Filename: strings.Repeat("é", 127)}, content: "x"},
 		{name: "an epilogue", body: form(t, "a@a=x") + "\r\nbye", want: Form{Filename: "a"}, content: "x"},
 
-		{name: "an address", body: form(t, "url=https://x"), want: Form{URL: "https://x"}, err: ErrNoFile},
-		{name: "try behind an address", body: form(t, "url=https://x", "try=1"), want: Form{URL: "https://x", Try: true}, err: ErrNoFile},
-		{name: "try before an address", body: form(t, "try=1", "x=y", "url=https://x"), want: Form{URL: "https://x", Try: true}, err: ErrNoFile},
-		{name: "an endless address", body: form(t, "url="+strings.Repeat("x", 1<<20)), want: Form{URL: strings.Repeat("x", maxURL)}, err: ErrNoFile},
-		{name: "no file", body: form(t, "try=1"), want: Form{Try: true}, err: ErrNoFile},
-		{name: "no part", body: "--" + boundary + "--\r\n", err: ErrNoFile},
-		{name: "no body", body: "", err: ErrNoFile},
-		{name: "not a form at all", body: "PK\x03\x04", err: ErrNoFile},
-		{name: "no content type", contentType: "-", body: "x", err: ErrNotForm},
-		{name: "no content type, no body", contentType: "-", body: "", err: ErrNoFile},
-		{name: "no boundary", contentType: "multipart/form-data", body: form(t, "a@a=x"), err: ErrNoFile},
-		{name: "an empty boundary", contentType: `multipart/form-data; boundary=""`, body: form(t, "a@a=x"), err: ErrNoFile},
-		{name: "another type", contentType: "application/json", body: "{}", err: ErrNotForm},
-		{name: "another multipart type", contentType: "multipart/mixed; boundary=" + boundary, body: form(t, "a@a=x"), err: ErrNoFile},
-		{name: "an endless header", body: "--" + boundary + "\r\nA: " + strings.Repeat("x", 11<<20), err: ErrMalformed},
-		{name: "a header that is none", body: "--" + boundary + "\r\nnonsense\r\n\r\nx", err: ErrMalformed},
-		{name: "too many parts", body: form(t, strings.Fields(strings.Repeat("a=b ", maxParts+1))...), err: ErrMalformed},
+		{name: "an address", body: form(t, "url=https://x"), want: Form{URL: "https://x"}, err: upload.ErrNoFile},
+		{name: "try behind an address", body: form(t, "url=https://x", "try=1"), want: Form{URL: "https://x", Try: true}, err: upload.ErrNoFile},
+		{name: "try before an address", body: form(t, "try=1", "x=y", "url=https://x"), want: Form{URL: "https://x", Try: true}, err: upload.ErrNoFile},
+		{name: "an endless address", body: form(t, "url="+strings.Repeat("x", 1<<20)), want: Form{URL: strings.Repeat("x", maxURL)}, err: upload.ErrNoFile},
+		{name: "no file", body: form(t, "try=1"), want: Form{Try: true}, err: upload.ErrNoFile},
+		{name: "no part", body: "--" + boundary + "--\r\n", err: upload.ErrNoFile},
+		{name: "no body", body: "", err: upload.ErrNoFile},
+		{name: "not a form at all", body: "PK\x03\x04", err: upload.ErrNoFile},
+		{name: "no content type", contentType: "-", body: "x", err: upload.ErrNotForm},
+		{name: "no content type, no body", contentType: "-", body: "", err: upload.ErrNoFile},
+		{name: "no boundary", contentType: "multipart/form-data", body: form(t, "a@a=x"), err: upload.ErrNoFile},
+		{name: "an empty boundary", contentType: `multipart/form-data; boundary=""`, body: form(t, "a@a=x"), err: upload.ErrNoFile},
+		{name: "another type", contentType: "application/json", body: "{}", err: upload.ErrNotForm},
+		{name: "another multipart type", contentType: "multipart/mixed; boundary=" + boundary, body: form(t, "a@a=x"), err: upload.ErrNoFile},
+		{name: "an endless header", body: "--" + boundary + "\r\nA: " + strings.Repeat("x", 11<<20), err: upload.ErrMalformed},
+		{name: "a header that is none", body: "--" + boundary + "\r\nnonsense\r\n\r\nx", err: upload.ErrMalformed},
+		{name: "too many parts", body: form(t, strings.Fields(strings.Repeat("a=b ", maxParts+1))...), err: upload.ErrMalformed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ct := contentType
@@ -120,7 +122,7 @@ func TestACutBodyIsNeverAWholeForm(t *testing.T) {
 			_, err := io.Copy(io.Discard, r)
 			return err
 		})
-		if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrNoFile) {
+		if !errors.Is(err, upload.ErrMalformed) && !errors.Is(err, upload.ErrNoFile) {
 			t.Fatalf("cut at %d of %d: %v", n, len(whole), err)
 		}
 	}
@@ -160,7 +162,7 @@ func FuzzRead(f *testing.F) {
 			return form, content.Bytes(), err
 		}
 		form, content, err := read(strings.NewReader(body))
-		if err != nil && !errors.Is(err, ErrNoFile) && !errors.Is(err, ErrMalformed) {
+		if err != nil && !errors.Is(err, upload.ErrNoFile) && !errors.Is(err, upload.ErrMalformed) {
 			t.Fatalf("an error of no known kind: %v", err)
 		}
 		if len(form.Filename) > maxName || strings.ContainsFunc(form.Filename, func(r rune) bool { return r < ' ' }) {
