@@ -14,7 +14,7 @@ import (
 	"tecken-upload/internal/storage/dirstore"
 	"tecken-upload/internal/storage/s3store"
 	"tecken-upload/internal/upload"
-	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/symbols"
 )
 
 // lookupAttempts is how often a lookup in S3 is tried: a debugger waits, and asks again by itself.
@@ -23,7 +23,7 @@ const lookupAttempts = 3
 // downloads is what answers them.
 type downloads struct {
 	finder *download.Finder
-	links  web.Links // nil where storage is a directory
+	links  symbols.Links // nil where storage is a directory
 }
 
 // openDownloads prepares downloads. Their connections to S3 are apart from those of uploads: neither waits for the
@@ -77,7 +77,7 @@ func recordReads(conns int) int { return max(1, conns/5) }
 func maxDownloads() int {
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
-		return web.MaxDownloads
+		return symbols.MaxDownloads
 	}
 	return downloadsWithin(files.Cur)
 }
@@ -85,7 +85,7 @@ func maxDownloads() int {
 // downloadsWithin returns how many downloads a process may send that may have so many files open. Each holds a connection,
 // and a file or a connection to S3: most files are for others.
 func downloadsWithin(files uint64) int {
-	return int(max(1, min(web.MaxDownloads, files/4)))
+	return int(max(1, min(symbols.MaxDownloads, files/4)))
 }
 
 // lookupMetrics registers the metrics of lookups, and returns what counts one.

@@ -24,6 +24,10 @@ import (
 	"tecken-upload/internal/telemetry"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/exchange"
+	"tecken-upload/internal/web/records"
+	"tecken-upload/internal/web/symbols"
+	"tecken-upload/internal/web/uploads"
 )
 
 const (
@@ -237,33 +241,36 @@ func (in *instance) serve(ctx context.Context) {
 		Now:             time.Now,
 	})
 	fetches, waiting := fetchTurns(c)
+	disk := &disk{in.disks, &in.late}
 	in.server = web.New(ctx, web.Config{
-		Tokens:              in.records,
-		Gate:                in.gate,
-		Uploads:             in.uploads,
-		Disk:                &disk{in.disks, &in.late},
-		Misfit:              in.records.Misfit,
-		Watcher:             watcher,
-		Logger:              in.logger,
-		Version:             buildVersion(),
-		Checks:              in.checks(),
-		Saturation:          in.saturation,
-		MaxUploadSize:       int64(c.MaxUploadSize),
-		ReceiveTimeout:      c.ReceiveTimeout,
-		ReceiveStallTimeout: c.ReceiveStallTimeout,
-		ReceiveMinRate:      int64(c.ReceiveMinRate),
-		Now:                 time.Now,
-		Fetch:               newFetch(c),
-		MaxFetches:          fetches,
-		FetchQueue:          waiting,
-		FetchWait:           c.AdmissionWait,
-		Symbols:             in.downloads.finder,
-		MaxDownloads:        maxDownloads(),
-		PublicURL:           c.PublicURL,
-		Links:               in.downloads.links,
-		UploadRecords:       in.records,
-		FileRecords:         in.records,
-		RecordReads:         recordReads(in.config.DatabaseMaxConns),
+		Exchange: exchange.Config{Tokens: in.records, Reporter: watcher, Logger: in.logger, Now: time.Now},
+		Uploads: uploads.Config{
+			Gate:                in.gate,
+			Uploads:             in.uploads,
+			Disk:                disk,
+			Watcher:             watcher,
+			MaxUploadSize:       int64(c.MaxUploadSize),
+			ReceiveTimeout:      c.ReceiveTimeout,
+			ReceiveStallTimeout: c.ReceiveStallTimeout,
+			ReceiveMinRate:      int64(c.ReceiveMinRate),
+			Fetch:               newFetch(c),
+			MaxFetches:          fetches,
+			FetchQueue:          waiting,
+			FetchWait:           c.AdmissionWait,
+		},
+		Symbols: symbols.Config{
+			Finder:       in.downloads.finder,
+			MaxDownloads: maxDownloads(),
+			PublicURL:    c.PublicURL,
+			Links:        in.downloads.links,
+		},
+		Records:    records.Config{Uploads: in.records, Files: in.records, Reads: recordReads(c.DatabaseMaxConns)},
+		Watcher:    watcher,
+		Disk:       disk,
+		Misfit:     in.records.Misfit,
+		Version:    buildVersion(),
+		Checks:     in.checks(),
+		Saturation: in.saturation,
 	})
 	in.fetches = in.server.Fetches
 }

@@ -9,7 +9,7 @@ import (
 
 	"tecken-upload/internal/telemetry"
 	"tecken-upload/internal/telemetry/uploadwatch"
-	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/exchange"
 )
 
 // watcher tells the log, the metrics and Sentry what goes through the server.
@@ -38,10 +38,10 @@ func (in *instance) watcher() *watcher {
 	}
 	in.metrics.Register(w.refusals, w.failures)
 	// A rate is only seen to rise from a zero that was there.
-	for _, reason := range web.RefusalReasons() {
+	for _, reason := range exchange.RefusalReasons() {
 		w.refusals.WithLabelValues(reason)
 	}
-	for _, cause := range web.FailureCauses() {
+	for _, cause := range exchange.FailureCauses() {
 		w.failures.WithLabelValues(cause)
 	}
 	return w
@@ -52,7 +52,7 @@ func (w *watcher) Request(route, method string, status int, elapsed time.Duratio
 	w.metrics.ObserveRequest(route, method, status, elapsed)
 }
 
-// Refused implements web.Watcher.
+// Refused implements uploads.Watcher.
 func (w *watcher) Refused(reason string, failed bool) {
 	w.refusals.WithLabelValues(reason).Inc()
 	if failed {
@@ -60,8 +60,8 @@ func (w *watcher) Refused(reason string, failed bool) {
 	}
 }
 
-// Fault implements web.Watcher. Sentry hears of one in an hour of a route and a cause.
-func (w *watcher) Fault(ctx context.Context, f *web.Fault) {
+// Fault implements exchange.Reporter. Sentry hears of one in an hour of a route and a cause.
+func (w *watcher) Fault(ctx context.Context, f *exchange.Fault) {
 	facts := []slog.Attr{slog.String("method", f.Method), slog.String("path", f.Path), slog.String("cause", f.Cause)}
 	if f.Token != nil {
 		facts = append(facts, slog.Int64("tenant", f.Token.ID), slog.String("user", f.Token.User), slog.String("label", f.Label))

@@ -12,7 +12,7 @@ import (
 	"tecken-upload/internal/telemetry"
 	"tecken-upload/internal/telemetry/sentrytest"
 	"tecken-upload/internal/upload"
-	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/exchange"
 )
 
 // An outage is one event for each route and cause, not one for each request, and has what is known of the upload. The log has every request.
@@ -29,11 +29,11 @@ func TestFaultsAreReportedOnce(t *testing.T) {
 	token := &upload.Token{ID: 3, User: "ci@example.com"}
 	for i := range 21 {
 		for _, cause := range []string{"database", "disk"} {
-			w.Fault(t.Context(), &web.Fault{
+			w.Fault(t.Context(), &exchange.Fault{
 				Method: "POST", Path: "/upload/", Route: "/upload/", Cause: cause, Err: fmt.Errorf("attempt %d", i), Token: token, Label: "nightly", Declared: 1000,
 			})
 		}
-		w.Fault(t.Context(), &web.Fault{Method: "GET", Path: fmt.Sprintf("/a/%d/a.sym", i), Route: "/:a/:b/:c", Cause: "unavailable", Err: errors.New("x"), Declared: -1})
+		w.Fault(t.Context(), &exchange.Fault{Method: "GET", Path: fmt.Sprintf("/a/%d/a.sym", i), Route: "/:a/:b/:c", Cause: "unavailable", Err: errors.New("x"), Declared: -1})
 	}
 	if !reporter.Close(flushTimeout) {
 		t.Error("not everything was sent")

@@ -17,12 +17,13 @@ import (
 	"tecken-upload/internal/admission"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/uploads"
 )
 
 func TestBusy(t *testing.T) {
 	for _, over := range []bool{false, true} {
 		s := newSite(t, func(c *web.Config, _ *upload.Config) {
-			c.Gate = gate{fmt.Errorf("enter: %w", &upload.BusyError{OverLimit: over, Reason: "Full.", RetryAfter: 1500 * time.Millisecond})}
+			c.Uploads.Gate = gate{fmt.Errorf("enter: %w", &upload.BusyError{OverLimit: over, Reason: "Full.", RetryAfter: 1500 * time.Millisecond})}
 		})
 		want := 503
 		if over {
@@ -40,10 +41,11 @@ func TestBusy(t *testing.T) {
 
 // A tenant with as many uploads as it may have is told so, once its body has been read; others are let in.
 func TestATenantOverItsLimit(t *testing.T) {
-	s := newSite(t)
+	var limited struct{ uploads.Gate }
+	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = &limited })
 	leases := &oneLease{held: make(map[int64]bool)}
 	// Here, because the gate needs the site's spool.
-	s.server.Gate = admission.NewGate(admission.Config{Leases: leases, TenantUploads: 1, Spool: s.spool, Places: 4, Wait: 100 * time.Millisecond})
+	limited.Gate = admission.NewGate(admission.Config{Leases: leases, TenantUploads: 1, Spool: s.spool, Places: 4, Wait: 100 * time.Millisecond})
 	content := zipped(t, []byte("x"), zip.Store, "a/AA/a.bin")
 	first := s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nContent-Type: multipart/form-data; boundary=b\nContent-Length: %d\n\n", s.token, 1000))
 	s.receiving()
@@ -130,7 +132,7 @@ func (g gate) RefuseFetch(int, bool) *upload.BusyError {
 // body is read to its end, however long that takes once it has begun.
 func TestABodyThatWasNotInvited(t *testing.T) {
 	s := newSite(t, func(c *web.Config, _ *upload.Config) {
-		c.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
+		c.Uploads.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
 	})
 	const size = 1 << 20
 	conn := s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nExpect: 100-continue\nContent-Length: %d\n\n", s.token, size))
@@ -157,7 +159,7 @@ func TestABodyThatWasNotInvited(t *testing.T) {
 
 // waitingGate keeps everybody waiting, and tells why they went.
 type waitingGate struct {
-	web.Gate
+	uploads.Gate
 	entered chan struct{}
 	left    chan error
 }
@@ -174,7 +176,7 @@ func (g waitingGate) Contended() bool { return true }
 // Who waits with a body is not noticed by net/http when it goes: unread bytes are in the way.
 func TestAClientThatHangsUpWhileItWaits(t *testing.T) {
 	g := waitingGate{entered: make(chan struct{}, 1), left: make(chan error, 1)}
-	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Gate = g })
+	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = g })
 	conn := s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nContent-Length: 1000000\n\n", s.token))
 	if _, err := io.CopyN(conn, zeros{}, 100<<10); err != nil {
 		t.Fatal(err)
@@ -190,7 +192,7 @@ func TestAClientThatHangsUpWhileItWaits(t *testing.T) {
 
 func TestWhoWaitsIsToldOfTheShutdownAtOnce(t *testing.T) {
 	g := waitingGate{entered: make(chan struct{}, 1), left: make(chan error, 1)}
-	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Gate = g })
+	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = g })
 	answers := make(chan answer, 1)
 	go func() { answers <- s.post(s.token, []byte("x")) }()
 	<-g.entered

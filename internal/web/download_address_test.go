@@ -64,7 +64,7 @@ func TestAddressesOfModules(t *testing.T) {
 		{"", "gopher", "http://x" + key},
 		{"https://symbols.example.com/a/", "http", "https://symbols.example.com/a" + key},
 	} {
-		s := newSite(t, withDownloads(), func(sc *web.Config, _ *upload.Config) { sc.PublicURL = c.public })
+		s := newSite(t, withDownloads(), func(sc *web.Config, _ *upload.Config) { sc.Symbols.PublicURL = c.public })
 		s.publish(s.token, map[string]string{xulKey: xulSym})
 		conn := s.raw("GET /api/syminfo/xul.dll/5CF2591C6859000 HTTP/1.1\nHost: x\nX-Forwarded-Proto: " + c.proto + "\n\n")
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)

@@ -20,6 +20,7 @@ import (
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/symbols"
 )
 
 // Storage that is down, or that does not answer, is never told as "no such symbol": debuggers remember that.
@@ -249,7 +250,7 @@ func TestAnObjectOfUnknownContent(t *testing.T) {
 func TestReadersThatGoAway(t *testing.T) {
 	b := build(t)
 	const most = 4
-	s := newSite(t, withDownloads(), func(c *web.Config, _ *upload.Config) { c.MaxDownloads = most })
+	s := newSite(t, withDownloads(), func(c *web.Config, _ *upload.Config) { c.Symbols.MaxDownloads = most })
 	big := b.files(t, false)
 	name := "app/" + b.debugID + "/app.debug"
 	big[name] += strings.Repeat("x", 2<<20)
@@ -332,4 +333,4 @@ func TestAClientThatHangsUpWhileWaiting(t *testing.T) {
 	s.waitRequest("GET /:debug_file/:debug_id/:file 499")
 }
 
-var _ web.Symbols = (*download.Finder)(nil)
+var _ symbols.Finder = (*download.Finder)(nil)

@@ -31,12 +31,12 @@ var extensions = []string{".sym", ".pdb", ".dll", ".exe", ".pd_", ".dl_", ".ex_"
 // withDownloads lets a site's symbols be downloaded.
 func withDownloads(change ...func(*download.Config)) func(*web.Config, *upload.Config) {
 	return func(sc *web.Config, uc *upload.Config) {
-		dc := download.Config{Storage: uc.Storage.(download.Storage), Records: sc.Tokens.(download.Records)}
+		dc := download.Config{Storage: uc.Storage.(download.Storage), Records: sc.Exchange.Tokens.(download.Records)}
 		for _, c := range change {
 			c(&dc)
 		}
 		finder := download.New(dc)
-		uc.Storage, uc.Records, sc.Symbols = finder.Uploads(uc.Storage), finder.Recorded(uc.Records), finder
+		uc.Storage, uc.Records, sc.Symbols.Finder = finder.Uploads(uc.Storage), finder.Recorded(uc.Records), finder
 	}
 }
 
@@ -54,7 +54,7 @@ func withS3(t *testing.T, s3 testenv.S3Server, endpoint, public string) func(*we
 			t.Fatal(err)
 		}
 		t.Cleanup(store.Close)
-		uc.Storage, sc.Links = store, s3store.NewLinker(store, public, time.Minute)
+		uc.Storage, sc.Symbols.Links = store, s3store.NewLinker(store, public, time.Minute)
 	}
 }
 

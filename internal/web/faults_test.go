@@ -13,6 +13,7 @@ import (
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/exchange"
 )
 
 func TestWithoutTheDatabase(t *testing.T) {
@@ -44,7 +45,7 @@ func (s *site) failedUnrecorded(cause string) {
 // The spool can't be used, because its file system is read-only say: whoever is on call learns whose upload that was.
 func TestWithoutTheSpool(t *testing.T) {
 	broken := fmt.Errorf("%w: make workspace: read-only file system", upload.ErrUnavailable)
-	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Gate = gate{broken} })
+	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = gate{broken} })
 	a := s.post(s.token+"-nightly", []byte("x"))
 	if a.status != 503 || a.header.Get("Retry-After") == "" {
 		t.Errorf("status %d, %q", a.status, a.text())
@@ -57,7 +58,7 @@ func TestWithoutTheSpool(t *testing.T) {
 
 // refusing has the gate refuse every upload.
 func refusing(err error) func(*web.Config, *upload.Config) {
-	return func(c *web.Config, _ *upload.Config) { c.Gate = gate{err} }
+	return func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = gate{err} }
 }
 
 // lacking has the gate refuse every upload for want of something.
@@ -83,7 +84,7 @@ var refusals = map[string]struct {
 		return s.post(s.token, nil)
 	}},
 	"shutdown":  {send: func(s *site) answer { s.server.Refuse(); return s.post(s.token, nil) }, status: 503},
-	"error":     {change: func(c *web.Config, _ *upload.Config) { c.Gate = panicking{} }, status: 500},
+	"error":     {change: func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = panicking{} }, status: 500},
 	"disk":      {change: refusing(fmt.Errorf("%w: read-only file system", upload.ErrUnavailable)), status: 503},
 	"disk_full": {change: refusing(&spool.FullError{}), status: 503},
 	"spool":     {change: lacking(upload.LackSpool, false), status: 503},
@@ -98,7 +99,7 @@ var refusals = map[string]struct {
 
 // Every refusal is counted, each upload once, by its reason; those that are our fault as failures too.
 func TestRefusalsAreCounted(t *testing.T) {
-	for _, reason := range web.RefusalReasons() {
+	for _, reason := range exchange.RefusalReasons() {
 		tc, ok := refusals[reason]
 		if !ok {
 			// What is unavailable before an upload is begun is the database or the disk, and storage has refused nothing.
@@ -117,7 +118,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 			s := newSite(t, tc.change)
 			a := tc.send(s)
 			want, faults := reason, 0
-			if slices.Contains(web.FailureCauses(), reason) {
+			if slices.Contains(exchange.FailureCauses(), reason) {
 				want, faults = reason+", by our fault", 1
 			}
 			s.watcher.mu.Lock()
@@ -133,7 +134,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 }
 
 func TestAHandlersPanicIsAnswered(t *testing.T) {
-	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Gate = panicking{} })
+	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = panicking{} })
 	if a := s.post(s.token, []byte("x")); a.status != 500 || a.text() != "Internal Server Error" {
 		t.Errorf("status %d, %q", a.status, a.text())
 	}

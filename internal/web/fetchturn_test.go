@@ -19,6 +19,7 @@ import (
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/uploads"
 )
 
 // slowAndQuick serves an archive: at /slow as hold does, and else at once.
@@ -64,7 +65,7 @@ func (s *site) waitFor(n int) {
 // However slow what one tenant fetches from is, and however much it asks for, others are fetched for.
 func TestASlowSourceIsItsTenantsOwn(t *testing.T) {
 	h, remote := slowAndQuick(t)
-	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.FetchWait = 10 * time.Second })
+	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.Uploads.FetchWait = 10 * time.Second })
 	first := s.background(s.token, remote.At("/slow"), 201)
 	s.wait(h.began, "the first download")
 	second := s.background(s.token, remote.At("/slow"), 201)
@@ -90,7 +91,7 @@ func TestASlowSourceIsItsTenantsOwn(t *testing.T) {
 // leaves nothing.
 func TestDownloadsAreBounded(t *testing.T) {
 	h, remote := slowAndQuick(t)
-	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.FetchQueue, c.FetchWait = 1, 10*time.Second })
+	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.Uploads.FetchQueue, c.Uploads.FetchWait = 1, 10*time.Second })
 	var waits []func()
 	for range 2 {
 		waits = append(waits, s.background(s.makeToken(upload.PermissionUpload), remote.At("/slow"), 201))
@@ -122,7 +123,7 @@ func TestDownloadsAreBounded(t *testing.T) {
 
 // slowGate lets in after a while.
 type slowGate struct {
-	web.Gate
+	uploads.Gate
 	wait time.Duration
 }
 
@@ -135,7 +136,9 @@ func (g slowGate) Enter(ctx context.Context, token upload.Token, size int64) (up
 func TestAWaitAtTheGateCounts(t *testing.T) {
 	h, remote := slowAndQuick(t)
 	each := testenv.Slack(t, time.Second)
-	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.FetchWait, c.Gate = each, slowGate{c.Gate, each} })
+	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) {
+		c.Uploads.FetchWait, c.Uploads.Gate = each, slowGate{c.Uploads.Gate, each}
+	})
 	wait := s.background(s.token, remote.At("/slow"), 201)
 	s.wait(h.began, "a download")
 	start := time.Now()
@@ -151,7 +154,7 @@ func TestAWaitAtTheGateCounts(t *testing.T) {
 
 // closedGate keeps one tenant waiting until it is opened, and lets the others in.
 type closedGate struct {
-	web.Gate
+	uploads.Gate
 	tenant  int64
 	entered chan struct{}
 	opened  chan struct{}
@@ -170,7 +173,9 @@ func (g closedGate) Enter(ctx context.Context, token upload.Token, size int64) (
 func TestNoTurnIsHeldAtTheGate(t *testing.T) {
 	_, remote := slowAndQuick(t)
 	g := closedGate{tenant: 1, entered: make(chan struct{}, 10), opened: make(chan struct{})}
-	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { g.Gate, c.Gate, c.MaxFetches = c.Gate, &g, 1 })
+	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) {
+		g.Gate, c.Uploads.Gate, c.Uploads.MaxFetches = c.Uploads.Gate, &g, 1
+	})
 	var waits []func()
 	for range 3 {
 		waits = append(waits, s.background(s.token, remote.At("/x.zip"), 429))
@@ -204,7 +209,7 @@ func TestWaitingForATurnEndsWithTheServer(t *testing.T) {
 	for name, end := range map[string]func(*web.Server){"refuse": (*web.Server).Refuse, "stop": (*web.Server).Stop} {
 		t.Run(name, func(t *testing.T) {
 			h, remote := slowAndQuick(t)
-			s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.FetchWait = time.Hour })
+			s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.Uploads.FetchWait = time.Hour })
 			first := s.background(s.token, remote.At("/slow"), map[string]int{"refuse": 201, "stop": 503}[name])
 			s.wait(h.began, "a download")
 			done := make(chan answer, 1)
@@ -233,7 +238,7 @@ func TestWaitingForATurnEndsWithTheServer(t *testing.T) {
 func TestHangingUpIsNoticed(t *testing.T) {
 	for _, extra := range []string{"", "\r\n"} {
 		h, remote := slowAndQuick(t)
-		s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.FetchWait = time.Hour })
+		s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.Uploads.FetchWait = time.Hour })
 		body := url.Values{"url": {remote.At("/slow")}}.Encode()
 		send := func() net.Conn {
 			return s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nContent-Type: application/x-www-form-urlencoded\n"+

@@ -45,13 +45,13 @@ type round struct {
 }
 
 func newHeartbeat(c *Config) *heartbeat {
-	h := &heartbeat{logger: c.Logger, saturation: c.Saturation, checks: make(map[string]*probe.Probe[struct{}])}
+	h := &heartbeat{logger: c.Exchange.Logger, saturation: c.Saturation, checks: make(map[string]*probe.Probe[struct{}])}
 	for name, check := range c.Checks {
 		h.checks[name] = probe.New(func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, check(ctx)
 		}, probe.Options{Timeout: checkTimeout})
 	}
-	h.rounds = probe.New(h.look, probe.Options{Timeout: roundTimeout, Fresh: shareTime, Now: c.Now})
+	h.rounds = probe.New(h.look, probe.Options{Timeout: roundTimeout, Fresh: shareTime, Now: c.Exchange.Now})
 	return h
 }
 
@@ -129,10 +129,10 @@ func (s *Server) unwanted() error {
 	switch {
 	case s.draining.Load():
 		return upload.ErrShutdown
-	case s.Disk.Full():
+	case s.config.Disk.Full():
 		return errDiskFull
-	case s.Misfit != nil:
-		return s.Misfit()
+	case s.config.Misfit != nil:
+		return s.config.Misfit()
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func (s *Server) unwanted() error {
 // getLBHeartbeat says whether to send traffic here. It touches no backing service.
 func (s *Server) getLBHeartbeat(c echo.Context) error {
 	err := s.unwanted()
-	s.write(c, heartbeatCode(err), status{Status: word(err)})
+	s.Write(c, heartbeatCode(err), status{Status: word(err)})
 	return nil
 }
 
@@ -161,7 +161,7 @@ func (s *Server) getHeartbeat(c echo.Context) error {
 			failed = err
 		}
 	}
-	s.write(c, heartbeatCode(failed), status{Status: word(failed), Checks: checks, Saturation: r.saturation})
+	s.Write(c, heartbeatCode(failed), status{Status: word(failed), Checks: checks, Saturation: r.saturation})
 	return nil
 }
 

@@ -89,7 +89,7 @@ func TestHeartbeatNamesTheCulpritAndRecovers(t *testing.T) {
 			},
 			"spool": func(context.Context) error { return nil },
 		}
-		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
+		c.Exchange.Now = func() time.Time { return time.Unix(now.Load(), 0) }
 	})
 	want := func(status int, storage string) {
 		t.Helper()
@@ -121,7 +121,7 @@ func TestACheckThatHangsOrPanicsIsAnError(t *testing.T) {
 			"storage":  func(context.Context) error { calls.Add(1); <-release; return nil },
 			"database": func(context.Context) error { panic("boom") },
 		}
-		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
+		c.Exchange.Now = func() time.Time { return time.Unix(now.Load(), 0) }
 	})
 	for range 2 {
 		a := s.get("GET", "/__heartbeat__")
@@ -139,8 +139,8 @@ func TestAFullDiskTurnsBothHeartbeatsRed(t *testing.T) {
 	at := time.Unix(1000, 0)
 	window := spoolDisk(2, func() time.Time { return at })
 	s := newSite(t, func(c *web.Config, _ *upload.Config) {
-		c.Disk = window
-		c.Gate = gate{&spool.FullError{Need: 1}}
+		c.Disk, c.Uploads.Disk = window, window
+		c.Uploads.Gate = gate{&spool.FullError{Need: 1}}
 	})
 	want := func(status int, disk string) {
 		t.Helper()
@@ -171,8 +171,8 @@ func TestSaturationIsToldAndTurnsNothingRed(t *testing.T) {
 	var now atomic.Int64
 	s := newSite(t, func(c *web.Config, _ *upload.Config) {
 		c.Saturation = func(context.Context) float64 { return math.Float64frombits(ratio.Load()) }
-		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
-		c.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
+		c.Exchange.Now = func() time.Time { return time.Unix(now.Load(), 0) }
+		c.Uploads.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
 	})
 	for _, tc := range []struct {
 		ratio float64
@@ -198,7 +198,7 @@ func TestSaturationIsSharedAsTheChecksAre(t *testing.T) {
 	s := newSite(t, func(c *web.Config, _ *upload.Config) {
 		c.Checks = map[string]web.Check{"storage": func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }}
 		c.Saturation = func(ctx context.Context) float64 { calls.Add(1); <-ctx.Done(); return 1 }
-		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
+		c.Exchange.Now = func() time.Time { return time.Unix(now.Load(), 0) }
 	})
 	for range 3 {
 		if a := s.get("GET", "/__heartbeat__"); a.status != 503 || a.body["saturation"] != 1.0 {
@@ -216,7 +216,7 @@ func TestARoundThatComesToNoEnd(t *testing.T) {
 	s := newSite(t, func(c *web.Config, _ *upload.Config) {
 		c.Checks = map[string]web.Check{"storage": func(context.Context) error { return nil }}
 		c.Saturation = func(context.Context) float64 { panic("boom") }
-		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		c.Exchange.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	})
 	a := s.get("GET", "/__heartbeat__")
 	want := map[string]any{"status": "error", "checks": map[string]any{"disk": "ok", "storage": "error"}}

@@ -85,8 +85,8 @@ func (s *site) routes() []string {
 	return all
 }
 
-// An exchange is a request, and the status that it is to be answered with.
-type exchange struct {
+// A request is one that is made, and the status that it is to be answered with.
+type request struct {
 	method, path string
 	status       int
 	header       []string // names and values in turn
@@ -94,7 +94,7 @@ type exchange struct {
 	wrong        bool // the document forbids the request too
 }
 
-func (c *contract) request(s *site, x exchange) *http.Request {
+func (c *contract) request(s *site, x request) *http.Request {
 	c.Helper()
 	var body io.Reader
 	if x.body != "" {
@@ -111,7 +111,7 @@ func (c *contract) request(s *site, x exchange) *http.Request {
 }
 
 // exchange makes a request of the site. Request and answer must be as the document says. It returns the answer's header.
-func (c *contract) exchange(s *site, x exchange) http.Header {
+func (c *contract) exchange(s *site, x request) http.Header {
 	c.Helper()
 	name := strings.Join(append([]string{x.method, x.path}, x.header...), " ")
 	r := c.request(s, x)

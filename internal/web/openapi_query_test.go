@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tecken-upload/internal/upload"
-	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/records"
 )
 
 // wantKnown fails the test where a request that succeeded had parameters that the document does not name. The library lets
@@ -38,7 +38,7 @@ func (c *contract) strangers(s *site) {
 			continue
 		}
 		asked++
-		c.exchange(s, exchange{method: method, path: c.example(path), status: 403, wrong: true})
+		c.exchange(s, request{method: method, path: c.example(path), status: 403, wrong: true})
 	}
 	if asked < 7 {
 		c.Errorf("%d operations want a token", asked)
@@ -48,7 +48,7 @@ func (c *contract) strangers(s *site) {
 // queries compares the parameters of each list of records, what they may be and what they are unsaid, with what the server says.
 func (c *contract) queries(s *site) {
 	c.Helper()
-	for path, understood := range web.Parameters() {
+	for path, understood := range records.Parameters() {
 		op := c.doc.Paths.Value(path).Get
 		var names []string
 		for _, p := range op.Parameters {

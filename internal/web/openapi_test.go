@@ -22,6 +22,7 @@ import (
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/symbols"
 )
 
 // The document of the API and the server say the same: they have the same routes, real answers are what the document
@@ -58,7 +59,7 @@ func withAllChecks(sc *web.Config, _ *upload.Config) {
 func (c *contract) upload(s *site, status int, token string, content []byte, fields ...string) {
 	c.Helper()
 	body, contentType := form(c, content, fields...)
-	c.exchange(s, exchange{
+	c.exchange(s, request{
 		method: "POST", path: "/upload/", status: status, header: []string{"Content-Type", contentType, "Auth-Token", token}, body: body.String(),
 	})
 }
@@ -73,15 +74,15 @@ func (c *contract) uploads() {
 	c.upload(s, 403, "ABC", content)
 	c.upload(s, 413, s.token, make([]byte, maxUpload+1))
 	_, contentType := form(c, nil)
-	c.exchange(s, exchange{method: "POST", path: "/upload/", status: 403, header: []string{"Content-Type", contentType}, body: "x", wrong: true})
+	c.exchange(s, request{method: "POST", path: "/upload/", status: 403, header: []string{"Content-Type", contentType}, body: "x", wrong: true})
 
 	for status, change := range map[int]func(*web.Config, *upload.Config){
 		429: func(sc *web.Config, _ *upload.Config) {
-			sc.Gate = gate{&upload.BusyError{OverLimit: true, Reason: "Full.", RetryAfter: time.Second}}
+			sc.Uploads.Gate = gate{&upload.BusyError{OverLimit: true, Reason: "Full.", RetryAfter: time.Second}}
 		},
-		500: func(sc *web.Config, _ *upload.Config) { sc.Gate = gate{errors.New("broken")} },
+		500: func(sc *web.Config, _ *upload.Config) { sc.Uploads.Gate = gate{errors.New("broken")} },
 		503: func(sc *web.Config, _ *upload.Config) {
-			sc.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
+			sc.Uploads.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
 		},
 		504: func(_ *web.Config, uc *upload.Config) { uc.Timeout = time.Nanosecond },
 	} {
@@ -107,7 +108,7 @@ func (c *contract) uploadsByURL() {
 	for address, status := range map[string]int{
 		remote.At("/latest"): 201, remote.At("/down"): 503, "https://evil.example.com/x": 400, "http://evil.example.com/x": 400, "": 400,
 	} {
-		c.exchange(s, exchange{
+		c.exchange(s, request{
 			method: "POST", path: "/upload/", status: status, body: url.Values{"url": {address}, "try": {"1"}}.Encode(),
 			header: []string{"Content-Type", "application/x-www-form-urlencoded", "Auth-Token", s.token},
 			wrong:  !strings.HasPrefix(address, "https://"),
@@ -127,7 +128,7 @@ func (c *contract) downloads(s *site) {
 		}
 		for _, method := range []string{"GET", "HEAD"} {
 			get := func(status int, path string, header ...string) http.Header {
-				return c.exchange(s, exchange{method: method, path: prefix + path, status: status, header: append(header, "Debug", "true")})
+				return c.exchange(s, request{method: method, path: prefix + path, status: status, header: append(header, "Debug", "true")})
 			}
 			get(200, xulKey+query)
 			get(200, binaryKey)
@@ -135,8 +136,8 @@ func (c *contract) downloads(s *site) {
 			c.conditional(get, xulKey)
 			get(304, xulKey, "If-None-Match", get(200, xulKey).Get("Etag"))
 			get(412, xulKey, "If-Match", `"another"`)
-			c.exchange(s, exchange{method: method, path: prefix + "%2e%2e/AB/xul.sym", status: 404, header: []string{"Debug", "1"}, wrong: true})
-			c.exchange(s, exchange{method: method, path: prefix + "xul.pdb/xyz/xul.sym", status: 404, wrong: true})
+			c.exchange(s, request{method: method, path: prefix + "%2e%2e/AB/xul.sym", status: 404, header: []string{"Debug", "1"}, wrong: true})
+			c.exchange(s, request{method: method, path: prefix + "xul.pdb/xyz/xul.sym", status: 404, wrong: true})
 			if method == "HEAD" {
 				get(200, binaryKey, "Range", "bytes=0-3")
 				continue
@@ -146,14 +147,14 @@ func (c *contract) downloads(s *site) {
 			get(302, "xul.dll/5CF2591C6859000/xul.sym")
 			get(302, strings.ToUpper(binaryKey))
 		}
-		c.exchange(s, exchange{method: "OPTIONS", path: prefix + xulKey, status: 204})
+		c.exchange(s, request{method: "OPTIONS", path: prefix + xulKey, status: 204})
 	}
 	for _, method := range []string{"GET", "HEAD"} {
 		for path, status := range map[string]int{"XUL.dll/5cf2591c6859000?_refresh": 200, "xul.pdb/AB": 404, "%2e%2e/AB": 404} {
-			c.exchange(s, exchange{method: method, path: "/api/syminfo/" + path, status: status, header: []string{"Debug", "true"}, wrong: strings.Contains(path, "%")})
+			c.exchange(s, request{method: method, path: "/api/syminfo/" + path, status: status, header: []string{"Debug", "true"}, wrong: strings.Contains(path, "%")})
 		}
 	}
-	c.exchange(s, exchange{method: "OPTIONS", path: "/api/syminfo/xul.dll/AB", status: 204})
+	c.exchange(s, request{method: "OPTIONS", path: "/api/syminfo/xul.dll/AB", status: 204})
 }
 
 // conditional asks for a file that is stored as gzip in terms of what the client has.
@@ -183,8 +184,8 @@ func (c *contract) downloadsFromS3() {
 	s := newSite(c.T, withS3(c.T, s3, s3.Endpoint, ""), withDownloads())
 	s.publish(s.token, map[string]string{xulKey: xulSym})
 	for _, prefix := range []string{"/", "/try/"} {
-		c.exchange(s, exchange{method: "GET", path: prefix + xulKey, status: 302})
-		c.exchange(s, exchange{method: "HEAD", path: prefix + xulKey, status: 200})
+		c.exchange(s, request{method: "GET", path: prefix + xulKey, status: 302})
+		c.exchange(s, request{method: "HEAD", path: prefix + xulKey, status: 200})
 	}
 }
 
@@ -206,7 +207,7 @@ func (c *contract) debuginfod(s *site) {
 		path := "/buildid/" + b.buildID + kind
 		for _, method := range []string{"GET", "HEAD"} {
 			get := func(status int, path string, header ...string) http.Header {
-				return c.exchange(s, exchange{method: method, path: path, status: status, header: header})
+				return c.exchange(s, request{method: method, path: path, status: status, header: header})
 			}
 			get(200, path+"?_refresh")
 			get(404, "/buildid/0123456789abcdef"+kind)
@@ -214,13 +215,13 @@ func (c *contract) debuginfod(s *site) {
 			if method == "GET" {
 				c.ranges(get, path)
 			}
-			c.exchange(s, exchange{method: method, path: "/buildid/abcd" + kind, status: 404, wrong: true})
+			c.exchange(s, request{method: method, path: "/buildid/abcd" + kind, status: 404, wrong: true})
 		}
-		c.exchange(s, exchange{method: "OPTIONS", path: path, status: 204})
+		c.exchange(s, request{method: "OPTIONS", path: path, status: 204})
 	}
 	for _, path := range []string{"/app/elf-buildid-" + b.buildID + "/app", "/try/_.debug/ELF-BuildID-Sym-" + b.buildID + "/_.debug"} {
 		for _, method := range []string{"GET", "HEAD"} {
-			c.exchange(s, exchange{method: method, path: path, status: 200})
+			c.exchange(s, request{method: method, path: path, status: 200})
 		}
 	}
 }
@@ -267,19 +268,19 @@ func (c *contract) records(s *site) {
 		if x.token != "" {
 			header = append(header, "Auth-Token", x.token)
 		}
-		c.exchange(s, exchange{method: "GET", path: "/api/" + x.path, status: x.status, header: header, wrong: x.wrong})
+		c.exchange(s, request{method: "GET", path: "/api/" + x.path, status: x.status, header: header, wrong: x.wrong})
 	}
 	for id := 1; id <= 6; id++ { // a .sym, one that is no .sym, an ignored one, and what a build leaves
-		c.exchange(s, exchange{method: "GET", path: fmt.Sprintf("/api/uploads/files/file/%d", id), status: 200, header: []string{"Auth-Token", s.token}})
+		c.exchange(s, request{method: "GET", path: fmt.Sprintf("/api/uploads/files/file/%d", id), status: 200, header: []string{"Auth-Token", s.token}})
 	}
-	c.exchange(s, exchange{method: "POST", path: "/upload/auth_info/", status: 200, header: []string{"Auth-Token", s.token}})
-	c.exchange(s, exchange{method: "POST", path: "/upload/auth_info/", status: 403, header: []string{"Auth-Token", "ABC"}})
-	c.exchange(s, exchange{method: "POST", path: "/upload/auth_info/", status: 403, wrong: true})
+	c.exchange(s, request{method: "POST", path: "/upload/auth_info/", status: 200, header: []string{"Auth-Token", s.token}})
+	c.exchange(s, request{method: "POST", path: "/upload/auth_info/", status: 403, header: []string{"Auth-Token", "ABC"}})
+	c.exchange(s, request{method: "POST", path: "/upload/auth_info/", status: 403, wrong: true})
 }
 
 // broken has nothing but one error.
 type broken struct {
-	web.Symbols
+	symbols.Finder
 	err error
 }
 
@@ -303,13 +304,15 @@ func (b broken) FindBinary(context.Context, download.BinaryQuery) (download.Foun
 func (c *contract) faults() {
 	c.Helper()
 	for status, err := range map[int]error{500: errors.New("broken"), 503: fmt.Errorf("look up: %w", upload.ErrUnavailable)} {
-		s := newSite(c.T, func(sc *web.Config, _ *upload.Config) { sc.Tokens, sc.Symbols = broken{err: err}, broken{err: err} })
+		s := newSite(c.T, func(sc *web.Config, _ *upload.Config) {
+			sc.Exchange.Tokens, sc.Symbols.Finder = broken{err: err}, broken{err: err}
+		})
 		for _, operation := range c.operations() {
 			method, path, _ := strings.Cut(operation, " ")
 			if documented := c.doc.Paths.Value(path).GetOperation(method).Responses.Status(status); documented == nil || path == "/upload/" || strings.HasPrefix(path, "/__") {
 				continue
 			}
-			c.exchange(s, exchange{method: method, path: c.example(path), status: status, header: []string{"Auth-Token", "ABC", "Debug", "true"}})
+			c.exchange(s, request{method: method, path: c.example(path), status: status, header: []string{"Auth-Token", "ABC", "Debug", "true"}})
 		}
 	}
 }
@@ -332,7 +335,7 @@ func (c *contract) example(path string) string {
 func (c *contract) elsewhere(s *site) {
 	c.Helper()
 	send := func(method, path, answer string) *http.Response {
-		resp, body := c.send(c.request(s, exchange{method: method, path: path}))
+		resp, body := c.send(c.request(s, request{method: method, path: path}))
 		c.check(method+" "+path, method, c.doc.Components.Responses[answer].Value, resp, body)
 		return resp
 	}
@@ -375,7 +378,7 @@ func (c *contract) operation(s *site) {
 	for _, status := range []int{200, 503} {
 		for _, path := range paths {
 			for _, method := range []string{"GET", "HEAD"} {
-				c.exchange(s, exchange{method: method, path: path, status: status})
+				c.exchange(s, request{method: method, path: path, status: status})
 			}
 		}
 		s.server.Drain()

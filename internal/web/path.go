@@ -38,14 +38,3 @@ func (s *Server) plainPath(path string) string {
 	}
 	return path
 }
-
-// slashedPaths returns the paths of routes that end with a slash.
-func slashedPaths(routes []*echo.Route) map[string]bool {
-	slashed := make(map[string]bool)
-	for _, r := range routes {
-		if strings.HasSuffix(r.Path, "/") {
-			slashed[r.Path] = true
-		}
-	}
-	return slashed
-}

@@ -19,6 +19,7 @@ import (
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/records"
 )
 
 // ask asks for a path with a token.
@@ -300,14 +301,14 @@ func (letters) Read(p []byte) (int, error) {
 }
 
 // away is a database that is down.
-type away struct{ web.UploadRecords }
+type away struct{ records.UploadRecords }
 
 func (away) ListUploads(context.Context, *catalogue.UploadQuery) (catalogue.Uploads, error) {
 	return catalogue.Uploads{}, fmt.Errorf("list uploads: %w", upload.ErrUnavailable)
 }
 
 func TestRecordsWhileTheDatabaseIsAway(t *testing.T) {
-	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.UploadRecords = away{} })
+	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Records.Uploads = away{} })
 	if a := s.ask(s.token, "/api/uploads/"); a.status != 503 || a.header.Get("Retry-After") == "" {
 		t.Errorf("status %d, %v", a.status, a.header)
 	}
@@ -315,7 +316,7 @@ func TestRecordsWhileTheDatabaseIsAway(t *testing.T) {
 
 // slowRecords holds those who read records until it is let go.
 type slowRecords struct {
-	web.UploadRecords
+	records.UploadRecords
 	busy, most atomic.Int64
 	begun      chan struct{}
 	release    chan struct{}
@@ -336,8 +337,8 @@ func TestFewReadRecordsAtATime(t *testing.T) {
 	const readers = 10
 	slow := &slowRecords{begun: make(chan struct{}, readers), release: make(chan struct{})}
 	s := newSite(t, func(c *web.Config, _ *upload.Config) {
-		slow.UploadRecords = c.UploadRecords
-		c.UploadRecords = slow
+		slow.UploadRecords = c.Records.Uploads
+		c.Records.Uploads = slow
 	})
 	var all sync.WaitGroup
 	for range readers {
@@ -358,7 +359,7 @@ func TestFewReadRecordsAtATime(t *testing.T) {
 
 // hangingDatabase answers nobody, as long as it is let.
 type hangingDatabase struct {
-	web.UploadRecords
+	records.UploadRecords
 	begun chan struct{}
 }
 
@@ -379,8 +380,8 @@ func (h hangingDatabase) Stats(ctx context.Context, _ int64, _ time.Time) (catal
 // Who hangs up while the database is asked is no fault of ours.
 func TestAClientThatHangsUpWhileTheDatabaseIsAsked(t *testing.T) {
 	h := hangingDatabase{begun: make(chan struct{}, 1)}
-	tokens := func(c *web.Config, _ *upload.Config) { c.Tokens = h }
-	stats := func(c *web.Config, _ *upload.Config) { c.UploadRecords = h }
+	tokens := func(c *web.Config, _ *upload.Config) { c.Exchange.Tokens = h }
+	stats := func(c *web.Config, _ *upload.Config) { c.Records.Uploads = h }
 	for _, x := range []struct {
 		request, route string
 		change         func(*web.Config, *upload.Config)

@@ -16,12 +16,13 @@ import (
 	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/records"
 )
 
 // manyMembers has one upload, of as many members as it says. They are made as they are asked for.
 type manyMembers struct {
-	web.UploadRecords
-	web.FileRecords
+	records.UploadRecords
+	records.FileRecords
 	name            string // of each
 	stored, skipped int
 	// asked is called for each batch of records, with how many there were before.
@@ -76,7 +77,7 @@ func (m *manyMembers) PassedFiles(_ context.Context, q *catalogue.PassedQuery) (
 }
 
 func many(m *manyMembers) func(*web.Config, *upload.Config) {
-	return func(c *web.Config, _ *upload.Config) { c.UploadRecords, c.FileRecords = m, m }
+	return func(c *web.Config, _ *upload.Config) { c.Records.Uploads, c.Records.Files = m, m }
 }
 
 // members reads an answer element by element, and counts those of its arrays.

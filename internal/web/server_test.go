@@ -32,6 +32,9 @@ import (
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/exchange"
+	"tecken-upload/internal/web/records"
+	"tecken-upload/internal/web/uploads"
 )
 
 const maxUpload = 2 << 20
@@ -77,19 +80,23 @@ func newSite(t *testing.T, change ...func(*web.Config, *upload.Config)) *site {
 		Limits:  archive.Limits{MaxMembers: 10, MaxMemberSize: 8 << 20, MaxExtractedSize: 8 << 20, DisallowedSnippets: []string{"secret/stuff"}},
 		MaxSize: maxUpload, Timeout: time.Minute, Retention: 2 * time.Hour, TryRetention: time.Hour, PublishParallel: 4, Now: time.Now,
 	}
+	disk := spoolDisk(3, time.Now)
 	sc := web.Config{
-		Tokens: s.records, Gate: admission.NewGate(admission.Config{Spool: s.spool, Places: 4, Wait: time.Second}), Watcher: s.watcher, Disk: spoolDisk(3, time.Now),
-		Logger:        slog.New(slog.DiscardHandler),
-		Version:       web.Version{Source: "https://example.com/src", Version: "1.2.3", Commit: "abc", Build: "7"},
-		Checks:        map[string]web.Check{"database": s.records.Check, "storage": store.Check},
-		MaxUploadSize: maxUpload, ReceiveTimeout: time.Minute, ReceiveStallTimeout: 10 * time.Second, Now: time.Now,
-		Fetch: fetch.New(fetch.Config{}), MaxFetches: 2, FetchQueue: 2, FetchWait: time.Second,
-		UploadRecords: s.records, FileRecords: s.records,
+		Exchange: exchange.Config{Tokens: s.records, Reporter: s.watcher, Logger: slog.New(slog.DiscardHandler), Now: time.Now},
+		Uploads: uploads.Config{
+			Gate: admission.NewGate(admission.Config{Spool: s.spool, Places: 4, Wait: time.Second}), Watcher: s.watcher, Disk: disk,
+			MaxUploadSize: maxUpload, ReceiveTimeout: time.Minute, ReceiveStallTimeout: 10 * time.Second,
+			Fetch: fetch.New(fetch.Config{}), MaxFetches: 2, FetchQueue: 2, FetchWait: time.Second,
+		},
+		Records: records.Config{Uploads: s.records, Files: s.records},
+		Watcher: s.watcher, Disk: disk,
+		Version: web.Version{Source: "https://example.com/src", Version: "1.2.3", Commit: "abc", Build: "7"},
+		Checks:  map[string]web.Check{"database": s.records.Check, "storage": store.Check},
 	}
 	for _, c := range change {
 		c(&sc, &uc)
 	}
-	sc.Uploads = upload.NewService(uc)
+	sc.Uploads.Uploads = upload.NewService(uc)
 	s.server = web.New(t.Context(), sc)
 	ts := httptest.NewUnstartedServer(nil)
 	ts.Config = s.server.HTTPServer()
@@ -268,7 +275,7 @@ type watcher struct {
 	requests []string
 	refusals []string
 	faults   []error
-	told     []web.Fault
+	told     []exchange.Fault
 	stacks   int
 }
 
@@ -289,7 +296,7 @@ func (w *watcher) Refused(reason string, failed bool) {
 	w.refusals = append(w.refusals, reason)
 }
 
-func (w *watcher) Fault(_ context.Context, f *web.Fault) {
+func (w *watcher) Fault(_ context.Context, f *exchange.Fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.faults, w.told = append(w.faults, f.Err), append(w.told, *f)

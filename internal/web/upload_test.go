@@ -93,7 +93,7 @@ func TestAuthentication(t *testing.T) {
 
 func TestAnExpiredToken(t *testing.T) {
 	late := time.Now()
-	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Now = func() time.Time { return late } })
+	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Exchange.Now = func() time.Time { return late } })
 	token, _, err := s.records.CreateToken(t.Context(), record.TokenSpec{
 		User: "ci@example.com", Permissions: []upload.Permission{upload.PermissionUpload}, Weight: 1, Expires: time.Now().Add(time.Hour),
 	})
@@ -246,7 +246,7 @@ func TestABodyThatStops(t *testing.T) {
 	})
 	t.Run("the client sends nothing more", func(t *testing.T) {
 		s := newSite(t, func(c *web.Config, _ *upload.Config) {
-			c.ReceiveStallTimeout = testenv.Slack(t, 500*time.Millisecond)
+			c.Uploads.ReceiveStallTimeout = testenv.Slack(t, 500*time.Millisecond)
 		})
 		resp, err := http.ReadResponse(bufio.NewReader(s.raw(head(s, 1000)+start)), nil)
 		if err != nil {
@@ -260,7 +260,9 @@ func TestABodyThatStops(t *testing.T) {
 		}
 	})
 	t.Run("the client trickles", func(t *testing.T) {
-		s := newSite(t, func(c *web.Config, _ *upload.Config) { c.ReceiveTimeout = testenv.Slack(t, 500*time.Millisecond) })
+		s := newSite(t, func(c *web.Config, _ *upload.Config) {
+			c.Uploads.ReceiveTimeout = testenv.Slack(t, 500*time.Millisecond)
+		})
 		conn := s.raw(head(s, 1_000_000) + start)
 		go func() {
 			tick := time.NewTicker(5 * time.Millisecond)

@@ -23,11 +23,12 @@ import (
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
+	"tecken-upload/internal/web/uploads"
 )
 
 // from lets a site fetch from a server.
 func from(remote *fetchtest.Server, change ...func(*fetch.Config)) func(*web.Config, *upload.Config) {
-	return func(c *web.Config, _ *upload.Config) { c.Fetch = remote.Client(change...) }
+	return func(c *web.Config, _ *upload.Config) { c.Uploads.Fetch = remote.Client(change...) }
 }
 
 // postURL asks for an upload by URL; fields are names and values in turn.
@@ -214,7 +215,9 @@ func TestUploadByURLInAMultipartForm(t *testing.T) {
 func TestAMultipartFormWaitsForItsTurnToFetch(t *testing.T) {
 	h := newHold(zipped(t, []byte("x"), zip.Store, "a/AA/a.bin"))
 	remote := fetchtest.NewServer(t, h)
-	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.MaxFetches, c.FetchWait = 1, 10*time.Millisecond })
+	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) {
+		c.Uploads.MaxFetches, c.Uploads.FetchWait = 1, 10*time.Millisecond
+	})
 	first := make(chan answer)
 	go func() { first <- s.postURL(s.token, remote.At("/a.zip")) }()
 	s.wait(h.began, "the first download")
@@ -310,7 +313,7 @@ func TestDownloadsThatFail(t *testing.T) {
 	remote := fetchtest.NewServer(t, failing(&asked))
 	stall := testenv.Slack(t, time.Second)
 	s := newSite(t, from(remote, func(c *fetch.Config) { c.StallTimeout = stall }), func(c *web.Config, _ *upload.Config) {
-		c.Logger = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		c.Exchange.Logger = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
 	for _, tc := range []struct {
 		path    string
@@ -384,7 +387,7 @@ func TestADownloadOutlastsTheRequestsBody(t *testing.T) {
 	h := newHold(zipped(t, []byte("x"), zip.Store, "a/AA/a.bin"))
 	remote := fetchtest.NewServer(t, h)
 	stall := testenv.Slack(t, 500*time.Millisecond)
-	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.ReceiveStallTimeout = stall })
+	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.Uploads.ReceiveStallTimeout = stall })
 	go func() {
 		<-h.began
 		<-time.After(2 * stall)
@@ -435,7 +438,7 @@ func TestADownloadEndsWithTheServer(t *testing.T) {
 
 // sizedGate keeps the sizes that it is told of.
 type sizedGate struct {
-	web.Gate
+	uploads.Gate
 	told *atomic.Int64
 }
 
@@ -456,7 +459,7 @@ func TestTheGateIsToldOfTheSize(t *testing.T) {
 	}))
 	for path, want := range map[string]int64{"/x.zip": int64(len(content)), "/chunks": 0} {
 		var told atomic.Int64
-		s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.Gate = sizedGate{c.Gate, &told} })
+		s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = sizedGate{c.Uploads.Gate, &told} })
 		if a := s.postURL(s.token, remote.At(path)); a.status != 201 || told.Load() != want {
 			t.Errorf("%s: status %d, told of %d bytes, want %d", path, a.status, told.Load(), want)
 		}

@@ -32,36 +32,36 @@ const (
 	bufferSize = 256 << 10
 )
 
-// A Form is what a body held besides the file's content.
-type Form struct {
+// A multipartForm is what a body held besides the file's content.
+type multipartForm struct {
 	Filename string // the name of the file's field; valid UTF-8 without control characters, at most 255 bytes
 	Try      bool   // there was a non-empty field "try"
 	URL      string // the last field "url"; at most 16 KiB of it
 }
 
-// Read reads body to its end, calls file once with the content of the first file part, and returns the form. contentType is the request's.
+// readForm reads body to its end, calls file once with the content of the first file part, and returns the form. contentType is the request's.
 //
 // The errors are [upload.ErrNoFile], with which the form has what else there is, [upload.ErrNotForm], one that wraps [upload.ErrMalformed], or the first
 // error of body or of file, as it is. After another error than upload.ErrNoFile body has not been read to its end.
-func Read(body io.Reader, contentType string, file func(io.Reader) error) (Form, error) {
+func readForm(body io.Reader, contentType string, file func(io.Reader) error) (multipartForm, error) {
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	switch {
 	case mediaType != "multipart/form-data":
-		return Form{}, orEmpty(body, upload.ErrNotForm)
+		return multipartForm{}, orEmpty(body, upload.ErrNotForm)
 	case err != nil, params["boundary"] == "":
-		return Form{}, upload.ErrNoFile
+		return multipartForm{}, upload.ErrNoFile
 	}
 	source := &source{r: body}
 	r := reader{parts: multipart.NewReader(bufio.NewReaderSize(untilClosed(source), bufferSize), params["boundary"]), file: file}
 	if err := r.read(); err != nil {
 		if source.err != nil {
-			return Form{}, source.err
+			return multipartForm{}, source.err
 		}
-		return Form{}, err
+		return multipartForm{}, err
 	}
 	// The connection can only tell that the client has gone once the body is at its end.
 	if _, err := io.Copy(io.Discard, source); err != nil {
-		return Form{}, err
+		return multipartForm{}, err
 	}
 	if !r.found {
 		return r.form, upload.ErrNoFile
@@ -110,7 +110,7 @@ func (s *source) Read(p []byte) (int, error) {
 type reader struct {
 	parts *multipart.Reader
 	file  func(io.Reader) error
-	form  Form
+	form  multipartForm
 	found bool
 }
 
@@ -138,7 +138,7 @@ func (r *reader) take(part *multipart.Part) error {
 	switch {
 	case part.FileName() != "" && !r.found:
 		r.found = true
-		r.form.Filename = CleanName(part.FormName())
+		r.form.Filename = cleanName(part.FormName())
 		if err := r.file(content); err != nil {
 			return err
 		}
@@ -180,8 +180,8 @@ func (c *content) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// CleanName makes a name that somebody else chose fit for records and logs: as [Form.Filename].
-func CleanName(name string) string {
+// cleanName makes a name that somebody else chose fit for records and logs: as [multipartForm.Filename].
+func cleanName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return -1

@@ -50,34 +50,34 @@ func form(t testing.TB, parts ...string) string {
 	return b.String()
 }
 
-func TestRead(t *testing.T) {
+func TestReadForm(t *testing.T) {
 	binary := "\x00\r\n--front\r\n--frontie\r\n\xff" + strings.Repeat("x", 9000)
 	for _, tc := range []struct {
 		name, contentType, body string
-		want                    Form
+		want                    multipartForm
 		content                 string
 		err                     error
 	}{
-		{name: "one file", body: form(t, "symbols.zip@symbols.zip="+binary), want: Form{Filename: "symbols.zip"}, content: binary},
-		{name: "try before the file", body: form(t, "try=1", "a.zip@a.zip=x"), want: Form{Filename: "a.zip", Try: true}, content: "x"},
-		{name: "try behind the file", body: form(t, "a.zip@a.zip=x", "try=true"), want: Form{Filename: "a.zip", Try: true}, content: "x"},
-		{name: "an empty try is none", body: form(t, "try=", "a.zip@a.zip=x"), want: Form{Filename: "a.zip"}, content: "x"},
-		{name: "the first of two files counts", body: form(t, "a@a=first", "b@b=second"), want: Form{Filename: "a"}, content: "first"},
-		{name: "a file named try is a file", body: form(t, "try@a.zip=x"), want: Form{Filename: "try"}, content: "x"},
-		{name: "other fields are ignored", body: form(t, "u=http://x", "a@a=x"), want: Form{Filename: "a"}, content: "x"},
-		{name: "a file and addresses", body: form(t, "url=http://x", "a@a=x", "url=http://y"), want: Form{Filename: "a", URL: "http://y"}, content: "x"},
-		{name: "a file named url is a file", body: form(t, "url@a.zip=x"), want: Form{Filename: "url"}, content: "x"},
-		{name: "an empty file", body: form(t, "a@a="), want: Form{Filename: "a"}},
-		{name: "a name with control bytes", body: form(t, "a\u0085\tb@a=x"), want: Form{Filename: "ab"}, content: "x"},
-		{name: "a name that is not UTF-8", body: form(t, "a\xffb@a=x"), want: Form{Filename: "a\uFFFDb"}, content: "x"},
-		{name: "an over-long name", body: form(t, strings.Repeat("é", 200)+"@a=x"), want: Form{Filename: strings.Repeat("é", 127)}, content: "x"},
-		{name: "an epilogue", body: form(t, "a@a=x") + "\r\nbye", want: Form{Filename: "a"}, content: "x"},
+		{name: "one file", body: form(t, "symbols.zip@symbols.zip="+binary), want: multipartForm{Filename: "symbols.zip"}, content: binary},
+		{name: "try before the file", body: form(t, "try=1", "a.zip@a.zip=x"), want: multipartForm{Filename: "a.zip", Try: true}, content: "x"},
+		{name: "try behind the file", body: form(t, "a.zip@a.zip=x", "try=true"), want: multipartForm{Filename: "a.zip", Try: true}, content: "x"},
+		{name: "an empty try is none", body: form(t, "try=", "a.zip@a.zip=x"), want: multipartForm{Filename: "a.zip"}, content: "x"},
+		{name: "the first of two files counts", body: form(t, "a@a=first", "b@b=second"), want: multipartForm{Filename: "a"}, content: "first"},
+		{name: "a file named try is a file", body: form(t, "try@a.zip=x"), want: multipartForm{Filename: "try"}, content: "x"},
+		{name: "other fields are ignored", body: form(t, "u=http://x", "a@a=x"), want: multipartForm{Filename: "a"}, content: "x"},
+		{name: "a file and addresses", body: form(t, "url=http://x", "a@a=x", "url=http://y"), want: multipartForm{Filename: "a", URL: "http://y"}, content: "x"},
+		{name: "a file named url is a file", body: form(t, "url@a.zip=x"), want: multipartForm{Filename: "url"}, content: "x"},
+		{name: "an empty file", body: form(t, "a@a="), want: multipartForm{Filename: "a"}},
+		{name: "a name with control bytes", body: form(t, "a\u0085\tb@a=x"), want: multipartForm{Filename: "ab"}, content: "x"},
+		{name: "a name that is not UTF-8", body: form(t, "a\xffb@a=x"), want: multipartForm{Filename: "a\uFFFDb"}, content: "x"},
+		{name: "an over-long name", body: form(t, strings.Repeat("é", 200)+"@a=x"), want: multipartForm{Filename: strings.Repeat("é", 127)}, content: "x"},
+		{name: "an epilogue", body: form(t, "a@a=x") + "\r\nbye", want: multipartForm{Filename: "a"}, content: "x"},
 
-		{name: "an address", body: form(t, "url=https://x"), want: Form{URL: "https://x"}, err: upload.ErrNoFile},
-		{name: "try behind an address", body: form(t, "url=https://x", "try=1"), want: Form{URL: "https://x", Try: true}, err: upload.ErrNoFile},
-		{name: "try before an address", body: form(t, "try=1", "x=y", "url=https://x"), want: Form{URL: "https://x", Try: true}, err: upload.ErrNoFile},
-		{name: "an endless address", body: form(t, "url="+strings.Repeat("x", 1<<20)), want: Form{URL: strings.Repeat("x", maxURL)}, err: upload.ErrNoFile},
-		{name: "no file", body: form(t, "try=1"), want: Form{Try: true}, err: upload.ErrNoFile},
+		{name: "an address", body: form(t, "url=https://x"), want: multipartForm{URL: "https://x"}, err: upload.ErrNoFile},
+		{name: "try behind an address", body: form(t, "url=https://x", "try=1"), want: multipartForm{URL: "https://x", Try: true}, err: upload.ErrNoFile},
+		{name: "try before an address", body: form(t, "try=1", "x=y", "url=https://x"), want: multipartForm{URL: "https://x", Try: true}, err: upload.ErrNoFile},
+		{name: "an endless address", body: form(t, "url="+strings.Repeat("x", 1<<20)), want: multipartForm{URL: strings.Repeat("x", maxURL)}, err: upload.ErrNoFile},
+		{name: "no file", body: form(t, "try=1"), want: multipartForm{Try: true}, err: upload.ErrNoFile},
 		{name: "no part", body: "--" + boundary + "--\r\n", err: upload.ErrNoFile},
 		{name: "no body", body: "", err: upload.ErrNoFile},
 		{name: "not a form at all", body: "PK\x03\x04", err: upload.ErrNoFile},
@@ -97,7 +97,7 @@ func TestRead(t *testing.T) {
 				ct = tc.contentType
 			}
 			var content bytes.Buffer
-			got, err := Read(strings.NewReader(tc.body), ct, func(r io.Reader) error {
+			got, err := readForm(strings.NewReader(tc.body), ct, func(r io.Reader) error {
 				_, err := io.Copy(&content, r)
 				return err
 			})
@@ -118,7 +118,7 @@ func TestACutBodyIsNeverAWholeForm(t *testing.T) {
 	whole := form(t, "try=1", "a.zip@a.zip=some content", "b=c")
 	end := strings.LastIndex(whole, "--"+boundary+"--") + len("--"+boundary+"--")
 	for n := range end {
-		_, err := Read(strings.NewReader(whole[:n]), contentType, func(r io.Reader) error {
+		_, err := readForm(strings.NewReader(whole[:n]), contentType, func(r io.Reader) error {
 			_, err := io.Copy(io.Discard, r)
 			return err
 		})
@@ -135,16 +135,16 @@ func TestErrorsOfTheBodyAndTheFileComeAsTheyAre(t *testing.T) {
 		_, err := io.Copy(io.Discard, r)
 		return fmt.Errorf("receive: %w", err)
 	}
-	if _, err := Read(body, contentType, drain); !errors.Is(err, broken) {
+	if _, err := readForm(body, contentType, drain); !errors.Is(err, broken) {
 		t.Errorf("the body's error came as %v", err)
 	}
 	full := errors.New("disk full")
-	if _, err := Read(strings.NewReader(form(t, "a@a=x")), contentType, func(io.Reader) error { return full }); !errors.Is(err, full) {
+	if _, err := readForm(strings.NewReader(form(t, "a@a=x")), contentType, func(io.Reader) error { return full }); !errors.Is(err, full) {
 		t.Errorf("the file's error came as %v", err)
 	}
 }
 
-func FuzzRead(f *testing.F) {
+func FuzzReadForm(f *testing.F) {
 	f.Add(form(f, "try=1", "a.zip@a.zip=PK\x03\x04"), 3)
 	f.Add(form(f, "a@a=first", "b@b=second"), 100)
 	f.Add("--"+boundary+"\r\nContent-Disposition: form-data; name=\"a\"; filename=\"../../x\"\r\n\r\nx\r\n--"+boundary+"--", 1)
@@ -153,9 +153,9 @@ func FuzzRead(f *testing.F) {
 	f.Add("--"+boundary+"--\r\n", 1)
 	f.Add("", 1)
 	f.Fuzz(func(t *testing.T, body string, chunk int) {
-		read := func(r io.Reader) (Form, []byte, error) {
+		read := func(r io.Reader) (multipartForm, []byte, error) {
 			var content bytes.Buffer
-			form, err := Read(r, contentType, func(r io.Reader) error {
+			form, err := readForm(r, contentType, func(r io.Reader) error {
 				_, err := io.Copy(&content, r)
 				return err
 			})

@@ -1,0 +1,46 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"tecken-upload/internal/upload"
+)
+
+// The protocol's refusals; their texts are fixed.
+//
+//nolint:staticcheck // the wire protocol's texts
+var (
+	ErrNoToken      = errors.New("This requires an Auth-Token to authenticate the request")
+	ErrTokenUnknown = errors.New("API Token not matched")
+	ErrTokenExpired = errors.New("API Token found but expired")
+	ErrForbidden    = errors.New("Forbidden")
+)
+
+// Authenticate returns the token that the request bears, and the label behind it.
+func (s *Responder) Authenticate(r *http.Request) (upload.Token, string, error) {
+	header := r.Header.Get("Auth-Token")
+	if header == "" {
+		return upload.Token{}, "", ErrNoToken
+	}
+	hash, label, ok := upload.ParseToken(header)
+	if !ok {
+		return upload.Token{}, "", ErrTokenUnknown
+	}
+	ctx, cancel := context.WithTimeoutCause(r.Context(), tokenTimeout, upload.ErrUnavailable)
+	defer cancel()
+	token, err := s.Tokens.Token(ctx, hash)
+	switch {
+	case errors.Is(err, upload.ErrNotFound):
+		return upload.Token{}, "", ErrTokenUnknown
+	case err != nil:
+		return upload.Token{}, "", OrService(ReasonDatabase, fmt.Errorf("look up the token: %w", err))
+	case token.Revoked():
+		return upload.Token{}, "", ErrTokenUnknown
+	case token.Expired(s.Now()):
+		return upload.Token{}, "", ErrTokenExpired
+	}
+	return token, label, nil
+}

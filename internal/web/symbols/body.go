@@ -1,0 +1,219 @@
+package symbols
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"tecken-upload/internal/background"
+	"tecken-upload/internal/download"
+	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/web/exchange"
+)
+
+// sendStall is how long one write of a download may take: 32 KiB at most. A slow reader is not cut off, one that has
+// stopped is.
+const sendStall = 60 * time.Second
+
+// A payload is a file to be sent as it is stored or, where that is gzip and its reader wants none, inflated.
+type payload struct {
+	file    download.File
+	key     symbol.Key
+	binary  bool // for debuginfod's clients
+	inflate bool
+	turns   inflateTurns // to do so
+	size    int64        // bytes of the inflated form, where that was measured; -1 or 0: it was not
+}
+
+// sendFile sends what was found. Where that takes no body, because there is none to a HEAD or the client has it, a look at
+// it will do: no place is waited for.
+func (s *Server) sendFile(c echo.Context, found download.Found, binary bool) error {
+	r := c.Request()
+	p := &payload{key: found.Location.Key, binary: binary, turns: s.inflating}
+	var err error
+	if r.Method == http.MethodHead || isConditional(r.Header) {
+		if p.file, err = s.Finder.Look(r.Context(), found); err != nil {
+			return err
+		}
+		wanted := p.wanted(r)
+		if wanted && r.Method == http.MethodHead {
+			s.measure(r, found, p)
+		}
+		if !wanted || r.Method == http.MethodHead {
+			return s.send(c, p)
+		}
+	}
+	leave, err := s.sending.enter(r.Context())
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if p.file, err = s.Finder.Open(r.Context(), found); err != nil {
+		return err
+	}
+	defer p.file.Close()
+	s.measure(r, found, p)
+	return s.send(c, p)
+}
+
+// measure finds out how many bytes the inflated form has, where it is that which is sent and nothing has told so far. There are
+// clients that take no answer without its length.
+func (s *Server) measure(r *http.Request, found download.Found, p *payload) {
+	if !p.file.Gzip || acceptsGzip(r.Header) || p.plain() >= 0 {
+		return
+	}
+	p.size = s.Finder.Measure(r.Context(), found, p.file, func(stored io.ReadSeeker) (int64, error) {
+		return io.Copy(io.Discard, &inflating{stored: stored, size: -1, turns: p.turns})
+	})
+	if p.size > 0 {
+		p.file.Inflated = p.size
+	}
+}
+
+// isConditional reports whether a request need not be answered with a body.
+func isConditional(h http.Header) bool {
+	for _, field := range []string{"If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since"} {
+		if h.Get(field) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// wanted reports whether a GET is to be answered with the file, for all that its conditions say.
+func (p *payload) wanted(r *http.Request) bool {
+	p.inflate = p.file.Gzip && !acceptsGzip(r.Header)
+	whole := r.Clone(r.Context())
+	whole.Method = http.MethodHead
+	whole.Header.Del("Range")
+	trial := &trialWriter{header: make(http.Header)}
+	p.describe(trial.header)
+	http.ServeContent(trial, whole, "", p.file.Object.Modified, p.content())
+	return trial.status == http.StatusOK
+}
+
+// A trialWriter keeps the status of an answer that nobody gets.
+type trialWriter struct {
+	header http.Header
+	status int
+}
+
+func (t *trialWriter) Header() http.Header         { return t.header }
+func (t *trialWriter) WriteHeader(status int)      { t.status = status }
+func (t *trialWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+// send sends a payload: whole, in part, or not at all where the client has it. Ranges are of the stored form only: to
+// find a place in the other, all before it would have to be inflated. Several at once are not given: each may cost a
+// request to storage, and a header has room for 100,000. Its client gets the whole (RFC 9110, 14.2).
+func (s *Server) send(c echo.Context, p *payload) error {
+	r, h := c.Request(), c.Response().Header()
+	p.inflate = p.file.Gzip && !acceptsGzip(r.Header)
+	p.setRange(r)
+	p.describe(h)
+	w := &downloadWriter{ResponseWriter: c.Response(), payload: p, extend: func() { s.SetWriteDeadline(c, sendStall) }}
+	over := s.hurry(c, w)
+	defer over()
+	sendInSteps(r.Context())
+	content := p.content()
+	http.ServeContent(w, r, "", p.file.Object.Modified, content)
+	if w.refused != 0 {
+		h.Del("Content-Encoding") // of the file, not of this answer
+		s.WriteStatus(c, w.refused)
+		return nil
+	}
+	switch err := content.failed(); {
+	case err == nil && w.err == nil:
+		return nil
+	case err != nil && r.Context().Err() == nil && !s.toldLately(s.Now()):
+		s.Report(c.Request().Context(), c, exchange.Caller{}, err)
+	default:
+		s.Logger.DebugContext(r.Context(), "download ended", "err", errors.Join(err, w.err))
+	}
+	panic(http.ErrAbortHandler) // the answer is cut short: its client is to see that
+}
+
+// setRange leaves in a request the range that is answered, as http.ServeContent takes it.
+func (p *payload) setRange(r *http.Request) {
+	unit, spec, _ := strings.Cut(r.Header.Get("Range"), "=")
+	spec = strings.TrimSpace(spec)
+	suffix, isSuffix := strings.CutPrefix(spec, "-")
+	switch {
+	case r.Method == http.MethodHead, p.inflate, !strings.EqualFold(unit, "bytes"), strings.Contains(spec, ","):
+		r.Header.Del("Range") // ranges are for GET, and of bytes: others do not count (RFC 9110, 14.2)
+	case isSuffix && suffix != "" && strings.Trim(suffix, "0") == "":
+		// The last no bytes can't be had. http.ServeContent would send an answer that nobody can read.
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", p.file.Stored))
+	default:
+		r.Header.Set("Range", "bytes="+spec)
+	}
+}
+
+// hurry gives w its end: when the server stops or, for a body that is read too slowly, when others want its place. It is over
+// once the returned function is called.
+func (s *Server) hurry(c echo.Context, w *downloadWriter) (over func()) {
+	ending, end := context.WithCancelCause(s.Stopping())
+	w.ending = ending
+	hurried := make(chan struct{})
+	hurry := background.AfterContext(ending, "download deadline", func() {
+		defer close(hurried)
+		s.SetWriteDeadline(c, exchange.StopTime)
+	})
+	unwatch := func() {}
+	if w.payload.file.ReadSeekCloser != nil {
+		unwatch = s.sending.watch(&w.sent, func() { end(errSlowReader) })
+	}
+	return func() {
+		unwatch()
+		if !hurry() {
+			<-hurried // or the next answer on this connection would be in a hurry
+		}
+		end(nil)
+	}
+}
+
+// describe tells of the file in an answer's header.
+func (p *payload) describe(h http.Header) {
+	h.Set("Content-Type", contentType(p.key))
+	h.Set("Vary", "Accept-Encoding")
+	h.Set("Etag", p.tag())
+	if p.binary {
+		h.Set("Content-Type", "application/octet-stream")
+		describeBinary(h, p)
+	}
+	if p.file.Gzip && !p.inflate {
+		h.Set("Content-Encoding", "gzip")
+		h.Set("Content-Length", strconv.FormatInt(p.file.Stored, 10))
+	}
+}
+
+// plain returns how many bytes the inflated form has, or -1 where nobody knows for sure.
+func (p *payload) plain() int64 {
+	switch {
+	case p.file.Object.Gzip && p.file.Object.Size >= 0:
+		return p.file.Object.Size
+	case p.size > 0:
+		return p.size
+	}
+	return -1
+}
+
+// tag tells one form of the file from another: the same content may be compressed in another way the next time. It is the
+// content's MD5 where that is what is known.
+func (p *payload) tag() string {
+	obj, form := p.file.Object, ""
+	if p.inflate {
+		form = "-inflated"
+	}
+	if obj.Size >= 0 && (p.inflate && obj.Gzip || !p.file.Gzip) {
+		return fmt.Sprintf(`"%s"`, hex.EncodeToString(obj.MD5[:]))
+	}
+	return fmt.Sprintf(`"%x-%x-%x%s"`, obj.MD5[:4], p.file.Stored, obj.Modified.UnixNano(), form)
+}

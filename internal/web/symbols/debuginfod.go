@@ -1,0 +1,35 @@
+package symbols
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/labstack/echo/v4"
+
+	"tecken-upload/internal/download"
+	"tecken-upload/internal/web/exchange"
+)
+
+// DebugInfo answers debuginfod's clients, gdb among them, with debug information. There are no sources here: those
+// are a 404.
+//
+// Protocol: https://man7.org/linux/man-pages/man8/debuginfod.8.html
+func (s *Server) DebugInfo(c echo.Context) error { return s.getBinary(c, download.DebugInfo) }
+
+// Executable answers them with the program itself.
+func (s *Server) Executable(c echo.Context) error { return s.getBinary(c, download.Executable) }
+
+func (s *Server) getBinary(c echo.Context, kind download.Kind) error {
+	r := c.Request()
+	q := download.BinaryQuery{ID: exchange.PathComponents(r)[1], Kind: kind, Refresh: r.URL.Query().Has("_refresh")}
+	find := func() (download.Found, error) { return s.Finder.FindBinary(r.Context(), q) }
+	return s.answerFound(c, find, func(found download.Found) error { return s.sendFile(c, found, true) })
+}
+
+// describeBinary tells debuginfod's clients of a file what they want to know.
+func describeBinary(h http.Header, p *payload) {
+	h.Set("X-Debuginfod-File", p.key.File())
+	if p.file.Inflated >= 0 {
+		h.Set("X-Debuginfod-Size", strconv.FormatInt(p.file.Inflated, 10))
+	}
+}

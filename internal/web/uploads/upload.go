@@ -1,0 +1,191 @@
+package uploads
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"tecken-upload/internal/background"
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
+	"tecken-upload/internal/web/exchange"
+)
+
+// formSlack is what a body may have besides the archive, in bytes.
+const formSlack = 1 << 20
+
+// Post answers POST /upload/. Until the upload is run, whatever refuses it leaves no record.
+func (s *Server) Post(c echo.Context) error {
+	r := c.Request()
+	token, label, err := s.Authenticate(r)
+	if err != nil {
+		limit := exchange.DiscardUnknown
+		if errors.Is(err, upload.ErrUnavailable) {
+			limit = exchange.DiscardAuthenticated // as far as we know
+		}
+		return s.refuse(c, exchange.Caller{}, err, limit)
+	}
+	var report *upload.Report
+	err = background.Try(func() (err error) {
+		report, err = s.upload(r, c, token, label)
+		return err
+	})
+	if err != nil {
+		return s.refuse(c, exchange.Caller{Token: &token, Label: label}, err, exchange.DiscardAuthenticated)
+	}
+	report.Status = http.StatusCreated
+	if report.Err != nil {
+		report.Status = exchange.Status(report.Err)
+	}
+	// Told of first: whoever has the answer finds the log line, and the heartbeats as they now are.
+	s.Disk.Note(report.Err)
+	s.countLack(report.Err)
+	s.Watcher.Ended(context.WithoutCancel(r.Context()), report)
+	if report.Err != nil {
+		s.AnswerAndDiscard(c, exchange.DiscardAuthenticated, func() { s.WriteError(c, report.Err) })
+		return nil
+	}
+	s.Write(c, report.Status, newUploadBody(&report.Upload))
+	return nil
+}
+
+// upload admits and runs one upload. It returns an error, and no report, where it was never begun.
+func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, label string) (*upload.Report, error) {
+	if !token.CanUpload() {
+		return nil, exchange.ErrForbidden
+	}
+	if r.ContentLength > s.MaxUploadSize+formSlack {
+		return nil, &upload.SizeError{Limit: s.MaxUploadSize}
+	}
+	if err := checkEncoding(r); err != nil {
+		return nil, err
+	}
+	ctx, cancel := s.uploadContext(r)
+	defer cancel()
+	if namesURL(r) {
+		return s.uploadURL(ctx, c, token, label)
+	}
+	place, err := s.admit(ctx, token, r.ContentLength)
+	if err != nil {
+		return nil, err
+	}
+	defer place.Leave()
+	body := s.newBody(ctx, c)
+	defer body.release()
+	return s.run(ctx, c, upload.Request{
+		Token:    token,
+		Label:    label,
+		Declared: r.ContentLength,
+		Pass:     place.Pass(),
+		Source: &multipartSource{body: body, contentType: r.Header.Get("Content-Type"), fetch: func(ctx context.Context, ws *spool.Workspace, form urlForm) (upload.Delivery, error) {
+			return s.fetchInto(ctx, ws, token, place, form)
+		}},
+	})
+}
+
+// run runs one upload that was admitted, and returns as upload does.
+func (s *Server) run(ctx context.Context, c echo.Context, req upload.Request) (*upload.Report, error) {
+	report := s.Uploads.Run(ctx, req)
+	s.reportLeftover(ctx, c, exchange.Caller{Token: &req.Token, Label: req.Label}, report.Leftover)
+	if report.Upload.ID == 0 {
+		return nil, exchange.OrService(exchange.ReasonDatabase, report.Err)
+	}
+	return report, nil
+}
+
+// reportLeftover reports a workspace that could not be removed; err may be nil.
+func (s *Server) reportLeftover(ctx context.Context, c echo.Context, from exchange.Caller, err error) {
+	if err != nil {
+		s.Report(ctx, c, from, fmt.Errorf("remove a workspace: %w", err))
+	}
+}
+
+// admit waits at the gate, no longer than there is anybody to let in.
+func (s *Server) admit(ctx context.Context, token upload.Token, size int64) (upload.Place, error) {
+	ctx, here := exchange.WhileHere(ctx)
+	defer here()
+	return s.enter(ctx, token, size)
+}
+
+// enter waits at the gate, no longer than uploads are taken.
+func (s *Server) enter(ctx context.Context, token upload.Token, size int64) (place upload.Place, err error) {
+	err = s.whileTaking(ctx, func(ctx context.Context) (err error) {
+		place, err = s.Gate.Enter(ctx, token, size)
+		return exchange.OrService(exchange.ReasonDisk, err)
+	})
+	return place, err
+}
+
+// whileTaking calls wait with a context that also ends when no upload is taken any more.
+func (s *Server) whileTaking(ctx context.Context, wait func(ctx context.Context) error) error {
+	if s.refusing.Err() != nil {
+		return upload.ErrShutdown
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	refused := background.AfterContext(s.refusing, "upload context", func() { cancel(upload.ErrShutdown) }) //nolint:contextcheck // it is the server's
+	defer refused()
+	return wait(ctx)
+}
+
+// uploadContext makes the context of one upload. Unlike the request's own it tells by its cause why it
+// ended: the client hung up, or the server stops.
+func (s *Server) uploadContext(r *http.Request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	gone := background.AfterContext(r.Context(), "upload context", func() { cancel(upload.ErrClientGone) })
+	stopped := background.AfterContext(s.Stopping(), "upload context", func() { cancel(upload.ErrShutdown) })
+	return ctx, func() {
+		gone()
+		stopped()
+		cancel(context.Canceled)
+	}
+}
+
+// refuse answers an upload that was not begun, and discards its body.
+func (s *Server) refuse(c echo.Context, from exchange.Caller, err error, limit exchange.DiscardLimit) error {
+	err = exchange.OrGone(c.Request(), err)
+	s.Disk.Note(err)
+	s.countRefusal(err)
+	s.Report(c.Request().Context(), c, from, err)
+	s.AnswerAndDiscard(c, limit.Unread(c.Request()), func() { s.WriteError(c, err) })
+	return nil
+}
+
+// multipartSource delivers the archive out of a multipart form, or from the address in a form that has no file.
+type multipartSource struct {
+	body        *body
+	contentType string
+	fetch       func(ctx context.Context, ws *spool.Workspace, form urlForm) (upload.Delivery, error)
+}
+
+// Deliver implements upload.Source.
+func (m *multipartSource) Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (upload.Delivery, error) {
+	var file *os.File
+	form, err := readForm(m.body, m.contentType, func(content io.Reader) (err error) {
+		file, err = ws.Receive(ctx, content, limit)
+		return err
+	})
+	address := strings.TrimSpace(form.URL)
+	if named := errors.Is(err, upload.ErrNoFile) && address != ""; err != nil && !named {
+		return upload.Delivery{}, err
+	}
+	// From here on the connection is only watched for its end, which takes as long as it takes.
+	if err := m.body.rc.SetReadDeadline(time.Time{}); err != nil {
+		return upload.Delivery{}, err
+	}
+	if file == nil {
+		return m.fetch(ctx, ws, urlForm{url: address, try: form.Try})
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return upload.Delivery{}, err
+	}
+	return upload.Delivery{File: file, Size: info.Size(), Filename: form.Filename, Try: form.Try}, nil
+}

@@ -1,0 +1,210 @@
+package uploads
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"tecken-upload/internal/fetch"
+	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
+	"tecken-upload/internal/web/exchange"
+)
+
+const (
+	// maxURLForm bounds a form that names a URL, in bytes.
+	maxURLForm = 64 << 10
+	// formTimeout bounds receiving it: it holds no place, and one that takes longer is no more than a connection whose header does.
+	formTimeout = 10 * time.Second
+)
+
+// namesURL reports whether a request names the archive's URL, instead of sending the archive.
+func namesURL(r *http.Request) bool {
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && mediaType == "application/x-www-form-urlencoded"
+}
+
+// uploadURL admits and runs an upload by URL, and returns as upload does. An address that is not allowed is refused
+// like any other request that can't be one: nothing is recorded.
+func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Token, label string) (*upload.Report, error) {
+	// All the way: net/http notices the end of a connection only until something comes behind the request.
+	ctx, here := exchange.WhileHere(ctx)
+	defer here()
+	form, err := s.readURLForm(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	download, err := s.Fetch.Download(form.url)
+	if err != nil {
+		return nil, ofFetch(err, s.MaxUploadSize)
+	}
+	until := time.Now().Add(s.FetchWait)
+	place, err := s.enter(ctx, token, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer place.Leave()
+	fetched, err := s.enterFetch(ctx, token, until)
+	if err != nil {
+		s.reportLeftover(ctx, c, exchange.Caller{Token: &token, Label: label}, place.Workspace.Close())
+		return nil, err
+	}
+	defer fetched()
+	return s.run(ctx, c, upload.Request{
+		Token:       token,
+		Label:       label,
+		Declared:    -1,
+		DownloadURL: download.URL(),
+		Pass:        place.Pass(),
+		Source:      s.newURLSource(download, form.try, place, fetched),
+	})
+}
+
+// fetchInto delivers the archive that a multipart form names, for an upload that was admitted with the form.
+func (s *Server) fetchInto(ctx context.Context, ws *spool.Workspace, token upload.Token, place upload.Place, form urlForm) (d upload.Delivery, err error) {
+	ctx, here := exchange.WhileHere(ctx)
+	defer here()
+	download, err := s.Fetch.Download(form.url)
+	if err != nil {
+		return d, ofFetch(err, s.MaxUploadSize)
+	}
+	fetched, err := s.enterFetch(ctx, token, time.Now().Add(s.FetchWait))
+	if err == nil {
+		d, err = s.newURLSource(download, form.try, place, fetched).Deliver(ctx, ws, s.MaxUploadSize)
+	}
+	d.DownloadURL = download.URL()
+	return d, err
+}
+
+// newURLSource makes the source of an upload that has its turn to download, which done ends.
+func (s *Server) newURLSource(download *fetch.Download, try bool, place upload.Place, done func()) *urlSource {
+	return &urlSource{
+		download: download,
+		try:      try,
+		pace:     pace{min: s.ReceiveMinRate, contended: s.fetchContended},
+		sized:    place.Sized,
+		done:     done,
+	}
+}
+
+// urlForm is a form that names a URL.
+type urlForm struct {
+	url string
+	try bool
+}
+
+// readURLForm reads the whole form, within formTimeout and the bounds of any body.
+func (s *Server) readURLForm(ctx context.Context, c echo.Context) (urlForm, error) {
+	body := s.newBody(ctx, c)
+	if until := time.Now().Add(formTimeout); until.Before(body.until) {
+		body.until = until
+	}
+	text, err := io.ReadAll(io.LimitReader(body, maxURLForm+1))
+	body.release()
+	if err != nil {
+		return urlForm{}, err
+	}
+	if isFile(text) {
+		return urlForm{}, upload.ErrNotForm
+	}
+	if len(text) > maxURLForm {
+		return urlForm{}, badForm("The form is larger than the %d bytes that it may have.", maxURLForm)
+	}
+	// From here on the connection is only watched for its end, however long the download takes.
+	if err := body.rc.SetReadDeadline(time.Time{}); err != nil {
+		return urlForm{}, fmt.Errorf("%w: %w", upload.ErrClientGone, err)
+	}
+	form, err := url.ParseQuery(string(text))
+	if err != nil {
+		return urlForm{}, badForm("The form is malformed.") // err quotes it
+	}
+	named := urlForm{try: slices.ContainsFunc(form["try"], func(v string) bool { return v != "" })}
+	for _, address := range form["url"] {
+		named.url = strings.TrimSpace(address) // the last one counts
+	}
+	if named.url == "" {
+		return urlForm{}, upload.ErrNoFile
+	}
+	return named, nil
+}
+
+func badForm(format string, args ...any) error {
+	return &upload.SourceError{Kind: upload.ErrSource, Reason: fmt.Sprintf(format, args...)}
+}
+
+// urlSource delivers the archive from where a URL says.
+type urlSource struct {
+	download *fetch.Download
+	try      bool
+	pace     pace
+	sized    func(size int64) // told of the archive's size, where the other side tells it; may be nil
+	done     func()           // called once nothing more is fetched
+}
+
+// Deliver implements upload.Source.
+func (u *urlSource) Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (upload.Delivery, error) {
+	defer u.done()
+	file, err := u.receive(ctx, ws, limit)
+	d := upload.Delivery{
+		File:         file,
+		Filename:     cleanName(u.download.Filename()),
+		Try:          u.try,
+		RedirectURLs: u.download.Redirects(),
+	}
+	if err != nil {
+		return d, ofFetch(err, limit)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return d, err
+	}
+	d.Size = info.Size()
+	return d, nil
+}
+
+func (u *urlSource) receive(ctx context.Context, ws *spool.Workspace, limit int64) (*os.File, error) {
+	defer u.download.Close()
+	if err := u.download.Open(ctx, limit); err != nil {
+		return nil, err
+	}
+	if size := u.download.Size(); size >= 0 && u.sized != nil {
+		u.sized(size)
+	}
+	return ws.Receive(ctx, u, limit)
+}
+
+// Read implements io.Reader: it reads the archive as it arrives.
+func (u *urlSource) Read(p []byte) (int, error) {
+	n, err := u.download.Read(p)
+	if err == nil && u.pace.tooSlow(time.Now(), n) {
+		return n, &upload.SourceError{Kind: upload.ErrSourceSlow, Reason: "The archive arrived too slowly, while others waited. Try again later."}
+	}
+	return n, err
+}
+
+// ofFetch gives an error of a download its kind. limit is that of the archive, in bytes.
+func ofFetch(err error, limit int64) error {
+	var e *fetch.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch {
+	case errors.Is(e, fetch.ErrTooLarge):
+		return &upload.SizeError{Limit: limit}
+	case errors.Is(e, fetch.ErrTooSlow):
+		return &upload.SourceError{Kind: upload.ErrSourceSlow, Reason: e.Reason, Err: err}
+	case errors.Is(e, fetch.ErrUnreachable):
+		return &upload.SourceError{Kind: upload.ErrSourceDown, Reason: e.Reason, Err: err}
+	}
+	return &upload.SourceError{Kind: upload.ErrSource, Reason: e.Reason, Err: err}
+}
