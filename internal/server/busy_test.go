@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"tecken-upload/internal/admission"
+	admission "tecken-upload/internal/gate"
 	"tecken-upload/internal/server"
 	"tecken-upload/internal/upload"
 )
