@@ -7,9 +7,9 @@ import (
 	"log/slog"
 	"time"
 
-	"tecken-upload/internal/admission"
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/config"
+	"tecken-upload/internal/gate"
 	"tecken-upload/internal/headers"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/lease"
@@ -66,7 +66,7 @@ type instance struct {
 	queues  queues
 	redis   *redislease.Table // nil where limits are this process's own
 	leases  *lease.Keeper
-	gate    *admission.Gate
+	gate    *gate.Gate
 	server  *web.Server
 	headers headers.Budget
 	fetches func() sched.Stats // turns to download archives for uploads by URL
@@ -107,7 +107,7 @@ func newInstance(ctx context.Context, c *config.Server, lines *telemetry.Lines) 
 	if err := in.limit(); err != nil {
 		return in, err
 	}
-	in.gate = admission.NewGate(admission.Config{
+	in.gate = gate.NewGate(gate.Config{
 		Leases:        in.leases,
 		TenantUploads: c.TenantUploads,
 		Spool:         &in.spool,

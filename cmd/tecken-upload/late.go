@@ -96,7 +96,7 @@ func (d *disk) Full() bool { return d.Disks.Full() || len(d.late.left()) > 0 }
 // lateSpool is the spool, once it is open.
 type lateSpool struct{ atomic.Pointer[spool.Spool] }
 
-// Create implements admission.Spool.
+// Create implements gate.Spool.
 func (l *lateSpool) Create(ctx context.Context, size int64) (*spool.Workspace, error) {
 	s := l.Load()
 	if s == nil {
@@ -105,7 +105,7 @@ func (l *lateSpool) Create(ctx context.Context, size int64) (*spool.Workspace, e
 	return s.Create(ctx, size)
 }
 
-// Usage implements admission.Spool.
+// Usage implements gate.Spool.
 func (l *lateSpool) Usage(ctx context.Context) (spool.Usage, error) {
 	s := l.Load()
 	if s == nil {
@@ -114,7 +114,7 @@ func (l *lateSpool) Usage(ctx context.Context) (spool.Usage, error) {
 	return s.Usage(ctx)
 }
 
-// Contended implements admission.Spool.
+// Contended implements gate.Spool.
 func (l *lateSpool) Contended() bool {
 	s := l.Load()
 	return s != nil && s.Contended()

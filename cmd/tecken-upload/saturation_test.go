@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tecken-upload/internal/admission"
 	"tecken-upload/internal/config"
+	"tecken-upload/internal/gate"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/spool"
@@ -37,7 +37,7 @@ func newPremises(t *testing.T, wait time.Duration) *premises {
 			upload.DiskSpool: func() bool { return true },
 		}}),
 		usage: newLook(p.Usage),
-		gate: admission.NewGate(admission.Config{
+		gate: gate.NewGate(gate.Config{
 			Leases: tenLeases{}, TenantUploads: 10, Spool: p, Places: 4, Wait: wait, Timeout: 100 * time.Second,
 			Saturated: func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.backlog },
 		}),

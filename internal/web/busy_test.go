@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"tecken-upload/internal/admission"
+	"tecken-upload/internal/gate"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
 	"tecken-upload/internal/web/uploads"
@@ -23,7 +23,7 @@ import (
 func TestBusy(t *testing.T) {
 	for _, over := range []bool{false, true} {
 		s := newSite(t, func(c *web.Config, _ *upload.Config) {
-			c.Uploads.Gate = gate{fmt.Errorf("enter: %w", &upload.BusyError{OverLimit: over, Reason: "Full.", RetryAfter: 1500 * time.Millisecond})}
+			c.Uploads.Gate = refusingGate{fmt.Errorf("enter: %w", &upload.BusyError{OverLimit: over, Reason: "Full.", RetryAfter: 1500 * time.Millisecond})}
 		})
 		want := 503
 		if over {
@@ -45,7 +45,7 @@ func TestATenantOverItsLimit(t *testing.T) {
 	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = &limited })
 	leases := &oneLease{held: make(map[int64]bool)}
 	// Here, because the gate needs the site's spool.
-	limited.Gate = admission.NewGate(admission.Config{Leases: leases, TenantUploads: 1, Spool: s.spool, Places: 4, Wait: 100 * time.Millisecond})
+	limited.Gate = gate.NewGate(gate.Config{Leases: leases, TenantUploads: 1, Spool: s.spool, Places: 4, Wait: 100 * time.Millisecond})
 	content := zipped(t, []byte("x"), zip.Store, "a/AA/a.bin")
 	first := s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nContent-Type: multipart/form-data; boundary=b\nContent-Length: %d\n\n", s.token, 1000))
 	s.receiving()
@@ -113,18 +113,18 @@ func (l *oneLease) try(tenant int64) bool {
 	return true
 }
 
-// gate refuses everybody.
-type gate struct{ err error }
+// refusingGate refuses every upload.
+type refusingGate struct{ err error }
 
-func (g gate) Enter(context.Context, upload.Token, int64) (upload.Place, error) {
+func (g refusingGate) Enter(context.Context, upload.Token, int64) (upload.Place, error) {
 	return upload.Place{}, g.err
 }
 
-func (g gate) Contended() bool { return false }
+func (g refusingGate) Contended() bool { return false }
 
-func (g gate) Fetching() func() { return func() {} }
+func (g refusingGate) Fetching() func() { return func() {} }
 
-func (g gate) RefuseFetch(int, bool) *upload.BusyError {
+func (g refusingGate) RefuseFetch(int, bool) *upload.BusyError {
 	return &upload.BusyError{RetryAfter: time.Second}
 }
 
@@ -132,7 +132,7 @@ func (g gate) RefuseFetch(int, bool) *upload.BusyError {
 // body is read to its end, however long that takes once it has begun.
 func TestABodyThatWasNotInvited(t *testing.T) {
 	s := newSite(t, func(c *web.Config, _ *upload.Config) {
-		c.Uploads.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
+		c.Uploads.Gate = refusingGate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
 	})
 	const size = 1 << 20
 	conn := s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nExpect: 100-continue\nContent-Length: %d\n\n", s.token, size))

@@ -45,7 +45,7 @@ func (s *site) failedUnrecorded(cause string) {
 // The spool can't be used, because its file system is read-only say: whoever is on call learns whose upload that was.
 func TestWithoutTheSpool(t *testing.T) {
 	broken := fmt.Errorf("%w: make workspace: read-only file system", upload.ErrUnavailable)
-	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = gate{broken} })
+	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = refusingGate{broken} })
 	a := s.post(s.token+"-nightly", []byte("x"))
 	if a.status != 503 || a.header.Get("Retry-After") == "" {
 		t.Errorf("status %d, %q", a.status, a.text())
@@ -58,7 +58,7 @@ func TestWithoutTheSpool(t *testing.T) {
 
 // refusing has the gate refuse every upload.
 func refusing(err error) func(*web.Config, *upload.Config) {
-	return func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = gate{err} }
+	return func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = refusingGate{err} }
 }
 
 // lacking has the gate refuse every upload for want of something.

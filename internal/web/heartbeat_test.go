@@ -140,7 +140,7 @@ func TestAFullDiskTurnsBothHeartbeatsRed(t *testing.T) {
 	window := spoolDisk(2, func() time.Time { return at })
 	s := newSite(t, func(c *web.Config, _ *upload.Config) {
 		c.Disk, c.Uploads.Disk = window, window
-		c.Uploads.Gate = gate{&spool.FullError{Need: 1}}
+		c.Uploads.Gate = refusingGate{&spool.FullError{Need: 1}}
 	})
 	want := func(status int, disk string) {
 		t.Helper()
@@ -172,7 +172,7 @@ func TestSaturationIsToldAndTurnsNothingRed(t *testing.T) {
 	s := newSite(t, func(c *web.Config, _ *upload.Config) {
 		c.Saturation = func(context.Context) float64 { return math.Float64frombits(ratio.Load()) }
 		c.Exchange.Now = func() time.Time { return time.Unix(now.Load(), 0) }
-		c.Uploads.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
+		c.Uploads.Gate = refusingGate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
 	})
 	for _, tc := range []struct {
 		ratio float64

@@ -78,11 +78,11 @@ func (c *contract) uploads() {
 
 	for status, change := range map[int]func(*web.Config, *upload.Config){
 		429: func(sc *web.Config, _ *upload.Config) {
-			sc.Uploads.Gate = gate{&upload.BusyError{OverLimit: true, Reason: "Full.", RetryAfter: time.Second}}
+			sc.Uploads.Gate = refusingGate{&upload.BusyError{OverLimit: true, Reason: "Full.", RetryAfter: time.Second}}
 		},
-		500: func(sc *web.Config, _ *upload.Config) { sc.Uploads.Gate = gate{errors.New("broken")} },
+		500: func(sc *web.Config, _ *upload.Config) { sc.Uploads.Gate = refusingGate{errors.New("broken")} },
 		503: func(sc *web.Config, _ *upload.Config) {
-			sc.Uploads.Gate = gate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
+			sc.Uploads.Gate = refusingGate{&upload.BusyError{Reason: "Full.", RetryAfter: time.Second}}
 		},
 		504: func(_ *web.Config, uc *upload.Config) { uc.Timeout = time.Nanosecond },
 	} {

@@ -20,9 +20,9 @@ import (
 	"testing"
 	"time"
 
-	"tecken-upload/internal/admission"
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/fetch"
+	admission "tecken-upload/internal/gate"
 	"tecken-upload/internal/headers"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/record"

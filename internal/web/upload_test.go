@@ -347,7 +347,7 @@ func (b *blockedSlots) Acquire(ctx context.Context, _ sched.Task) (*sched.Slot, 
 	return nil, context.Cause(ctx)
 }
 
-type panicking struct{ gate }
+type panicking struct{ refusingGate }
 
 func (panicking) Enter(context.Context, upload.Token, int64) (upload.Place, error) { panic("boom") }
 

@@ -1,4 +1,4 @@
-package admission
+package gate
 
 import "tecken-upload/internal/upload"
 

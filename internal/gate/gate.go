@@ -1,4 +1,4 @@
-// Package admission decides, before a byte of a body is read, whether this instance takes an upload now.
+// Package gate decides, before a byte of a body is read, whether this instance takes an upload now.
 //
 // An upload needs, in this order, a lease of its tenant's limit, and then room on the instance: a receiving place until its
 // body has arrived, its bytes in the spool, and time. Time is short when the bytes admitted and not yet finished would, at the
@@ -35,7 +35,7 @@
 // Rates are measured, so a change of them is known only after a while: rate.go has the half-lives. A tenant's share is of this
 // instance alone; its limit is as wide as the Leases are. An upload that waits for room has its lease: an instance says then what there
 // is no room for, and not that the tenant is over its limit, but of those that wait on other instances it does not know.
-package admission
+package gate
 
 import (
 	"context"
