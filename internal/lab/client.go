@@ -18,8 +18,8 @@ import (
 
 const (
 	boundary = "--------------------------------lab"
-	// pieces is in how many parts a body is sent that takes its time.
-	pieces = 20
+	// pieces is in how many parts a body is sent that takes its time, and pieceSize how many bytes one has at most.
+	pieces, pieceSize = 50, 32 << 10
 	// answerLimit bounds what is read of an answer, in bytes.
 	answerLimit = 4 << 20
 )
@@ -37,13 +37,14 @@ const (
 
 // An Upload is one request of a client.
 type Upload struct {
-	Label   string // tells it from all others; it is recorded
+	Label   string // tells it from all others; it is recorded; "": none
 	Token   string
 	Archive *Archive
 	Send    time.Duration // how long to take for the body; 0: as fast as may be
 	Ending  Ending
-	Share   float64       // of the body that is sent before the ending; 1: all of it
+	Share   float64       // of the body that is sent before the ending, and before Midway; 1: all of it
 	Pause   time.Duration // of one that stalls; of others between the last byte and the ending
+	Midway  func()        // is called when that share is sent, if it is not nil
 }
 
 // An Answer is what became of an upload, as its client sees it.
@@ -51,12 +52,26 @@ type Answer struct {
 	Whole      bool // all of the body was sent
 	Status     int  // 0: there is no answer
 	RetryAfter string
+	Closes     bool   // the server closes the connection
 	Error      string // the server's sentence
 	ID, Size   int64
+	User       string
 	Uploaded   []string
 	Skipped    []string
 	Ignored    []string
 	Lost       error // why there is no answer
+}
+
+// String implements fmt.Stringer.
+func (a Answer) String() string {
+	switch {
+	case a.Lost != nil:
+		return fmt.Sprintf("nothing (%v)", a.Lost)
+	case a.Error == "":
+		return strconv.Itoa(a.Status)
+	default:
+		return fmt.Sprintf("%d, Retry-After: %s, %q", a.Status, a.RetryAfter, a.Error)
+	}
 }
 
 // Post sends an upload to the server at address ("host:port"), over a connection of its own. Like clients in the field it sends all
@@ -78,13 +93,17 @@ func post(ctx context.Context, address string, u Upload, a *Answer) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	body := u.body()
-	_, err = fmt.Fprintf(conn, "POST /upload/ HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuth-Token: %s-%s\r\n"+
-		"Content-Type: multipart/form-data; boundary=%s\r\nContent-Length: %d\r\n\r\n", address, u.Token, u.Label, boundary, len(body))
+	token := u.Token
+	if u.Label != "" {
+		token += "-" + u.Label
+	}
+	body, size := u.body()
+	_, err = fmt.Fprintf(conn, "POST /upload/ HTTP/1.1\r\nHost: %s\r\nAuth-Token: %s\r\n"+
+		"Content-Type: multipart/form-data; boundary=%s\r\nContent-Length: %d\r\n\r\n", address, token, boundary, size)
 	if err != nil {
 		return fmt.Errorf("send the header: %w", err)
 	}
-	if err := u.send(ctx, conn, body, a); err != nil {
+	if a.Whole, err = u.send(ctx, conn, body, size); err != nil {
 		return fmt.Errorf("send the body: %w", err)
 	}
 	if u.Ending == Waits || u.Ending == Stalls {
@@ -97,46 +116,53 @@ func post(ctx context.Context, address string, u Upload, a *Answer) error {
 	return errors.New(string(u.Ending))
 }
 
-// body is the form.
-func (u Upload) body() []byte {
+// body is the form, of so many bytes.
+func (u Upload) body() (io.Reader, int64) {
 	head := fmt.Sprintf("--%s\r\nContent-Disposition: form-data; name=\"%[2]s\"; filename=\"%[2]s\"\r\n"+
 		"Content-Type: application/octet-stream\r\n\r\n", boundary, u.Archive.Filename)
-	return slices.Concat([]byte(head), u.Archive.Content, []byte("\r\n--"+boundary+"--\r\n"))
+	tail := "\r\n--" + boundary + "--\r\n"
+	return io.MultiReader(strings.NewReader(head), u.Archive.Reader(), strings.NewReader(tail)), int64(len(head)) + u.Archive.Size + int64(len(tail))
 }
 
-// send sends as much of the body as the ending says, at its pace.
-func (u Upload) send(ctx context.Context, conn io.Writer, body []byte, a *Answer) error {
-	until := len(body)
-	if u.Ending != Waits {
-		until = int(u.Share * float64(len(body)))
+// send sends as much of a body of so many bytes as the ending says, and reports whether that is all of it.
+func (u Upload) send(ctx context.Context, conn io.Writer, body io.Reader, size int64) (whole bool, err error) {
+	part := size
+	if u.Ending != Waits || u.Midway != nil {
+		part = int64(u.Share * float64(size))
 	}
-	if err := u.sendPaced(ctx, conn, body[:until], len(body)); err != nil {
-		return err
+	if err := u.sendPaced(ctx, conn, body, part, size); err != nil {
+		return false, err
+	}
+	if u.Midway != nil {
+		u.Midway()
 	}
 	if u.Ending == Stalls {
 		Pause(ctx, u.Pause)
-		if err := u.sendPaced(ctx, conn, body[until:], len(body)); err != nil {
-			return err
-		}
-		until = len(body)
 	}
-	a.Whole = until == len(body)
-	return nil
+	if u.Ending == Waits || u.Ending == Stalls {
+		err = u.sendPaced(ctx, conn, body, size-part, size)
+		part = size
+	}
+	return part == size && err == nil, err
 }
 
-// sendPaced sends a part of a body of so many bytes.
-func (u Upload) sendPaced(ctx context.Context, conn io.Writer, part []byte, whole int) error {
-	step := len(part)
+// sendPaced sends the next n bytes of a body of size bytes.
+func (u Upload) sendPaced(ctx context.Context, conn io.Writer, body io.Reader, n, size int64) error {
+	buffer := make([]byte, pieceSize)
 	if u.Send > 0 {
-		step = max(1, whole/pieces)
+		buffer = buffer[:min(pieceSize, max(1, size/pieces))]
 	}
-	for len(part) > 0 {
-		n := min(step, len(part))
-		if _, err := conn.Write(part[:n]); err != nil {
-			return err
+	begin := time.Now()
+	for sent := int64(0); sent < n; {
+		got, err := io.ReadFull(body, buffer[:min(int64(len(buffer)), n-sent)])
+		if err == nil {
+			_, err = conn.Write(buffer[:got])
 		}
-		part = part[n:]
-		Pause(ctx, u.Send/pieces)
+		if err != nil {
+			return fmt.Errorf("%d of %d bytes sent: %w", sent, size, err)
+		}
+		sent += int64(got)
+		Pause(ctx, time.Duration(float64(u.Send)*float64(sent)/float64(size))-time.Since(begin))
 	}
 	return nil
 }
@@ -156,17 +182,18 @@ func (a *Answer) read(conn io.Reader) error {
 		Error  string
 		Upload struct {
 			ID, Size int64
+			User     string
 			Uploaded []string `json:"uploaded_keys"`
 			Skipped  []string `json:"skipped_keys"`
 			Ignored  []string `json:"ignored_keys"`
 		}
 	}
-	a.Status, a.RetryAfter = resp.StatusCode, resp.Header.Get("Retry-After")
+	a.Status, a.RetryAfter, a.Closes = resp.StatusCode, resp.Header.Get("Retry-After"), resp.Close
 	if err := json.Unmarshal(text, &said); err != nil {
 		a.Error = fmt.Sprintf("the answer is no JSON: %.200q", text)
 		return nil
 	}
-	a.Error, a.ID, a.Size = said.Error, said.Upload.ID, said.Upload.Size
+	a.Error, a.ID, a.Size, a.User = said.Error, said.Upload.ID, said.Upload.Size, said.Upload.User
 	a.Uploaded, a.Skipped, a.Ignored = said.Upload.Uploaded, said.Upload.Skipped, said.Upload.Ignored
 	return nil
 }
@@ -207,22 +234,9 @@ func (a Answer) checkCreated(u Upload) error {
 	switch {
 	case u.Archive.Broken:
 		return fmt.Errorf("a broken archive was accepted as upload %d", a.ID)
-	case a.ID <= 0, a.Size != int64(len(u.Archive.Content)), len(a.Ignored) != u.Archive.Ignored, !slices.Equal(named, sent):
+	case a.ID <= 0, a.Size != u.Archive.Size, len(a.Ignored) != u.Archive.Ignored, !slices.Equal(named, sent):
 		return fmt.Errorf("upload %d is not what was sent: %d bytes of %d, ignored %q, named\n%s\ninstead of\n%s",
-			a.ID, a.Size, len(u.Archive.Content), a.Ignored, strings.Join(named, "\n"), strings.Join(sent, "\n"))
+			a.ID, a.Size, u.Archive.Size, a.Ignored, strings.Join(named, "\n"), strings.Join(sent, "\n"))
 	}
 	return nil
-}
-
-// Pause waits for so long, or until ctx ends.
-func Pause(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -12,31 +13,70 @@ import (
 
 // A Disk is a directory with a small file system of its own where one can be mounted, which only root may.
 type Disk struct {
-	Dir     string
-	Mounted bool
+	Dir   string
+	Plain error // why it is a plain directory; nil where it is not
 }
 
-// newDisk makes a disk of so many bytes, which ends with the test.
-func newDisk(t testing.TB, dir string, size int64) *Disk {
+// NewDisk makes a disk of so many bytes, a tmpfs, which ends with the test.
+func NewDisk(t testing.TB, dir string, size int64) *Disk {
+	t.Helper()
+	return mount(t, dir, func() error {
+		return unix.Mount("tecken-lab", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0755", size))
+	})
+}
+
+// NewImage is NewDisk with an ext4 in a file beside dir.
+func NewImage(t testing.TB, dir string, size int64) *Disk {
+	t.Helper()
+	image := dir + ".image"
+	return mount(t, dir, func() error {
+		f, err := os.Create(image)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
+			return err
+		}
+		for _, command := range [][]string{
+			{"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image}, {"mount", "-o", "loop", image, dir},
+		} {
+			if out, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput(); err != nil {
+				return fmt.Errorf("%s: %w %s", command[0], err, out)
+			}
+		}
+		return os.Remove(image) // the mount keeps it
+	})
+}
+
+func mount(t testing.TB, dir string, mount func() error) *Disk {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount("tecken-lab", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0755", size)); err != nil {
-		return &Disk{Dir: dir}
+	if err := mount(); err != nil {
+		return &Disk{Dir: dir, Plain: err}
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {
 			t.Errorf("unmount %s: %v", dir, errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH)))
 		}
 	})
-	return &Disk{Dir: dir, Mounted: true}
+	return &Disk{Dir: dir}
+}
+
+// Used returns how many bytes of the disk's file system are in use, and how many are free to processes of any user.
+func (d *Disk) Used() (used, free int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(d.Dir, &st); err != nil {
+		return 0, 0, fmt.Errorf("statfs %s: %w", d.Dir, err)
+	}
+	return int64(st.Blocks-st.Bfree) * st.Frsize, int64(st.Bavail) * st.Frsize, nil
 }
 
 // Fill takes all the room there is on the disk. What is freed by others later is free.
 func (d *Disk) Fill() (free func() error, err error) {
-	if !d.Mounted {
-		return nil, fmt.Errorf("fill %s: it is no file system of its own", d.Dir)
+	if d.Plain != nil {
+		return nil, fmt.Errorf("fill %s: it is no file system of its own: %w", d.Dir, d.Plain)
 	}
 	junk := filepath.Join(d.Dir, ".junk")
 	f, err := os.Create(junk)

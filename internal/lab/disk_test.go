@@ -12,8 +12,8 @@ import (
 )
 
 func TestDisk(t *testing.T) {
-	d := newDisk(t, filepath.Join(t.TempDir(), "disk"), 4<<20)
-	if !d.Mounted {
+	d := NewDisk(t, filepath.Join(t.TempDir(), "disk"), 4<<20)
+	if d.Plain != nil {
 		if _, err := d.Fill(); err == nil {
 			t.Error("a plain directory was filled")
 		}

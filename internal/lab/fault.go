@@ -62,7 +62,7 @@ func (s *Site) Faults(ctx context.Context) (all []Fault) {
 		*Disk
 		part Part
 	}{{s.Spool, SpoolPart}, {s.Records, RecordsPart}, {s.Symbols, SymbolsPart}} {
-		if d.Disk != nil && d.Mounted {
+		if d.Disk != nil && d.Plain == nil {
 			all = append(all, lasting("full "+string(d.part), d.part, d.Fill))
 		}
 	}
@@ -74,14 +74,14 @@ func (s *Site) Faults(ctx context.Context) (all []Fault) {
 				}})
 		}
 	}
-	if s.front != nil {
+	if s.trouble != nil {
 		for _, t := range []testenv.Trouble{
 			testenv.RefuseInternal, testenv.RefuseSlowDown, testenv.CutRequest, testenv.CutAnswer, testenv.Hang,
 		} {
 			all = append(all, Fault{Name: "S3: " + string(t), Part: S3Part, Lasts: true,
 				Do: func(_ context.Context, random *rand.Rand) (func(context.Context) error, error) {
-					s.front.Begin(t, 0.1+0.9*random.Float64(), random.Uint64())
-					return func(context.Context) error { s.front.End(); return nil }, nil
+					s.trouble.Begin(t, 0.1+0.9*random.Float64(), random.Uint64())
+					return func(context.Context) error { s.trouble.End(); return nil }, nil
 				}})
 		}
 	}

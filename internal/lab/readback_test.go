@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -19,38 +18,22 @@ import (
 	"tecken-upload/internal/testarchive"
 )
 
-// programs is the directory of the programs, which are built once for each test binary.
-var (
-	programs string
-	build    sync.Once
-)
-
-func TestMain(m *testing.M) {
-	var err error
-	if programs, err = os.MkdirTemp("", "tecken-lab-"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(programs)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(lab.Run(m)) }
 
 // open opens a site whose server runs.
 func open(t *testing.T, c lab.Config) *lab.Site {
 	t.Helper()
-	build.Do(func() { lab.Build(t, programs) })
-	c.Dir, c.Programs = t.TempDir(), programs
+	c.ForFaults = true
 	s := lab.Open(t, c)
-	s.StartServer(t)
+	s.StartServer()
 	return s
 }
 
 // post uploads an archive, which must be answered with that status.
 func post(t *testing.T, s *lab.Site, u lab.Upload, status int) lab.Attempt {
 	t.Helper()
-	u.Token = s.Token(t, "ci@example.com")
-	a := lab.Attempt{Upload: u, Answer: lab.Post(t.Context(), s.Address(), u), Begun: s.Server.Life(), Over: s.Server.Life()}
+	u.Token = s.Token("ci@example.com")
+	a := lab.Attempt{Upload: u, Answer: s.Instance().Post(t.Context(), u), Begun: s.Server.Life(), Over: s.Server.Life()}
 	if a.Status != status {
 		t.Fatalf("answered %d %s (%v)", a.Status, a.Error, a.Lost)
 	}
@@ -78,7 +61,7 @@ func TestReadBack(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s, %s", c.Storage, c.Database), func(t *testing.T) {
 			s := open(t, c)
-			s.StartJanitor(t)
+			s.StartJanitor()
 			broken := archive(t, 9, 0)
 			broken.Break()
 			all := []lab.Attempt{
@@ -87,7 +70,7 @@ func TestReadBack(t *testing.T) {
 				post(t, s, lab.Upload{Label: "c", Archive: broken}, http.StatusBadRequest),
 				post(t, s, lab.Upload{Label: "d", Archive: archive(t, 2, 0), Ending: lab.Resets, Share: 0.5}, 0),
 			}
-			if err := errors.Join(lab.Await(t.Context(), s.Healthy), lab.Await(t.Context(), s.AtRest)); err != nil {
+			if err := errors.Join(lab.Await(t.Context(), s.Instance().Healthy), lab.Await(t.Context(), s.Instance().AtRest)); err != nil {
 				t.Error(err)
 			}
 			stop(t, s)
@@ -143,7 +126,7 @@ func TestReadBackFinds(t *testing.T) {
 		},
 			func() error { return os.WriteFile(object, good, 0o600) }, nil, name + " is broken"},
 		{"metadata are gone", func() error { return os.Rename(meta, meta+"x") }, func() error { return os.Rename(meta+"x", meta) },
-			nil, "has no metadata, and nobody was replacing it"},
+			nil, "has no metadata, and no upload was replacing it"},
 		{"an object is damaged while it is replaced", func() error {
 			return errors.Join(os.Rename(meta, meta+"x"), os.WriteFile(object, good[:len(good)-9], 0o600))
 		}, func() error { return errors.Join(os.Rename(meta+"x", meta), os.WriteFile(object, good, 0o600)) },
@@ -151,7 +134,7 @@ func TestReadBackFinds(t *testing.T) {
 		{"the spool is not empty", func() error { return holdWorkspace(t, workspace) }, func() error { return os.RemoveAll(workspace) },
 			nil, "the spool has " + filepath.Base(workspace) + " after a sweep"},
 		{"other content was sent", untouched, untouched, with(func(a *lab.Attempt) { a.Archive = archive(t, 1, 2) }), "it may have [{"},
-		{"nothing was sent", untouched, untouched, []lab.Attempt{}, "which nobody made"},
+		{"nothing was sent", untouched, untouched, []lab.Attempt{}, "which no client made"},
 		{"another id was told", untouched, untouched, with(func(a *lab.Attempt) { a.ID++ }), "was accepted as 2; recorded: true"},
 		{"it was not sent to its end", untouched, untouched, with(func(a *lab.Attempt) { a.Whole, a.Status = false, 0 }), "all of it sent: false"},
 		{"a record is gone", sql(`UPDATE uploads SET token_label = 'x'`), sql(`UPDATE uploads SET token_label = 'a'`), nil, "was accepted as 1; recorded: false"},
@@ -240,7 +223,7 @@ func TestContradictions(t *testing.T) {
 	for _, m := range good.Members {
 		names = append(names, m.Name)
 	}
-	created := lab.Answer{Status: 201, ID: 1, Size: int64(len(good.Content)), Uploaded: names[:2], Skipped: names[2:], Ignored: []string{"target-symbols.txt"}}
+	created := lab.Answer{Status: 201, ID: 1, Size: good.Size, Uploaded: names[:2], Skipped: names[2:], Ignored: []string{"target-symbols.txt"}}
 	for _, c := range []struct {
 		name   string
 		answer lab.Answer

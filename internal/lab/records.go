@@ -26,9 +26,9 @@ const recordsQuery = `
 
 // readRecords reads all records of uploads by plain SQL.
 func (s *Site) readRecords(ctx context.Context) (all []record, err error) {
-	driver, source := "pgx", s.environ["TECKEN_DATABASE_URL"]
-	if s.Database == SQLite {
-		driver, source = "sqlite", "file:"+s.sqlitePath()+"?_query_only=1"
+	driver, source := "pgx", s.Settings["TECKEN_DATABASE_URL"]
+	if file, ok := s.sqliteFile(); ok {
+		driver, source = "sqlite", "file:"+file+"?_query_only=1"
 	}
 	db, err := sql.Open(driver, source)
 	if err != nil {
@@ -77,12 +77,12 @@ func (s *Site) checkRecords(ctx context.Context, v *Verdict, attempts []Attempt)
 			v.wrong("upload %s was accepted as %d; recorded: %t, %+v", a.Label, a.ID, recorded, r)
 		case completed[a.Label] && (!a.Whole || a.Archive.Broken):
 			v.wrong("upload %s is recorded as completed; broken: %t, all of it sent: %t", a.Label, a.Archive.Broken, a.Whole)
-		case completed[a.Label] && (r.Done != n || r.Files != n || r.Pending != 0 || r.Size != int64(len(a.Archive.Content))):
-			v.wrong("upload %s of %d bytes and %d members is recorded as %+v", a.Label, len(a.Archive.Content), n, r)
+		case completed[a.Label] && (r.Done != n || r.Files != n || r.Pending != 0 || r.Size != a.Archive.Size):
+			v.wrong("upload %s of %d bytes and %d members is recorded as %+v", a.Label, a.Archive.Size, n, r)
 		}
 	}
 	for label, r := range found {
-		v.wrong("there is a record of an upload %q, which nobody made: %+v", label, r)
+		v.wrong("there is a record of an upload %q, which no client made: %+v", label, r)
 	}
 	return completed, nil
 }

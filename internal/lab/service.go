@@ -12,7 +12,7 @@ import (
 	"tecken-upload/internal/lab/process"
 )
 
-// respawnPause is between the end of a program that nobody asked for and its next start, as of a supervisor that does not spin.
+// respawnPause is between the end of a program that was not asked for and its next start, as of a supervisor that does not spin.
 const respawnPause = 100 * time.Millisecond
 
 // A Service is a program that is started again whenever it ends, as a supervisor does.
@@ -29,7 +29,7 @@ type Service struct {
 	life   *life
 	lives  int
 	served process.Entry // what it logged when it served last
-	ends   []error       // that nobody asked for
+	ends   []error       // that were not asked for
 	traces []string
 }
 
@@ -197,11 +197,11 @@ func (s *Service) Serving(ctx context.Context) error {
 	}
 }
 
-// Logged returns a value of what the program logged when it served last.
-func (s *Service) Logged(key string) string {
+// Served returns what the program logged when it served last.
+func (s *Service) Served() process.Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.served.Text(key)
+	return s.served
 }
 
 // Stop ends the program for good, with SIGTERM. It fails where the program does not end well. It may be called again.
@@ -211,7 +211,7 @@ func (s *Service) Stop() error {
 	return s.last
 }
 
-// Ends returns the ends of the program that nobody asked for.
+// Ends returns the ends of the program that were not asked for.
 func (s *Service) Ends() []error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -38,8 +38,8 @@ func TestServiceIsStartedAgain(t *testing.T) {
 		if err := s.Serving(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if want := "address " + string(rune('1'+life)); s.Life() != life+1 || s.Logged("address") != want {
-			t.Errorf("life %d logged %q, want life %d and %q", s.Life(), s.Logged("address"), life+1, want)
+		if want := "address " + string(rune('1'+life)); s.Life() != life+1 || s.Served().Text("address") != want {
+			t.Errorf("life %d logged %q, want life %d and %q", s.Life(), s.Served().Text("address"), life+1, want)
 		}
 		if err := end(); err != nil {
 			t.Fatal(err)
@@ -69,7 +69,7 @@ func TestServiceThatEndsByItself(t *testing.T) {
 	if err := s.Serving(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Logged("address"); got != "address 3" {
+	if got := s.Served().Text("address"); got != "address 3" {
 		t.Errorf("it serves as %q", got)
 	}
 	if ends := s.Ends(); len(ends) != 2 || !strings.Contains(ends[1].Error(), "exit status 2\npanic: 2") {

@@ -4,18 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
+	"tecken-upload/internal/lab/process"
 	"tecken-upload/internal/testenv"
 )
 
@@ -38,10 +35,7 @@ const (
 	PostgreSQL Database = "PostgreSQL"
 )
 
-// awaitPause is between two calls of Await.
-const awaitPause = 100 * time.Millisecond
-
-// Sizes of a site's disks, in bytes.
+// Sizes of the disks of a site with faults, in bytes.
 const (
 	spoolSize   = 128 << 20
 	recordsSize = 64 << 20
@@ -50,101 +44,129 @@ const (
 
 // A Config says what a site is to be.
 type Config struct {
-	Dir      string // where the disks and the logs are; it must exist
-	Programs string // the directory with both programs, as Build makes it
-	Storage  Storage
-	Database Database
-	Redis    bool              // the limits of tenants are shared through one
-	Settings map[string]string // of both programs, by their variables
+	Dir       string            // the programs' working directory, with their logs; "": one of the test's own
+	Programs  string            // the directory of both programs; "": they are built
+	Storage   Storage           // "": Directory
+	Database  Database          // "": SQLite
+	Redis     bool              // the limits of tenants are shared through one
+	ForFaults bool              // it has what Faults needs: small disks, a proxy before S3
+	Settings  map[string]string // of both programs, by their variables; they win over what follows from the rest
 }
 
-// A Site is everything that one server needs, and the server.
+// A Site is everything that servers and disk managers need, and the programs that run there. It ends with its test.
 type Site struct {
+	testing.TB
 	Config
 
-	Server, Janitor         *Service // nil until they are started
-	Spool, Records, Symbols *Disk    // Records is nil with PostgreSQL, Symbols without Directory
+	Server, Janitor         *Service         // nil until they are started
+	Spool, Records, Symbols *Disk            // nil without faults, Records with PostgreSQL, Symbols with S3
+	S3                      testenv.S3Server // empty without S3
 
-	s3       *testenv.S3Server        // nil without S3
-	front    *testenv.TroubledS3      // the proxy in front of it
+	trouble  *testenv.TroubledS3      // the proxy before S3; nil without faults
 	postgres *testenv.PostgresCluster // nil without
 	redis    *testenv.RedisServer     // nil without
-	environ  map[string]string
-}
-
-// Build builds both programs into a directory.
-func Build(t testing.TB, dir string) {
-	t.Helper()
-	build := exec.CommandContext(t.Context(), "go", "build", "-C", testenv.Root(t), "-buildvcs=false", "-o", dir+"/",
-		"./cmd/tecken-upload", "./cmd/disk-manager")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the programs: %v\n%s", err, out)
-	}
 }
 
 // Open starts everything of a site but its programs.
 func Open(t testing.TB, c Config) *Site {
 	t.Helper()
-	s := &Site{Config: c, environ: map[string]string{
+	s := &Site{TB: t, Config: c}
+	if s.Dir == "" {
+		s.Dir = t.TempDir()
+	}
+	if s.Programs == "" {
+		s.Programs = Programs(t)
+	}
+	s.Settings = map[string]string{
 		"TECKEN_LISTEN": "127.0.0.1:0", "TECKEN_METRICS_LISTEN": "127.0.0.1:0", "TECKEN_JANITOR_METRICS_LISTEN": "127.0.0.1:0",
-		"TECKEN_ORPHAN_AGE": "0s", "TECKEN_SHUTDOWN_DELAY": "0s",
-	}}
-	s.Spool = newDisk(t, filepath.Join(s.Dir, "spooldisk"), spoolSize)
-	s.environ["TECKEN_SPOOL_DIR"], s.environ["TECKEN_SPOOL_HEADROOM"] = s.spoolDir(), "8MiB"
-	s.openStorage(t)
-	if s.Database == SQLite {
-		s.Records = newDisk(t, filepath.Join(s.Dir, "recordsdisk"), recordsSize)
-		s.environ["TECKEN_DATABASE_URL"] = "sqlite:" + s.sqlitePath()
-	} else {
+		"TECKEN_SHUTDOWN_DELAY": "0s", "TECKEN_ORPHAN_AGE": "0s",
+		// These are their defaults.
+		"TECKEN_SPOOL_DIR": "data/spool", "TECKEN_STORAGE_URL": "file:data/symbols", "TECKEN_DATABASE_URL": "sqlite:data/tecken.db",
+	}
+	switch s.Storage {
+	case Versitygw:
+		s.UseS3(testenv.S3(t))
+	case MinIO:
+		s.UseS3(testenv.MinIO(t))
+	}
+	if s.Database == PostgreSQL {
 		s.postgres = testenv.NewPostgres(t)
-		s.environ["TECKEN_DATABASE_URL"] = s.postgres.Database(t)
+		s.Settings["TECKEN_DATABASE_URL"] = s.postgres.Database(t)
 	}
 	if s.Redis {
 		s.redis = testenv.Redis(t)
-		s.environ["TECKEN_REDIS_URL"] = s.redis.URL()
+		s.Settings["TECKEN_REDIS_URL"] = s.redis.URL()
 	}
-	maps.Copy(s.environ, c.Settings)
+	if s.ForFaults {
+		s.prepareFaults()
+	}
+	maps.Copy(s.Settings, c.Settings)
 	return s
 }
 
-func (s *Site) openStorage(t testing.TB) {
-	t.Helper()
-	if s.Storage == Directory {
-		s.Symbols = newDisk(t, filepath.Join(s.Dir, "symbolsdisk"), symbolsSize)
-		s.environ["TECKEN_STORAGE_URL"] = "file:" + s.symbolsDir()
-		return
-	}
-	start := testenv.S3
-	if s.Storage == MinIO {
-		start = testenv.MinIO
-	}
-	server := start(t)
-	s.s3, s.front = &server, testenv.TroubleS3(t, server.Endpoint)
-	s.environ["TECKEN_STORAGE_URL"] = server.Through(s.front.Endpoint)
-	server.Setenv(t) // for the read-back
+// UseS3 makes an S3 server the site's storage.
+func (s *Site) UseS3(server testenv.S3Server) {
+	s.S3, s.Settings["TECKEN_STORAGE_URL"] = server, server.URL()
 	for _, pair := range server.Environ() {
 		name, value, _ := strings.Cut(pair, "=")
-		s.environ[name] = value
+		s.Settings[name] = value
 	}
 }
 
-func (s *Site) spoolDir() string   { return filepath.Join(s.Spool.Dir, "spool") }
-func (s *Site) symbolsDir() string { return filepath.Join(s.Symbols.Dir, "symbols") }
-func (s *Site) sqlitePath() string { return filepath.Join(s.Records.Dir, "records.db") }
+// prepareFaults puts the spool, and what is not on a server, on disks of their own, and a proxy before S3.
+func (s *Site) prepareFaults() {
+	disk := func(name string, size int64) *Disk { return NewDisk(s, filepath.Join(s.Dir, name), size) }
+	s.Spool = disk("spooldisk", spoolSize)
+	s.Settings["TECKEN_SPOOL_DIR"], s.Settings["TECKEN_SPOOL_HEADROOM"] = filepath.Join(s.Spool.Dir, "spool"), "8MiB"
+	if s.S3.Endpoint != "" {
+		s.trouble = testenv.TroubleS3(s, s.S3.Endpoint)
+		s.Settings["TECKEN_STORAGE_URL"] = s.S3.Through(s.trouble.Endpoint)
+	} else {
+		s.Symbols = disk("symbolsdisk", symbolsSize)
+		s.Settings["TECKEN_STORAGE_URL"] = "file:" + filepath.Join(s.Symbols.Dir, "symbols")
+	}
+	if s.postgres == nil {
+		s.Records = disk("recordsdisk", recordsSize)
+		s.Settings["TECKEN_DATABASE_URL"] = "sqlite:" + filepath.Join(s.Records.Dir, "records.db")
+	}
+}
 
-// command returns one of the programs, with the site's settings, which is not started yet.
-func (s *Site) command(name string, args ...string) *exec.Cmd {
+// path returns where a file or directory of a setting is.
+func (s *Site) path(setting string) string {
+	if filepath.IsAbs(setting) {
+		return setting
+	}
+	return filepath.Join(s.Dir, setting)
+}
+
+// SpoolDir returns the directory of the spool.
+func (s *Site) SpoolDir() string { return s.path(s.Settings["TECKEN_SPOOL_DIR"]) }
+
+// sqliteFile returns the file of the records; ok is false where they are elsewhere.
+func (s *Site) sqliteFile() (path string, ok bool) {
+	path, ok = strings.CutPrefix(s.Settings["TECKEN_DATABASE_URL"], "sqlite:")
+	return s.path(path), ok
+}
+
+// symbolsDir returns the directory of the symbols; ok is false where they are in S3.
+func (s *Site) symbolsDir() (path string, ok bool) {
+	path, ok = strings.CutPrefix(s.Settings["TECKEN_STORAGE_URL"], "file:")
+	return s.path(path), ok
+}
+
+// Command returns one of the programs, with the site's settings, which is not started yet.
+func (s *Site) Command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.Programs, name), args...)
 	cmd.Dir, cmd.Env = s.Dir, []string{}
-	for _, name := range slices.Sorted(maps.Keys(s.environ)) {
-		cmd.Env = append(cmd.Env, name+"="+s.environ[name])
+	for _, name := range slices.Sorted(maps.Keys(s.Settings)) {
+		cmd.Env = append(cmd.Env, name+"="+s.Settings[name])
 	}
 	return cmd
 }
 
-// run runs a program to its end, and returns what it printed on standard output.
-func run(cmd *exec.Cmd) (string, error) {
+// Run runs a program to its end, and returns what it printed on standard output.
+func (s *Site) Run(name string, args ...string) (string, error) {
+	cmd := s.Command(name, args...)
 	out, err := cmd.Output()
 	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("%s: %w\n%s", cmd, err, failed.Stderr)
@@ -152,126 +174,89 @@ func run(cmd *exec.Cmd) (string, error) {
 	return string(out), err
 }
 
-// Token makes a token that may upload symbols, as an operator does.
-func (s *Site) Token(t testing.TB, user string) string {
-	t.Helper()
-	out, err := run(s.command("tecken-upload", "token", "create", "--user", user, "--permission", "upload_symbols"))
+// Start starts a program, which is killed in the end if it still runs. What it printed is logged where the test has failed.
+func (s *Site) Start(name string, args ...string) *process.Process {
+	s.Helper()
+	p, err := process.Start(s.Command(name, args...))
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
+	}
+	s.Cleanup(func() {
+		if err := p.Kill(); err != nil {
+			s.Error(err)
+		}
+		if s.Failed() {
+			s.Logf("%s printed:\n%s", name, strings.Join(p.Lines(), "\n"))
+		}
+	})
+	return p
+}
+
+// Serve starts a server, and waits until it listens.
+func (s *Site) Serve() *Instance {
+	s.Helper()
+	p := s.Start("tecken-upload")
+	ctx, cancel := context.WithTimeout(s.Context(), testenv.Patience)
+	defer cancel()
+	logged, err := p.Logged(ctx, "serving")
+	if err != nil {
+		s.Fatal(err)
+	}
+	return serving(p, logged)
+}
+
+// ServeHealthy is Serve, and waits until the heartbeat is green.
+func (s *Site) ServeHealthy() *Instance {
+	s.Helper()
+	i := s.Serve()
+	ctx, cancel := context.WithTimeout(s.Context(), testenv.Patience)
+	defer cancel()
+	if err := Await(ctx, i.Healthy); err != nil {
+		s.Fatal(err)
+	}
+	return i
+}
+
+// Token makes a token that may upload symbols, as an operator does. The arguments are more of "token create".
+func (s *Site) Token(user string, args ...string) string {
+	s.Helper()
+	out, err := s.Run("tecken-upload", append([]string{"token", "create", "--user", user, "--permission", "upload_symbols"}, args...)...)
+	if err != nil {
+		s.Fatal(err)
 	}
 	return strings.TrimSuffix(out, "\n")
 }
 
 // StartServer starts the server, to be started again whenever it ends, and waits until it serves.
-func (s *Site) StartServer(t testing.TB) {
-	t.Helper()
-	s.Server = s.service(t, "tecken-upload", "serving")
+func (s *Site) StartServer() {
+	s.Helper()
+	s.Server = s.service("tecken-upload", "serving")
 }
 
 // StartJanitor does the same with the disk manager.
-func (s *Site) StartJanitor(t testing.TB) {
-	t.Helper()
-	s.Janitor = s.service(t, "disk-manager", "disk manager started")
+func (s *Site) StartJanitor() {
+	s.Helper()
+	s.Janitor = s.service("disk-manager", "disk manager started")
 }
 
 // service starts one of the programs. What all of its lives print is in one file.
-func (s *Site) service(t testing.TB, name, ready string) *Service {
-	t.Helper()
+func (s *Site) service(name, ready string) *Service {
+	s.Helper()
 	log, err := os.Create(filepath.Join(s.Dir, name+".log"))
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
-	t.Cleanup(func() { log.Close() })
-	service, err := StartService(t.Context(), func() *exec.Cmd { return s.command(name) }, ready, log)
+	s.Cleanup(func() { log.Close() })
+	service, err := StartService(s.Context(), func() *exec.Cmd { return s.Command(name) }, ready, log)
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
-	t.Cleanup(func() { _ = service.Stop() }) // the test has asked how it ends, if it wants to know
-	if err := service.Serving(t.Context()); err != nil {
-		t.Fatal(err)
+	s.Cleanup(func() { _ = service.Stop() }) // the test has asked how it ends, if it wants to know
+	if err := service.Serving(s.Context()); err != nil {
+		s.Fatal(err)
 	}
 	return service
 }
 
-// Address returns where the server serves, or served last.
-func (s *Site) Address() string { return s.Server.Logged("address") }
-
-// Healthy reports why the server's heartbeat is red; nil where it is green.
-func (s *Site) Healthy(ctx context.Context) error {
-	_, err := get(ctx, "http://"+s.Address()+"/__heartbeat__")
-	return err
-}
-
-// Await calls check again and again until it returns nil. It fails when ctx ends before that.
-func Await(ctx context.Context, check func(context.Context) error) error {
-	for {
-		err := check(ctx)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return errors.Join(context.Cause(ctx), err)
-		}
-		Pause(ctx, awaitPause)
-	}
-}
-
-// busyGauges are the metrics that are 0 when no upload is in progress; of one with labels, the sum.
-var busyGauges = []string{
-	"tecken_admitted", "tecken_admission_waiting", "tecken_receiving", "tecken_unfinished_bytes", "tecken_tenant_leases",
-	"tecken_spool_held_bytes", "tecken_spool_reserved_bytes", "tecken_spool_workspaces", "tecken_spool_waiting",
-	"tecken_verify_slots_busy", "tecken_verify_waiting", "tecken_publish_slots_busy", "tecken_publish_waiting",
-	"tecken_uploads_in_receive", "tecken_uploads_in_verify", "tecken_uploads_in_publish", "tecken_uploads_in_record",
-}
-
-// AtRest reports what the server holds for uploads; nil where it holds nothing.
-func (s *Site) AtRest(ctx context.Context) error {
-	text, err := get(ctx, "http://"+s.Server.Logged("metrics")+"/metrics")
-	if err != nil {
-		return err
-	}
-	var busy []string
-	for _, name := range busyGauges {
-		if value, ok := metric(text, name); !ok || value != 0 {
-			busy = append(busy, fmt.Sprintf("%s %v", name, value))
-		}
-	}
-	if len(busy) > 0 {
-		return errors.New(strings.Join(busy, ", "))
-	}
-	return nil
-}
-
-// metric sums the values of all series of a name.
-func metric(text, name string) (sum float64, found bool) {
-	for line := range strings.Lines(text) {
-		rest, ok := strings.CutPrefix(line, name)
-		if !ok || rest[0] != ' ' && rest[0] != '{' {
-			continue
-		}
-		value, err := strconv.ParseFloat(strings.TrimSpace(rest[strings.LastIndexByte(rest, ' '):]), 64)
-		if err == nil {
-			sum, found = sum+value, true
-		}
-	}
-	return sum, found
-}
-
-// get returns what is at url, over a connection of its own. It fails on any answer but a 200.
-func get(ctx context.Context, url string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", err
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit))
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s: %.300s", url, resp.Status, body)
-	}
-	return string(body), err
-}
+// Instance returns the server of StartServer as it serves, or served last.
+func (s *Site) Instance() *Instance { return serving(s.Server.Process(), s.Server.Served()) }

@@ -60,6 +60,8 @@ var settings = map[string]string{
 	"TECKEN_SWEEP_INTERVAL":        "200ms",
 }
 
+func TestMain(m *testing.M) { os.Exit(lab.Run(m)) }
+
 func TestChaos(t *testing.T) {
 	t.Logf("seed %d", *seed)
 	dir, err := os.MkdirTemp("", "tecken-chaos-")
@@ -73,7 +75,6 @@ func TestChaos(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	lab.Build(t, dir)
 	begin := time.Now()
 	all := make(map[kind]*tally)
 	total := newTally()

@@ -76,7 +76,7 @@ func (c *client) post(u lab.Upload) lab.Answer {
 	ctx, cancel := context.WithTimeoutCause(c.Context(), answerTimeout, context.DeadlineExceeded)
 	defer cancel()
 	a := lab.Attempt{Upload: u, Begun: c.site.Server.Life()}
-	a.Answer = lab.Post(ctx, c.site.Address(), u)
+	a.Answer = c.site.Instance().Post(ctx, u)
 	a.Over = c.site.Server.Life()
 	c.done(a)
 	return a.Answer

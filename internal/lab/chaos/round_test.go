@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -40,14 +39,14 @@ func playRound(t *testing.T, number int, k kind, dir string, counted *tally) {
 		}
 	})
 	r := &round{T: t, number: number, tally: counted, site: lab.Open(t, lab.Config{
-		Dir: dir, Programs: filepath.Dir(dir), Storage: k.storage, Database: k.database, Redis: k.redis, Settings: settings,
+		Dir: dir, Storage: k.storage, Database: k.database, Redis: k.redis, ForFaults: true, Settings: settings,
 	})}
-	r.site.StartServer(t)
-	r.site.StartJanitor(t)
+	r.site.StartServer()
+	r.site.StartJanitor()
 	for i := range clients {
 		name := fmt.Sprintf("c%d", i)
 		r.clients = append(r.clients, &client{
-			round: r, number: i, name: name, token: r.site.Token(t, name+"@example.com"), random: r.random(1 + i),
+			round: r, number: i, name: name, token: r.site.Token(name + "@example.com"), random: r.random(1 + i),
 		})
 	}
 	r.insist()
@@ -137,11 +136,11 @@ func (r *round) judge() {
 	if err := errors.Join(r.site.Server.Serving(ctx), r.site.Janitor.Serving(ctx)); err != nil {
 		r.Fatalf("with all faults undone: %v", err)
 	}
-	if err := lab.Await(ctx, r.site.Healthy); err != nil {
+	if err := lab.Await(ctx, r.site.Instance().Healthy); err != nil {
 		r.Errorf("with all faults undone the server does not become healthy: %v", err)
 	}
 	r.insist()
-	if err := lab.Await(ctx, r.site.AtRest); err != nil {
+	if err := lab.Await(ctx, r.site.Instance().AtRest); err != nil {
 		r.Errorf("with all faults undone, and no upload in progress: %v", err)
 	}
 	for name, service := range map[string]*lab.Service{"the server": r.site.Server, "the disk manager": r.site.Janitor} {

@@ -112,6 +112,24 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// What a program has used can be asked for while it runs, its time afterwards as well.
+func TestUsed(t *testing.T) {
+	p := shell(t, `trap 'exit 0' TERM; exec 3</dev/null; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo '{"msg":"up"}'; while :; do sleep 0.01; done`)
+	if _, err := p.Logged(t.Context(), "up"); err != nil {
+		t.Fatal(err)
+	}
+	running, err1 := p.CPU()
+	resident, err2 := p.Memory("VmRSS")
+	_, missing := p.Memory("VmNone")
+	files, err3 := p.Files("/dev/null")
+	if err := errors.Join(err1, err2, err3, p.Stop()); err != nil || missing == nil || running <= 0 || resident <= 0 || files < 1 {
+		t.Errorf("%v, %d bytes, %d files (%v, %v)", running, resident, files, err, missing)
+	}
+	if all, err := p.CPU(); err != nil || all <= 0 {
+		t.Errorf("%v in all (%v)", all, err)
+	}
+}
+
 func TestMissingProgram(t *testing.T) {
 	if _, err := process.Start(exec.Command("/missing/program")); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)

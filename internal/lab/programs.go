@@ -1,0 +1,44 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+
+	"tecken-upload/internal/testenv"
+)
+
+// programs is the directory of both programs, once they are built.
+var programs struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// Run runs the tests of a package that opens sites, and removes the programs that were built for them. It is what TestMain calls.
+func Run(m *testing.M) int {
+	defer func() { _ = os.RemoveAll(programs.dir) }() // nothing can be done about what is left in a temporary directory
+	return m.Run()
+}
+
+// Programs builds both programs, as they are shipped, once for each test binary, and returns the directory they are in.
+func Programs(t testing.TB) string {
+	t.Helper()
+	programs.once.Do(func() {
+		if programs.dir, programs.err = os.MkdirTemp("", "tecken-programs-"); programs.err != nil {
+			return
+		}
+		build := exec.Command("go", "build", "-C", testenv.Root(t), "-buildvcs=false", "-o", programs.dir+"/",
+			"./cmd/tecken-upload", "./cmd/disk-manager")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			programs.err = fmt.Errorf("build the programs: %w\n%s", err, out)
+		}
+	})
+	if programs.err != nil {
+		t.Fatal(programs.err)
+	}
+	return programs.dir
+}
