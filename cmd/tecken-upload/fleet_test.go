@@ -48,7 +48,7 @@ func newFleet(t *testing.T, settings map[string]string) *fleet {
 			f.instances[i].token = f.instances[i].makeToken(own)
 		}
 	}
-	f.nginx = testenv.Nginx(t, documentedNginx(t, f.instances[0].addr(), f.instances[1].addr()))
+	f.nginx = testenv.Nginx(t, deployedNginx(t, f.instances[0].addr(), f.instances[1].addr()))
 	f.front = &front{T: t, url: f.nginx.URL, token: f.instances[0].token}
 	return f
 }

@@ -19,19 +19,14 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// documented returns the block of docs/operations.md that is in this language.
-func documented(t *testing.T, language string) string {
+// deployed returns a file of deploy.
+func deployed(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(testenv.Root(t), "docs", "operations.md"))
+	text, err := os.ReadFile(filepath.Join(testenv.Root(t), "deploy", name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, block, found := strings.Cut(string(text), "\n```"+language+"\n")
-	block, _, closed := strings.Cut(block, "\n```\n")
-	if !found || !closed {
-		t.Fatalf("docs/operations.md has no block of %s", language)
-	}
-	return block + "\n"
+	return string(text)
 }
 
 // replaced replaces texts that must be there, given in pairs.
@@ -46,11 +41,11 @@ func replaced(t *testing.T, text string, pairs ...string) string {
 	return text
 }
 
-// documentedNginx is what docs/operations.md says, before these two instances and without TLS.
-func documentedNginx(t *testing.T, first, second string) func(listen string) string {
+// deployedNginx is deploy/nginx.conf in front of these two instances, without TLS.
+func deployedNginx(t *testing.T, first, second string) func(listen string) string {
 	t.Helper()
 	return func(listen string) string {
-		text := regexp.MustCompile(`(?m)^ *ssl_.*\n`).ReplaceAllString(documented(t, "nginx"), "")
+		text := regexp.MustCompile(`(?m)^ *ssl_.*\n`).ReplaceAllString(deployed(t, "nginx.conf"), "")
 		return replaced(t, text, "10.0.0.11:8000", first, "10.0.0.12:8000", second, "listen 443 ssl;", "listen "+listen+";")
 	}
 }
@@ -103,7 +98,7 @@ func nobodysAddress(t *testing.T) string {
 func TestNginxPassesARefusedConnectionOn(t *testing.T) {
 	d := startDaemon(t, nil)
 	dead := nobodysAddress(t)
-	nginx := testenv.Nginx(t, documentedNginx(t, dead, d.addr()))
+	nginx := testenv.Nginx(t, deployedNginx(t, dead, d.addr()))
 	f := &fleet{T: t, nginx: nginx}
 	as := &daemon{T: t, url: nginx.URL, token: d.token}
 	content, _ := makeArchive(t, testarchive.Spec{Seed: 1})
@@ -123,10 +118,10 @@ func TestNginxPassesARefusedConnectionOn(t *testing.T) {
 	}
 }
 
-// heartbeatScript is what docs/operations.md puts beside nginx.
+// heartbeatScript is deploy/nginx-heartbeats for this nginx.
 func (f *fleet) heartbeatScript() string {
 	f.Helper()
-	return replaced(f.T, documented(f.T, "sh"), "/etc/nginx/conf.d/tecken.conf", filepath.Join(f.nginx.Dir, "nginx.conf"),
+	return replaced(f.T, deployed(f.T, "nginx-heartbeats"), "/etc/nginx/conf.d/tecken.conf", filepath.Join(f.nginx.Dir, "nginx.conf"),
 		"nginx -s reload", f.nginx.ReloadCommand())
 }
 
@@ -143,7 +138,7 @@ func (f *fleet) shell(script string) {
 func TestNginxIsToldOfRedHeartbeats(t *testing.T) {
 	first := startDaemon(t, map[string]string{"TECKEN_SHUTDOWN_DELAY": "10m"})
 	second := startDaemon(t, nil)
-	nginx := testenv.Nginx(t, documentedNginx(t, first.addr(), second.addr()))
+	nginx := testenv.Nginx(t, deployedNginx(t, first.addr(), second.addr()))
 	f := &fleet{T: t, nginx: nginx}
 	script := f.heartbeatScript()
 	look := func() string {
