@@ -22,6 +22,8 @@ const (
 	pieces, pieceSize = 50, 32 << 10
 	// answerLimit bounds what is read of an answer, in bytes.
 	answerLimit = 4 << 20
+	// mostRetryAfter is the most that a Retry-After may say, in seconds.
+	mostRetryAfter = 120
 )
 
 // An Ending is how a client ends an upload.
@@ -35,6 +37,9 @@ const (
 	Stalls Ending = "client that stalls" // sends nothing for a while in the middle of the body, then waits for its answer
 )
 
+// ErrLeft is wrapped by the error of an upload whose client did not wait for its answer.
+var ErrLeft = errors.New("the client left")
+
 // An Upload is one request of a client.
 type Upload struct {
 	Label   string // tells it from all others; it is recorded; "": none
@@ -45,6 +50,8 @@ type Upload struct {
 	Share   float64       // of the body that is sent before the ending, and before Midway; 1: all of it
 	Pause   time.Duration // of one that stalls; of others between the last byte and the ending
 	Midway  func()        // is called when that share is sent, if it is not nil
+	Chunked bool          // it does not tell its size
+	Expect  bool          // it asks whether to send its body, and looks for an answer meanwhile, as curl does
 }
 
 // An Answer is what became of an upload, as its client sees it.
@@ -98,22 +105,23 @@ func post(ctx context.Context, address string, u Upload, a *Answer) error {
 		token += "-" + u.Label
 	}
 	body, size := u.body()
-	_, err = fmt.Fprintf(conn, "POST /upload/ HTTP/1.1\r\nHost: %s\r\nAuth-Token: %s\r\n"+
-		"Content-Type: multipart/form-data; boundary=%s\r\nContent-Length: %d\r\n\r\n", address, token, boundary, size)
-	if err != nil {
+	head := fmt.Sprintf("POST /upload/ HTTP/1.1\r\nHost: %s\r\nAuth-Token: %s\r\nContent-Type: multipart/form-data; boundary=%s\r\n",
+		address, token, boundary)
+	c := exchange{Conn: conn, answers: bufio.NewReader(conn), chunked: u.Chunked, looks: u.Expect}
+	if err := c.begin(head, size); err != nil {
 		return fmt.Errorf("send the header: %w", err)
 	}
-	if a.Whole, err = u.send(ctx, conn, body, size); err != nil {
+	if a.Whole, err = u.send(ctx, &c, body, size); err != nil && !errors.Is(err, errAnswered) {
 		return fmt.Errorf("send the body: %w", err)
 	}
 	if u.Ending == Waits || u.Ending == Stalls {
-		return a.read(conn)
+		return a.read(c.answers)
 	}
 	Pause(ctx, u.Pause)
 	if u.Ending == Resets {
 		_ = conn.(*net.TCPConn).SetLinger(0) // it may be broken already
 	}
-	return errors.New(string(u.Ending))
+	return fmt.Errorf("%w: %s", ErrLeft, u.Ending)
 }
 
 // body is the form, of so many bytes.
@@ -125,7 +133,7 @@ func (u Upload) body() (io.Reader, int64) {
 }
 
 // send sends as much of a body of so many bytes as the ending says, and reports whether that is all of it.
-func (u Upload) send(ctx context.Context, conn io.Writer, body io.Reader, size int64) (whole bool, err error) {
+func (u Upload) send(ctx context.Context, conn *exchange, body io.Reader, size int64) (whole bool, err error) {
 	part := size
 	if u.Ending != Waits || u.Midway != nil {
 		part = int64(u.Share * float64(size))
@@ -143,7 +151,10 @@ func (u Upload) send(ctx context.Context, conn io.Writer, body io.Reader, size i
 		err = u.sendPaced(ctx, conn, body, size-part, size)
 		part = size
 	}
-	return part == size && err == nil, err
+	if whole = part == size && err == nil; whole {
+		err = conn.end()
+	}
+	return whole, err
 }
 
 // sendPaced sends the next n bytes of a body of size bytes.
@@ -168,8 +179,11 @@ func (u Upload) sendPaced(ctx context.Context, conn io.Writer, body io.Reader, n
 }
 
 // read reads the answer.
-func (a *Answer) read(conn io.Reader) error {
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+func (a *Answer) read(answers *bufio.Reader) error {
+	resp, err := http.ReadResponse(answers, nil)
+	for err == nil && resp.StatusCode == http.StatusContinue {
+		resp, err = http.ReadResponse(answers, nil)
+	}
 	if err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
@@ -213,7 +227,7 @@ func (a Answer) Contradiction(u Upload) error {
 			return nil
 		}
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		if seconds, err := strconv.Atoi(a.RetryAfter); err == nil && seconds > 0 && a.Error != "" {
+		if seconds, err := strconv.Atoi(a.RetryAfter); err == nil && seconds > 0 && seconds <= mostRetryAfter && a.Error != "" {
 			return nil
 		}
 	case http.StatusInternalServerError, http.StatusGatewayTimeout:

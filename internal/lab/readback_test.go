@@ -66,7 +66,7 @@ func TestReadBack(t *testing.T) {
 			broken.Break()
 			all := []lab.Attempt{
 				post(t, s, lab.Upload{Label: "a", Archive: archive(t, 1, 1)}, http.StatusCreated),
-				post(t, s, lab.Upload{Label: "b", Archive: archive(t, 1, 2)}, http.StatusCreated),
+				post(t, s, lab.Upload{Label: "b", Archive: archive(t, 1, 2), Chunked: true, Expect: true}, http.StatusCreated),
 				post(t, s, lab.Upload{Label: "c", Archive: broken}, http.StatusBadRequest),
 				post(t, s, lab.Upload{Label: "d", Archive: archive(t, 2, 0), Ending: lab.Resets, Share: 0.5}, 0),
 			}
@@ -79,6 +79,19 @@ func TestReadBack(t *testing.T) {
 				t.Errorf("%+v (%v)", v, err)
 			}
 		})
+	}
+}
+
+// A client that looks for an answer stops sending once it is there.
+func TestAnAnswerBeforeTheBody(t *testing.T) {
+	s := open(t, lab.Config{})
+	a, err := lab.NewArchive(testarchive.Spec{Bytes: 4 << 20, Store: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := s.Instance().Post(t.Context(), lab.Upload{Archive: a, Expect: true})
+	if refused.Status != http.StatusForbidden || refused.Whole || refused.Lost != nil {
+		t.Errorf("%v, all of the body sent: %t", refused, refused.Whole)
 	}
 }
 

@@ -10,22 +10,23 @@ import (
 	_ "modernc.org/sqlite"             // the driver "sqlite"
 )
 
-// A record is what a site's database says of an upload.
-type record struct {
+// A Record is what a site's database says of an upload.
+type Record struct {
 	ID             int64
-	Label, Outcome string // Outcome is "" while it runs, and for ever where its process died
+	Label, User    string
+	Outcome        string // "" while it runs, and for ever where its process died
 	Size           int64
-	Done           int // members uploaded or skipped
+	Done, Ignored  int // members uploaded or skipped, and others
 	Pending, Files int
 }
 
 const recordsQuery = `
-	SELECT id, token_label, COALESCE(outcome, ''), size, uploaded_count + skipped_count, pending_count,
+	SELECT uploads.id, token_label, users.email, COALESCE(outcome, ''), size, uploaded_count + skipped_count, ignored_count, pending_count,
 		(SELECT COUNT(*) FROM files WHERE upload_id = uploads.id AND state IN ('uploaded', 'skipped'))
-	FROM uploads ORDER BY id`
+	FROM uploads JOIN users ON users.id = user_id ORDER BY uploads.id`
 
-// readRecords reads all records of uploads by plain SQL.
-func (s *Site) readRecords(ctx context.Context) (all []record, err error) {
+// ReadRecords reads all records of uploads by plain SQL.
+func (s *Site) ReadRecords(ctx context.Context) (all []Record, err error) {
 	driver, source := "pgx", s.Settings["TECKEN_DATABASE_URL"]
 	if file, ok := s.sqliteFile(); ok {
 		driver, source = "sqlite", "file:"+file+"?_query_only=1"
@@ -41,8 +42,8 @@ func (s *Site) readRecords(ctx context.Context) (all []record, err error) {
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var r record
-		if err := rows.Scan(&r.ID, &r.Label, &r.Outcome, &r.Size, &r.Done, &r.Pending, &r.Files); err != nil {
+		var r Record
+		if err := rows.Scan(&r.ID, &r.Label, &r.User, &r.Outcome, &r.Size, &r.Done, &r.Ignored, &r.Pending, &r.Files); err != nil {
 			return nil, err
 		}
 		all = append(all, r)
@@ -52,11 +53,11 @@ func (s *Site) readRecords(ctx context.Context) (all []record, err error) {
 
 // checkRecords returns the labels of the uploads that are recorded as completed.
 func (s *Site) checkRecords(ctx context.Context, v *Verdict, attempts []Attempt) (map[string]bool, error) {
-	records, err := s.readRecords(ctx)
+	records, err := s.ReadRecords(ctx)
 	if err != nil {
 		return nil, err
 	}
-	found, completed := make(map[string]record), make(map[string]bool)
+	found, completed := make(map[string]Record), make(map[string]bool)
 	for _, r := range records {
 		if former, twice := found[r.Label]; twice {
 			v.wrong("upload %s is recorded twice: %+v, %+v", r.Label, former, r)
