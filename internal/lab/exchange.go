@@ -45,10 +45,14 @@ func (c *exchange) begin(head string, size int64) error {
 		return err
 	}
 	text, err := c.look(continueTimeout)
-	if err == nil && text == continues {
-		_, err = http.ReadResponse(c.answers, nil)
+	if err != nil || text != continues {
+		return err
 	}
-	return err
+	resp, err := http.ReadResponse(c.answers, nil)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close() // it has none
 }
 
 // look returns the beginning of an answer that comes within so long, or none.

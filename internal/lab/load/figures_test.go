@@ -1,93 +1,154 @@
-package main
+package load
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"testing"
 	"time"
 )
 
-const (
-	sampleInterval = time.Second
-	// tellEvery is after how many samples the user is told.
-	tellEvery = 5
-)
+// A line is one of the table.
+type line struct {
+	measure, promised, measured string
+	fault                       error // the promise is broken
+}
+
+// table is a Markdown table.
+func table(lines []line) string {
+	var b strings.Builder
+	b.WriteString("\n| measure | promised | measured |\n|---|---|---|\n")
+	for _, l := range lines {
+		measured := l.measured
+		if l.fault != nil {
+			measured = "**broken** " + measured
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", l.measure, l.promised, strings.TrimSpace(measured))
+	}
+	return b.String()
+}
+
+// mostFaults is how many faults of a kind are told.
+const mostFaults = 10
+
+// some joins the first of many errors.
+func some(faults []error) error {
+	if n := len(faults) - mostFaults; n > 0 {
+		faults = append(faults[:mostFaults:mostFaults], fmt.Errorf("and %d more", n))
+	}
+	return errors.Join(faults...)
+}
+
+func mebi(n int64) float64 { return float64(n) / (1 << 20) }
+
+// sampleInterval is between two samples.
+const sampleInterval = time.Second
 
 // A sample is how the server was doing at one moment.
 type sample struct {
-	values   map[string]float64
-	resident int64
-	memory   int64 // as inUse has it
-	storage  int   // open connections
+	values              map[string]float64
+	resident, anonymous int64
 }
 
 // sampled are the metrics that the table tells of.
-var sampled = []string{
-	"tecken_verify_slots_busy", "tecken_publish_slots_busy", "tecken_verify_waiting", "tecken_publish_waiting",
-	"tecken_spool_workspaces", "tecken_spool_held_bytes", "tecken_uploads_in_receive", "tecken_tenant_leases",
+var sampled = map[string]string{
+	"verify slots busy":               "tecken_verify_slots_busy",
+	"members waiting to be verified":  "tecken_verify_waiting",
+	"publish slots busy":              "tecken_publish_slots_busy",
+	"members waiting to be published": "tecken_publish_waiting",
+	"uploads with a workspace":        "tecken_spool_workspaces",
+	"spool bytes":                     "tecken_spool_held_bytes",
 }
 
-// watch samples the server until ctx ends.
-func (r *load) watch(ctx context.Context) (samples []sample, missed int) {
-	ticks := time.NewTicker(sampleInterval)
-	defer ticks.Stop()
-	for n := 1; ; n++ {
-		select {
-		case <-ctx.Done():
-			return samples, missed
-		case <-ticks.C:
-		}
-		one, err := r.site.sample(ctx)
-		if err != nil {
-			missed++
-			continue
-		}
-		samples = append(samples, one)
-		if n%tellEvery == 0 {
-			r.tell(one)
-		}
-	}
-}
-
-func (s *site) sample(ctx context.Context) (one sample, err error) {
+func (r *load) sample(ctx context.Context) (one sample, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*sampleInterval)
 	defer cancel()
-	text, err := get(ctx, "http://"+s.metrics+"/metrics")
+	m, err := r.server.Scrape(ctx)
 	if err != nil {
 		return one, err
 	}
 	one.values = make(map[string]float64)
-	for _, name := range sampled {
-		one.values[name], _ = metric(text, name)
+	for what, name := range sampled {
+		one.values[what], _ = m.Sum(name)
 	}
-	one.storage = s.proxy.tally().open
 	var err1, err2 error
-	one.resident, err1 = s.server.Status("VmRSS")
-	one.memory, err2 = s.server.Status("RssAnon")
+	one.resident, err1 = r.server.Memory("VmRSS")
+	one.anonymous, err2 = r.server.Memory("RssAnon")
 	return one, errors.Join(err1, err2)
 }
 
 // peak is the most anonymous memory that the server was seen with during the run.
 func (r *load) peak() (most int64) {
 	for _, s := range r.samples {
-		most = max(most, s.memory)
+		most = max(most, s.anonymous)
 	}
 	return most
 }
 
-// tell tells the user how it goes.
-func (r *load) tell(one sample) {
-	t := r.tally()
-	r.say("%d accepted, %d × 429, %d × 503, %d hung up, %d broken; verify %.0f busy %.0f waiting, publish %.0f busy %.0f waiting, "+
-		"%.0f workspaces, spool %.0f MiB, %.0f MiB resident, %d connections to storage",
-		t[accepted], t[overOwn], t[busy], t[hungUp], t[broken],
-		one.values["tecken_verify_slots_busy"], one.values["tecken_verify_waiting"],
-		one.values["tecken_publish_slots_busy"], one.values["tecken_publish_waiting"],
-		one.values["tecken_spool_workspaces"], mebi(int64(one.values["tecken_spool_held_bytes"])), mebi(one.resident), one.storage)
+// figures are the lines for information.
+func (r *load) figures() []line {
+	var small, large []time.Duration
+	var bytes float64
+	byTenant := make(map[*tenant]float64)
+	refusals := map[ending]map[int]int{overOwn: {}, busy: {}}
+	for _, a := range r.attempts {
+		switch a.ending {
+		case accepted:
+			if a.Archive.Size < smallest {
+				small = append(small, a.took)
+			} else {
+				large = append(large, a.took)
+			}
+			bytes += float64(a.Archive.Size)
+			byTenant[a.tenant] += float64(a.Archive.Size)
+		case overOwn, busy:
+			refusals[a.ending][int((a.began+a.took).Seconds())]++
+		}
+	}
+	info := func(measure, measured string) line {
+		return line{measure: measure, promised: "–", measured: measured}
+	}
+	lines := []line{
+		info("throughput of accepted archives", fmt.Sprintf("%.1f MB/s, %.1f uploads/s", bytes/1e6/r.elapsed.Seconds(), float64(len(small)+len(large))/r.elapsed.Seconds())),
+		info("answer time of accepted small uploads (p50 / p95 / p99)", percentiles(small)),
+		info("answer time of accepted large uploads (p50 / p95 / p99)", percentiles(large)),
+		info("refused with 429, in a second", perSecond(refusals[overOwn], r.elapsed)),
+		info("refused with 503, in a second", perSecond(refusals[busy], r.elapsed)),
+		info("resident memory, MiB", spread(r.samples, func(s sample) float64 { return mebi(s.resident) })),
+		info("bytes by tenant (weight, clients)", r.sharesOf(byTenant)),
+	}
+	for what := range sampled {
+		lines = append(lines, info(what, spread(r.samples, func(s sample) float64 { return s.values[what] })))
+	}
+	slices.SortFunc(lines[7:], func(a, b line) int { return strings.Compare(a.measure, b.measure) })
+	return lines
 }
 
-// spread tells the mean and the most of a metric.
+func perSecond(counts map[int]int, elapsed time.Duration) string {
+	sum, most := 0, 0
+	for _, n := range counts {
+		sum, most = sum+n, max(most, n)
+	}
+	return fmt.Sprintf("%.1f on average, at most %d", float64(sum)/elapsed.Seconds(), most)
+}
+
+func (r *load) sharesOf(bytes map[*tenant]float64) string {
+	clients := make(map[*tenant]int)
+	for _, c := range r.crowd {
+		clients[c.tenant]++
+	}
+	var text []string
+	var shares []float64
+	for _, t := range r.tenants {
+		text = append(text, fmt.Sprintf("%s (%d, %d) %.0f MB", t.name, t.weight, clients[t], bytes[t]/1e6))
+		shares = append(shares, bytes[t]/float64(t.weight))
+	}
+	return fmt.Sprintf("%s; Jain index of bytes ÷ weight %.2f", strings.Join(text, ", "), jain(shares))
+}
+
+// spread tells the mean and the most of what was sampled.
 func spread(samples []sample, value func(sample) float64) string {
 	if len(samples) == 0 {
 		return "not measured"
@@ -97,10 +158,6 @@ func spread(samples []sample, value func(sample) float64) string {
 		sum, most = sum+value(s), max(most, value(s))
 	}
 	return fmt.Sprintf("%.1f on average, at most %.0f", sum/float64(len(samples)), most)
-}
-
-func of(name string) func(sample) float64 {
-	return func(s sample) float64 { return s.values[name] }
 }
 
 // percentiles tells the median, p95, p99 and the longest of some durations.
@@ -123,4 +180,20 @@ func jain(all []float64) float64 {
 		return 0
 	}
 	return sum * sum / (float64(len(all)) * squares)
+}
+
+func TestFigures(t *testing.T) {
+	if j := jain([]float64{1, 1, 1, 1}); j != 1 {
+		t.Errorf("equal shares: %v", j)
+	}
+	if j := jain([]float64{4, 0, 0, 0}); j != 0.25 {
+		t.Errorf("one has all: %v", j)
+	}
+	var all []time.Duration
+	for i := range 100 {
+		all = append(all, time.Duration(100-i)*time.Second)
+	}
+	if got := percentiles(all); got != "51.00 / 96.00 / 100.00 s, longest 100.00, of 100" {
+		t.Error(got)
+	}
 }

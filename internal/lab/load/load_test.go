@@ -1,45 +1,140 @@
-package main
+package load
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
-	"io"
+	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
-	"tecken-upload/internal/config"
+	"tecken-upload/internal/lab"
+	"tecken-upload/internal/sched"
+	"tecken-upload/internal/testenv"
 )
+
+func TestMain(m *testing.M) { os.Exit(lab.Run(m)) }
+
+// options say what a run is to be.
+type options struct {
+	clients  int
+	length   time.Duration // for how long they begin uploads
+	seed     uint64
+	database lab.Database
+	places   int           // TECKEN_MAX_RECEIVING
+	slots    int           // TECKEN_STORAGE_SLOTS, which bounds the connections to storage
+	wait     time.Duration // TECKEN_ADMISSION_WAIT, before which no upload is to be refused
+	rest     time.Duration // within what the server is to be idle after the last answer
+	hangUps  int           // of 100 uploads, whose client does not wait for its answer
+	settings map[string]string
+}
+
+// asked is what the flags say. Without any the run is a short one: PostgreSQL, little room, so that some are refused, and then more places
+// than there are clients that are alone in the end, none of which is to be refused.
+var asked = options{database: lab.PostgreSQL, settings: make(map[string]string)}
+
+func init() {
+	flag.IntVar(&asked.clients, "clients", 40, "how many upload at once")
+	flag.DurationVar(&asked.length, "time", 3*time.Second, "for how long they begin uploads")
+	flag.Uint64Var(&asked.seed, "seed", 1, "what is sent follows from it")
+	flag.IntVar(&asked.places, "places", 4, "TECKEN_MAX_RECEIVING, how many may send at once")
+	flag.IntVar(&asked.slots, "slots", 16, "TECKEN_STORAGE_SLOTS, which bounds the connections to storage")
+	flag.DurationVar(&asked.wait, "wait", 100*time.Millisecond, "TECKEN_ADMISSION_WAIT, before which no upload is to be refused")
+	flag.DurationVar(&asked.rest, "rest", testenv.Patience, "within what the server is to be idle after the last answer")
+	flag.IntVar(&asked.hangUps, "hang-ups", 10, "of 100 uploads, whose client does not wait for its answer")
+	flag.BoolFunc("sqlite", "keep the records in SQLite, instead of PostgreSQL", func(string) error { asked.database = lab.SQLite; return nil })
+	flag.Func("set", "a setting of the server, `TECKEN_NAME=VALUE`; may be repeated", func(s string) error {
+		name, value, ok := strings.Cut(s, "=")
+		switch {
+		case !ok || !strings.HasPrefix(name, "TECKEN_"):
+			return errors.New("not TECKEN_NAME=VALUE")
+		case name == "TECKEN_ADMISSION_WAIT" || name == "TECKEN_STORAGE_SLOTS" || name == "TECKEN_MAX_RECEIVING":
+			return errors.New("what is checked needs it: use -wait, -slots or -places")
+		}
+		asked.settings[name] = value
+		return nil
+	})
+}
+
+func TestLoad(t *testing.T) {
+	o := asked
+	if o.clients < 10 || o.clients >= common || o.length < time.Second || o.slots < 1 || o.places < 1 || o.wait < 0 {
+		t.Fatal("at least 10 clients, one second, one place and one slot")
+	}
+	r := &load{TB: t, options: o}
+	lines := r.run()
+	t.Log(table(lines))
+	for _, l := range lines {
+		if l.fault != nil {
+			t.Errorf("broken: %s: %v", l.measure, l.fault)
+		}
+	}
+	if tally := r.tally(); o.wait < time.Second && tally[overOwn]+tally[busy] == 0 {
+		t.Error("nothing was refused, so that refusals were not tested")
+	}
+}
+
+// An answer that is no refusal breaks the promise, and the table says so.
+func TestABrokenPromise(t *testing.T) {
+	a := &attempt{tenant: &tenant{name: "bulk"}, Attempt: lab.Attempt{
+		Upload: lab.Upload{Label: "c1.u1.a0", Archive: &lab.Archive{}}, Answer: lab.Answer{Status: http.StatusGatewayTimeout, Error: "Too late."},
+	}}
+	a.judge()
+	r := &load{attempts: []*attempt{a, {ending: accepted}}}
+	l := r.answersLine()
+	wantFault(t, "c1.u1.a0 of bulk (0 bytes), begun after 0.0 s, failed after 0.0 s: an answer that is no refusal: 504", l.fault)
+	if text := table([]line{l}); !strings.Contains(text, "| **broken** 1 errors in 2 requests: 1 accepted") {
+		t.Error(text)
+	}
+	r.attempts = nil
+	wantFault(t, "nothing was accepted", r.answersLine().fault)
+}
+
+func wantFault(t *testing.T, text string, err error) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), text) {
+		t.Errorf("got %v, not an error that says %q", err, text)
+	}
+}
+
+// spareConns are the server's connections to storage besides those of the slots that may be in use.
+const spareConns = 4
 
 // A load is one run.
 type load struct {
+	testing.TB
 	options
-	dir           string
-	progress      io.Writer
-	started       time.Time
-	site          *site
-	templates     []*template
-	clientTenants []*tenant // by the client's number
-	elapsed       time.Duration
-	samples       []sample
-	besides       []*attempt // before and after the run, to a server with nothing else to do
+	site      *lab.Site
+	server    *lab.Instance
+	traffic   *testenv.CountedS3
+	pool      int // of connections to storage, at most
+	tenants   []*tenant
+	templates []template
+	crowd     []*client
+	started   time.Time
+	begin     time.Time // of the uploads
+	elapsed   time.Duration
+	samples   []sample
+	besides   []*attempt // before and after the run, to a server with nothing else to do
 
 	mu       sync.Mutex
 	attempts []*attempt // of the run
 	last     time.Time  // when the last of them ended
 }
 
-// say tells the user what goes on.
+// say logs what goes on.
 func (r *load) say(format string, args ...any) {
-	fmt.Fprintf(r.progress, "==> [%3.0f] %s\n", time.Since(r.started).Seconds(), fmt.Sprintf(format, args...))
+	r.Helper()
+	r.Logf("[%3.0f] %s", time.Since(r.started).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// done notes an attempt that has ended.
+// done counts an attempt that has ended.
 func (r *load) done(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -57,187 +152,123 @@ func (r *load) tally() map[ending]int {
 	return t
 }
 
-// run does everything, and returns the table. There is none where the run itself could not be had.
-func (r *load) run(ctx context.Context) (lines []line, err error) {
-	gateway, err := r.programs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	giants, err := r.makeTemplates(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if r.site, err = open(ctx, r.options, r.dir, r.server, gateway); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, r.site.close()) }()
-	planners := newPlanners(r.options, r.templates, giants)
-	clients := r.newClients(planners)
-	if err := r.warm(ctx, clients[len(clients)-1]); err != nil {
-		return nil, err
-	}
-	idle, err := r.site.settle(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r.say("idle: %v", idle)
-	if err := r.upload(ctx, clients); err != nil {
-		return nil, err
-	}
-	return r.check(ctx, idle, clients)
-}
-
-// programs finds versitygw, and builds the server as scripts/test does, so that it is in the build cache.
-func (r *load) programs(ctx context.Context) (gateway string, err error) {
-	root, err := goOutput(ctx, "list", "-m", "-f", "{{.Dir}}")
-	if err != nil {
-		return "", err
-	}
-	gateway = filepath.Join(root, ".tools", "versitygw")
-	if _, err := os.Stat(gateway); err != nil {
-		return "", fmt.Errorf("%w: scripts/load builds it", err)
-	}
-	if r.server == "" {
-		r.say("building the server")
-		r.server = filepath.Join(r.dir, "tecken-upload")
-		_, err = goOutput(ctx, "build", "-buildvcs=false", "-o", r.server, filepath.Join(root, "cmd/tecken-upload"))
-	}
-	return gateway, err
-}
-
-func goOutput(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("go %s: %w\n%s", args[0], err, stderr.String())
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
-func (r *load) makeTemplates(ctx context.Context) (giants int, err error) {
-	r.say("making archives")
-	dir := filepath.Join(r.dir, "templates")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return 0, err
-	}
-	all, giants := specs(r.options)
-	for i, spec := range all {
-		t, err := makeTemplate(ctx, dir, i, spec)
-		if err != nil {
-			return 0, err
-		}
-		r.templates = append(r.templates, t)
-	}
-	return giants, nil
-}
-
-// newClients divides the clients among the tenants.
-func (r *load) newClients(planners []*planner) []*client {
-	var clients []*client
-	for i, p := range planners {
-		percent, t := i*100/len(planners), 0
-		for sum := r.tenants[0].share; percent >= sum; sum += r.tenants[t].share {
-			t++
-		}
-		r.clientTenants = append(r.clientTenants, r.tenants[t])
-		clients = append(clients, &client{planner: p, tenant: r.tenants[t], address: r.site.address, done: r.done})
-	}
-	return clients
-}
-
-// warm uploads one of each kind of archive: what a program takes once and for all is no part of a run.
-func (r *load) warm(ctx context.Context, c *client) error {
-	for i, t := range r.templates {
-		if t.size > 100_000_000 {
-			continue
-		}
-		a := c.attempt(ctx, &job{client: common, number: i, template: t}, 0)
-		r.besides = append(r.besides, a)
-		if a.ending != accepted {
-			return fmt.Errorf("upload template %d to the idle server: %w", i, a.denied())
-		}
-	}
-	return nil
-}
-
-// upload has all clients work for the time of the run, and waits until the last of them has its answer.
-func (r *load) upload(ctx context.Context, clients []*client) error {
-	r.say("%d clients, %v", len(clients), r.time)
-	begin := time.Now()
-	working, stop := context.WithTimeout(ctx, r.time)
-	defer stop()
-	watching, stopWatching := context.WithCancel(ctx)
-	watched := make(chan int, 1)
-	go func() {
-		var missed int
-		r.samples, missed = r.watch(watching)
-		watched <- missed
-	}()
-	var wg sync.WaitGroup
-	for _, c := range clients {
-		c.begin = begin
-		wg.Go(func() { c.run(working, ctx) })
-	}
-	wg.Wait()
-	r.elapsed = time.Since(begin)
-	stopWatching()
-	if missed := <-watched; missed > 0 {
-		r.say("%d samples could not be had", missed)
-	}
-	return context.Cause(ctx)
-}
-
-// check judges what was promised.
-func (r *load) check(ctx context.Context, idle inUse, clients []*client) ([]line, error) {
-	r.say("all have their answers after %.1f s", r.elapsed.Seconds())
-	slack := memorySlack(idle.memory, r.peak())
-	after, took, restErr := r.site.rest(ctx, idle, slack, r.last, r.rest)
-	r.say("%.1f s after the last answer: %v", took.Seconds(), after)
-	rest := line{
-		measure:  "in use after the last answer: slots, spool, leases, goroutines, descriptors, memory",
-		promised: fmt.Sprintf("as when idle within %v; memory + %.0f MiB", r.rest, mebi(slack)),
-		measured: fmt.Sprintf("after %.1f s %v; when idle %v", took.Seconds(), after, idle),
-		fault:    restErr,
-	}
-	quiet := r.quietLine(ctx, clients)
-	connections, most := r.connectionsLine(), r.mostLine()
-	counted, err := r.site.refusals(ctx)
-	if err != nil {
-		return nil, err
-	}
-	server := r.site.server
-	stopErr := r.site.stop()
-	rows, recordsErr := readRecords(ctx, r.site.database)
-	lines := []line{
-		r.answersLine(), r.refusalsLine(rows, counted), quiet, r.recordsLine(rows, recordsErr), r.storageLine(ctx),
-		rest, connections, most, r.errorsLine(server),
-	}
-	return append(lines, r.figures()...), stopErr
-}
-
 // all are the attempts that there were at any time.
 func (r *load) all() []*attempt { return slices.Concat(r.besides, r.attempts) }
 
-func (r *load) recordsLine(rows []row, err error) line {
-	accepts := r.tally()[accepted]
-	l := line{measure: "records of accepted uploads", promised: "each exactly once, as it was sent; none failed, none of a refused one"}
-	if err != nil {
-		l.fault = err
-		return l
+// run does everything, and returns the table. It fails the test where the run itself could not be had.
+func (r *load) run() []line {
+	r.started = time.Now()
+	r.open()
+	r.say("making archives")
+	planners := newPlanners(r.options, r.templates, r.makeTemplates())
+	for i, p := range planners {
+		r.crowd = append(r.crowd, &client{planner: p, load: r, tenant: r.tenantOf(i)})
 	}
-	outcomes, err := compareRecords(rows, r.all())
-	l.measured, l.fault = fmt.Sprintf("%d of %d; of all requests %v", accepts, accepts, outcomes), err
-	return l
+	r.warm()
+	idle, err := r.site.Settled(r.Context(), r.server)
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.say("idle: %v", idle)
+	r.upload()
+	return r.check(idle)
 }
 
-func (r *load) storageLine(ctx context.Context) line {
+// open starts the server, with storage, records and spool of its own, all of them empty.
+func (r *load) open() {
+	s3 := testenv.S3(r)
+	r.site = lab.Open(r, lab.Config{Database: r.database, Settings: r.settings})
+	r.site.UseS3(s3)
+	r.pool = sched.MostInUse*r.slots + spareConns
+	r.traffic = testenv.CountS3(r, s3.Endpoint, r.pool)
+	for name, value := range map[string]string{
+		"TECKEN_STORAGE_URL": s3.Through(r.traffic.Endpoint), "TECKEN_STORAGE_SLOTS": strconv.Itoa(r.slots),
+		"TECKEN_MAX_RECEIVING": strconv.Itoa(r.places), "TECKEN_ADMISSION_WAIT": r.wait.String(),
+	} {
+		r.site.Settings[name] = value
+	}
+	r.tenants = newTenants()
+	for _, t := range r.tenants {
+		t.token = r.site.Token(t.user(), "--weight", strconv.Itoa(t.weight))
+	}
+	r.server = r.site.ServeHealthy()
+}
+
+func (r *load) makeTemplates() (giants int) {
+	all, giants := specs(r.seed, r.length)
+	for _, spec := range all {
+		a, err := lab.CreateArchive(r.site.Dir, spec)
+		if err != nil {
+			r.Fatal(err)
+		}
+		r.templates = append(r.templates, template{a, spec.Format == ""})
+	}
+	return giants
+}
+
+// tenantOf divides the clients among the tenants.
+func (r *load) tenantOf(client int) *tenant {
+	percent, t := client*100/r.clients, 0
+	for sum := r.tenants[0].share; percent >= sum; sum += r.tenants[t].share {
+		t++
+	}
+	return r.tenants[t]
+}
+
+// warm uploads one of each kind of archive: what a program takes once and for all is no part of a run.
+func (r *load) warm() {
+	c := r.crowd[len(r.crowd)-1]
+	for i, t := range r.templates {
+		if t.Size > 100_000_000 {
+			continue
+		}
+		a := c.attempt(&job{client: common, number: i, template: t}, 0)
+		r.besides = append(r.besides, a)
+		if a.ending != accepted {
+			r.Fatalf("upload %s of %d bytes to the idle server: %v", a.Archive.Filename, t.Size, a.denied())
+		}
+	}
+}
+
+// upload has all clients work for the time of the run, and waits until the last of them has its answer.
+func (r *load) upload() {
+	r.say("%d clients, %v", r.clients, r.length)
+	r.begin = time.Now()
+	working, stop := context.WithTimeout(r.Context(), r.length)
+	defer stop()
+	stopSampling := lab.Sample(r.Context(), sampleInterval, r.sample)
+	var wg sync.WaitGroup
+	for _, c := range r.crowd {
+		wg.Go(func() { c.run(working) })
+	}
+	wg.Wait()
+	r.elapsed = time.Since(r.begin)
+	var missed int
+	r.samples, missed = stopSampling()
+	r.say("all have their answers after %.1f s; %d samples could not be had", r.elapsed.Seconds(), missed)
+}
+
+// check judges what was promised.
+func (r *load) check(idle lab.InUse) []line {
+	rest := r.restLine(idle)
+	quiet := r.quietLine()
+	traffic := r.traffic.Traffic()
+	m, err := r.server.Scrape(r.Context())
+	if err != nil {
+		r.Fatal(err)
+	}
+	if err := r.server.Stop(); err != nil {
+		r.Error(err)
+	}
 	r.say("reading everything back")
-	l := line{measure: "objects in storage, read back and compared byte by byte", promised: "all of each accepted upload, nothing else"}
-	b := newReadback(newS3Client(r.site), bucket, r.templates, r.all())
-	l.fault = b.compare(ctx)
-	l.measured = fmt.Sprintf("%d objects equal, %.1f GiB inflated, of %d uploads", b.objects, float64(b.bytes)/float64(config.GiB), r.tally()[accepted])
-	return l
+	records, err := r.site.ReadRecords(r.Context())
+	if err != nil {
+		r.Fatal(err)
+	}
+	lines := []line{
+		r.answersLine(), r.refusalsLine(records, readRefusals(m)), quiet, r.recordsLine(records), r.storageLine(), rest,
+		r.connectionsLine(traffic), r.mostLine(traffic),
+		judgeComplaints(complaints(r.server.Lines())),
+	}
+	return append(lines, r.figures()...)
 }
