@@ -183,6 +183,32 @@ func TestReadBackFinds(t *testing.T) {
 	}
 }
 
+// The same in S3, where each object must have its metadata and its encoding.
+func TestReadBackFindsInS3(t *testing.T) {
+	s := open(t, lab.Config{Storage: lab.Versitygw})
+	a := post(t, s, lab.Upload{Label: "a", Archive: archive(t, 1, 1)}, http.StatusCreated)
+	stop(t, s)
+	name := a.Archive.Members[0].Name
+	object := filepath.Join(s.S3.Dir, "v1", filepath.FromSlash(name))
+	for _, c := range []struct {
+		do   func() error
+		want string
+	}{
+		{func() error { return os.WriteFile(filepath.Dir(object)+"/other.sym", []byte("MODULE\n"), 0o600) }, "of no archive that was good"},
+		{func() error { return os.Truncate(object, 100) }, name + " is broken"},
+		{func() error { return errors.Join(os.Remove(object), os.WriteFile(object, nil, 0o600)) }, name + " has the content type"},
+		{func() error { return os.Remove(object) }, "storage has no v1/" + name},
+	} {
+		if err := c.do(); err != nil {
+			t.Fatal(err)
+		}
+		v, err := s.ReadBack(t.Context(), []lab.Attempt{a})
+		if err != nil || !slices.ContainsFunc(v.Wrong, func(err error) bool { return strings.Contains(err.Error(), c.want) }) {
+			t.Errorf("found %v (%v), not %q", v.Wrong, err, c.want)
+		}
+	}
+}
+
 // holdWorkspace makes a workspace that seems to have an owner for as long as the test runs.
 func holdWorkspace(t *testing.T, dir string) error {
 	t.Helper()

@@ -177,7 +177,7 @@ func (s *Site) Run(name string, args ...string) (string, error) {
 // Start starts a program, which is killed in the end if it still runs. What it printed is logged where the test has failed.
 func (s *Site) Start(name string, args ...string) *process.Process {
 	s.Helper()
-	p, err := process.Start(s.Command(name, args...))
+	p, err := process.Start(s.Command(name, args...), s.log(name))
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -190,6 +190,17 @@ func (s *Site) Start(name string, args ...string) *process.Process {
 		}
 	})
 	return p
+}
+
+// log opens the file of what a program prints, of all of its runs.
+func (s *Site) log(name string) *os.File {
+	s.Helper()
+	log, err := os.OpenFile(filepath.Join(s.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { log.Close() })
+	return log
 }
 
 // Serve starts a server, and waits until it listens.
@@ -239,15 +250,10 @@ func (s *Site) StartJanitor() {
 	s.Janitor = s.service("disk-manager", "disk manager started")
 }
 
-// service starts one of the programs. What all of its lives print is in one file.
+// service starts one of the programs.
 func (s *Site) service(name, ready string) *Service {
 	s.Helper()
-	log, err := os.Create(filepath.Join(s.Dir, name+".log"))
-	if err != nil {
-		s.Fatal(err)
-	}
-	s.Cleanup(func() { log.Close() })
-	service, err := StartService(s.Context(), func() *exec.Cmd { return s.Command(name) }, ready, log)
+	service, err := StartService(s.Context(), func() *exec.Cmd { return s.Command(name) }, ready, s.log(name))
 	if err != nil {
 		s.Fatal(err)
 	}
