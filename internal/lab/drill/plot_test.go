@@ -1,4 +1,4 @@
-package main
+package drill
 
 import (
 	"encoding/xml"
@@ -94,26 +94,5 @@ func TestSVG(t *testing.T) {
 	}
 	if all := strings.Join(texts, "\n"); !strings.Contains(all, "bytes used <here>") || !strings.Contains(all, " 12.1 s: & its space") {
 		t.Errorf("the texts are %q", all)
-	}
-}
-
-// What is not the drill's own directory is left alone.
-func TestRunLeavesOthersAlone(t *testing.T) {
-	dir := t.TempDir()
-	if err := run(t.Context(), []string{"-dir", dir}, io.Discard, io.Discard); err == nil {
-		t.Error("it ran")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Error(err)
-	}
-	own := filepath.Join(dir, "tecken-drill-1")
-	if err := os.Mkdir(own, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := run(t.Context(), []string{"-dir", own, "-nonsense"}, io.Discard, io.Discard); err == nil {
-		t.Error("-nonsense was taken")
-	}
-	if _, err := os.Stat(own); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("its own directory remains: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package drill
 
 import (
 	"fmt"
@@ -11,6 +11,15 @@ import (
 const (
 	plotColumns = 72
 	plotRows    = 10
+)
+
+// A colour is what a heartbeat says, as the plot's letter.
+type colour byte
+
+const (
+	green colour = 'G'
+	red   colour = 'R'
+	none  colour = '-' // no answer
 )
 
 // A sample is what was seen at one time.
