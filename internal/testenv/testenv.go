@@ -5,17 +5,29 @@
 package testenv
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 )
 
 // Missing ends the test because something it needs is not installed: as skipped, or as failed where
-// the environment says CI=true. how is a sentence on how to get it.
+// the environment says CI=true. how is a sentence on how to get it. A skip is a line of the file TECKEN_SKIPPED_TESTS, if that is set.
 func Missing(t testing.TB, what, how string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%s is missing, and CI skips nothing. %s", what, how)
+	}
+	if list := os.Getenv("TECKEN_SKIPPED_TESTS"); list != "" {
+		f, err := os.OpenFile(list, os.O_APPEND|os.O_WRONLY, 0)
+		if err == nil {
+			_, err = fmt.Fprintf(f, "%s: %s is missing. %s\n", t.Name(), what, how)
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			t.Error(err)
+		}
 	}
 	t.Skipf("%s is missing. %s", what, how)
 }
