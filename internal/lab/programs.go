@@ -1,9 +1,12 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -27,10 +30,14 @@ func Run(m *testing.M) int {
 func Programs(t testing.TB) string {
 	t.Helper()
 	programs.once.Do(func() {
+		root := testenv.Root(t)
+		if programs.err = readSources(root); programs.err != nil {
+			return
+		}
 		if programs.dir, programs.err = os.MkdirTemp("", "tecken-programs-"); programs.err != nil {
 			return
 		}
-		build := exec.Command("go", "build", "-C", testenv.Root(t), "-buildvcs=false", "-o", programs.dir+"/",
+		build := exec.Command("go", "build", "-C", root, "-buildvcs=false", "-o", programs.dir+"/",
 			"./cmd/tecken-upload", "./cmd/disk-manager")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
@@ -41,4 +48,14 @@ func Programs(t testing.TB) string {
 		t.Fatal(programs.err)
 	}
 	return programs.dir
+}
+
+// readSources reads the directories that the programs are made of: go test repeats a result, instead of running the test again, for as long
+// as nothing has changed that the test has read.
+func readSources(root string) error {
+	var errs error
+	for _, dir := range []string{"cmd", "internal"} {
+		errs = errors.Join(errs, filepath.WalkDir(filepath.Join(root, dir), func(_ string, _ fs.DirEntry, err error) error { return err }))
+	}
+	return errs
 }

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(lab.Run(m)) }
 
-// open opens a site whose server runs.
+// open opens a site for faults, with its server.
 func open(t *testing.T, c lab.Config) *lab.Site {
 	t.Helper()
 	c.ForFaults = true

@@ -126,7 +126,7 @@ func (s *Service) current() *life {
 	return s.life
 }
 
-// ask returns the present life, whose end is asked for from now on.
+// ask returns the present life. From now on its end is asked for.
 func (s *Service) ask() *life {
 	s.mu.Lock()
 	defer s.mu.Unlock()

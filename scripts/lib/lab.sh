@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What scripts/bench, scripts/chaos and scripts/drill have in common. They source it, in the directory of go.mod.
+# What scripts/bench, scripts/chaos, scripts/drill and scripts/load have in common. They source it, in the directory of go.mod.
 . scripts/lib/tool.sh
 
 dir=

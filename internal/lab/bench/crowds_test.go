@@ -145,7 +145,7 @@ func measureDecoders(b *bench) {
 	s.compare()
 }
 
-// bomb makes a small archive whose decoder is large.
+// bomb makes a small archive that needs a large decoder.
 func (b *bench) bomb() *lab.Archive {
 	b.Helper()
 	var archive bytes.Buffer

@@ -96,7 +96,7 @@ func (b *bench) addRate(measure string, target float64, rounds, base []round) {
 	})
 }
 
-// plant puts objects into storage behind the server's back, and returns the paths they are asked for by.
+// plant puts objects into storage past the server, and returns the paths they are asked for by.
 func (s *site) plant(n int) []string {
 	s.bench.Helper()
 	keys := make([]string, n)

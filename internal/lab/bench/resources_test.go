@@ -33,7 +33,7 @@ type volume struct {
 	idle int64
 }
 
-// openVolume opens a site whose spool is on a disk of its own, where one can be had.
+// openVolume opens a site with its spool on a disk of its own, where one can be had.
 func (b *bench) openVolume() (*site, *volume) {
 	b.Helper()
 	v := &volume{Disk: lab.NewImage(b, filepath.Join(b.TempDir(), "volume"), 8*b.size+volumeSlack)}

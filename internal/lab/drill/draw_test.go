@@ -115,7 +115,7 @@ func (r recording) text() string {
 	for i, e := range r.Events {
 		fmt.Fprintf(&b, "%c %5.1f s  %s\n", letter(i), e.At.Seconds(), e.Text)
 	}
-	b.WriteString("heartbeats: G green, R red, - nobody answers\n")
+	b.WriteString("heartbeats: G green, R red, - no answer\n")
 	return b.String()
 }
 

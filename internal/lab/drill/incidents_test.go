@@ -21,8 +21,8 @@ const (
 	stagger = 600 * time.Millisecond
 	// backAtOnce is how soon after a kill the space must be back.
 	backAtOnce = 500 * time.Millisecond
-	// sweepSlack is how long a sweep that is due may take to begin and to end, and healthSlack the same of a heartbeat,
-	// whose checks are shared for 2 s.
+	// sweepSlack is how long a sweep that is due may take to begin and to end, and healthSlack the same of a heartbeat:
+	// its checks are shared for 2 s.
 	sweepSlack, healthSlack = 3 * time.Second, 4 * time.Second
 	// lull is for how long the junk stays when the heartbeats are red.
 	lull = 2 * time.Second
@@ -84,7 +84,7 @@ func (d *drill) postAll(take, stagger time.Duration) <-chan []lab.Answer {
 	return done
 }
 
-// underWay counts the uploads whose manifest says that some of the body has arrived.
+// underWay counts the uploads with a manifest that says how much of the body has arrived.
 func (d *drill) underWay() (n int) {
 	for _, name := range d.workspaces() {
 		text, err := os.ReadFile(filepath.Join(d.site.SpoolDir(), name, "manifest.json"))
@@ -131,7 +131,7 @@ func (d *drill) full() {
 	d.must(os.Remove(junk))
 	d.mark("the junk is removed")
 	d.expect(d.colour(d.ctx, "/__lbheartbeat__") == red, "the balancer's heartbeat is still red: the window of %v has not passed", fullWindow)
-	d.bothAre(green, fullWindow+healthSlack-time.Since(last), "after the window, without anyone's help")
+	d.bothAre(green, fullWindow+healthSlack-time.Since(last), "after the window, by themselves")
 	got := d.post(d.archives[0], atOnce)
 	d.expect(got.Status == http.StatusCreated, "an upload is answered %v", got)
 	d.expect(d.until(sweepSlack, func() bool { return len(d.workspaces()) == 0 }), "nothing is left in the spool")

@@ -54,7 +54,7 @@ func (p *Process) Memory(name string) (int64, error) {
 	return 0, fmt.Errorf("%s has no %s", p.proc("status"), name)
 }
 
-// Files counts the program's descriptors of files whose path begins with prefix.
+// Files counts the program's descriptors of files with that beginning of their paths.
 func (p *Process) Files(prefix string) (n int, err error) {
 	links, err := filepath.Glob(p.proc("fd/*"))
 	for _, link := range links {

@@ -38,7 +38,7 @@ type Process struct {
 	err    error // how it ended; valid once exited is closed
 }
 
-// Start starts cmd, whose output it takes for itself; copies get it as well.
+// Start starts cmd, and takes its output; copies get it as well.
 func Start(cmd *exec.Cmd, copies ...io.Writer) (*Process, error) {
 	p := &Process{cmd: cmd, exited: make(chan struct{})}
 	p.output.news = make(chan struct{})
