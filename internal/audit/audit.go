@@ -24,7 +24,7 @@ const (
 
 // Storage is the audited storage. It is safe for concurrent use.
 type Storage interface {
-	// List yields the symbol files whose object keys begin with prefix and come after the key after, in the byte order of their keys. An
+	// List yields the symbol files with object keys that begin with prefix and come after the key after, in the byte order of their keys. An
 	// error is the last value.
 	List(ctx context.Context, prefix, after string) iter.Seq2[storage.Entry, error]
 

@@ -1,4 +1,4 @@
-// Package audit reads stored symbol files back, and finds those whose bytes differ from their metadata.
+// Package audit reads stored symbol files back, and finds those that differ from their metadata.
 //
 // A file is good if its bytes, inflated by internal/inflate if stored as gzip, end without an error and have the size and MD5 in its
 // metadata. A file is broken only after two readings found it so; an unreadable file is not broken. A file without metadata can't be

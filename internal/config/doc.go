@@ -1,6 +1,6 @@
 // Package config reads the settings of the two programs.
 //
-// A setting is a struct field whose comment is its manual. It has a flag and an environment variable of the same name:
+// A setting is a struct field; its comment is its manual. It has a flag and an environment variable of the same name:
 // --tecken-max-upload-size and TECKEN_MAX_UPLOAD_SIZE. The flag wins over the variable, the variable over the default. Only flags that
 // begin with "tecken-" or "sentry-" have a variable. A "tecken-" flag may be written without its prefix (--max-upload-size).
 //

@@ -205,7 +205,7 @@ func host(text string) error {
 	return nil
 }
 
-// number is what makes of a name's last part an address to those who read them generously.
+// number matches a last part of a name that some resolvers read as a part of an address.
 //
 // Source: https://url.spec.whatwg.org/#ends-in-a-number-checker
 var number = regexp.MustCompile(`^([0-9]+|0x[0-9a-f]*)$`)

@@ -5,9 +5,9 @@
 // header is complete.
 //
 //   - A header has at most MaxBytes and MaxLines. A larger one is answered 431, and its connection is closed.
-//   - Unfinished headers and their connections hold at most Budget.Limit. Above that the connections whose header
-//     began first are closed without an answer, until the others fit.
-//   - A connection whose headers come in one piece of up to 4 KiB is never closed, whatever others send.
+//   - Unfinished headers and their connections hold at most Budget.Limit. Above that the connections
+//     with the oldest headers are closed without an answer, until the others fit.
+//   - A connection with headers in one piece of up to 4 KiB is never closed, whatever others send.
 //
 // Not counted: connections that have sent nothing since their last request, about 12 KiB each, which http.Server's time-outs end; and
 // requests with a complete header.
@@ -47,7 +47,7 @@ type Budget struct {
 	// Limit is in bytes; 0: DefaultLimit.
 	Limit int64
 
-	discards atomic.Int64 // refused headers whose rest is being read
+	discards atomic.Int64 // refused headers being read to their end
 
 	mu         sync.Mutex // guards the fields below, and each conn's header
 	unfinished list.List  // of *conn, in the order in which their headers began

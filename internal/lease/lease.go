@@ -36,7 +36,7 @@ var ErrLimit = errors.New("the tenant is at its limit")
 type Lease struct {
 	Tenant   int64     `json:"tenant"`   // the id of its token
 	ID       string    `json:"id"`       // unique, without spaces
-	Instance string    `json:"instance"` // who holds it
+	Instance string    `json:"instance"` // its holder
 	Since    time.Time `json:"since"`    // by the holder's clock, in whole milliseconds
 	Renewed  time.Time `json:"renewed"`  // by the table's clock; set by the table
 }

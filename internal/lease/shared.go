@@ -101,7 +101,7 @@ func (k *Keeper) owe(l Lease) {
 	k.owed[l.ID] = debt{lease: l, since: time.Now()}
 }
 
-// forget drops the debts whose leases are stale in the shared table.
+// forget drops the debts of leases that are stale in the shared table.
 func (k *Keeper) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

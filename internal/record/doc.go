@@ -6,7 +6,7 @@
 // Guaranteed:
 //
 //   - An upload's end and all its files are written in one transaction, or not at all. Ending it again changes
-//     nothing. An upload whose process died has no end.
+//     nothing. An upload has no end if its process died.
 //   - An acknowledged write survives a crash: SQLite runs in WAL mode with synchronous=FULL. PostgreSQL needs its
 //     defaults of fsync and synchronous_commit.
 //   - There are at most Options.MaxConns connections (SQLite: at least two, one that writes and readers), and work

@@ -101,7 +101,7 @@ func (r *reading) filesOf(q *catalogue.FileQuery) (list, func(context.Context, *
 	}
 }
 
-// withUploads looks up the uploads of files. It drops files whose upload is gone.
+// withUploads looks up the uploads of files. It drops files of deleted uploads.
 func (r *reading) withUploads(ctx context.Context, files []listed) (page catalogue.Files, err error) {
 	ids := make([]int64, len(files))
 	for i := range files {

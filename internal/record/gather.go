@@ -66,13 +66,13 @@ type gathering struct {
 
 // run collects files. If it stops before it has enough, it returns the key to continue after, else nil.
 func (g *gathering) run(ctx context.Context) (end []any, err error) {
-	who, err := g.users(ctx, g.query.UserID, g.query.User)
-	if err != nil || who.nobody {
+	users, err := g.users(ctx, g.query.UserID, g.query.User)
+	if err != nil || users.none {
 		return nil, err
 	}
 	g.created = make(map[int64]int64)
 	for {
-		holders, next, err := g.holders(ctx, who)
+		holders, next, err := g.holders(ctx, users)
 		if err != nil {
 			return nil, err
 		}
@@ -91,14 +91,14 @@ func (g *gathering) run(ctx context.Context) (end []any, err error) {
 
 // holders returns the next uploads with files, beginning with that of the last file read if it may have more. next is the key of the last
 // upload read, or nil at the end of all.
-func (g *gathering) holders(ctx context.Context, who who) (holders []holder, next []any, err error) {
+func (g *gathering) holders(ctx context.Context, users userSet) (holders []holder, next []any, err error) {
 	q := g.query
 	_, w, err := uploadWalk(&catalogue.UploadQuery{Created: q.Created, Try: q.Try, Buckets: q.Buckets})
 	if err != nil {
 		return nil, nil, err
 	}
 	w.filter.span("ended_at", q.Completed)
-	w.of(who)
+	w.of(users)
 	if g.at != nil {
 		w.after, w.with = g.at[:2], g.at[2] != behindAll
 	}

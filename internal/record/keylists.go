@@ -41,7 +41,7 @@ func (r *reading) filesByPrefix(ctx context.Context, q *catalogue.FileQuery, beg
 	if slices.ContainsFunc(beginnings, func(b string) bool { return !strings.HasPrefix(prefix, b) }) {
 		return nil, read, nil
 	}
-	if nobody, err := r.filterFiles(ctx, &w.filter, q); err != nil || nobody {
+	if none, err := r.filterFiles(ctx, &w.filter, q); err != nil || none {
 		return nil, read, err
 	}
 	read, err = w.page(ctx, r, "folded_key, "+listedColumns, q.Skip, q.Limit, func(rows *sql.Rows) ([]any, error) {
@@ -64,15 +64,15 @@ func (k keyed) Scan(into ...any) error { return k.Rows.Scan(append([]any{k.key},
 
 // filterFiles adds the filters without an index of files. Those of uploads are subqueries for each row: with a join, a planner might read
 // all uploads. It returns true if no user matches.
-func (r *reading) filterFiles(ctx context.Context, c *clauses, q *catalogue.FileQuery) (nobody bool, err error) {
-	who, err := r.users(ctx, q.UserID, q.User)
-	if err != nil || who.nobody {
-		return who.nobody, err
+func (r *reading) filterFiles(ctx context.Context, c *clauses, q *catalogue.FileQuery) (none bool, err error) {
+	users, err := r.users(ctx, q.UserID, q.User)
+	if err != nil || users.none {
+		return users.none, err
 	}
 	c.storedFiles(q)
-	of := who.filter
-	if who.id != 0 {
-		of.add("user_id = ?", who.id)
+	of := users.filter
+	if users.id != 0 {
+		of.add("user_id = ?", users.id)
 	}
 	of.uploads(q.Try, q.Buckets)
 	of.span("created_at", q.Created)
@@ -83,7 +83,7 @@ func (r *reading) filterFiles(ctx context.Context, c *clauses, q *catalogue.File
 	return false, nil
 }
 
-// filesByKey lists files whose keys contain some texts, and begin with others.
+// filesByKey lists files with keys that contain some texts, and begin with others.
 func (r *reading) filesByKey(ctx context.Context, q *catalogue.FileQuery, inside, beginnings []string) (found []listed, read stretch, err error) {
 	after, err := listKeys.key(q.After, false, anID)
 	if err != nil {

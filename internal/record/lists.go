@@ -49,11 +49,11 @@ func (r *reading) listUploads(ctx context.Context, q *catalogue.UploadQuery) (pa
 	if err != nil || q.Size.Empty() || q.Created.Empty() || q.Completed.Empty() {
 		return page, err
 	}
-	who, err := r.users(ctx, q.UserID, q.User)
-	if err != nil || who.nobody {
+	users, err := r.users(ctx, q.UserID, q.User)
+	if err != nil || users.none {
 		return page, err
 	}
-	w.of(who)
+	w.of(users)
 	skip, limit, beyond := counted(q.Skip, q.Limit)
 	read, err := w.page(ctx, r, uploadColumns, skip, limit, func(rows *sql.Rows) ([]any, error) {
 		u, err := scanUpload(rows)

@@ -30,7 +30,7 @@ type keySearch struct {
 // searchSQLite follows the trigram index in the order of ids, and compares what it finds.
 func (r *reading) searchSQLite(ctx context.Context, q *catalogue.FileQuery, k keySearch) (found []listed, read stretch, err error) {
 	var filter clauses
-	if nobody, err := r.filterFiles(ctx, &filter, q); err != nil || nobody {
+	if none, err := r.filterFiles(ctx, &filter, q); err != nil || none {
 		return nil, read, err
 	}
 	filter.and(&k.match)
@@ -96,7 +96,7 @@ func trigrams(parts []string) (some []string) {
 // searchPostgres reads the next files and, if few of them match, queries the trigram index for all that do.
 func (r *reading) searchPostgres(ctx context.Context, q *catalogue.FileQuery, k keySearch) (found []listed, read stretch, err error) {
 	w := &walk{table: "files", key: []string{"id"}, reverse: true, after: k.after}
-	if nobody, err := r.filterFiles(ctx, &w.filter, q); err != nil || nobody {
+	if none, err := r.filterFiles(ctx, &w.filter, q); err != nil || none {
 		return nil, read, err
 	}
 	filter := w.filter

@@ -99,7 +99,7 @@ type database struct {
 	closers      []func() error
 }
 
-// Open returns a Store for url: "sqlite:PATH" with a relative or absolute path, whose directory is made, or "postgres://…" as in pgx. It
+// Open returns a Store for url: "sqlite:PATH" with a relative or absolute path, or "postgres://…" as in pgx. It makes the directory of PATH. It
 // makes no connection: it fails for a malformed url or a path that can't be a directory's, not for a server that is down or a disk that is
 // full or read-only.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {

@@ -8,16 +8,16 @@ import (
 	"tecken-upload/internal/catalogue"
 )
 
-// who are the users whose records a list has.
-type who struct {
+// userSet is the users of a list.
+type userSet struct {
 	id     int64   // of one user; 0: of several
-	nobody bool    // no user matches
+	none   bool    // no user matches
 	filter clauses // of the rest, by a user_id
 }
 
 // users returns the users that a list is limited to: one by its id unless that is 0, and those with, or without, a part in their e-mail
 // address. One user is found by an index, others among the rows of all.
-func (r *reading) users(ctx context.Context, id int64, part catalogue.Term) (w who, err error) {
+func (r *reading) users(ctx context.Context, id int64, part catalogue.Term) (w userSet, err error) {
 	w.id = id
 	if part.Text == "" {
 		return w, nil
@@ -35,7 +35,7 @@ func (r *reading) users(ctx context.Context, id int64, part catalogue.Term) (w w
 	switch {
 	case err != nil:
 	case len(ids) == 0:
-		w.nobody = true
+		w.none = true
 	case len(ids) == 1:
 		w.id = ids[0]
 	default:
@@ -56,7 +56,7 @@ func (r *reading) userIDs(ctx context.Context, c *clauses) (ids []int64, err err
 }
 
 // of limits a walk through uploads to some users.
-func (w *walk) of(u who) {
+func (w *walk) of(u userSet) {
 	if u.id != 0 {
 		w.key, w.same = append([]string{"user_id"}, w.key...), []any{u.id}
 	}

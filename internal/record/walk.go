@@ -80,7 +80,7 @@ func (c *clauses) sql() string {
 
 // A walk goes through a table in the order of an index, from the end of the last page.
 //
-// It reads at most scanLimit rows. Rows that the index finds are read first, in a subquery whose LIMIT binds the planner; only these are
+// It reads at most scanLimit rows. Rows that the index finds are read first, in a subquery with a LIMIT that binds the planner; only these are
 // compared with filters that have no index.
 //
 // The order names the index's columns, though the first may be constant. PostgreSQL gets the last constant one as a range: for an equation

@@ -33,7 +33,7 @@ func ObjectKey(loc upload.Location) string {
 // BrokenKey returns the object key under which the object at loc is kept once it is moved as broken.
 func BrokenKey(loc upload.Location) string { return BrokenPrefix + ObjectKey(loc) }
 
-// ParseObjectKey returns the location whose [ObjectKey] is objectKey, and whether there is one. The debug id's case is kept: other servers
+// ParseObjectKey is the inverse of [ObjectKey]; ok is false if objectKey is none. The debug id's case is kept: other servers
 // store it as it was sent.
 func ParseObjectKey(objectKey string) (upload.Location, bool) {
 	name, try := strings.CutPrefix(objectKey, TryPrefix)

@@ -18,7 +18,7 @@ const (
 	queuedLines = 1000
 )
 
-// Lines writes lines to a writer whose reader may go away or stop reading, without blocking callers for long. It is safe for concurrent
+// Lines writes lines to a pipe, whatever its reader does, without blocking callers for long. It is safe for concurrent
 // use.
 //
 // Write returns once its line is written, so lines come in order with what their callers do next. If that takes over 100 ms, lines wait in

@@ -66,7 +66,7 @@ func (m *Metrics) Gauge(name, help string, value func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, guarded(value)))
 }
 
-// Counter is a Gauge whose value only grows; its name ends in _total.
+// Counter is a Gauge with a value that only grows; its name ends in _total.
 func (m *Metrics) Counter(name, help string, value func() float64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, guarded(value)))
 }
@@ -97,7 +97,7 @@ func methodLabel(method string) string {
 	return other
 }
 
-// statusClientGone counts requests whose client hung up; nginx's number.
+// statusClientGone counts requests after their client hung up; nginx's number.
 const statusClientGone = 499
 
 func statusLabel(status int) string {

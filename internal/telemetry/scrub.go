@@ -16,7 +16,7 @@ const (
 	redacted = "REDACTED" // as a value, the patterns replace it by itself
 )
 
-// A secret is a pattern whose first group is kept and whose remainder is replaced.
+// A secret is a pattern. Of a match the first group is kept and the remainder replaced.
 //
 // The patterns are read-only after they are made. hint is a lower-case part of every match, so that most texts pass after a few substring
 // searches.

@@ -36,13 +36,13 @@ const (
 
 	// keyLifetime is the life of a key after its last use. Leases of dead processes end earlier, by the cut-off.
 	keyLifetime = 24 * time.Hour
-	// timeout bounds a call whose context has no earlier deadline, and each step of it.
+	// timeout bounds a call without an earlier deadline, and each step of it.
 	timeout = time.Second
 	// poolSize bounds the connections of one process. A call takes a fraction of a millisecond; more connections would only crowd a Redis
 	// that comes back.
 	poolSize = 8
-	// nobody is a tenant id without leases: no token has it.
-	nobody = 0
+	// noTenant is a tenant id without leases: no token has it.
+	noTenant = 0
 	// listBatch is the number of tenants listed in one round trip.
 	listBatch = 500
 )
@@ -184,7 +184,7 @@ func (t *Table) Renew(ctx context.Context, leases ...lease.Lease) error {
 	err := t.pipelined(ctx, func(pipe redis.Pipeliner) error {
 		if len(leases) == 0 {
 			// Not a PING: a full or read-only Redis answers that.
-			renewScript.Eval(ctx, pipe, keys(nobody), t.args(nobody)...)
+			renewScript.Eval(ctx, pipe, keys(noTenant), t.args(noTenant)...)
 		}
 		for tenant, members := range byTenant(leases) {
 			// Not by its hash: a pipeline can't react to a server that does not know it.

@@ -16,7 +16,7 @@ import (
 // keyDepth is the number of components of a symbol key.
 const keyDepth = 3
 
-// List yields the symbol files whose object keys begin with prefix and come after the key after, in the byte order of their keys. An error
+// List yields the symbol files with object keys that begin with prefix and come after the key after, in the byte order of their keys. An error
 // is the last value. Objects that come or go meanwhile may be listed or not. Other files are skipped. It holds the names of one directory
 // of each level in memory.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Entry, error] {
@@ -36,7 +36,7 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[storag
 	}
 }
 
-// errEnough ends a listing whose consumer has stopped.
+// errEnough ends a listing after its consumer has stopped.
 var errEnough = errors.New("no more is wanted")
 
 // listing is one pass of List.

@@ -13,7 +13,7 @@ import (
 	"tecken-upload/internal/storage"
 )
 
-// List yields the symbol files whose object keys begin with prefix and come after the key after, in the byte order of their keys. An error
+// List yields the symbol files with object keys that begin with prefix and come after the key after, in the byte order of their keys. An error
 // is the last value. Objects that come or go meanwhile may be listed or not. Other objects are skipped.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Entry, error] {
 	return func(yield func(storage.Entry, error) bool) {
@@ -45,7 +45,7 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[storag
 	}
 }
 
-// objects yields the objects whose keys begin with prefix and come after a key, page by page.
+// objects yields the objects with keys that begin with prefix and come after a key, page by page.
 func (s *Store) objects(ctx context.Context, prefix, after string) iter.Seq2[types.Object, error] {
 	in := &s3.ListObjectsV2Input{
 		Bucket: &s.bucket, Prefix: &prefix,

@@ -41,7 +41,7 @@ func (s *Store) prove(ctx context.Context, to *string) error {
 	if err != nil {
 		return err
 	}
-	// After the PUT, whose refusal gives a reason in its body.
+	// After the PUT: only its refusal has a body with a reason.
 	if _, err := s.head(ctx, aws.String(s.prefix+absentKey)); err != nil && !errors.Is(missing(err), upload.ErrNotFound) {
 		return err
 	}

@@ -79,7 +79,7 @@ func passes(code string) bool {
 			return true
 		}
 	}
-	return code == "NoSuchUpload" // somebody else has aborted it
+	return code == "NoSuchUpload" // it was aborted meanwhile
 }
 
 // refusalOf returns err as a permanent refusal, or nil.

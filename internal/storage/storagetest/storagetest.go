@@ -32,7 +32,7 @@ type Store interface {
 	Open(ctx context.Context, loc upload.Location) (*storage.Stored, error)
 	// OpenContent opens the object at loc for reading at any offset, or returns ErrNotFound.
 	OpenContent(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error)
-	// List yields the symbol files whose object keys begin with prefix and come after a key, in the order of their keys.
+	// List yields the symbol files with object keys that begin with prefix and come after a key, in the order of their keys.
 	List(ctx context.Context, prefix, after string) iter.Seq2[storage.Entry, error]
 	// SetAside moves the object at loc out of the way, or returns ErrNotFound, or storage.ErrChanged if it has another version.
 	SetAside(ctx context.Context, loc upload.Location, version string) error

@@ -139,7 +139,7 @@ func testUnusableBody(t *testing.T, b Backend) {
 	}
 }
 
-// failing returns a body of c whose reader fails once at bytes are read.
+// failing returns a body of c with a reader that fails once at bytes are read.
 func failing(c Content, at int64, with error) upload.Body {
 	return upload.Body{
 		Reader: &hookReader{
