@@ -13,33 +13,32 @@ import (
 type cli struct {
 	settings
 
-	Run   struct{} `cmd:"" default:"1" help:"Sweep again and again, until a signal. The default."`
+	Run   struct{} `cmd:"" default:"1" help:"Sweep repeatedly until a signal (the default)."`
 	Sweep struct {
-		DryRun bool `name:"dry-run" xor:"how" help:"Remove nothing, only say what would go."`
-		JSON   bool `name:"json" xor:"how" hidden:"" help:"Tell the loop, on standard output."`
+		DryRun bool `name:"dry-run" xor:"how" help:"Remove nothing; print what is due."`
+		JSON   bool `name:"json" xor:"how" hidden:"" help:"Report to the loop on standard output."`
 	} `cmd:"" help:"Sweep once."`
 }
 
-// settings is everything the disk manager can be told.
+// settings are the disk manager's settings.
 type settings struct {
 	config.Process
 	config.Spool
 
-	// OrphanAge is how old an orphan must be to go: now less the newest change of anything in it. 0s means at once.
-	OrphanAge time.Duration `name:"tecken-orphan-age" default:"15m" help:"How old an orphan must be to go. 0s: at once."`
+	// OrphanAge is the least age of a removed orphan: now less the newest change of anything in it. 0s means at once.
+	OrphanAge time.Duration `name:"tecken-orphan-age" default:"15m" help:"Least age of removed orphans. 0s: at once."`
 
-	// SweepInterval is how long after the end of a sweep the next begins.
-	SweepInterval time.Duration `name:"tecken-sweep-interval" default:"1m" help:"From the end of a sweep to the next."`
+	// SweepInterval is the time from the end of a sweep to the next.
+	SweepInterval time.Duration `name:"tecken-sweep-interval" default:"1m" help:"Time from the end of a sweep to the next."`
 
-	// SweepTimeout is how long a sweep may take; what it did not reach is left to the next.
-	SweepTimeout time.Duration `name:"tecken-sweep-timeout" default:"4m" help:"How long a sweep may take."`
+	// SweepTimeout bounds a sweep; the next one continues.
+	SweepTimeout time.Duration `name:"tecken-sweep-timeout" default:"4m" help:"Longest time of a sweep."`
 
-	// MetricsListen is where Prometheus finds /metrics of "disk-manager run". Where it can't be bound, that is tried
-	// again; nothing else waits for it.
-	MetricsListen string `name:"tecken-janitor-metrics-listen" default:"127.0.0.1:8002" help:"Address to serve /metrics at."`
+	// MetricsListen is the address of /metrics of "disk-manager run". If it can't be bound, that is retried; sweeps go on.
+	MetricsListen string `name:"tecken-janitor-metrics-listen" default:"127.0.0.1:8002" help:"Address for /metrics."`
 }
 
-// Validate reports every fault of the settings, each named by its variable.
+// Validate reports all faults of the settings, each with its variable's name.
 func (s *settings) Validate() error {
 	faults := []error{s.Process.Validate(), s.Spool.Validate()}
 	if s.OrphanAge < 0 {

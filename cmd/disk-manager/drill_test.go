@@ -101,7 +101,7 @@ func TestA3SweepCantBeKilled(t *testing.T) {
 	l.until("ok")
 	l.eventually("the orphans are gone", func() bool { return !exists(orphans[0]) && !exists(orphans[1]) })
 	events := l.stop()
-	delete(events, "orphan reclaimed") // by one of three sweeps, two of which had nobody to tell any more
+	delete(events, "orphan reclaimed") // by one of three sweeps, two of them without a loop
 	expect(t, events, "sweep can't be killed", "sweeps suspended")
 	l.sweepsOnTime()
 }

@@ -3,12 +3,11 @@
 //	disk-manager [run]               sweep every TECKEN_SWEEP_INTERVAL, until a signal ends it
 //	disk-manager sweep [--dry-run]   sweep once
 //
-// It needs nothing but the spool's file system, and outlives whatever is wrong with that, and its own sweeps: each of
-// them is a process of its own, with a time limit, and the next is always tried. Each is one line on standard
-// error, and so is each workspace that goes. Failures go to Sentry too, each kind once per hour, and so do check-ins,
-// whose absence Sentry tells of. Metrics are served to Prometheus, by "run" alone.
+// It needs only the spool's file system, and survives the failures of that and of its own sweeps: each is a process of its own with a time
+// limit, and the next is always tried. Each sweep logs one line on standard error, and so does each removed workspace. Failures go to
+// Sentry too, each kind once an hour, and so do check-ins, so that Sentry notices silence. "run" serves metrics to Prometheus.
 //
-// It exits with 0; a single sweep with 1 where something could not be swept; and with 2 where it can't read its settings.
+// It exits with 0; a single sweep with 1 if something could not be swept; and with 2 if its settings are faulty.
 package main
 
 import (
@@ -32,7 +31,7 @@ const (
 )
 
 func main() {
-	telemetry.SurviveReaders() // a sweep goes on when the reader of its log is gone
+	telemetry.SurviveReaders() // a sweep survives the reader of its log
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
 	stop()

@@ -10,27 +10,26 @@ import (
 	"tecken-upload/internal/janitor"
 )
 
-// maxGivenUp is how many children that can't be killed there may be. Each of them may still hold the disk, and another
-// would share their fate.
+// maxGivenUp bounds the children that can't be killed. Each may still hold the disk, and another would hang too.
 const maxGivenUp = 2
 
-// An outcome is what became of a sweep.
+// An outcome is the result of a sweep.
 type outcome struct {
 	result result
 	report janitor.Report // as far as it is known
-	kind   string         // one of few fixed texts; "" where nothing went wrong
-	dry    bool           // nothing was removed: the report says what is due
-	err    error          // nil where nothing went wrong but for the report's failures
+	kind   string         // one of a few fixed texts; "" without a fault
+	dry    bool           // a dry run: the report is what is due
+	err    error          // nil unless more went wrong than the report's failures
 	status string         // of the child: "exit status 1", "signal: killed"
-	stderr string         // what the child said
+	stderr string         // of the child
 	stack  []byte         // of a panic
-	// elapsed is how long it took, until it ended or was given up.
+	// elapsed is the time until it ended or was given up.
 	elapsed time.Duration
-	// givenUp is not nil where the child can't be killed; it is closed when it has ended after all.
+	// givenUp is not nil for a child that can't be killed; it is closed once it has ended after all.
 	givenUp <-chan struct{}
 }
 
-// A result is how a sweep ended, in one of few words.
+// A result is how a sweep ended, in a word.
 type result string
 
 const (
@@ -52,7 +51,7 @@ func results() []result {
 
 var errSuspended = errors.New("no sweep was begun: earlier ones hang in the kernel and can't be killed; look at the disk")
 
-// A manager sweeps one spool, again and again.
+// A manager sweeps one spool repeatedly.
 type manager struct {
 	settings *settings
 	watch    *watch
@@ -60,7 +59,7 @@ type manager struct {
 	stuck    atomic.Int32 // children that can't be killed
 }
 
-// loop sweeps until ctx ends, whatever becomes of a sweep.
+// loop sweeps until ctx ends, whatever happens to a sweep.
 func (m *manager) loop(ctx context.Context) {
 	m.watch.log.Info("disk manager started", "spool", m.settings.SpoolDir,
 		"orphan_age", m.settings.OrphanAge, "interval", m.settings.SweepInterval)
@@ -74,7 +73,7 @@ func (m *manager) loop(ctx context.Context) {
 	m.watch.log.Info("disk manager stopped")
 }
 
-// turn sweeps once, if it may, and tells of it.
+// turn sweeps once, unless suspended, and reports it.
 func (m *manager) turn(ctx context.Context) {
 	o := outcome{result: resultSuspended, kind: "sweeps suspended", err: errSuspended}
 	if m.stuck.Load() < maxGivenUp {
@@ -88,13 +87,13 @@ func (m *manager) turn(ctx context.Context) {
 		})
 	}
 	if o.result != resultOK && o.result != resultIncomplete && ctx.Err() != nil {
-		// Whatever became of it, it was told to end.
+		// Whatever it returned, we ended it.
 		o.result, o.kind = resultInterrupted, ""
 	}
 	m.watch.swept(ctx, o, int(m.stuck.Load()))
 }
 
-// guarded sweeps, and survives a panic on this side too.
+// guarded sweeps, and survives a panic of its own.
 func (m *manager) guarded(ctx context.Context) (o outcome) {
 	began := time.Now()
 	err := background.Try(func() error { o = m.sweep(ctx); return nil })

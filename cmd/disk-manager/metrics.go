@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// listenAgain is how long after the metrics could not be served that is tried again.
+	// listenAgain is the pause before another try to serve the metrics.
 	listenAgain = 30 * time.Second
-	// scrapeTimeout ends a connection to the metrics that does not get on.
+	// scrapeTimeout ends a connection to the metrics without progress.
 	scrapeTimeout = 10 * time.Second
 )
 
-// metrics are what Prometheus learns of sweeps. Gauges keep the figures of the last sweep that told of any.
+// metrics are the sweeps' metrics. Gauges keep the figures of the last sweep that had them.
 type metrics struct {
 	*telemetry.Metrics
 
@@ -63,7 +63,7 @@ func newMetrics(lines *telemetry.Lines) *metrics {
 	}
 	m.CountLost(lines)
 	m.Register(m.sweeps, m.elapsed, m.reclaimed, m.freed, m.errors, m.givenUp, m.stuck, m.last, m.orphans, m.live, m.oldest)
-	// A rate is only seen to rise from a zero that was there.
+	// Prometheus sees a rate only from a zero that it has scraped.
 	for _, r := range results() {
 		m.sweeps.WithLabelValues(string(r))
 	}
@@ -100,7 +100,7 @@ func (m *metrics) swept(o outcome, stuck int) {
 	}
 }
 
-// serve serves the metrics until ctx ends. Where that can't be done it is tried again: sweeps do not wait for it.
+// serve serves the metrics until ctx ends. Failures are retried; sweeps do not wait for it.
 func (w *watch) serve(ctx context.Context, address string) {
 	for ctx.Err() == nil {
 		if err := w.serveOnce(ctx, address); err != nil {

@@ -11,16 +11,15 @@ import (
 	"tecken-upload/internal/spool"
 )
 
-// self is this very program, also where its file has been replaced or removed since.
+// self is this program, even if its file has been replaced or removed.
 const self = "/proc/self/exe"
 
-// maxAutopsies is how many events of orphans that went one sweep may send.
+// maxAutopsies bounds the events of removed orphans in one sweep.
 const maxAutopsies = 20
 
 var errTimeout = errors.New("the sweep took longer than TECKEN_SWEEP_TIMEOUT")
 
-// inChild sweeps in a process of its own, so that nothing a sweep can do ends this one. What it tells on its way is
-// passed on as it comes.
+// inChild sweeps in a process of its own, so that no failure of a sweep ends this one. Its reports are passed on as they come.
 func (m *manager) inChild(ctx context.Context) outcome {
 	heard := make(chan janitor.Message, 1)
 	told := 0
@@ -51,7 +50,7 @@ func (m *manager) inChild(ctx context.Context) outcome {
 	return judge(r, last)
 }
 
-// judge says what became of a sweep: of how its process ended, and what it said last.
+// judge returns the outcome from the end of a sweep's process and its last message.
 func judge(r child.Result, said janitor.Message) outcome {
 	o := outcome{status: r.Status, stderr: r.Stderr, givenUp: r.GivenUp, err: r.Err}
 	if said.Report != nil {
@@ -81,7 +80,7 @@ func judge(r child.Result, said janitor.Message) outcome {
 	return o
 }
 
-// environ is what a sweep in a process of its own must know.
+// environ is the environment of a sweep's process.
 func (s *settings) environ() []string {
 	return []string{
 		"TECKEN_SPOOL_DIR=" + s.SpoolDir,
@@ -92,7 +91,7 @@ func (s *settings) environ() []string {
 	}
 }
 
-// once sweeps in this process. The spool may be missing at one time and be another directory at the next.
+// once sweeps in this process. The spool may be missing, or be another directory than before.
 func once(ctx context.Context, s *settings, readOnly bool, tell func(janitor.Autopsy)) (janitor.Report, error) {
 	at, err := spool.Attach(s.SpoolDir, spool.Options{ReadOnly: readOnly})
 	if err != nil {
@@ -102,7 +101,7 @@ func once(ctx context.Context, s *settings, readOnly bool, tell func(janitor.Aut
 	return report, errors.Join(err, at.Close())
 }
 
-// sweepForLoop is the sweep in a process of its own: it tells the loop on the other end of the pipe.
+// sweepForLoop is the sweep in a process of its own: it reports to the loop at the other end of the pipe.
 func sweepForLoop(ctx context.Context, s *settings, stdout io.Writer) int {
 	var lost error
 	report, err := once(ctx, s, false, func(a janitor.Autopsy) {
@@ -120,7 +119,7 @@ func sweepForLoop(ctx context.Context, s *settings, stdout io.Writer) int {
 	return exitOK
 }
 
-// sweepForPeople is the sweep of somebody at a terminal: what goes is logged, or what would.
+// sweepForPeople is the sweep at a terminal: it logs what is removed, or due.
 func sweepForPeople(ctx context.Context, s *settings, dryRun bool, w *watch) int {
 	if dryRun {
 		w.log = w.log.With("dry_run", true)

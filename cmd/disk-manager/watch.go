@@ -16,22 +16,22 @@ import (
 )
 
 const (
-	// checkInEvery is how often Sentry expects to hear of a sweep, where sweeps are not rarer: an alarm may be
-	// minutes late, and must not come of one sweep that took long.
+	// checkInEvery is Sentry's expected interval of check-ins, unless sweeps are rarer: an alarm may be minutes late, and one long sweep
+	// must cause none.
 	checkInEvery = 10 * time.Minute
-	// flushTimeout bounds sending what is left to tell Sentry.
+	// flushTimeout bounds the sending of the last events to Sentry.
 	flushTimeout = 2 * time.Second
-	// maxSlug is the longest name of a monitor that Sentry takes.
+	// maxSlug is the longest name of a monitor in Sentry.
 	maxSlug = 50
 )
 
-// A watch tells the log, Prometheus and Sentry of sweeps. Its methods may be called by several goroutines.
+// A watch reports sweeps to the log, Prometheus and Sentry. Its methods are safe for concurrent use.
 type watch struct {
 	log      *slog.Logger
 	reporter *telemetry.Reporter
 	metrics  *metrics
 	monitor  string        // Sentry's name for this instance's sweeps
-	every    time.Duration // how often Sentry expects to hear of one
+	every    time.Duration // Sentry's expected interval
 
 	reports telemetry.Throttle // of failures
 }
@@ -54,7 +54,7 @@ func newWatch(s *settings, lines *telemetry.Lines) (*watch, error) {
 	}, nil
 }
 
-// slug makes of a name one that Sentry takes for a monitor.
+// slug turns a name into one that Sentry takes for a monitor.
 func slug(name string) string {
 	name = regexp.MustCompile(`[^a-z0-9_-]+`).ReplaceAllString(strings.ToLower(name), "-")
 	return name[:min(len(name), maxSlug)]
@@ -66,7 +66,7 @@ func (w *watch) close() {
 	}
 }
 
-// swept tells of a sweep, after which so many children can't be killed.
+// swept reports a sweep, and the number of children that can't be killed.
 func (w *watch) swept(ctx context.Context, o outcome, stuck int) {
 	w.logSweep(ctx, o)
 	w.metrics.swept(o, stuck)
@@ -77,7 +77,7 @@ func (w *watch) swept(ctx context.Context, o outcome, stuck int) {
 	w.report(o)
 }
 
-// report reports what went wrong in a sweep, each kind once in an hour.
+// report reports a sweep's failures to Sentry, each kind once an hour.
 func (w *watch) report(o outcome) {
 	facts := o.facts()
 	switch {
@@ -94,7 +94,7 @@ func (w *watch) report(o outcome) {
 	}
 }
 
-// logSweep writes the one line of a sweep.
+// logSweep logs the one line of a sweep.
 func (w *watch) logSweep(ctx context.Context, o outcome) {
 	facts := o.facts()
 	var reasons []error
@@ -113,7 +113,7 @@ func (w *watch) logSweep(ctx context.Context, o outcome) {
 	w.log.LogAttrs(ctx, o.level(), "sweep", facts...)
 }
 
-// level says how bad a sweep's end is. A spool may not have been made yet, and a signal is nobody's fault.
+// level returns the log level for a sweep's end. The spool may not have been made yet, and a signal is no fault.
 func (o *outcome) level() slog.Level {
 	switch {
 	case o.result == resultOK:
@@ -124,7 +124,7 @@ func (o *outcome) level() slog.Level {
 	return slog.LevelError
 }
 
-// facts are all that explains a sweep, but for its error.
+// facts are a sweep's facts, except its error.
 func (o *outcome) facts() []slog.Attr {
 	r := &o.report
 	reclaimed, workspaces, freed := "reclaimed", "workspaces", "bytes"
@@ -147,7 +147,7 @@ func (o *outcome) facts() []slog.Attr {
 	return slices.Clip(facts)
 }
 
-// autopsy tells of an orphan that went. Sentry hears only of workspaces, and of what has the manifest of one.
+// autopsy reports a removed orphan. Sentry gets only workspaces, and entries with a workspace's manifest.
 func (w *watch) autopsy(ctx context.Context, a *janitor.Autopsy, report bool) {
 	w.logAutopsy(ctx, a, false)
 	if report && (a.Workspace || a.Manifest != nil) {
@@ -157,7 +157,7 @@ func (w *watch) autopsy(ctx context.Context, a *janitor.Autopsy, report bool) {
 
 var errOwnerDied = errors.New("the server that held it ended without removing it")
 
-// logAutopsy makes a dead server stand out among litter.
+// logAutopsy logs a dead server's workspace above other remains.
 func (w *watch) logAutopsy(ctx context.Context, a *janitor.Autopsy, dry bool) {
 	msg, bytes := "orphan reclaimed", "freed"
 	if dry {

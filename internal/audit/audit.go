@@ -15,48 +15,46 @@ import (
 )
 
 const (
-	// window bounds the files that wait for one before them to be done: a page of an S3 listing.
+	// window bounds the files that wait for an earlier one: a page of an S3 listing.
 	window = 1000
-	// maxUnreadable files in a row that can't be read end an audit. Rather stop early than report every file of a storage
-	// that is down.
+	// maxUnreadable is the number of unreadable files in a row that end an audit. We would rather stop early than report every file of a
+	// storage that is down.
 	maxUnreadable = 10
 )
 
-// Storage is where the files are. It is safe for concurrent use.
+// Storage is the audited storage. It is safe for concurrent use.
 type Storage interface {
-	// List yields the symbol files whose object keys begin with prefix and come after the key after, in the order of the
-	// bytes of their keys. An error is the last that it yields.
+	// List yields the symbol files with object keys that begin with prefix and come after the key after, in the byte order of their keys. An
+	// error is the last value.
 	List(ctx context.Context, prefix, after string) iter.Seq2[storage.Entry, error]
 
-	// Open opens the object at loc to be compared with its metadata, to be closed by the caller; or returns
-	// upload.ErrNotFound.
+	// Open opens the object at loc for a comparison with its metadata, or returns upload.ErrNotFound. The caller closes it.
 	Open(ctx context.Context, loc upload.Location) (*storage.Stored, error)
 
-	// SetAside moves the object at loc, with its metadata, to its storage.BrokenKey. It fails with storage.ErrChanged where
-	// the object is not of that version any more, and with upload.ErrNotFound where there is none.
+	// SetAside moves the object at loc with its metadata to its storage.BrokenKey. It fails with storage.ErrChanged if the object has
+	// another version, and with upload.ErrNotFound if there is none.
 	SetAside(ctx context.Context, loc upload.Location, version string) error
 }
 
-// Config says what is audited, and how.
+// Config is what is audited, and how.
 type Config struct {
 	Storage Storage
 
-	// Prefix is the beginning of a symbol key ("xul.pdb/44E4"), of regular and of try uploads. With v1/ in front it is one
-	// of regular uploads alone, with try/ or try/v1/ of try uploads alone.
+	// Prefix is the beginning of a symbol key ("xul.pdb/44E4"), of regular and try uploads. With v1/ in front it means regular uploads
+	// alone, with try/ or try/v1/ try uploads alone.
 	Prefix string
-	After  string    // the object key that all are to come after; empty: from the first
-	Since  time.Time // files that were stored or refreshed before are passed over
+	After  string    // start after this object key; empty: from the first
+	Since  time.Time // skip files last stored or refreshed before
 	Repair bool      // move broken files out of the way
 
-	Parallel int   // files that are read at once; each takes one core at most
-	Rate     int64 // bytes a second that are read of all of them together; 0: no limit
+	Parallel int   // files read at once; each takes one core at most
+	Rate     int64 // bytes a second of all files together; 0: no limit
 
-	// Report is called for each file of a kind that is reported, in the order of the keys, never twice at once. An error
-	// of it ends the audit.
+	// Report is called for each reportable file, in the order of keys, one call at a time. Its error ends the audit.
 	Report func(Finding) error
 }
 
-// prefixes returns the beginnings of object keys that a Config's Prefix stands for, in their order.
+// prefixes returns the prefixes of object keys for a Config's Prefix, in order.
 func prefixes(prefix string) []string {
 	if strings.HasPrefix(prefix, storage.RegularPrefix) || strings.HasPrefix(prefix, storage.TryPrefix) {
 		return []string{prefix}
@@ -67,18 +65,18 @@ func prefixes(prefix string) []string {
 	return []string{storage.TryPrefix + prefix, storage.RegularPrefix + prefix}
 }
 
-// Totals say how far an audit is.
+// Totals are an audit's progress.
 type Totals struct {
-	Bytes int64 // that were read, as they are stored
-	Files int   // that were compared with their metadata
+	Bytes int64 // stored bytes read
+	Files int   // compared with their metadata
 
-	Broken       int // those of them that are something else
-	Moved        int // those of these that were moved out of the way
+	Broken       int // of Files, those that differ
+	Moved        int // of Broken, those moved out of the way
 	Unverifiable int // files without metadata
-	Unreadable   int // files that could not be read to their end
-	Gone         int // files that were listed, and were not there any more
+	Unreadable   int // could not be read to the end
+	Gone         int // listed, then gone
 
-	// Position is the object key up to which all is done; empty: nothing is.
+	// Position is the last object key before which all files are done; empty: none.
 	Position string
 }
 
@@ -87,9 +85,9 @@ type Audit struct {
 	Config
 	pace pace
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	totals Totals
-	row    int // how many files in a row could not be read
+	row    int // unreadable files in a row
 }
 
 // New prepares an audit.
@@ -97,21 +95,21 @@ func New(c Config) *Audit {
 	return &Audit{Config: c, pace: pace{rate: c.Rate}, totals: Totals{Position: c.After}}
 }
 
-// Totals returns how far the audit is.
+// Totals returns the audit's progress.
 func (a *Audit) Totals() Totals {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.totals
 }
 
-// A job is a file that is to be read.
+// A job is a file to read.
 type job struct {
 	location upload.Location
-	done     chan Finding // gets what was found, once
+	done     chan Finding // receives the finding, once
 }
 
-// Run goes through storage, once. It returns nil when every file was examined, whatever was found; else the cause of ctx, or
-// what kept it from going on. Another audit goes on after Position then.
+// Run goes through storage once. It returns nil when every file was examined, whatever was found; else the cause of ctx, or the error that
+// stopped it. Another audit can continue after Position.
 func (a *Audit) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -129,7 +127,7 @@ func (a *Audit) Run(ctx context.Context) error {
 	var fault error
 	for j := range queue {
 		if fault != nil {
-			continue // the rest is for another audit, from Position on
+			continue // left to another audit, from Position on
 		}
 		if fault = a.take(ctx, <-j.done); fault != nil {
 			cancel(fault)
@@ -147,14 +145,14 @@ func (a *Audit) look(ctx context.Context, at upload.Location) (f Finding) {
 	return f
 }
 
-// list queues every file, in the order of keys, and hands those that are to be read to the workers.
+// list queues every file in the order of keys, and passes those to read to the workers.
 func (a *Audit) list(ctx context.Context, queue, work chan<- *job) {
 	defer close(queue)
 	defer close(work)
 	for _, prefix := range prefixes(a.Prefix) {
 		for entry, err := range a.Storage.List(ctx, prefix, a.After) {
 			j := &job{location: entry.Location, done: make(chan Finding, 1)}
-			queue <- j // Run takes all there are
+			queue <- j // Run takes all
 			switch {
 			case err != nil:
 				j.done <- Finding{Kind: interrupted, err: err}
@@ -173,8 +171,8 @@ func (a *Audit) list(ctx context.Context, queue, work chan<- *job) {
 	}
 }
 
-// take takes what was found of the next file, in the order of keys. An error ends the audit. Broken files are moved here, one
-// by one, so that a process that is killed has reported all it moved, except the last one.
+// take handles the next file's finding, in the order of keys. An error ends the audit. Broken files are moved here, one by one, so that a
+// killed process has reported all its moves except the last.
 func (a *Audit) take(ctx context.Context, f Finding) error {
 	if a.Repair {
 		f = a.repair(ctx, f)
@@ -186,12 +184,12 @@ func (a *Audit) take(ctx context.Context, f Finding) error {
 		return err
 	}
 	if row := a.advance(f); row >= maxUnreadable {
-		return fmt.Errorf("%d files in a row can't be read; of the last: %s", row, f.Reason)
+		return fmt.Errorf("%d files in a row can't be read; the last: %s", row, f.Reason)
 	}
 	return nil
 }
 
-// report counts a file, and reports it if its kind is.
+// report counts a file, and reports it if its kind is reportable.
 func (a *Audit) report(f Finding) error {
 	a.mu.Lock()
 	a.totals.count(f.Kind)
@@ -203,8 +201,8 @@ func (a *Audit) report(f Finding) error {
 	return a.Report(f)
 }
 
-// advance moves Position on to a file, and returns how many in a row could not be read. Position stays in front of the row
-// until it ends: storage may be down.
+// advance moves Position to a file, and returns the number of unreadable files in a row. Position stays before such a row until it ends:
+// storage may be down.
 func (a *Audit) advance(f Finding) (row int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

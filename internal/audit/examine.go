@@ -12,13 +12,13 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// maxReadings bounds how often a file is read that changes meanwhile, or seems to.
+// maxReadings bounds the readings of a file that seems to change.
 const maxReadings = 4
 
-// A Kind is what an audit finds of a file.
+// A Kind is the state of a file.
 type Kind string
 
-// The kinds that are reported.
+// Reported kinds.
 const (
 	Broken       Kind = "broken"         // it is not what its metadata say
 	Moved        Kind = "moved"          // the same, and it was moved out of the way
@@ -26,7 +26,7 @@ const (
 	Unreadable   Kind = "unreadable"     // it could not be read to its end: nothing is known of it
 )
 
-// The kinds that are not.
+// Other kinds.
 const (
 	good        Kind = "good"
 	gone        Kind = "gone"        // it is not there any more
@@ -34,7 +34,7 @@ const (
 	interrupted Kind = "interrupted" // the audit ended before the file was done
 )
 
-// A Finding is what an audit says of a file.
+// A Finding is the result for one file.
 type Finding struct {
 	Location upload.Location
 	Kind     Kind
@@ -44,8 +44,7 @@ type Finding struct {
 	err     error  // that interrupted the audit
 }
 
-// examine finds out whether a file is good. A reading that finds a fault is repeated: it may have been the fault of the
-// reading.
+// examine determines a file's kind. A reading that finds a fault is repeated: the reading may be at fault.
 func (a *Audit) examine(ctx context.Context, loc upload.Location) (f Finding) {
 	for range maxReadings {
 		former := f
@@ -59,10 +58,10 @@ func (a *Audit) examine(ctx context.Context, loc upload.Location) (f Finding) {
 			return f
 		}
 	}
-	return Finding{Location: loc, Kind: Unreadable, Reason: "each reading finds something else"}
+	return Finding{Location: loc, Kind: Unreadable, Reason: "each reading differs"}
 }
 
-// repair moves a broken file out of the way. One that has changed since it was read is examined once more.
+// repair moves a broken file out of the way. A file that has changed since is examined again.
 func (a *Audit) repair(ctx context.Context, f Finding) Finding {
 	for range maxReadings {
 		if f.Kind != Broken {
@@ -113,7 +112,7 @@ func (a *Audit) read(ctx context.Context, loc upload.Location) Finding {
 	return f
 }
 
-// compare reads what is stored to its end, and returns why it is not what obj says.
+// compare reads a stored file to its end, and returns how it differs from obj.
 func compare(stored io.Reader, obj upload.Object) error {
 	content := stored
 	if obj.Gzip {
@@ -123,7 +122,7 @@ func compare(stored io.Reader, obj upload.Object) error {
 		}
 	}
 	sum := md5.New()
-	// The byte after the last one is asked for: only then the end of a gzip file is checked.
+	// Ask for one byte more: only then is the end of a gzip file checked.
 	n, err := io.Copy(sum, io.LimitReader(content, obj.Size+1))
 	switch {
 	case err != nil:
@@ -138,13 +137,13 @@ func compare(stored io.Reader, obj upload.Object) error {
 	return nil
 }
 
-// A source is the stored bytes of a file, read at the audit's pace. It keeps the error of a file that can't be read: a
-// decoder reports that like a broken file.
+// A source is a file's stored bytes, read at the audit's pace. It keeps the error of an unreadable file, since a decoder reports that like
+// a broken file.
 type source struct {
-	ctx    context.Context //nolint:containedctx // a Reader has no other way to hear of its end
+	ctx    context.Context //nolint:containedctx // a Reader has no other way to get a context
 	audit  *Audit
 	stored io.Reader
-	failed error // of a Read, other than its end
+	failed error // of a Read, except io.EOF
 }
 
 // Read implements io.Reader.

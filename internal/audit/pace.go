@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// paceStep is how much of the rate may be used later: timers end late.
+// paceStep is the time for which an unused rate may be made up: timers end late.
 const paceStep = 100 * time.Millisecond
 
-// A pace is a rate that several readers keep together.
+// A pace is the common rate of several readers.
 type pace struct {
 	rate int64 // a second; 0: no limit
 
 	mu   sync.Mutex
-	paid time.Time // until when the rate is used up
+	paid time.Time // the rate is used up until then
 }
 
-// wait waits for as long as n take at the rate, or until ctx ends.
+// wait waits for the time that n bytes take, or until ctx ends.
 func (p *pace) wait(ctx context.Context, n int) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

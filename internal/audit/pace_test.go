@@ -28,7 +28,7 @@ func TestPace(t *testing.T) {
 		if took, want := time.Since(start), 10*time.Second-paceStep; took != want {
 			t.Errorf("10,000 at 1,000 a second took %v; want %v", took, want)
 		}
-		<-time.After(time.Hour) // nobody reads
+		<-time.After(time.Hour) // never read
 		start = time.Now()
 		for range 10 {
 			if err := p.wait(t.Context(), 100); err != nil {

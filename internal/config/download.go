@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// maxPresignExpiry is the longest that S3 lets a presigned URL live.
+// maxPresignExpiry is S3's bound for the life of a presigned URL.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html
 const maxPresignExpiry = 7 * 24 * time.Hour
 
-// allExtensions, alone, stands for the end of any name.
+// allExtensions, alone in the list, allows names with any ending.
 const allExtensions = "all"
 
 func (s *Server) validateDownloads(f *faults) {
@@ -27,7 +27,7 @@ func (s *Server) validateDownloads(f *faults) {
 	}
 }
 
-// LookedUp returns the ends of the names that are looked up; none where all are.
+// LookedUp returns the endings of the names that are looked up, or nil for all names.
 func (s *Server) LookedUp() List {
 	if slices.Equal(s.DownloadExtensions, List{allExtensions}) {
 		return nil
@@ -35,7 +35,7 @@ func (s *Server) LookedUp() List {
 	return s.DownloadExtensions
 }
 
-// publicURL checks a base that paths are appended to. Every client is told it: it holds no secret.
+// publicURL checks a base URL for paths. Clients see it, so it must hold no secret.
 func publicURL(text string) error {
 	u, err := url.Parse(text)
 	switch {
@@ -53,7 +53,7 @@ func extensions(list List) error {
 	}
 	for _, end := range list {
 		if !strings.HasPrefix(end, ".") || len(end) < 2 || strings.ContainsAny(end, "/ \t") {
-			return fmt.Errorf("%q is not the end of a name, such as .sym, nor is it %q alone", end, allExtensions)
+			return fmt.Errorf("%q is neither an ending such as .sym nor %q alone", end, allExtensions)
 		}
 	}
 	return nil

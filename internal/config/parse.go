@@ -13,16 +13,14 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// ErrHelp is returned by [Parse] when help was asked for and has been printed: nothing remains to be done.
+// ErrHelp is returned by [Parse] after it has printed the help that was asked for.
 var ErrHelp = errors.New("help was asked for")
 
-// Parse fills cli, a pointer to a struct with kong's tags, of args (without the program's name) and of the
-// environment variables that lookup finds, and validates it. In a tag, ${cores} stands for the number of
-// cores this process may use and ${hostname} for the host's name. A field tagged `port:"NAME"` falls back
-// on the variable NAME, a port number, to be listened to on all interfaces.
+// Parse fills and validates cli, a pointer to a struct with kong's tags, from args (without the program's name) and the environment
+// variables that lookup finds. In a tag, ${cores} is the number of cores this process may use and ${hostname} the host's name. A field
+// tagged `port:"NAME"` falls back on the variable NAME, a port number to listen to on all interfaces.
 //
-// Help goes to stdout and returns [ErrHelp]. Parse never ends the process and reads no environment but
-// lookup's.
+// Help goes to stdout and returns [ErrHelp]. Parse never ends the process and reads no environment but lookup's.
 func Parse(cli any, name string, args []string, lookup func(string) (string, bool), stdout, stderr io.Writer) (*kong.Context, error) {
 	env := &environment{lookup: lookup}
 	helped := false
@@ -49,7 +47,7 @@ func Parse(cli any, name string, args []string, lookup func(string) (string, boo
 	return ctx, nil
 }
 
-// variable returns the name of the environment variable of a flag, or "" where it has none.
+// variable returns the name of a flag's environment variable, or "" for a flag without one.
 func variable(flag string) string {
 	if !strings.HasPrefix(flag, "tecken-") && !strings.HasPrefix(flag, "sentry-") {
 		return ""
@@ -57,7 +55,7 @@ func variable(flag string) string {
 	return strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// shorten lets each tecken- flag of a command and its subcommands be written without its prefix.
+// shorten allows the tecken- flags of a command and its subcommands without their prefix.
 func shorten(node *kong.Node) {
 	for _, flag := range node.Flags {
 		if short, ok := strings.CutPrefix(flag.Name, "tecken-"); ok {
@@ -69,7 +67,7 @@ func shorten(node *kong.Node) {
 	}
 }
 
-// describe is a flag's help: its text, and its variable.
+// describe returns a flag's help: its text and its variable.
 func describe(value *kong.Value) string {
 	if v := variable(value.Name); value.Flag != nil && v != "" {
 		return value.Help + " ($" + v + ")"
@@ -85,18 +83,17 @@ func hostname() string {
 	return name
 }
 
-// environment resolves flags by their variables. kong's own env tags read the process's environment and
-// stop at the first fault.
+// environment resolves flags by their variables. kong's own env tags read the process's environment and stop at the first fault.
 type environment struct {
 	lookup func(string) (string, bool)
 	faults []error
 }
 
-// Validate has nothing to say: a variable that nobody asks for is somebody else's.
+// Validate accepts everything: unknown variables belong to other programs.
 func (e *environment) Validate(*kong.Application) error { return nil }
 
-// Resolve returns the text of the flag's variable, or nil where it is not set. Text that the flag can't
-// read is kept as a fault, so that the next one is found too.
+// Resolve returns the text of the flag's variable, or nil if it is not set. Unreadable text is kept as a fault, so that later faults are
+// found too.
 func (e *environment) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	name := variable(flag.Name)
 	if name == "" {

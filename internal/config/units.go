@@ -36,7 +36,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 	n, err := whole(number)
 	switch {
 	case err != nil:
-		return fmt.Errorf("size %q: %w, to be followed by B, KiB, MiB, GiB or nothing", text, err)
+		return fmt.Errorf("size %q: %w before B, KiB, MiB, GiB or the end", text, err)
 	case n > math.MaxInt64/int64(unit):
 		return fmt.Errorf("size %q: too large", text)
 	}
@@ -87,9 +87,9 @@ func (l *Lifetime) UnmarshalText(text []byte) error {
 	d, err := lifetime(string(text))
 	switch {
 	case err != nil:
-		return fmt.Errorf("lifetime %q: %w, to be followed by d, or a duration such as 36h", text, err)
+		return fmt.Errorf("lifetime %q: %w before d, or a duration such as 36h", text, err)
 	case d <= 0:
-		return fmt.Errorf("lifetime %q: must be more than nothing", text)
+		return fmt.Errorf("lifetime %q: must be more than 0", text)
 	}
 	*l = Lifetime(d)
 	return nil
@@ -128,11 +128,10 @@ func (m *Moment) UnmarshalText(text []byte) error {
 	return fmt.Errorf("date %q: neither a day such as 2026-01-31 nor a time such as 2026-01-31T12:00:00Z", text)
 }
 
-// A List is a list of texts, written with commas between them. Spaces around an element do not count,
-// and an empty element is none.
+// A List is comma-separated text. Spaces around elements and empty elements are dropped.
 type List []string
 
-// UnmarshalText reads a list such as ".sym, .pdb". Of an empty text it makes the empty list.
+// UnmarshalText reads a list such as ".sym, .pdb". Empty text is the empty list.
 func (l *List) UnmarshalText(text []byte) error {
 	*l = List{}
 	for element := range strings.SplitSeq(string(text), ",") {
@@ -146,7 +145,7 @@ func (l *List) UnmarshalText(text []byte) error {
 // String returns the list as it can be read back.
 func (l List) String() string { return strings.Join(l, ",") }
 
-// whole reads a number of digits alone: neither sign nor fraction, exponent nor space.
+// whole reads decimal digits: no sign, fraction, exponent or space.
 func whole(text string) (int64, error) {
 	n, err := strconv.ParseUint(text, 10, 63)
 	switch {

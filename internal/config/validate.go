@@ -17,10 +17,10 @@ import (
 // minTenantStale leaves time for three renewals, each of which may take a second.
 const minTenantStale = 4 * time.Second
 
-// maxRetention is 100 years: as good as never, and far from what a Duration holds.
+// maxRetention is 100 years: nearly for ever, and well below what a Duration holds.
 const maxRetention = 876000 * time.Hour
 
-// Validate reports every fault of the settings, each named by its variable.
+// Validate reports all faults of the settings, each with its variable's name.
 func (p *Process) Validate() error {
 	var f faults
 	f.check("TECKEN_LOG_LEVEL", logLevel(p.LogLevel))
@@ -31,7 +31,7 @@ func (p *Process) Validate() error {
 	return f.join()
 }
 
-// Validate reports every fault of the settings, each named by its variable.
+// Validate reports all faults of the settings, each with its variable's name.
 func (s *Spool) Validate() error {
 	var f faults
 	f.check("TECKEN_SPOOL_DIR", notEmpty(s.SpoolDir))
@@ -39,7 +39,7 @@ func (s *Spool) Validate() error {
 	return f.join()
 }
 
-// Validate reports every fault of the settings, each named by its variable.
+// Validate reports all faults of the settings, each with its variable's name.
 func (d *Database) Validate() error {
 	var f faults
 	f.check("TECKEN_DATABASE_URL", oneScheme(d.DatabaseURL, "sqlite:", "postgres://", "postgresql://"))
@@ -47,7 +47,7 @@ func (d *Database) Validate() error {
 	return f.join()
 }
 
-// Validate reports every fault of the settings, each named by its variable.
+// Validate reports all faults of the settings, each with its variable's name.
 func (t *Tenants) Validate() error {
 	var f faults
 	if t.RedisURL != "" {
@@ -58,8 +58,7 @@ func (t *Tenants) Validate() error {
 	return f.join()
 }
 
-// Validate reports every fault of the settings, each named by its variable; but for TECKEN_STORAGE_URL, which is read by
-// what keeps symbols there.
+// Validate reports all faults of the settings, each with its variable's name. The storage package checks TECKEN_STORAGE_URL.
 func (s *Server) Validate() error {
 	f := faults{s.Process.Validate(), s.Spool.Validate(), s.Database.Validate(), s.Tenants.Validate()}
 	f.check("TECKEN_LISTEN", address(s.Listen))
@@ -116,7 +115,7 @@ func (s *Server) validateFetch(f *faults) {
 	}
 }
 
-// faults collects what is wrong.
+// faults collects the faults of settings.
 type faults []error
 
 func (f *faults) check(name string, errs ...error) {
@@ -127,7 +126,7 @@ func (f *faults) check(name string, errs ...error) {
 	}
 }
 
-// join returns the faults as one error, in the order of their names, or nil where there is none.
+// join returns the faults as one error in the order of their names, or nil.
 func (f *faults) join() error {
 	found := slices.DeleteFunc(*f, func(err error) bool { return err == nil })
 	slices.SortStableFunc(found, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
@@ -178,10 +177,10 @@ func address(text string) error {
 // maxHost is the length of the longest name in the DNS, in bytes.
 const maxHost = 253
 
-// host checks the name of a host that can be on the internet, and a port number behind it if there is one.
+// host checks a host name that can be on the internet, and its optional port.
 func host(text string) error {
 	if strings.Contains(text, "/") {
-		return errors.New("has a URL or a path, where only <host> or <host>:<port> may be") // not shown: there may be a password in it
+		return errors.New("has a URL or a path, must be <host> or <host>:<port>") // not shown: there may be a password in it
 	}
 	name, port, named := strings.Cut(text, ":")
 	labels := strings.Split(name, ".")
@@ -195,9 +194,9 @@ func host(text string) error {
 	case len(name) > maxHost:
 		return fmt.Errorf("%q is longer than the %d bytes of a host's name", text, maxHost)
 	case number.MatchString(last):
-		return fmt.Errorf("%q is an address, or looks like one: name the host", text)
+		return fmt.Errorf("%q looks like an address: give the host's name", text)
 	case last == "localhost":
-		return fmt.Errorf("%q is this machine: only public addresses are fetched from", text)
+		return fmt.Errorf("%q is this machine: only public addresses are allowed", text)
 	}
 	// Without leading zeros: an address never has them.
 	if n, err := strconv.ParseUint(port, 10, 16); named && (err != nil || port[0] < '1' || n == 0) {
@@ -206,7 +205,7 @@ func host(text string) error {
 	return nil
 }
 
-// number is what makes of a name's last part an address to those who read them generously.
+// number matches a last part of a name that some resolvers read as a part of an address.
 //
 // Source: https://url.spec.whatwg.org/#ends-in-a-number-checker
 var number = regexp.MustCompile(`^([0-9]+|0x[0-9a-f]*)$`)
@@ -237,7 +236,7 @@ func oneScheme(text string, schemes ...string) error {
 func readable(text string) error {
 	u, err := url.Parse(text)
 	if err != nil {
-		return errors.New("is not a URL that can be read")
+		return errors.New("is not a readable URL")
 	}
 	if u.Host == "" && u.Scheme != "unix" {
 		return errors.New("names no host or bucket")

@@ -6,20 +6,18 @@ import (
 	"net/netip"
 )
 
-// errNotPublic: a name leads to an address that is not for the public.
+// errNotPublic reports a name that leads to a private address.
 var errNotPublic = errors.New("not a public address")
 
-// unicast6 is all of IPv6 that is given out for global unicast. Loopback, link-local, unique local and multicast addresses lie
-// outside, and so does IPv4 in IPv6: mapped (::ffff:0:0/96) and translated (64:ff9b::/96, 64:ff9b:1::/48).
+// unicast6 is IPv6's global unicast space. Loopback, link-local, unique local and multicast addresses are outside it, and so is IPv4 in
+// IPv6: mapped (::ffff:0:0/96) and translated (64:ff9b::/96, 64:ff9b:1::/48).
 //
 // Source: https://www.iana.org/assignments/ipv6-address-space
 var unicast6 = netip.MustParsePrefix("2000::/3")
 
-// special are the blocks with a purpose of their own, even those that can be reached globally: none of them has a
-// file server in it.
+// special are the special-purpose blocks, even those that are globally reachable: no file server has such an address.
 //
-// Sources: https://www.iana.org/assignments/iana-ipv4-special-registry,
-// https://www.iana.org/assignments/iana-ipv6-special-registry,
+// Sources: https://www.iana.org/assignments/iana-ipv4-special-registry, https://www.iana.org/assignments/iana-ipv6-special-registry,
 // https://www.iana.org/assignments/ipv4-address-space for multicast
 var special = prefixes(
 	"0.0.0.0/8",       // this network, RFC 791
@@ -56,9 +54,9 @@ func prefixes(texts ...string) []netip.Prefix {
 	return list
 }
 
-// public returns nil for an address that may be connected to, and otherwise an error wrapping errNotPublic.
+// public returns nil for a public address, else an error wrapping errNotPublic.
 func public(a netip.Addr) error {
-	// An address with a zone is in no prefix, and so not in this one.
+	// A prefix never contains an address with a zone.
 	if !a.IsValid() || a.Is6() && !unicast6.Contains(a) {
 		return fmt.Errorf("%w: %v", errNotPublic, a)
 	}

@@ -15,32 +15,31 @@ import (
 
 // What we would rather lose.
 const (
-	// connectTimeout bounds resolving a name and connecting, and the TLS handshake again.
+	// connectTimeout bounds resolving a name and connecting, and then the TLS handshake.
 	connectTimeout = 10 * time.Second
 	// maxHeader bounds an answer's header, in bytes.
 	maxHeader = 64 << 10
-	// maxRedirects is how many redirects are followed.
+	// maxRedirects bounds the redirects of a fetch.
 	maxRedirects = 5
-	// maxResumes is how often one transfer is taken up.
+	// maxResumes bounds how often a broken fetch is resumed.
 	maxResumes = 5
-	// firstPause and lastPause are the pauses before that, doubled each time; of each between a half and all.
+	// firstPause and lastPause are the pauses before a resume. They double each time; the actual pause is between half and all of it.
 	firstPause = 500 * time.Millisecond
 	lastPause  = 5 * time.Second
 )
 
-// Config says what may be fetched, and how long that may take.
+// Config is what may be fetched, and the time limits.
 type Config struct {
-	// Hosts are the exact hosts to fetch from, at port 443 or, written host:port, at that one. Without any, every
-	// address is refused.
+	// Hosts are the exact hosts to fetch from, at port 443 or as in host:port. Without any, every address is refused.
 	Hosts []string
-	// Timeout bounds one download from its first packet to its last byte, StallTimeout the time without any. Time in
-	// which nobody reads counts for the first only.
+	// Timeout bounds one fetch from its first packet to its last byte, StallTimeout the time without a byte. Time in which the caller does
+	// not read counts for Timeout only.
 	Timeout, StallTimeout time.Duration
-	// Agent is what the client calls itself.
+	// Agent is the client's User-Agent.
 	Agent string
 }
 
-// A Client fetches archives. It is safe for concurrent use, and keeps nothing open between downloads.
+// A Client fetches archives. It is safe for concurrent use, and keeps no connections open.
 type Client struct {
 	Config
 	hosts     hosts
@@ -51,7 +50,7 @@ type Client struct {
 // New makes a client.
 func New(c Config) *Client { return NewWith(c, seam.Seam{}) }
 
-// NewWith makes a client for the tests of this package and of those that use it, by way of package fetchtest.
+// NewWith makes a client for tests, by way of package fetchtest.
 func NewWith(c Config, s seam.Seam) *Client {
 	check := s.Check
 	if check == nil {
@@ -59,9 +58,9 @@ func NewWith(c Config, s seam.Seam) *Client {
 	}
 	dialer := &net.Dialer{
 		Timeout:   connectTimeout,
-		KeepAlive: -1, // a stall is noticed without
+		KeepAlive: -1, // the stall timeout does that
 		Resolver:  s.Resolver,
-		// Called with each address that is about to be connected to, in a goroutine of the dialer's.
+		// Called with each address before it is connected to, in a goroutine of the dialer's.
 		Control: func(_, address string, _ syscall.RawConn) error {
 			to, err := netip.ParseAddrPort(address)
 			if err != nil {
@@ -78,18 +77,17 @@ func NewWith(c Config, s seam.Seam) *Client {
 		hosts:  newHosts(c.Hosts),
 		pause:  cmp.Or(s.Pause, firstPause),
 		transport: &http.Transport{
-			Proxy:                  nil, // not even one that the environment names
+			Proxy:                  nil, // ignore the environment's
 			DialTLSContext:         dial.guarded,
 			DisableKeepAlives:      true,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: maxHeader,
-			Protocols:              http1, // one connection for each request, to the host it names
+			Protocols:              http1, // one connection for each request, to the host in its URL
 		},
 	}
 }
 
-// Download checks an address, without touching the network, and returns a download of it that is still to be
-// opened. The error wraps ErrRefused.
+// Download checks an address without using the network, and returns an unopened download of it. The error wraps ErrRefused.
 func (c *Client) Download(address string) (*Download, error) {
 	u, err := c.hosts.parse(nil, address)
 	if err != nil {

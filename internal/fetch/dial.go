@@ -8,11 +8,11 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// endKey is where a request's context has its download's.
+// endKey is the key of a request's download context.
 type endKey struct{}
 
-// withEnd makes the context of a download's requests, which has its end. An http.Transport connects in a context that outlives the request's and
-// has its values alone: the connection is to be another request's. Here there is no other.
+// withEnd returns the context of a download's requests, which carries the download's end. An http.Transport connects in a context that
+// outlives the request and has only its values, since another request may use the connection. Here none does.
 func withEnd(download context.Context) context.Context {
 	return context.WithValue(download, endKey{}, download)
 }
@@ -32,7 +32,7 @@ func (d *dial) guarded(ctx context.Context, network, address string) (conn net.C
 	return conn, err
 }
 
-// connect connects to host:port, and speaks TLS with it. It ends with the download.
+// connect connects to host:port with TLS. It ends with the download.
 func (d *dial) connect(ctx context.Context, network, address string) (net.Conn, error) { //nolint:contextcheck // see withEnd
 	if download, ok := ctx.Value(endKey{}).(context.Context); ok {
 		ctx = download
@@ -51,7 +51,7 @@ func (d *dial) connect(ctx context.Context, network, address string) (net.Conn, 
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
-		_ = tcp.Close() // what went wrong is told
+		_ = tcp.Close() // the first error is returned
 		return nil, err
 	}
 	return conn, nil

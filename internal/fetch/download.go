@@ -13,33 +13,33 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// A Download is one archive that is fetched: opened, read to its end, and closed, by one goroutine.
+// A Download fetches one archive: one goroutine opens, reads and closes it.
 type Download struct {
 	client    *Client
 	first     *url.URL   // as asked for
-	url       *url.URL   // where the redirects led so far
-	redirects []*url.URL // all of them
+	url       *url.URL   // after the redirects so far
+	redirects []*url.URL // all so far
 	limit     int64      // bytes
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timely context.CancelFunc
-	watch  *time.Timer // runs while we wait for the other side
+	watch  *time.Timer // runs while waiting for the source
 
 	body    io.ReadCloser
 	etag    string // strong, or empty
-	size    int64  // in bytes, as declared; -1 where it is not
-	ends    bool   // the answer tells its end: the connection's would look the same wherever it breaks
+	size    int64  // declared bytes, or -1
+	ends    bool   // the answer declares its end; the end of the connection would look the same as a break
 	read    int64  // bytes
 	resumes int
-	broken  error // why the body can't be read on, unless it is taken up
-	err     error // what the download ended with
+	broken  error // why the body can't be read on, unless the fetch is resumed
+	err     error // the download's final error
 }
 
-// URL returns the address as it was asked for, without its query.
+// URL returns the requested address without its query.
 func (d *Download) URL() string { return shown(d.first) }
 
-// Redirects returns the addresses that it led to so far, in their order, without their queries.
+// Redirects returns the addresses of the redirects so far, in order, without their queries.
 func (d *Download) Redirects() []string {
 	var list []string
 	for _, u := range d.redirects {
@@ -48,14 +48,13 @@ func (d *Download) Redirects() []string {
 	return list
 }
 
-// Size returns the archive's bytes as the other side declares them, -1 where it does not. It is known once the download is open.
+// Size returns the archive's declared bytes, or -1. It is known once the download is open.
 func (d *Download) Size() int64 { return d.size }
 
-// Filename returns the last element of the path that it led to so far; empty where that ends with a slash.
+// Filename returns the last element of the current address's path, or "" after a slash.
 func (d *Download) Filename() string { return filename(d.url) }
 
-// Open asks for the archive, of at most limit bytes, and returns once it begins to arrive. It may be called once,
-// and is to be followed by Close even if it fails.
+// Open requests the archive, of at most limit bytes, and returns once it begins to arrive. Call it once, and Close even if it fails.
 func (d *Download) Open(ctx context.Context, limit int64) error {
 	d.limit = limit
 	ctx, d.timely = context.WithTimeoutCause(ctx, d.client.Timeout, errLate)
@@ -86,7 +85,7 @@ func (d *Download) open() error {
 	return nil
 }
 
-// follow asks for the archive until it is not redirected any more.
+// follow requests the archive until the answer is no redirect.
 func (d *Download) follow() (*http.Response, error) {
 	for {
 		resp, err := d.get(0)
@@ -100,7 +99,7 @@ func (d *Download) follow() (*http.Response, error) {
 		location := resp.Header.Get("Location")
 		switch {
 		case location == "":
-			return nil, refused("'%s' answered %d, and not where to go.", d.url.Host, resp.StatusCode)
+			return nil, refused("'%s' answered %d without a Location.", d.url.Host, resp.StatusCode)
 		case len(d.redirects) == maxRedirects:
 			return nil, refused("The URL redirects more than %d times.", maxRedirects)
 		}
@@ -121,7 +120,7 @@ func redirects(status int) bool {
 	return false
 }
 
-// get asks for the archive from the given byte on. Its error is the download's, or an unreachable one.
+// get requests the archive from the given byte on. Its error is the download's, or an unreachable one.
 func (d *Download) get(from int64) (*http.Response, error) {
 	r := &http.Request{Method: http.MethodGet, URL: d.url, Host: d.url.Host, Header: http.Header{
 		"Accept":          {"*/*"},
@@ -147,7 +146,7 @@ func (d *Download) get(from int64) (*http.Response, error) {
 	return nil, unreachable(plain(err), "'%s' can't be reached, or does not answer as it should. Try again later.", d.url.Host)
 }
 
-// answered returns the error that a status means.
+// answered returns the error for a status.
 func (d *Download) answered(status int) error {
 	if status >= http.StatusInternalServerError {
 		return unreachable(nil, "'%s' answered %d. Try again later.", d.url.Host, status)
@@ -155,7 +154,7 @@ func (d *Download) answered(status int) error {
 	return refused("'%s' answered %d.", d.url.Host, status)
 }
 
-// ended says why the download's context has ended.
+// ended returns why the download's context has ended.
 func (d *Download) ended() error {
 	cause := context.Cause(d.ctx)
 	switch {
@@ -167,7 +166,7 @@ func (d *Download) ended() error {
 	return cause
 }
 
-// Read reads what has arrived, waiting for it. A transfer that breaks off is taken up, if it can be.
+// Read reads bytes as they arrive. It resumes a broken fetch if it can.
 func (d *Download) Read(p []byte) (int, error) {
 	if d.err == nil && d.broken != nil {
 		d.err = d.resume()
@@ -199,7 +198,7 @@ func (d *Download) receive(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the download wherever it is.
+// Close ends the download at any point.
 func (d *Download) Close() error {
 	if d.ctx == nil {
 		return nil

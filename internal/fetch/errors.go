@@ -9,31 +9,28 @@ import (
 	"time"
 )
 
-// Kinds of failure, tested with errors.Is. Every error of a download wraps one of them in an [*Error], or is the cause of the
-// end of its context.
+// Kinds of failure, for errors.Is. Every error of a download wraps one of them in an [*Error], or is the cause of the end of its context.
 var (
-	// ErrRefused: the address may not be fetched from, or the other side does not give it out (4xx). Trying
-	// again does not help.
-	ErrRefused = errors.New("the archive can't be fetched from there")
-	// ErrUnreachable: the other side can't be reached, fails (5xx), broke off, or does not tell the
-	// archive's end. Trying again later may help.
-	ErrUnreachable = errors.New("where the archive is can't be reached")
+	// ErrRefused: the address is not allowed, or the source refuses (4xx). A retry does not help.
+	ErrRefused = errors.New("the source refuses the archive")
+	// ErrUnreachable: the source can't be reached, fails (5xx), broke off, or does not declare the archive's end. A later retry may help.
+	ErrUnreachable = errors.New("the source server failed")
 	// ErrTooSlow: the archive does not arrive in time.
 	ErrTooSlow = errors.New("the archive arrives too slowly")
-	// ErrTooLarge: the archive has more bytes than it may have.
-	ErrTooLarge = errors.New("the archive is too large to be fetched")
+	// ErrTooLarge: the archive is larger than its limit.
+	ErrTooLarge = errors.New("the archive is too large")
 )
 
-// An Error says why an archive could not be fetched. Its text holds no query, and nothing that the other side wrote but the
-// names in its certificate and the host of a redirect that is not allowed.
+// An Error is why an archive could not be fetched. Its text has no query. Of the source's text it has only names in the certificate and the
+// host of a refused redirect.
 type Error struct {
 	Kind   error  // one of the kinds above
-	Reason string // one sentence, fit for whoever asked for the archive
+	Reason string // one sentence for the client
 
-	cause error // what it came from, for logs; may be nil
+	cause error // for logs; may be nil
 }
 
-// Error returns the reason and what it came from.
+// Error returns the reason and the cause.
 func (e *Error) Error() string {
 	if e.cause == nil {
 		return e.Reason
@@ -41,13 +38,13 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s (%v)", e.Reason, e.cause)
 }
 
-// Unwrap returns the kind. What it came from is not to be mistaken for a failure of this machine.
+// Unwrap returns the kind. The cause must not be taken for a failure of this machine.
 func (e *Error) Unwrap() error { return e.Kind }
 
 // What ends a download's context, besides its caller.
 var (
 	errStalled = errors.New("nothing arrived for too long")
-	errLate    = errors.New("not all of it arrived in time")
+	errLate    = errors.New("the archive did not arrive in time")
 	errClosed  = errors.New("the download is closed")
 )
 
@@ -71,10 +68,10 @@ func late(host string, limit time.Duration) error {
 	return &Error{Kind: ErrTooSlow, Reason: fmt.Sprintf("The archive did not arrive from '%s' within %v.", host, limit)}
 }
 
-// errUnreadable stands for what net/http quotes: the other side may have put our query into it.
-var errUnreadable = errors.New("no HTTP, or too much of it")
+// errUnreadable replaces an error of net/http's that quotes the source, which may quote our query.
+var errUnreadable = errors.New("no HTTP, or a header too large")
 
-// plain returns what may be told of an error of the connection.
+// plain returns an error of the connection without the source's text.
 func plain(err error) error {
 	var (
 		op     *net.OpError

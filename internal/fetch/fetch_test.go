@@ -225,7 +225,7 @@ func TestRedirects(t *testing.T) {
 		t.Errorf("a server that is not listed was asked %d times", reached.Load())
 	}
 	wantFailure(t, download(t.Context(), c, s.At("/loop")).err, fetch.ErrRefused, "The URL redirects more than 5 times.")
-	wantFailure(t, download(t.Context(), c, s.At("/nowhere")).err, fetch.ErrRefused, "and not where to go.")
+	wantFailure(t, download(t.Context(), c, s.At("/nowhere")).err, fetch.ErrRefused, "without a Location.")
 }
 
 func escaped(text string) string {

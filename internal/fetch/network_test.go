@@ -33,7 +33,7 @@ func untouched(t *testing.T) http.HandlerFunc {
 	return func(http.ResponseWriter, *http.Request) { t.Error("it was reached") }
 }
 
-// The real check, and names that lead to where nobody is to get: though a server listens there, it sees no connection.
+// The real check, and names that lead to private addresses: a server that listens there sees no connection.
 func TestNamesOfPrivateAddresses(t *testing.T) {
 	quiet(t)
 	s := fetchtest.NewServer(t, untouched(t))
@@ -119,7 +119,7 @@ func TestUnreachable(t *testing.T) {
 	nobody := fetchtest.Resolver(func(string, bool) []netip.Addr { return nil })
 	wantFailure(t, download(t.Context(), newClient(s, seam.Seam{Check: pass, Resolver: nobody}), s.At("/?sig=hunter2")).err, fetch.ErrUnreachable, sentence)
 
-	// The certificate is not for the name, or from somebody unknown.
+	// The certificate is for another name, or of an unknown issuer.
 	local := fetchtest.Resolver(fetchtest.Loopback)
 	stranger := fetch.NewWith(fetch.Config{Hosts: []string{"a.b.test:" + s.Port()}, Timeout: time.Minute, StallTimeout: time.Minute},
 		seam.Seam{Check: pass, Resolver: local, Roots: s.Roots()})

@@ -15,11 +15,11 @@ import (
 var (
 	// strongTag is an entity tag that promises the same bytes (RFC 9110, 8.8.3).
 	strongTag = regexp.MustCompile(`^"[!#-~]*"$`)
-	// contentRange is the range of a part whose whole is known (RFC 9110, 14.4).
+	// contentRange is the range of a part with a known total (RFC 9110, 14.4).
 	contentRange = regexp.MustCompile(`^bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})$`)
 )
 
-// strong returns an answer's validator, or "" where it has none that promises the same bytes.
+// strong returns an answer's strong validator, or "".
 func strong(h http.Header) string {
 	if tags := h.Values("ETag"); len(tags) == 1 && strongTag.MatchString(tags[0]) {
 		return tags[0]
@@ -27,13 +27,13 @@ func strong(h http.Header) string {
 	return ""
 }
 
-// errAgain: the other side failed once more.
-var errAgain = errors.New("the transfer could not be taken up")
+// errAgain reports that the source failed again.
+var errAgain = errors.New("the fetch could not be resumed")
 
-// resume takes up a transfer that broke, where it ended. It returns io.EOF where nothing is left.
+// resume continues a broken fetch where it ended. It returns io.EOF if nothing is left.
 func (d *Download) resume() error {
 	for {
-		// The broken one holds nothing that is waited for.
+		// Nothing more comes from the broken body.
 		_ = d.body.Close()
 		if d.etag == "" || d.resumes == maxResumes || d.size >= 0 && d.read >= d.size {
 			return d.brokeOff(d.broken)
@@ -54,7 +54,7 @@ func (d *Download) brokeOff(cause error) error {
 	return unreachable(cause, "'%s' broke off the transfer. Try again later.", d.url.Host)
 }
 
-// wait waits before the transfer is taken up.
+// wait pauses before a resume.
 func (d *Download) wait() error {
 	pause := min(d.client.pause<<d.resumes, lastPause)
 	timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
@@ -67,7 +67,7 @@ func (d *Download) wait() error {
 	}
 }
 
-// again asks for the rest. What is no proof of being the rest of the same is not taken.
+// again requests the rest, and accepts only a proven rest of the same archive.
 func (d *Download) again() error {
 	resp, err := d.get(d.read) //nolint:bodyclose // resume and Close close it
 	if errors.Is(err, ErrUnreachable) {
@@ -89,12 +89,12 @@ func (d *Download) again() error {
 	case temporary(status):
 		return fmt.Errorf("%w: status %d", errAgain, status)
 	default:
-		// Even a 404: it was there a moment ago, and a signed address that has expired may be made anew.
-		return d.brokeOff(fmt.Errorf("what is there now is another archive, or can't be had, or not in parts: status %d", status))
+		// Even a 404: the archive was there a moment ago, and an expired signed address may be renewed.
+		return d.brokeOff(fmt.Errorf("the archive has changed, is gone, or is not served in parts: status %d", status))
 	}
 }
 
-// temporary reports whether what a status means may pass, for one who had a part already.
+// temporary reports whether a status may change for a client that already has a part.
 func temporary(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -103,13 +103,13 @@ func temporary(status int) bool {
 	return status >= http.StatusInternalServerError
 }
 
-// isAll reports whether the answer to a request for the rest proves that there is none.
+// isAll reports whether the answer proves that nothing is left.
 func (d *Download) isAll(resp *http.Response) bool {
 	ranges := resp.Header.Values("Content-Range")
 	return strong(resp.Header) == d.etag && len(ranges) == 1 && ranges[0] == fmt.Sprintf("bytes */%d", d.read)
 }
 
-// isRest checks that a part is all of the rest of what has been read.
+// isRest checks that a part is all of the rest.
 func (d *Download) isRest(resp *http.Response) error {
 	if strong(resp.Header) != d.etag {
 		return d.brokeOff(errors.New("the rest is of another archive"))
@@ -117,7 +117,7 @@ func (d *Download) isRest(resp *http.Response) error {
 	ranges := resp.Header.Values("Content-Range")
 	m := contentRange.FindStringSubmatch(strings.Join(ranges, ","))
 	if m == nil {
-		return d.brokeOff(errors.New("the rest does not say what it is the rest of"))
+		return d.brokeOff(errors.New("the rest has no valid Content-Range"))
 	}
 	var n [3]int64
 	for i := range n {
@@ -128,7 +128,7 @@ func (d *Download) isRest(resp *http.Response) error {
 	case total > d.limit:
 		return tooLarge(d.limit)
 	case start != d.read, end != total-1, d.size >= 0 && total != d.size, length >= 0 && length != total-start:
-		return d.brokeOff(fmt.Errorf("the rest is not what was asked for: %d-%d of %d, not %d- of %d", start, end, total, d.read, d.size))
+		return d.brokeOff(fmt.Errorf("the rest is %d-%d of %d, want %d- of %d", start, end, total, d.read, d.size))
 	}
 	d.size = total
 	return nil

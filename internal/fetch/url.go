@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// maxURL bounds an address, in bytes. Signed ones have some 2 KiB.
+	// maxURL bounds an address, in bytes. Signed addresses have about 2 KiB.
 	maxURL = 8 << 10
-	// maxHost bounds what is quoted of a host and its port, in bytes; no name in the DNS is longer than 253.
+	// maxHost bounds a quoted host and port, in bytes; DNS names have at most 253.
 	maxHost = 253 + len(":65535")
-	// httpsPort is where https is served, unless the list says otherwise.
+	// httpsPort is the default port.
 	httpsPort = "443"
 )
 
-// hosts are the hosts and ports to fetch from, as host:port in lower case.
+// hosts are the allowed hosts and ports, as host:port in lower case.
 type hosts map[string]struct{}
 
 func newHosts(list []string) hosts {
@@ -32,7 +32,7 @@ func newHosts(list []string) hosts {
 	return h
 }
 
-// find returns the host and port of an address as they are in the list.
+// find returns the listed host and port of an address.
 func (h hosts) find(u *url.URL) (host, port string, ok bool) {
 	host, port = lower(u.Hostname()), u.Port()
 	if port == "" {
@@ -42,8 +42,8 @@ func (h hosts) find(u *url.URL) (host, port string, ok bool) {
 	return host, port, ok
 }
 
-// parse makes an address of text, relative to base if that is not nil. It is whole, of a listed host, and has neither user information
-// nor a fragment.
+// parse reads an address, relative to base if that is not nil. The result is absolute, has a listed host, and no user information or
+// fragment.
 func (h hosts) parse(base *url.URL, text string) (*url.URL, error) {
 	if len(text) > maxURL {
 		return nil, refused("The URL is longer than %d bytes.", maxURL)
@@ -77,7 +77,7 @@ func (h hosts) parse(base *url.URL, text string) (*url.URL, error) {
 	return whole, nil
 }
 
-// quote returns what to say of a host that may not be fetched from: its port where that is all that is wrong.
+// quote returns a refused host for an error message, with its port if only the port is wrong.
 func (h hosts) quote(host, port string) string {
 	for listed := range h {
 		if name, _, _ := strings.Cut(listed, ":"); name == host {
@@ -94,7 +94,7 @@ func (h hosts) quote(host, port string) string {
 	return host[:min(len(host), maxHost)]
 }
 
-// lower is for names: other letters than ASCII's are no others' capitals.
+// lower lowers ASCII letters alone, since names compare no others.
 func lower(text string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
@@ -104,7 +104,7 @@ func lower(text string) string {
 	}, text)
 }
 
-// escape makes a query fit for a request's first line.
+// escape makes a query fit for a request line.
 func escape(query string) string {
 	var b strings.Builder
 	for i := range len(query) {

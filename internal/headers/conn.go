@@ -15,25 +15,25 @@ import (
 
 // What we would rather lose.
 const (
-	// answerTimeout bounds writing a 431 to a client that has not read earlier answers.
+	// answerTimeout bounds writing a 431 to a client with unread answers.
 	answerTimeout = time.Second
-	// discardTimeout bounds reading the rest of a refused header. Most clients send all of it before they read the answer, which
-	// they lose if the connection breaks first.
+	// discardTimeout bounds reading the rest of a refused header. Most clients send all of it before they read the answer, and lose the
+	// answer if the connection breaks first.
 	discardTimeout = 5 * time.Second
-	// discardBytes is how much of the rest is read.
+	// discardBytes bounds the rest that is read.
 	discardBytes = 1 << 20
-	// maxDiscards is of how many headers at a time: a flood of them is not worth the processor's time.
+	// maxDiscards bounds the headers discarded at a time: a flood is not worth the processor's time.
 	maxDiscards = 16
 )
 
-// firstBytes is what net/http waits for between two requests before it sets a header's deadline.
+// firstBytes is the number of bytes that net/http waits for before it sets the deadline of a next header.
 const firstBytes = 4
 
 // errTooLarge ends the reading of a header that is too large.
 var errTooLarge = errors.New("the request's header is too large")
 
-// conn hands net/http the first line of a header as it comes, and the others once the header is complete. In every other respect it is a
-// TCPConn: net/http sends files by its methods.
+// conn passes the first line of a header to net/http as it comes, and the others once the header is complete. In every other respect it is
+// a TCPConn: net/http sends files by its methods.
 //
 // While a header is read, net/http calls Read, SetReadDeadline and watch from one goroutine.
 type conn struct {
@@ -41,16 +41,16 @@ type conn struct {
 	budget *Budget
 	header header // guarded by the Budget's mu
 
-	inHeader  bool        // what is read belongs to a header
+	inHeader  bool        // reads belong to a header
 	whole     bool        // the header is complete
 	size      int         // bytes of the header so far
 	lines     lines       // of the header so far
-	parsed    int64       // bytes that net/http holds of a header that came with the request before
+	parsed    int64       // bytes in net/http of a header that came with the previous request
 	deadlines int         // calls of SetReadDeadline since that request
-	rest      net.Buffers // what was read and comes next
+	rest      net.Buffers // read already, for the next Reads
 }
 
-// Read implements io.Reader. A panic is an error: net/http reads in goroutines of its own too.
+// Read implements io.Reader. A panic becomes an error: net/http also reads in goroutines of its own.
 func (c *conn) Read(p []byte) (n int, err error) {
 	err = background.Try(func() (err error) {
 		n, err = c.read(p)
@@ -62,7 +62,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 func (c *conn) read(p []byte) (int, error) {
 	if c.inHeader && !c.whole {
 		if c.size == 0 && c.deadlines > 1 {
-			// The header began with the request before: net/http has that part in its buffer.
+			// The header began with the previous request: net/http has that part in its buffer.
 			c.parsed = parsedCost
 			if err := c.budget.keep(c, nil); err != nil {
 				return 0, err
@@ -78,17 +78,17 @@ func (c *conn) read(p []byte) (int, error) {
 	return c.next(p)
 }
 
-// next reads what comes next.
+// next returns bytes that were read already.
 func (c *conn) next(p []byte) (int, error) {
 	if len(c.rest) == 0 {
 		return c.TCPConn.Read(p)
 	}
-	n, _ := c.rest.Read(p) // its only error is that nothing is left
+	n, _ := c.rest.Read(p) // its only error is io.EOF
 	return n, nil
 }
 
-// begin reads the beginning of a header. Nearly every header is complete then, and all of it is passed on. Otherwise the first line is, so that
-// net/http refuses a malformed one at once.
+// begin reads the beginning of a header. Nearly every header is complete then and passed on whole. Otherwise the first line is passed on,
+// so that net/http refuses a malformed one at once.
 func (c *conn) begin(p []byte) (int, error) {
 	n, err := c.next(p)
 	if n == 0 || err != nil {
@@ -109,7 +109,7 @@ func (c *conn) begin(p []byte) (int, error) {
 	return first, c.budget.keep(c, p[first:n])
 }
 
-// complete reads a header to its end, through p. What net/http lacks of it comes next.
+// complete reads a header to its end, through p. Its bytes come in the next Reads.
 func (c *conn) complete(p []byte) error {
 	for {
 		n, err := c.next(p)
@@ -139,7 +139,7 @@ func (c *conn) complete(p []byte) error {
 	}
 }
 
-// refuse answers 431 and closes the connection for writing, so that net/http's own answer to the error is not sent.
+// refuse answers 431 and closes the connection for writing, so that net/http's own answer is not sent.
 func (c *conn) refuse(p []byte) error {
 	if err := c.budget.keep(c, nil); err != nil {
 		return err
@@ -192,7 +192,7 @@ type lines struct {
 	text bool // the line in progress has text
 }
 
-// end continues with p, and returns how many bytes of it belong to the header, or 0 if the header does not end in p.
+// end continues with p, and returns the number of its bytes in the header, or 0 if the header does not end in p.
 func (l *lines) end(p []byte) int {
 	at := 0
 	for {

@@ -13,11 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Device is the block device below a directory, by its kernel's name.
+// A Device is the block device below a directory, by its name in the kernel.
 type Device string
 
-// DeviceOf finds the device of the file system that dir is on. It fails for those that have none, such as
-// tmpfs.
+// DeviceOf finds the device of dir's file system. It fails for those without one, such as tmpfs.
 func DeviceOf(dir string) (Device, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
@@ -31,8 +30,7 @@ func DeviceOf(dir string) (Device, error) {
 	return Device(filepath.Base(target)), nil
 }
 
-// Traffic returns the bytes read from the device and written to it since the machine was started; zeros
-// where the kernel does not say.
+// Traffic returns the bytes read and written on the device since boot, or zeros if the kernel does not say.
 func (d Device) Traffic() (read, written uint64) {
 	counters, err := disk.IOCounters(string(d))
 	if err != nil {
@@ -42,10 +40,10 @@ func (d Device) Traffic() (read, written uint64) {
 	return c.ReadBytes, c.WriteBytes
 }
 
-// Pressure is how long tasks of this machine have waited for disks since it was started.
+// Pressure is the time that tasks of this machine have waited for disks since boot.
 type Pressure struct {
 	Some time.Duration // at least one task waited
-	Full time.Duration // all tasks that had anything to do waited
+	Full time.Duration // all runnable tasks waited
 }
 
 // IOPressure reads /proc/pressure/io. It fails on kernels without pressure stall information.

@@ -10,7 +10,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// A Cause is a disk, and the way in which it refused.
+// A Cause is a disk and its fault.
 type Cause struct {
 	Disk  upload.Disk
 	Fault upload.DiskFault
@@ -25,20 +25,19 @@ type Disks struct {
 	counts map[Cause]int64
 }
 
-// DisksConfig says what turns an instance red, and what turns it green again.
+// DisksConfig is when an instance turns red, and green again.
 type DisksConfig struct {
-	// Threshold is how many errors of one disk inside of Window turn the instance red, at least 1.
+	// Threshold is the number of errors of one disk inside Window that turn the instance red, at least 1.
 	Threshold int
 	Window    time.Duration
-	// Recovered reports for each disk there is whether it can be written to again. It is called while that is red, and returns
-	// within seconds.
+	// Recovered reports for each disk whether it can be written to again. It is called while the disk is red, and returns within seconds.
 	Recovered map[upload.Disk]func() bool
-	// Turned is called when a disk turns the instance red, and when it no longer does. It may be nil.
+	// Turned is called when a disk turns red, and when it turns green. It may be nil.
 	Turned func(disk upload.Disk, red bool)
 	Now    func() time.Time // the clock; time.Now outside of tests
 }
 
-// NewDisks makes Disks on which nothing has failed yet.
+// NewDisks makes Disks without errors.
 func NewDisks(c DisksConfig) *Disks {
 	d := &Disks{windows: make(map[upload.Disk]*window), counts: make(map[Cause]int64)}
 	for _, disk := range []upload.Disk{upload.DiskSpool, upload.DiskRecords, upload.DiskStorage} {
@@ -54,7 +53,7 @@ func NewDisks(c DisksConfig) *Disks {
 	return d
 }
 
-// Note counts err if it is, or wraps, the error of a disk. It takes any error, and nil.
+// Note counts err if it is, or wraps, a disk's error. It takes any error, and nil.
 func (d *Disks) Note(err error) {
 	cause, ok := CauseOf(err)
 	if !ok {
@@ -68,8 +67,7 @@ func (d *Disks) Note(err error) {
 	}
 }
 
-// CauseOf returns the disk that err is about, and how that refused; false where err is about none. What the kernel says of a disk
-// that no adapter claims is the spool's.
+// CauseOf returns the disk that err is about and its fault, or false. A kernel error that no adapter claims is the spool's.
 func CauseOf(err error) (Cause, bool) {
 	if full := (*spool.FullError)(nil); errors.As(err, &full) && full.Err == nil {
 		return Cause{upload.DiskSpool, upload.FaultFull}, !full.Busy
@@ -81,7 +79,7 @@ func CauseOf(err error) (Cause, bool) {
 	return Cause{upload.DiskSpool, fault}, ok
 }
 
-// Full reports whether the heartbeats are to be red. It touches no backing service over a network.
+// Full reports whether the heartbeats must be red. It calls no service over a network.
 func (d *Disks) Full() bool { return len(d.Red()) > 0 }
 
 // Red returns the disks that turn the heartbeats red.
@@ -89,7 +87,7 @@ func (d *Disks) Red() []upload.Disk {
 	return slices.DeleteFunc(slices.Clone(d.order), func(disk upload.Disk) bool { return !d.windows[disk].full() })
 }
 
-// Counts returns how many errors there were so far.
+// Counts returns the errors so far.
 func (d *Disks) Counts() map[Cause]int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()

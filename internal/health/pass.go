@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// MayPass reports whether a file system's refusal may pass with the settings as they are: somebody frees room, gives rights, or mounts
-// what is missing. A path that leads through a file, say, does not.
+// MayPass reports whether a file system's refusal can end with the same settings: by freed room, new rights or a mount. A path that leads
+// through a file can't.
 func MayPass(err error) bool {
 	for _, errno := range []syscall.Errno{
 		syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.ENOTCONN, syscall.ESTALE,

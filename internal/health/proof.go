@@ -6,48 +6,48 @@ import (
 	"time"
 )
 
-// proofInterval is the least time between two writes of a check's own.
+// proofInterval is the least time between two writes of the check's own.
 const proofInterval = 30 * time.Second
 
-// A Proof knows whether a service that uploads need can be written to. It is safe for concurrent use.
+// A Proof checks whether a service that uploads need can be written to. It is safe for concurrent use.
 type Proof struct {
 	threshold int
 	window    time.Duration
 	write     func(ctx context.Context) error
 	now       func() time.Time
 
-	mu      sync.Mutex // guards what follows; not held while write runs
-	proven  time.Time  // when a write succeeded last
-	tried   time.Time  // when one of the check's own was begun last
+	mu      sync.Mutex // guards the fields below; not held while write runs
+	proven  time.Time  // time of the last successful write
+	tried   time.Time  // start of the check's own last write
 	doubted bool       // something failed since then
 	row     []time.Time
-	red     error // why the check is red; nil while it is green
+	red     error // nil while green
 }
 
-// NewProof makes a Proof of a service, that threshold uploads in a row turn red which fail inside of window for want of it. write
+// NewProof makes a Proof of a service. It turns red after threshold uploads in a row that fail inside window for want of the service. write
 // writes a little to it, and returns within seconds. now is the clock, time.Now outside of tests.
 func NewProof(threshold int, window time.Duration, write func(ctx context.Context) error, now func() time.Time) *Proof {
 	return &Proof{threshold: threshold, window: window, write: write, now: now}
 }
 
-// Served counts a write of an upload that succeeded.
+// Served counts an upload's successful write.
 func (p *Proof) Served() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.prove()
 }
 
-// prove is called with mu held.
+// prove records a successful write. mu is held.
 func (p *Proof) prove() { p.proven, p.doubted, p.row, p.red = p.now(), false, p.row[:0], nil }
 
-// Doubt notes that something failed that may have another reason than the service.
+// Doubt records a failure that may have another reason than the service.
 func (p *Proof) Doubt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.doubted = true
 }
 
-// Failed counts an upload that failed for want of the service, and for err.
+// Failed counts an upload that failed with err for want of the service.
 func (p *Proof) Failed(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -61,8 +61,8 @@ func (p *Proof) Failed(err error) {
 	}
 }
 
-// Check returns why the service can't be written to, or nil. Where nothing was written for proofInterval, or in doubt, it writes
-// something itself, that often at most.
+// Check returns why the service can't be written to, or nil. In doubt, or after proofInterval without a write, it writes itself, at most
+// once per proofInterval.
 func (p *Proof) Check(ctx context.Context) error {
 	if !p.due() {
 		p.mu.Lock()
@@ -80,7 +80,7 @@ func (p *Proof) Check(ctx context.Context) error {
 	return p.red
 }
 
-// due reports whether it is time for a write of the check's own, and takes it for begun.
+// due reports whether the check must write itself, and records that it begins.
 func (p *Proof) due() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// judge tells p how a call for an upload ended. wrote says that the call, if it succeeded, has written something.
+// judge reports the end of an upload's call to p. wrote means that a successful call has written something.
 func (p *Proof) judge(ctx context.Context, err error, wrote bool) {
 	timeout := net.Error(nil)
 	switch {
@@ -18,14 +18,14 @@ func (p *Proof) judge(ctx context.Context, err error, wrote bool) {
 	case err == nil, errors.Is(err, upload.ErrNotFound):
 	case ctx.Err() != nil, !errors.Is(err, upload.ErrUnavailable), errors.Is(err, upload.ErrRefused),
 		errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, sched.ErrLeaseExpired):
-		// It was broken off, or took long, or was refused: that may be this upload's alone.
+		// It was broken off, took long or was refused: this may concern one upload.
 		p.Doubt()
 	default:
 		p.Failed(err)
 	}
 }
 
-// WatchStorage returns s, with p told of how its calls end.
+// WatchStorage returns s, with the ends of its calls reported to p.
 func WatchStorage(s upload.Storage, p *Proof) upload.Storage { return &watchedStorage{s, p} }
 
 type watchedStorage struct {
@@ -54,7 +54,7 @@ func (w *watchedStorage) Refresh(ctx context.Context, loc upload.Location, obj u
 	return err
 }
 
-// WatchRecords returns r, with p told of how its calls end.
+// WatchRecords returns r, with the ends of its calls reported to p.
 func WatchRecords(r upload.Records, p *Proof) upload.Records { return &watchedRecords{r, p} }
 
 type watchedRecords struct {

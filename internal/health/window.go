@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A window counts the errors of one disk in the recent past. It is safe for concurrent use.
+// A window counts the recent errors of one disk. It is safe for concurrent use.
 type window struct {
 	threshold int
 	length    time.Duration
@@ -13,8 +13,8 @@ type window struct {
 	turned    func(red bool)
 	now       func() time.Time
 
-	mu   sync.Mutex  // guards what follows; not held while the disk is tried
-	last []time.Time // the latest errors, oldest first; at most threshold of them
+	mu   sync.Mutex  // guards the fields below; not held while the disk is tried
+	last []time.Time // the latest errors, oldest first, at most threshold
 	red  bool
 }
 
@@ -33,14 +33,13 @@ func (w *window) add() {
 	}
 }
 
-// crowded reports whether threshold errors are inside the window. An error leaves it when it is as old as
-// the window is long.
+// crowded reports whether threshold errors are inside the window. An error leaves it when it is as old as the window is long.
 func (w *window) crowded() bool {
 	return len(w.last) == w.threshold && w.now().Sub(w.last[0]) < w.length
 }
 
-// full reports whether the disk turns the heartbeats red: from threshold errors inside of length on, until fewer are left
-// and the disk has recovered.
+// full reports whether the disk turns the heartbeats red: from threshold errors inside the window until fewer are left and the disk has
+// recovered.
 func (w *window) full() bool {
 	w.mu.Lock()
 	still := w.red && w.crowded()
@@ -53,7 +52,7 @@ func (w *window) full() bool {
 		return true
 	}
 	w.mu.Lock()
-	// An error may have come while the disk was tried, and another caller may have found it well.
+	// Meanwhile an error may have come, or another caller may have found the disk well.
 	crowded := w.crowded()
 	turns := w.red && !crowded
 	w.red = crowded

@@ -19,19 +19,19 @@ const (
 	reservedFlags = 0xe0 // without a meaning
 )
 
-// A gzipReader decodes the members of a gzip file one after the other. The standard library's reader takes no name or comment above
-// 511 bytes, and passes over reserved flags; zlib does neither.
+// A gzipReader decodes the members of a gzip file in order. The standard library's reader refuses names and comments above 511 bytes, and
+// ignores reserved flags; zlib does neither.
 type gzipReader struct {
 	in   *bufio.Reader
 	dec  io.Reader
-	sum  uint32 // CRC-32 of the member as far as it was read
+	sum  uint32 // CRC-32 of the member so far
 	size uint32 // its bytes so far, modulo 2³²
-	err  error  // that ended it
+	err  error  // final error
 }
 
-// NewGzip returns a reader of the gzip file in src: its members, one after the other. Zeros may follow the last one, as tools
-// write them that pad their output to a block's size. Read returns io.EOF only after every member was found to have the
-// CRC-32 and the length that its trailer declares. Its errors are those of [Reader.Read], gzip.ErrHeader and gzip.ErrChecksum.
+// NewGzip returns a reader of the gzip file in src, its members in order. Zeros may follow the last one, as written by tools that pad to a
+// block's size. Read returns io.EOF only after every member had the CRC-32 and length in its trailer. Its errors are those of
+// [Reader.Read], gzip.ErrHeader and gzip.ErrChecksum.
 func NewGzip(src io.Reader) (io.Reader, error) {
 	in := bufio.NewReaderSize(src, bufSize)
 	g := &gzipReader{in: in, dec: flate.NewReader(in)}
@@ -68,7 +68,7 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 	}
 }
 
-// next begins the next member; without one it returns io.EOF.
+// next begins the next member, or returns io.EOF.
 func (g *gzipReader) next() error {
 	switch head, err := g.in.Peek(1); {
 	case err != nil:
@@ -79,10 +79,10 @@ func (g *gzipReader) next() error {
 	return g.begin()
 }
 
-// begin reads the header of a member that is there.
+// begin reads a member's header.
 func (g *gzipReader) begin() error {
 	g.sum, g.size = 0, 0
-	// The error is for dictionaries; the interface is what the package documents of its readers.
+	// The error is for dictionaries; the package documents this interface.
 	_ = g.dec.(flate.Resetter).Reset(g.in, nil)
 	h := &gzipHeader{in: g.in}
 	fixed := h.bytes(10)
@@ -133,7 +133,7 @@ func (g *gzipReader) padding() error {
 // A gzipHeader reads a member's header. After an error it reads zeros.
 type gzipHeader struct {
 	in  *bufio.Reader
-	sum uint32 // CRC-32 of what was read
+	sum uint32 // CRC-32 of the bytes read
 	err error
 }
 
@@ -162,7 +162,7 @@ func (h *gzipHeader) text() {
 	}
 }
 
-// cutShort returns err, or that the file was cut short where it is its end.
+// cutShort returns err, with io.EOF turned into io.ErrUnexpectedEOF.
 func cutShort(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

@@ -1,12 +1,10 @@
-// Package inflate decodes DEFLATE streams (RFC 1951) and gzip files (RFC 1952). Every byte of ours that is inflated
-// passes through here.
+// Package inflate decodes DEFLATE streams (RFC 1951) and gzip files (RFC 1952). All our inflating is done here.
 //
-// A stream is accepted exactly if zlib accepts it. A lenient decoder is worse than a slow one: what it lets in is
-// stored as it is, and the gzip readers of our clients refuse it for ever after. A decoder keeps nothing of one stream
-// when it reads the next.
+// A stream is accepted exactly if zlib accepts it. A lenient decoder would let in a stream that is stored as it is and that our clients'
+// gzip readers then refuse for ever. A decoder keeps nothing of one stream for the next.
 //
-// The decoder is the standard library's. klauspost/compress up to v1.20.3 is faster and unfit: it uses the distance
-// table of an earlier block, or of an earlier stream, where a block brings an empty one.
+// The decoder is the standard library's. klauspost/compress up to v1.20.3 is faster and unfit: for a block with an empty distance table it
+// uses the table of an earlier block, or of an earlier stream.
 package inflate
 
 import (
@@ -15,11 +13,10 @@ import (
 	"io"
 )
 
-// bufSize is how many bytes of a stream are read at once.
+// bufSize is the number of bytes read at once.
 const bufSize = 64 << 10
 
-// A Reader decodes a raw DEFLATE stream. It is meant to be used again: with its buffers it holds about 130 KiB.
-// It is not for concurrent use.
+// A Reader decodes a raw DEFLATE stream. Use it again: with its buffers it holds about 130 KiB. It is not for concurrent use.
 type Reader struct {
 	in  *bufio.Reader
 	dec io.Reader
@@ -31,16 +28,16 @@ func NewReader() *Reader {
 	return &Reader{in: in, dec: flate.NewReader(in)}
 }
 
-// Reset makes r read the stream that src starts with, whatever it read before.
+// Reset makes r read the stream at the start of src, whatever it read before.
 func (r *Reader) Reset(src io.Reader) {
 	r.in.Reset(src)
-	// The error is for dictionaries; the interface is what the package documents of its readers.
+	// The error is for dictionaries; the package documents this interface.
 	_ = r.dec.(flate.Resetter).Reset(r.in, nil)
 }
 
-// Read reads inflated bytes. At the end of the stream's final block it returns io.EOF; a stream that ends before is
-// io.ErrUnexpectedEOF, a broken one a flate.CorruptInputError, and an error of src is returned as it is.
+// Read reads inflated bytes. At the end of the stream's final block it returns io.EOF. A stream that ends before is io.ErrUnexpectedEOF, a
+// broken one a flate.CorruptInputError. An error of src is returned unchanged.
 func (r *Reader) Read(p []byte) (int, error) { return r.dec.Read(p) }
 
-// Buffered returns how many bytes were read of src and do not belong to the stream, once Read has returned io.EOF.
+// Buffered returns, after Read's io.EOF, the number of bytes read from src after the stream's end.
 func (r *Reader) Buffered() int { return r.in.Buffered() }

@@ -1,14 +1,12 @@
-// Package janitor decides which orphan of a spool goes, and when. How one is found and removed is the
-// spool's affair.
+// Package janitor decides which orphans of a spool are removed, and when. The spool finds and removes them.
 //
-// An orphan has no owner, so nobody misses it; its age leaves time to look at it, and keeps hands off
-// what somebody is just putting there. What has an owner is never touched, however old: a
-// slow upload is no orphan. Where the disk runs full, a workspace goes whatever its age: its owner is dead for certain.
-// A stray, of which nobody knows that, keeps its time. One orphan that can't be examined or removed does not keep the
-// others.
+// An orphan has no owner. It stays until it has some age, which leaves time to look at it, and protects files that are just being put
+// there. An owned workspace is never touched, however old: a slow upload is no orphan. When the disk runs full, orphaned workspaces go at
+// any age: their owners are certainly dead. Other stray files may have a user, and keep their time. An orphan that can't be examined or
+// removed does not block the others.
 //
-// A sweep needs the file system alone, and a bounded amount of memory. What it tells is bounded too, and can be written
-// to a pipe and read at its other end ([Write], [Read]), as far as the sweep came: it may be killed.
+// A sweep needs the file system alone, and a bounded amount of memory. Its reports are bounded too, and can go through a pipe as they come
+// ([Write], [Read]), since a sweep may be killed.
 package janitor
 
 import (
@@ -23,45 +21,44 @@ import (
 	"tecken-upload/internal/spool"
 )
 
-// How much one sweep tells.
+// Bounds of one sweep's reports.
 const (
-	maxFailures   = 10  // kinds of failure that are told one by one
-	maxWorkspaces = 100 // reclaimed workspaces that are told one by one
-	maxStrays     = 10  // other reclaimed orphans that are
+	maxFailures   = 10  // kinds of failure reported one by one
+	maxWorkspaces = 100 // reclaimed workspaces reported one by one
+	maxStrays     = 10  // other reclaimed orphans reported one by one
 	maxText       = 2 << 10
 	maxKinds      = 50 // extensions of one manifest
 	maxKind       = 64 // bytes of one extension
 )
 
-// Spool is what a sweep needs of a spool; its methods are those of [spool.Spool].
+// Spool is the part of [spool.Spool] that a sweep uses.
 type Spool interface {
-	// Orphans yields what has no owner. An error beside a name concerns that entry alone; one without
-	// a name ends the search.
+	// Orphans yields entries without an owner. An error beside a name concerns that entry alone; one without a name ends the search.
 	Orphans(ctx context.Context) iter.Seq2[spool.Orphan, error]
-	// Reclaim removes an orphan and says how many bytes that freed, also where it fails in the middle. An error
-	// wrapping spool.ErrInUse says that it was no orphan after all.
+	// Reclaim removes an orphan and returns the number of bytes freed, even if it fails midway. An error wrapping spool.ErrInUse means that
+	// the orphan has an owner after all.
 	Reclaim(ctx context.Context, o spool.Orphan) (freed int64, err error)
-	// Live counts the workspaces that have an owner.
+	// Live counts the owned workspaces.
 	Live(ctx context.Context) (n int, oldest time.Duration, err error)
-	// Usage says how much is free.
+	// Usage returns the free space.
 	Usage(ctx context.Context) (spool.Usage, error)
 }
 
-// A Policy says which orphans go.
+// A Policy decides which orphans are removed.
 type Policy struct {
-	OrphanAge time.Duration    // those that are at least this old; 0: all
-	Headroom  int64            // bytes; while less than twice this is free, workspaces go at once
+	OrphanAge time.Duration    // minimum age; 0: all
+	Headroom  int64            // bytes; with less than twice this free, workspaces go at once
 	Now       func() time.Time // nil: time.Now
 }
 
-// A Failure is what could not be done, as often as it could not be done.
+// A Failure is a kind of failure, and how often it happened.
 type Failure struct {
 	Kind  string `json:"kind"` // one of few fixed texts
 	Text  string `json:"text"` // of the first of its kind
 	Count int    `json:"count"`
 }
 
-// A Report says what a sweep found and did.
+// A Report is the result of a sweep.
 type Report struct {
 	Found      int           `json:"found"`      // orphans, young ones included
 	Reclaimed  int           `json:"reclaimed"`  // orphans that went
@@ -76,7 +73,7 @@ type Report struct {
 	Duration   time.Duration `json:"duration"`      // how long it took
 }
 
-// An Autopsy is what is told of an orphan that went: what was being uploaded, and how far it came.
+// An Autopsy describes a removed orphan: what was being uploaded, and how far it came.
 type Autopsy struct {
 	Name      string          `json:"name"`
 	Workspace bool            `json:"workspace"`
@@ -85,9 +82,8 @@ type Autopsy struct {
 	Manifest  *spool.Manifest `json:"manifest,omitempty"`
 }
 
-// Sweep reclaims the orphans that the policy says must go, and tells of those it reclaimed: of up to 100 workspaces and
-// 10 others. Failures of single orphans are reported, not returned; the error says why the sweep ended early, if it
-// did. Its report is of use even then.
+// Sweep reclaims the orphans that the policy selects, and calls tell for up to 100 workspaces and 10 others of them. Failures of single
+// orphans are in the report; the error is why the sweep ended early, if it did. The report is valid even then.
 func Sweep(ctx context.Context, s Spool, p Policy, tell func(Autopsy)) (Report, error) {
 	if p.Now == nil {
 		p.Now = time.Now
@@ -102,14 +98,14 @@ func Sweep(ctx context.Context, s Spool, p Policy, tell func(Autopsy)) (Report, 
 	return w.Report, nil
 }
 
-// A sweep is one in progress.
+// A sweep is one sweep in progress.
 type sweep struct {
 	Report
 
 	spool  Spool
 	policy Policy
 	tell   func(Autopsy)
-	strays int // told of
+	strays int // reported so far
 }
 
 func (w *sweep) run(ctx context.Context) (err error) {
@@ -121,7 +117,7 @@ func (w *sweep) run(ctx context.Context) (err error) {
 		case err != nil && o.Name == "":
 			return err
 		case err != nil && ctx.Err() != nil:
-			return context.Cause(ctx) // no fault of the orphan's
+			return context.Cause(ctx) // the sweep ends, the orphan is fine
 		case err != nil:
 			w.Found++
 			w.fail("orphan not examined", err)
@@ -138,7 +134,7 @@ func (w *sweep) run(ctx context.Context) (err error) {
 	return nil
 }
 
-// due reports whether an orphan goes now.
+// due reports whether an orphan must go now.
 func (w *sweep) due(ctx context.Context, o spool.Orphan) bool {
 	if o.Age >= w.policy.OrphanAge {
 		return true
@@ -160,11 +156,11 @@ func (w *sweep) reclaim(ctx context.Context, o spool.Orphan) {
 	freed, err := w.spool.Reclaim(ctx, o)
 	w.Freed += freed
 	if errors.Is(err, spool.ErrInUse) {
-		return // somebody has it after all
+		return // it has an owner after all
 	}
 	w.Found++
 	if err != nil && ctx.Err() != nil {
-		w.left(o) // cut off; the next sweep goes on with it
+		w.left(o) // interrupted; the next sweep continues
 		return
 	}
 	if err != nil {
@@ -188,7 +184,7 @@ func (w *sweep) left(o spool.Orphan) {
 	}
 }
 
-// fail counts a failure of one orphan by its kind: what was not done, and what the kernel said to it.
+// fail counts an orphan's failure by its kind: the action and the kernel's error.
 func (w *sweep) fail(what string, err error) {
 	w.Failed++
 	kind := what
@@ -207,7 +203,7 @@ func (w *sweep) fail(what string, err error) {
 	}
 }
 
-// Kind says in one of few fixed texts why a sweep ended early.
+// Kind returns why a sweep ended early, as one of a few fixed texts.
 func Kind(err error) string {
 	var errno syscall.Errno
 	switch {
@@ -223,7 +219,7 @@ func Kind(err error) string {
 	return "sweep failed"
 }
 
-// brief keeps a manifest to a size that can be told: anything may stand in one.
+// brief cuts a manifest to a reportable size: its contents may be anything.
 func brief(m *spool.Manifest) *spool.Manifest {
 	if m == nil {
 		return nil

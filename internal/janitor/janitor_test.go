@@ -225,7 +225,7 @@ func (r *roomy) Usage(ctx context.Context) (spool.Usage, error) {
 	return u, errors.Join(err, r.err)
 }
 
-// TestSweepOfAFullDisk: a dead server's workspaces go at once, until enough is free. What somebody may just be
+// TestSweepOfAFullDisk: a dead server's workspaces go at once, until enough is free. What may just be
 // putting there does not.
 func TestSweepOfAFullDisk(t *testing.T) {
 	const headroom = 1 << 30
@@ -269,7 +269,7 @@ func TestSweepOfAFullDisk(t *testing.T) {
 	})
 }
 
-// taken is a spool whose orphans all find an owner before they can be reclaimed.
+// taken is a spool in which all orphans find an owner before they can be reclaimed.
 type taken struct{ janitor.Spool }
 
 func (taken) Reclaim(context.Context, spool.Orphan) (int64, error) {

@@ -7,14 +7,14 @@ import (
 	"io"
 )
 
-// MaxLine is the longest line that Write writes, in bytes.
+// MaxLine bounds a line of Write, in bytes.
 const MaxLine = 128 << 10
 
-// A Message is one line of what a sweep tells: an autopsy when an orphan went, and at its end the report.
+// A Message is one line of a sweep's output: an autopsy for each removed orphan, and the report at the end.
 type Message struct {
 	Autopsy *Autopsy `json:"autopsy,omitempty"`
 	Report  *Report  `json:"report,omitempty"`
-	// Kind and Err say why the sweep ended early; they stand beside its report.
+	// Kind and Err are why the sweep ended early; they stand beside its report.
 	Kind string `json:"kind,omitempty"`
 	Err  string `json:"err,omitempty"`
 }
@@ -31,7 +31,7 @@ func Write(w io.Writer, m Message) error {
 	return nil
 }
 
-// Read reads a line that Write wrote. A line that is something else is an error.
+// Read reads a line of Write. Any other line is an error.
 func Read(line []byte) (Message, error) {
 	var m Message
 	if err := json.Unmarshal(line, &m); err != nil {

@@ -37,7 +37,7 @@ func TestATableThatForgets(t *testing.T) {
 	}
 }
 
-// hangs is a table that answers nobody while it hangs. It counts who asks.
+// hangs is a table that can hang. It counts calls.
 type hangs struct {
 	*lease.Memory
 	hang  atomic.Bool

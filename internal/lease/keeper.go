@@ -15,53 +15,52 @@ import (
 )
 
 const (
-	// defaultStale is the stale cut-off where Options name none.
+	// defaultStale is the default stale cut-off.
 	defaultStale = 60 * time.Second
-	// callTimeout bounds each call to the shared table: rather a limit that is local for a while than an
-	// upload that waits for a table that hangs.
+	// callTimeout bounds each call to the shared table: we would rather have a local limit for a while than an upload that waits for a hung
+	// table.
 	callTimeout = time.Second
-	// pollInterval is how often the first in a tenant's queue looks for a place that came free on another
-	// instance: rather a quarter of a second late than a table that is asked all the time.
+	// pollInterval is how often the head of a tenant's queue looks for a lease freed on another instance. We would rather be a quarter of a
+	// second late than poll all the time.
 	pollInterval = 250 * time.Millisecond
-	// leastTurn is how long a call that does not wait has to come to its turn: those before it may be asking the
-	// shared table.
+	// leastTurn is the time of a call without waiting to become the head of its queue: calls before it may be asking the shared table.
 	leastTurn = 500 * time.Millisecond
 )
 
-// Options adjust a Keeper. The zero Options are ready for use, by one instance alone.
+// Options adjust a Keeper. The zero Options are for one instance alone.
 type Options struct {
-	Shared   Table           // seen by all instances; without one, limits are this process's own
+	Shared   Table           // shared by all instances; without it limits are this process's own
 	Instance string          // this process's name in its leases
 	Stale    time.Duration   // the shared table's stale cut-off; 60 s unless positive
-	Logger   *slog.Logger    // nothing is logged without one
-	Told     func(err error) // called once each time the shared table goes away; it must not block. May be nil
+	Logger   *slog.Logger    // nil: no log
+	Told     func(err error) // called once each time the shared table goes away; must not block. May be nil
 }
 
 // A Keeper takes, renews and releases the leases of one process. It is safe for concurrent use.
 type Keeper struct {
-	shared   Table // nil where there is none
+	shared   Table // may be nil
 	instance string
 	stale    time.Duration
 	log      *slog.Logger
 	told     func(err error)
 	local    *Memory       // what this process holds
-	turns    chan struct{} // holds one element for each call that is asking the shared table
-	left     chan struct{} // holds one element where the shared table has gone away and Run has not seen it
+	turns    chan struct{} // one element per call to the shared table in progress
+	left     chan struct{} // one element if the shared table went away and Run has not seen it
 
 	mu      sync.Mutex
-	queues  map[int64][]*waiter // by tenant, in order; none is empty
-	away    time.Time           // since when the shared table is away; zero while it is not
-	episode int                 // how often it has come back
+	queues  map[int64][]*waiter // by tenant, in order; never empty
+	away    time.Time           // when the shared table went away; zero while it answers
+	episode int                 // number of its returns
 	owed    map[string]debt     // by id
 }
 
-// A waiter is one Take that has not ended.
+// A waiter is one unfinished Take.
 type waiter struct {
-	first chan struct{} // closed once it is the first of its queue
-	nudge chan struct{} // holds one element where a place may have come free since the last look
+	first chan struct{} // closed once it is the head of its queue
+	nudge chan struct{} // one element if a lease may have been freed since the last look
 }
 
-// NewKeeper returns a keeper that holds nothing. Its Run is to be called, once.
+// NewKeeper returns a keeper without leases. Call its Run once.
 func NewKeeper(opts Options) *Keeper {
 	k := &Keeper{
 		shared:   opts.Shared,
@@ -69,7 +68,7 @@ func NewKeeper(opts Options) *Keeper {
 		stale:    opts.Stale,
 		log:      opts.Logger,
 		told:     opts.Told,
-		local:    NewMemory(0), // a lease is alive for as long as the process is
+		local:    NewMemory(0), // a local lease lives as long as the process
 		turns:    make(chan struct{}, maxCalls),
 		left:     make(chan struct{}, 1),
 		queues:   map[int64][]*waiter{},
@@ -85,10 +84,9 @@ func NewKeeper(opts Options) *Keeper {
 	return k
 }
 
-// Take takes a lease for tenant, of which at most limit (from 1) may be held. While the tenant is at its limit
-// it waits, in the order of calls, until a lease is released or ctx ends; then it returns ctx's cause. It looks for
-// a lease once at least, though ctx has ended: then it comes to its turn within half a second, or without a shared table
-// at once, unless others wait. Where the shared table hangs, all of that may come up to a second late.
+// Take takes a lease for tenant, which may hold at most limit (from 1). A tenant at its limit waits, in the order of calls, until a lease
+// is released or ctx ends; then Take returns ctx's cause. Take looks for a lease at least once, even if ctx has ended: within half a
+// second, or at once without a shared table, unless others wait. A hung shared table adds up to a second.
 //
 // release gives the lease back. It may be called more than once, and never blocks.
 func (k *Keeper) Take(ctx context.Context, tenant int64, limit int) (release func(), err error) {
@@ -107,18 +105,18 @@ func (k *Keeper) Take(ctx context.Context, tenant int64, limit int) (release fun
 	return nil, context.Cause(ctx)
 }
 
-// Held returns the leases that this process holds, by tenant and age.
+// Held returns this process's leases, by tenant and age.
 func (k *Keeper) Held() []Lease { return k.local.held() }
 
-// attempt takes a lease if there is a place. Only the first of a tenant's queue calls it.
+// attempt takes a lease if the limit allows it. Only the head of a tenant's queue calls it.
 func (k *Keeper) attempt(ctx context.Context, tenant int64, limit int) (Lease, bool) {
-	// A shared table that lost its memory would give away more.
+	// A shared table that lost its memory would grant too many.
 	if k.local.count(tenant) >= limit {
 		return Lease{}, false
 	}
 	l := Lease{Tenant: tenant, ID: rand.Text(), Instance: k.instance, Since: time.Now().Truncate(time.Millisecond)}
 	take := func(ctx context.Context) error { return k.shared.Take(ctx, l, limit) }
-	// Not cut short by ctx, so that a table that hangs is found out, however short the callers' patience.
+	// Not cut short by ctx: a hung table must be noticed, however short the callers' contexts.
 	if k.shared != nil && errors.Is(k.call(context.WithoutCancel(ctx), take), ErrLimit) {
 		return Lease{}, false
 	}
@@ -139,7 +137,7 @@ func (k *Keeper) release(ctx context.Context, l Lease) {
 		return
 	}
 	background.Go("lease release", func() {
-		// The next one sees the place in the shared table only when this is done.
+		// Only now can the next waiter see the free lease in the shared table.
 		defer k.wake(l.Tenant)
 		k.settle(ctx, []Lease{l}, k.call)
 	})
@@ -157,7 +155,7 @@ func (k *Keeper) join(tenant int64) *waiter {
 	return w
 }
 
-// leave removes a waiter from a tenant's queue, and lets the next one try where it was the first.
+// leave removes a waiter from a tenant's queue. If it was the head, the next one tries.
 func (k *Keeper) leave(tenant int64, w *waiter) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -174,7 +172,7 @@ func (k *Keeper) leave(tenant int64, w *waiter) {
 	}
 }
 
-// turn waits until w is the first of its queue, and reports whether it is.
+// turn waits until w is the head of its queue, and reports whether it is.
 func (w *waiter) turn(ctx context.Context) bool {
 	least := time.NewTimer(leastTurn)
 	defer least.Stop()
@@ -191,7 +189,7 @@ func (w *waiter) turn(ctx context.Context) bool {
 	}
 }
 
-// wake makes the first of a tenant's queue look for a place.
+// wake makes the head of a tenant's queue look for a lease.
 func (k *Keeper) wake(tenant int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

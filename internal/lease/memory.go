@@ -59,7 +59,7 @@ func (m *Memory) Release(ctx context.Context, leases ...Lease) error {
 	return nil
 }
 
-// List returns the leases that are held, by tenant and age.
+// List returns all leases, by tenant and age.
 func (m *Memory) List(ctx context.Context) ([]Lease, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -67,7 +67,7 @@ func (m *Memory) List(ctx context.Context) ([]Lease, error) {
 	return m.held(), nil
 }
 
-// held returns the leases that are held, by tenant and age.
+// held returns all leases, by tenant and age.
 func (m *Memory) held() []Lease {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -80,7 +80,7 @@ func (m *Memory) held() []Lease {
 	return leases
 }
 
-// count returns how many leases a tenant holds.
+// count returns the number of a tenant's leases.
 func (m *Memory) count(tenant int64) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,7 +104,7 @@ func (m *Memory) add(l Lease) {
 	m.put(l)
 }
 
-// touch renews all that is held.
+// touch renews all leases.
 func (m *Memory) touch() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -138,7 +138,7 @@ func (m *Memory) put(l Lease) {
 	m.tenants[l.Tenant][l.ID] = l
 }
 
-// reap removes what was not renewed in time. The mutex is held.
+// reap removes stale leases. The mutex is held.
 func (m *Memory) reap() {
 	if m.stale == 0 {
 		return

@@ -9,17 +9,15 @@ import (
 )
 
 const (
-	// renewals is how often a lease is renewed within the stale cut-off: three may be lost.
+	// renewals is the number of renewals within the stale cut-off: three may be lost.
 	renewals = 4
-	// batchSize is how many leases are renewed or released in one call.
+	// batchSize is the number of leases renewed or released in one call.
 	batchSize = 500
-	// maxCalls bounds the callers that ask the shared table at once, each of which may find out by itself that
-	// it is away.
+	// maxCalls bounds the simultaneous calls to the shared table, each of which may have to find out that it is away.
 	maxCalls = 8
-	// firstBackoff is the first pause, more or less, before a table that went away is asked again.
+	// firstBackoff is the first pause, more or less, before a table that went away is tried again.
 	firstBackoff = 100 * time.Millisecond
-	// longestBackoff bounds the pauses after it: rather limits that stay local for some seconds than a table that comes back
-	// into a crowd.
+	// longestBackoff bounds the later pauses: we would rather have local limits for some seconds than crowd a table that comes back.
 	longestBackoff = 5 * time.Second
 )
 
@@ -28,28 +26,26 @@ var (
 	errSlow = errors.New("the shared table does not answer in time")
 )
 
-// An asker is how the shared table is asked: call or probe.
+// An asker makes a call to the shared table: call or probe.
 type asker func(ctx context.Context, ask func(context.Context) error) error
 
-// A debt is a lease that is given back here, and perhaps not yet in the shared table.
+// A debt is a lease released here, and perhaps not yet in the shared table.
 type debt struct {
 	lease Lease
 	since time.Time
 }
 
-// Away reports whether the shared table is away, so that limits are this process's own for now. Without a
-// shared table it is always false.
+// Away reports whether the shared table is away, so that each process limits for itself. Without a shared table it is false.
 func (k *Keeper) Away() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return !k.away.IsZero()
 }
 
-// Run renews what is held until ctx ends, and takes a shared table that went away back into use when it
-// answers. In the end it gives back what is still held, which takes up to a second. Whatever uses
-// leases is to have ended by then.
+// Run renews the leases until ctx ends, and uses a shared table again when it answers again. At its end it gives back the remaining leases,
+// which takes up to a second. End everything that uses leases first.
 func (k *Keeper) Run(ctx context.Context) {
-	k.refresh(ctx) // a table that is away is told of before the first upload comes
+	k.refresh(ctx) // a table that is away is reported before the first upload
 	backoff := firstBackoff
 	for {
 		pause := k.stale / renewals
@@ -70,7 +66,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// refresh renews all that is held, pays what is owed, and takes a table that was away back into use.
+// refresh renews all leases, pays debts, and uses a table again that was away.
 func (k *Keeper) refresh(ctx context.Context) {
 	k.local.touch()
 	k.forget()
@@ -78,12 +74,12 @@ func (k *Keeper) refresh(ctx context.Context) {
 		return
 	}
 	if k.back() {
-		// What was taken meanwhile, without the table, is not in it.
+		// Leases taken meanwhile are not in the table.
 		k.renew(ctx, k.local.held())
 	}
 }
 
-// renew renews leases in the shared table, and pays what is owed to it. It reports whether the table did all of it.
+// renew renews leases in the shared table, and pays debts. It reports whether the table did all of it.
 func (k *Keeper) renew(ctx context.Context, leases []Lease) bool {
 	for batch := range batches(leases) {
 		if k.probe(ctx, func(ctx context.Context) error { return k.shared.Renew(ctx, batch...) }) != nil {
@@ -92,20 +88,20 @@ func (k *Keeper) renew(ctx context.Context, leases []Lease) bool {
 	}
 	for _, l := range leases {
 		if !k.local.has(l) {
-			k.owe(l) // it was released meanwhile, and perhaps the renewal came after that
+			k.owe(l) // released meanwhile, perhaps before the renewal
 		}
 	}
 	return k.settle(ctx, k.debts(), k.probe)
 }
 
-// owe notes that l is given back here and is to leave the shared table.
+// owe records that l was released here and must leave the shared table.
 func (k *Keeper) owe(l Lease) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.owed[l.ID] = debt{lease: l, since: time.Now()}
 }
 
-// forget drops the debts that the shared table has forgotten by itself.
+// forget drops the debts of leases that are stale in the shared table.
 func (k *Keeper) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -123,7 +119,7 @@ func (k *Keeper) debts() []Lease {
 	return leases
 }
 
-// settle releases leases in the shared table. It reports whether all are released.
+// settle releases leases in the shared table, and reports whether all are released.
 func (k *Keeper) settle(ctx context.Context, leases []Lease, ask asker) bool {
 	if len(leases) == 0 {
 		return true
@@ -141,7 +137,7 @@ func (k *Keeper) settle(ctx context.Context, leases []Lease, ask asker) bool {
 	return true
 }
 
-// giveBack releases whatever this process may have in the shared table.
+// giveBack releases all of this process's leases in the shared table.
 func (k *Keeper) giveBack(ctx context.Context) {
 	if k.shared == nil || k.Away() {
 		return
@@ -151,8 +147,8 @@ func (k *Keeper) giveBack(ctx context.Context) {
 	k.settle(ctx, slices.Concat(k.local.held(), k.debts()), k.probe)
 }
 
-// call asks the shared table. Where that is away, or has gone away before the call's turn came, it returns
-// errAway: a table that goes away is not asked by every caller of the moment.
+// call makes a call to the shared table. It returns errAway if the table is away, or went away while the call waited: not every caller
+// should find out by itself.
 func (k *Keeper) call(ctx context.Context, ask func(context.Context) error) error {
 	return k.probe(ctx, func(ctx context.Context) error {
 		select {
@@ -168,8 +164,7 @@ func (k *Keeper) call(ctx context.Context, ask func(context.Context) error) erro
 	})
 }
 
-// probe asks the shared table whether it is away or not. An error other than ErrLimit, and none of ctx's own,
-// means that it is.
+// probe makes a call to the shared table even if it is away. An error other than ErrLimit and ctx's own means that it is away.
 func (k *Keeper) probe(ctx context.Context, ask func(context.Context) error) error {
 	k.mu.Lock()
 	episode := k.episode
@@ -183,10 +178,10 @@ func (k *Keeper) probe(ctx context.Context, ask func(context.Context) error) err
 	return err
 }
 
-// lose notes that the shared table is away, found by a call that was made in the given episode.
+// lose records that the shared table is away, found by a call made in the given episode.
 func (k *Keeper) lose(err error, episode int) {
 	k.mu.Lock()
-	// One that came back since the call was made is not away because of that.
+	// If it has come back since the call was made, the call's error is old.
 	news := k.away.IsZero() && k.episode == episode
 	if news {
 		k.away = time.Now()
@@ -203,7 +198,7 @@ func (k *Keeper) lose(err error, episode int) {
 	k.told(err)
 }
 
-// back notes that the shared table answers, and reports whether it was away before.
+// back records that the shared table answers, and reports whether it was away.
 func (k *Keeper) back() bool {
 	k.mu.Lock()
 	away := k.away
@@ -219,7 +214,7 @@ func (k *Keeper) back() bool {
 	return true
 }
 
-// batches yields leases in parts that one call can take, at least one part.
+// batches yields leases in batches, at least one.
 func batches(leases []Lease) func(yield func([]Lease) bool) {
 	if len(leases) == 0 {
 		return slices.Values([][]Lease{nil})

@@ -1,7 +1,8 @@
-// Package probe asks what may never answer: a disk that hangs, a service that is away.
+// Package probe asks services that may never answer: a disk that hangs, a server that is away.
 //
-// One call is under way at a time, and who asks meanwhile shares its answer. Nobody waits for a call beyond its time, which is counted from its
-// beginning: once it is over, who asks is told so at once. So a call that never returns costs one goroutine, and perhaps a thread, however often it is asked for.
+// One call runs at a time, and simultaneous callers share its answer. A caller waits at most for the call's time, counted from the call's
+// start; after that, callers get an error at once. So a call that never returns costs one goroutine, and perhaps a thread, however often it
+// is asked for.
 //
 // Not promised: that a call ends in time. Its context does.
 package probe
@@ -15,26 +16,26 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// ErrNoAnswer is returned where a call takes longer than its time, or one from before has not returned.
+// ErrNoAnswer is returned if a call takes longer than its time, or an earlier one has not returned.
 var ErrNoAnswer = errors.New("no answer in time")
 
-// Options are how a Probe asks.
+// Options adjust a Probe.
 type Options struct {
 	Timeout time.Duration    // of a call
-	Fresh   time.Duration    // for how long an answer, or an error, serves further ones; 0: only those who were waiting for it
-	Now     func() time.Time // the clock that Fresh goes by; nil: time.Now
+	Fresh   time.Duration    // how long an answer, or an error, is reused; 0: only by callers that waited for it
+	Now     func() time.Time // the clock for Fresh; nil: time.Now
 }
 
-// Probe asks one question. It is safe for concurrent use.
+// A Probe asks one question. It is safe for concurrent use.
 type Probe[T any] struct {
 	ask func(ctx context.Context) (T, error)
 	Options
 
 	mu   sync.Mutex // guards last
-	last *call[T]   // the latest, perhaps under way; nil before the first
+	last *call[T]   // the latest, perhaps running; nil before the first
 }
 
-// call is one call. What is behind done is written before that is closed, and read afterwards.
+// A call is one call. The fields after done are written before it is closed, and read afterwards.
 type call[T any] struct {
 	over <-chan struct{} // closed when its time is over, or after done
 	done chan struct{}   // closed when it has returned
@@ -44,7 +45,7 @@ type call[T any] struct {
 	at     time.Time // when it returned
 }
 
-// New makes a Probe. A panic of ask is an error.
+// New makes a Probe. A panic of ask becomes an error.
 func New[T any](ask func(ctx context.Context) (T, error), o Options) *Probe[T] {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -52,8 +53,8 @@ func New[T any](ask func(ctx context.Context) (T, error), o Options) *Probe[T] {
 	return &Probe[T]{ask: ask, Options: o}
 }
 
-// Ask returns what the call under way answers, or a fresh answer, or that of a new call: within Options.Timeout, or else ErrNoAnswer,
-// or the cause of ctx where that ends first. A call belongs to all who wait for it: it does not end with ctx.
+// Ask returns the answer of the running call, a fresh answer, or that of a new call, within Options.Timeout. Else it returns ErrNoAnswer,
+// or the cause of ctx if that ends first. All callers share a call: it does not end with ctx.
 func (p *Probe[T]) Ask(ctx context.Context) (answer T, err error) {
 	c := p.join(ctx)
 	select {
@@ -69,7 +70,7 @@ func (p *Probe[T]) Ask(ctx context.Context) (answer T, err error) {
 	}
 }
 
-// join returns the call whose answer is to be had, which is begun if need be.
+// join returns the call to wait for, after starting one if needed.
 func (p *Probe[T]) join(ctx context.Context) *call[T] {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -52,7 +52,7 @@ func TestAnAnswerIsSharedWhileItIsFresh(t *testing.T) {
 	})
 }
 
-// A call that hangs is waited for once, and by nobody who comes after its time.
+// Callers wait for a hung call once, and not after its time.
 func TestACallThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var took atomic.Int64

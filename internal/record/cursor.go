@@ -10,7 +10,7 @@ import (
 	"tecken-upload/internal/catalogue"
 )
 
-// A list's name in its cursors, so that one of another list, or of another order, is told apart.
+// A list is a list's name in its cursors, which distinguishes lists and orders.
 type list string
 
 const (
@@ -23,7 +23,7 @@ const (
 	listPrefix    list = "q"
 )
 
-// What the numbers of a row may be. A database that is asked about others may refuse the question.
+// Ranges of the numbers in a key. A database may refuse a query with others.
 var (
 	aTime     = catalogue.Span{From: math.MinInt64, Until: math.MaxInt64} // in microseconds
 	aSize     = catalogue.Span{Until: math.MaxInt64}
@@ -31,14 +31,14 @@ var (
 	aPosition = catalogue.Span{Until: behindAll + 1}
 )
 
-// behindAll stands for a position behind all files of an upload: none has one as high.
+// behindAll is a position above those of all files of an upload.
 const behindAll int64 = math.MaxInt32
 
 // maxCursor bounds a cursor, in bytes: a key and a number, in base64.
 const maxCursor = 1024
 
-// cursor returns where a page ended, opaque to clients: in base64, the list, the numbers of the key, and its name where it
-// has one, joined by dots. It is empty where key is nil.
+// cursor returns the end of a page, opaque to clients: in base64, the list, the key's numbers, and its name if it has one, joined by dots.
+// It is "" for a nil key.
 func (l list) cursor(key []any) string {
 	if key == nil {
 		return ""
@@ -54,7 +54,7 @@ func (l list) cursor(key []any) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(strings.Join(parts, ".") + name))
 }
 
-// key is the inverse of cursor, for a key with such numbers behind its name, if it has one.
+// key is the inverse of cursor, for a key of an optional name and such numbers.
 func (l list) key(cursor string, named bool, numbers ...catalogue.Span) ([]any, error) {
 	if cursor == "" {
 		return nil, nil

@@ -17,11 +17,10 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// errSlow is the cause of a context that this package ended.
+// errSlow is the cause of contexts ended by this package.
 var errSlow = fmt.Errorf("%w: the database took too long", upload.ErrUnavailable)
 
-// classify says what kind of failure err is, and what failed. The driver's own error stays in the chain, and
-// so does the cause of a context that ended.
+// classify returns err with its kind and what failed. It keeps the driver's own error and the cause of an ended context in the chain.
 func classify(ctx context.Context, doing string, err error) error {
 	switch {
 	case err == nil:
@@ -30,7 +29,7 @@ func classify(ctx context.Context, doing string, err error) error {
 		return fmt.Errorf("%s: %w", doing, upload.ErrNotFound)
 	case ctx.Err() != nil:
 		cause := context.Cause(ctx)
-		// Who cancels says why. Time that ran out was spent waiting for the database.
+		// A cancelled context has its own cause. A deadline means that the database was waited for.
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(cause, upload.ErrUnavailable) {
 			cause = fmt.Errorf("%w: %w", upload.ErrUnavailable, cause)
 		}
@@ -44,8 +43,7 @@ func classify(ctx context.Context, doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// isUnavailable reports whether the database can't be reached, refuses us or is overloaded, so that the same
-// may succeed later.
+// isUnavailable reports whether the database can't be reached, refuses us or is overloaded, so that a later attempt may succeed.
 func isUnavailable(err error) bool {
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return true
@@ -71,8 +69,8 @@ func isBroken(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
-// isLost reports whether a connection that was made is of no use any more: it broke, or leads to a server that is read-only or shuts
-// down. Another one may lead to a server that does better.
+// isLost reports whether a connection is useless: it broke, or its server is read-only or shuts down. Another one may lead to a better
+// server.
 func isLost(err error) bool {
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return false
@@ -83,16 +81,16 @@ func isLost(err error) bool {
 	return isBroken(err)
 }
 
-// An uncertainError is that of a commit: what was to be committed may be.
+// An uncertainError is the error of a commit that may have succeeded.
 type uncertainError struct{ error }
 
-// Unwrap returns the error of the database.
+// Unwrap returns the database's error.
 func (e *uncertainError) Unwrap() error { return e.error }
 
-// readOnlyState is read_only_sql_transaction: a standby says so, and a primary that is about to be one.
+// readOnlyState is read_only_sql_transaction, from a standby or a primary that is about to be one.
 const readOnlyState = "25006"
 
-// isUnavailableState judges an SQLSTATE.
+// isUnavailableState reports whether an SQLSTATE means that the database is unavailable.
 // Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 func isUnavailableState(code string) bool {
 	switch code {
@@ -103,14 +101,14 @@ func isUnavailableState(code string) bool {
 		"57P01", "57P02", "57P03", "57P05": // shutting down, crashed, starting up, idle too long
 		return true
 	}
-	// Connection exceptions; insufficient resources (connections, memory, disk); system errors outside of it.
+	// Connection exceptions; insufficient resources (connections, memory, disk); system errors.
 	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "58")
 }
 
-// isUnavailableCode judges an (extended) result code. Source: https://www.sqlite.org/rescode.html
+// isUnavailableCode does the same for an (extended) result code. Source: https://www.sqlite.org/rescode.html
 func isUnavailableCode(code int) bool {
 	switch code & 0xff {
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, // somebody else is at it
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, // locked by another process
 		sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, // the disk
 		sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT:
 		return true
@@ -118,8 +116,7 @@ func isUnavailableCode(code int) bool {
 	return false
 }
 
-// diskFaultOf returns what SQLite says of the disk that its file is on; "" where it says nothing of it, as PostgreSQL does, whose disk
-// is another machine's.
+// diskFaultOf returns SQLite's fault of its file's disk, or "". PostgreSQL's disk is another machine's.
 func diskFaultOf(err error) upload.DiskFault {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
@@ -137,7 +134,7 @@ func diskFaultOf(err error) upload.DiskFault {
 	return ""
 }
 
-// refersToNothing reports whether a row was to be written that refers to one that is not there any more.
+// refersToNothing reports whether a row was to be written that refers to a deleted row.
 func refersToNothing(err error) bool {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return e.Code == "23503" // foreign_key_violation

@@ -13,46 +13,45 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// How expired records go: slowly, since nothing waits for it.
+// Expired records are removed slowly, since nothing waits for it.
 const (
-	// expiryGrace is how much longer than its symbols a record is kept. An upload's record begins when its body does,
-	// its symbols are stored up to an hour later; and S3 removes what has expired at the end of a day, or after it.
+	// expiryGrace is how much longer than its symbols a record is kept. An upload's record begins with its body, its symbols are stored up
+	// to an hour later, and S3 removes expired objects at the end of a day or later.
 	expiryGrace = 48 * time.Hour
-	// expireUploads and expireFiles bound what goes in one transaction; one upload goes whole.
+	// expireUploads and expireFiles bound a transaction; one upload goes whole.
 	expireUploads = 50
 	expireFiles   = 2000
-	// expirePause is the least pause after a transaction. It is at least expireRest times as long as that took, so that
+	// expirePause is the least pause after a transaction. The pause is also at least expireRest times the transaction's time, so that
 	// uploads hardly notice.
 	expirePause = 250 * time.Millisecond
 	expireRest  = 4
-	// clockSlack is how far this machine's clock and the database's may be apart: far more than clocks are, and far less than
+	// clockSlack is the largest difference between this machine's clock and the database's: far more than clocks differ, and far less than
 	// records are kept.
 	clockSlack = time.Hour
-	// daysKept is how many days of tallies are kept.
+	// daysKept is the number of days with tallies.
 	daysKept = 400
 )
 
-// A Retention says how long records are kept.
+// A Retention is how long records are kept.
 type Retention struct {
 	Regular, Try time.Duration // of symbols; their records are kept two days longer
-	// InFlight is how long an upload may last. A record without an end is left alone for that long, whatever else
-	// holds.
+	// InFlight is the longest time of an upload. Younger records without an end are kept in any case.
 	InFlight time.Duration
-	// Interval is the time between two passes, give or take a quarter at random.
+	// Interval is the time between two passes, within a random quarter.
 	Interval time.Duration
-	// Fault is told of passes that failed for another reason than the database being unavailable. May be nil.
+	// Fault is called when a pass fails for another reason than an unavailable database. May be nil.
 	Fault func(error)
 }
 
-// Expired counts the records that a pass removed.
+// Expired counts the records removed by a pass.
 type Expired struct {
 	Uploads, Files int
 }
 
-// RunRetention removes expired records, in a pass every now and then until ctx ends, and returns nil. Any number of instances
-// may do so on one database: a record that one of them is at is passed over by the others.
+// RunRetention removes expired records, in regular passes until ctx ends, and returns nil. Any number of instances may share a database:
+// each skips records that another is removing.
 func (s *Store) RunRetention(ctx context.Context, r Retention) error {
-	// Soon after the start, or an instance that is restarted every day would never come to it.
+	// Soon after the start, since an instance may be restarted every day.
 	wait := r.Interval/12 + rand.N(r.Interval/12+1)
 	for sleep(ctx, wait) == nil {
 		s.pass(ctx, r)
@@ -61,7 +60,7 @@ func (s *Store) RunRetention(ctx context.Context, r Retention) error {
 	return nil
 }
 
-// pass is one pass, and tells what came of it.
+// pass runs one pass, and reports its result.
 func (s *Store) pass(ctx context.Context, r Retention) {
 	start := time.Now()
 	gone, err := s.Expire(ctx, r)
@@ -77,9 +76,9 @@ func (s *Store) pass(ctx context.Context, r Retention) {
 	}
 }
 
-// Expire removes, with their files, the records of uploads that began longer ago than r allows. It removes a few at a time and
-// pauses in between; ended early, it has removed some, and the next call goes on. Users and tokens stay. It removes nothing, and
-// fails, where the clocks of this machine and of the database's are more than an hour apart.
+// Expire removes the records of uploads, with their files, that began longer ago than r allows. It removes a few at a time with pauses; if
+// interrupted, the next call continues. Users and tokens stay. It removes nothing and fails if the clocks of this machine and the database
+// differ by more than an hour.
 func (s *Store) Expire(ctx context.Context, r Retention) (gone Expired, err error) {
 	now := s.now()
 	if err := s.compareClocks(ctx, now); err != nil {
@@ -90,7 +89,7 @@ func (s *Store) Expire(ctx context.Context, r Retention) (gone Expired, err erro
 		is   string
 		kept time.Duration
 	}{{"try", r.Try}, {"NOT try", r.Regular}} {
-		before := now.Add(-kind.kept).Add(-expiryGrace) // the sum may be more than a Duration holds
+		before := now.Add(-kind.kept).Add(-expiryGrace) // the sum may overflow a Duration
 		query := `
 			SELECT id, uploaded_count + skipped_count + ignored_count + pending_count FROM uploads
 			WHERE ` + kind.is + ` AND created_at < $1 AND (ended_at IS NOT NULL OR created_at < $2)
@@ -105,8 +104,8 @@ func (s *Store) Expire(ctx context.Context, r Retention) (gone Expired, err erro
 	})
 }
 
-// compareClocks fails where the database's clock says something else than now: one instance whose clock is ahead would remove
-// what all of them keep.
+// compareClocks fails if the database's clock differs too much from now: one instance with a wrong clock would remove all instances'
+// records.
 func (s *Store) compareClocks(ctx context.Context, now time.Time) error {
 	if s.clock == "" {
 		return nil
@@ -123,7 +122,7 @@ func (s *Store) compareClocks(ctx context.Context, now time.Time) error {
 	})
 }
 
-// expireAll removes what query selects until it selects no more.
+// expireAll removes all uploads that query selects.
 func (s *Store) expireAll(ctx context.Context, query string, before, running time.Time, gone *Expired) error {
 	for {
 		start := time.Now()
@@ -146,7 +145,7 @@ func (s *Store) expireAll(ctx context.Context, query string, before, running tim
 	}
 }
 
-// expireSome removes the first of the uploads that query selects. Their files go with them.
+// expireSome removes the first uploads that query selects, with their files.
 func expireSome(ctx context.Context, tx *sql.Tx, query string, before, running time.Time) (batch Expired, err error) {
 	rows, err := tx.QueryContext(ctx, query, micros(before), micros(running))
 	if err != nil {
@@ -170,7 +169,7 @@ func expireSome(ctx context.Context, tx *sql.Tx, query string, before, running t
 		return Expired{}, err
 	}
 	batch.Uploads = len(ids)
-	//nolint:gosec // the ids are numbers of the database's own
+	//nolint:gosec // the ids come from the database
 	_, err = tx.ExecContext(ctx, `DELETE FROM uploads WHERE id IN (`+strings.Join(ids, ", ")+`)`)
 	return batch, err
 }

@@ -9,13 +9,13 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// insertFilesQueryPostgres inserts any number of files, of which each column is an array: PostgreSQL parses few parameters, and the
-// statement needs no name to be kept by, which a pooler would not find again.
+// insertFilesQueryPostgres inserts any number of files, each column as an array: PostgreSQL parses few parameters. The statement needs no
+// name, which a pooler would lose.
 const insertFilesQueryPostgres = `INSERT INTO files (` + fileColumns + `) SELECT * FROM unnest(
 	$1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bytea[],
 	$11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::boolean[])`
 
-// arrayFiles is how many files one statement inserts at most.
+// arrayFiles bounds the files of one statement.
 const arrayFiles = 1000
 
 // insertFileArrays writes u's files.
@@ -38,7 +38,7 @@ func insertFileArrays(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
 	return nil
 }
 
-// literal is a value as PostgreSQL writes it; nil is NULL.
+// literal returns a value as PostgreSQL writes it; nil is NULL.
 func literal(value any) *string {
 	var text string
 	switch v := value.(type) {

@@ -10,13 +10,13 @@ import (
 	"tecken-upload/internal/symbol"
 )
 
-// listedColumns are those of a file's record, in the order that scanFile reads them in.
+// listedColumns are the columns of a file's record, in scanFile's order.
 const listedColumns = `id, upload_id, position, name, COALESCE(debug_file, ''), COALESCE(debug_id, ''), COALESCE(file, ''),
 	state, size, stored_size, replaced, md5,
 	COALESCE(module_os, ''), COALESCE(module_arch, ''), COALESCE(module_debug_file, ''), COALESCE(module_debug_id, ''),
 	COALESCE(code_file, ''), COALESCE(code_id, ''), COALESCE(generator, '')`
 
-// A listed file is one whose upload is known by its id alone.
+// A listed file has only the id of its upload.
 type listed struct {
 	catalogue.File
 	uploadID int64
@@ -46,7 +46,7 @@ func (s *Store) FileRecord(ctx context.Context, id int64) (catalogue.File, error
 		}
 		found, err = r.withUploads(ctx, []listed{f})
 		if err == nil && len(found.Files) == 0 {
-			err = sql.ErrNoRows // it went in between
+			err = sql.ErrNoRows // removed in between
 		}
 		return err
 	})
@@ -56,8 +56,7 @@ func (s *Store) FileRecord(ctx context.Context, id int64) (catalogue.File, error
 	return found.Files[0], nil
 }
 
-// ListFiles returns a page of the files that q asks for. The error wraps catalogue.ErrCursor where q.After is not of
-// this list.
+// ListFiles returns a page of the files that q selects. The error wraps catalogue.ErrCursor if q.After is another list's.
 func (s *Store) ListFiles(ctx context.Context, q *catalogue.FileQuery) (page catalogue.Files, err error) {
 	err = s.query(ctx, "list files", func(ctx context.Context, r *reading) error {
 		page, err = r.listFiles(ctx, q)
@@ -86,7 +85,7 @@ func (r *reading) listFiles(ctx context.Context, q *catalogue.FileQuery) (page c
 	return page, err
 }
 
-// filesOf returns the list that q asks for, and what reads it.
+// filesOf returns q's list, and the function that reads it.
 func (r *reading) filesOf(q *catalogue.FileQuery) (list, func(context.Context, *catalogue.FileQuery) ([]listed, stretch, error)) {
 	if len(q.Keys)+len(q.Prefixes) == 0 {
 		return listFiles, r.filesByUpload
@@ -102,7 +101,7 @@ func (r *reading) filesOf(q *catalogue.FileQuery) (list, func(context.Context, *
 	}
 }
 
-// withUploads looks up the uploads of files. A file whose upload is gone goes with it.
+// withUploads looks up the uploads of files. It drops files of deleted uploads.
 func (r *reading) withUploads(ctx context.Context, files []listed) (page catalogue.Files, err error) {
 	ids := make([]int64, len(files))
 	for i := range files {

@@ -13,21 +13,21 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// How the names of older records are folded: slowly, since lookups of names as they were recorded do not wait for it.
+// Names of older records are folded slowly: lookups find them as they were recorded.
 const (
-	// foldFiles is how many files are folded in one transaction.
+	// foldFiles is the number of files folded in one transaction.
 	foldFiles = 500
-	// foldPause is the least pause after a transaction. It is at least foldRest times as long as that took.
+	// foldPause is the least pause after a transaction. The pause is also at least foldRest times the transaction's time.
 	foldPause = 100 * time.Millisecond
 	foldRest  = 4
-	// foldInterval is the time between two passes: an instance of an older version may still record files.
+	// foldInterval is the time between two passes: older instances may still record files.
 	foldInterval = time.Hour
-	// foldRetry is the pause after a pass that failed.
+	// foldRetry is the pause after a failed pass.
 	foldRetry = time.Minute
 )
 
-// foldedNames returns what the names of a file's record have in common with their spellings in another case: its key, and the
-// name that its code id is looked up with. They are NULL for an ignored member, the latter also where there is no code id.
+// foldedNames returns the folded forms of a file's key and of the name for lookups by its code id. They are NULL for an ignored member; the
+// latter also without a code id.
 func foldedNames(debugFile, debugID, file, codeFile, codeID string) (key, code any) {
 	if debugFile == "" {
 		return nil, nil
@@ -38,8 +38,8 @@ func foldedNames(debugFile, debugID, file, codeFile, codeID string) (key, code a
 	return text(symbol.Fold(debugFile + "/" + debugID + "/" + file)), code
 }
 
-// RunFolding folds the names of files that an older version has recorded, until ctx ends, and returns nil. Any number of instances
-// may do so on one database. fault is told of passes that failed for another reason than the database being unavailable.
+// RunFolding folds the names in records of older versions until ctx ends, and returns nil. Any number of instances may share a database.
+// fault is called when a pass fails for another reason than an unavailable database.
 func (s *Store) RunFolding(ctx context.Context, fault func(error)) error {
 	for {
 		start, pause := time.Now(), foldInterval
@@ -59,10 +59,10 @@ func (s *Store) RunFolding(ctx context.Context, fault func(error)) error {
 	}
 }
 
-// Fold folds the names of all files that an older version has recorded, the newest first, and returns how many these were. It
-// folds a few at a time and pauses in between; ended early, it has folded some, and the next call goes on.
+// Fold folds the names in all records of older versions, newest first, and returns their number. It folds a few at a time with pauses; if
+// interrupted, the next call continues.
 func (s *Store) Fold(ctx context.Context) (folded int, err error) {
-	before := int64(1<<63 - 1) // what lies behind need not be passed over again
+	before := int64(1<<63 - 1) // rows above it are done
 	for {
 		start, n, last := time.Now(), 0, before
 		err := s.change(ctx, finishTimeout, "fold the names of older records", func(ctx context.Context, tx *sql.Tx) error {

@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// uploadsOfFiles is how many uploads are looked up at once, to find files in.
+	// uploadsOfFiles is the number of uploads looked up at once, to find files in.
 	uploadsOfFiles = 256
-	// fileGroup is how many files are read at once, where they are not of one upload.
+	// fileGroup is the number of files read at once from several uploads.
 	fileGroup = 1000
 )
 
-// filesByUpload lists files upload by upload: what is known of uploads narrows down where files are looked for.
+// filesByUpload lists files upload by upload: filters of uploads limit where files are searched.
 func (r *reading) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (found []listed, read stretch, err error) {
 	after, err := listFiles.key(q.After, false, aTime, anID, aPosition)
 	if err != nil {
@@ -25,7 +25,7 @@ func (r *reading) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (fo
 	if after != nil && !q.Created.Holds(after[0].(int64)) {
 		return nil, read, catalogue.ErrCursor
 	}
-	g := gathering{reading: r, query: q, skip: q.Skip, most: q.Limit + 1, left: r.scan + 2*q.Skip, at: after} // each file may have an upload of its own
+	g := gathering{reading: r, query: q, skip: q.Skip, most: q.Limit + 1, left: r.scan + 2*q.Skip, at: after} // each file may have its own upload
 	g.storedFiles(q)
 	read.next, err = g.run(ctx)
 	read.passed = q.Skip - g.skip
@@ -37,7 +37,7 @@ func (r *reading) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (fo
 	return g.files, read, err
 }
 
-// storedFiles adds what is asked of files themselves.
+// storedFiles adds the filters of files.
 func (c *clauses) storedFiles(q *catalogue.FileQuery) {
 	c.add("state = 'uploaded'")
 	c.span("stored_size", q.Size)
@@ -45,34 +45,34 @@ func (c *clauses) storedFiles(q *catalogue.FileQuery) {
 	c.whether(q.Replaced, "replaced")
 }
 
-// A holder is an upload that files are looked for in.
+// A holder is an upload in which files are searched.
 type holder struct {
 	id, created int64
-	stored      int // files of it
+	stored      int // number of its files
 }
 
-// A gathering collects files out of uploads.
+// A gathering collects files from uploads.
 type gathering struct {
 	*reading
 	clauses // about files
 	query   *catalogue.FileQuery
-	skip    int   // files to pass over
+	skip    int   // files to skip
 	most    int   // files to collect
-	left    int   // rows that may still be looked at, of uploads and of files
-	at      []any // the key of the last file looked at
+	left    int   // rows of uploads and files that may still be read
+	at      []any // the key of the last file read
 	created map[int64]int64
 	files   []listed
 }
 
-// run collects files. It returns the key to go on behind where it had to stop before it had enough, or nil.
+// run collects files. If it stops before it has enough, it returns the key to continue after, else nil.
 func (g *gathering) run(ctx context.Context) (end []any, err error) {
-	who, err := g.users(ctx, g.query.UserID, g.query.User)
-	if err != nil || who.nobody {
+	users, err := g.users(ctx, g.query.UserID, g.query.User)
+	if err != nil || users.none {
 		return nil, err
 	}
 	g.created = make(map[int64]int64)
 	for {
-		holders, next, err := g.holders(ctx, who)
+		holders, next, err := g.holders(ctx, users)
 		if err != nil {
 			return nil, err
 		}
@@ -89,16 +89,16 @@ func (g *gathering) run(ctx context.Context) (end []any, err error) {
 	}
 }
 
-// holders returns the next uploads that have files, beginning with that of the file looked at last, if there may be more in it.
-// next is the key of the last upload looked at, or nil where that was the last of all.
-func (g *gathering) holders(ctx context.Context, who who) (holders []holder, next []any, err error) {
+// holders returns the next uploads with files, beginning with that of the last file read if it may have more. next is the key of the last
+// upload read, or nil at the end of all.
+func (g *gathering) holders(ctx context.Context, users userSet) (holders []holder, next []any, err error) {
 	q := g.query
 	_, w, err := uploadWalk(&catalogue.UploadQuery{Created: q.Created, Try: q.Try, Buckets: q.Buckets})
 	if err != nil {
 		return nil, nil, err
 	}
 	w.filter.span("ended_at", q.Completed)
-	w.of(who)
+	w.of(users)
 	if g.at != nil {
 		w.after, w.with = g.at[:2], g.at[2] != behindAll
 	}
@@ -114,19 +114,19 @@ func (g *gathering) holders(ctx context.Context, who who) (holders []holder, nex
 		return []any{h.created, h.id}, err
 	})
 	if seen < uploadsOfFiles && read.next != nil {
-		seen = g.scan // so many were looked at to find these
+		seen = g.scan // the number of uploads read to find these
 	}
 	g.left -= seen
 	return holders, read.next, err
 }
 
-// collect passes over files of uploads, and collects those behind them. It returns the uploads that it has not come to.
+// collect skips files of uploads, then collects the following ones. It returns the uploads it did not reach.
 func (g *gathering) collect(ctx context.Context, holders []holder) (rest []holder, err error) {
 	behind := int64(-1)
 	if g.at != nil && len(holders) > 0 && holders[0].id == g.at[1] {
 		behind = g.at[2].(int64)
 	}
-	for first := true; len(holders) > 0 && len(g.files) < g.most && (first || g.left > 0); first = false { // it gets on, however little is left
+	for first := true; len(holders) > 0 && len(g.files) < g.most && (first || g.left > 0); first = false { // progress even with little left
 		n := g.group(holders, behind)
 		done, at := n, int64(-1)
 		if g.skip > 0 {
@@ -149,8 +149,8 @@ func (g *gathering) collect(ctx context.Context, holders []holder) (rest []holde
 	return holders, nil
 }
 
-// group returns of how many uploads files are read at once: of one, in its order and no more than needed, or of
-// some that have few together.
+// group returns the number of uploads to read files of at once: one, in its order and no more than needed, or several that have few
+// together.
 func (g *gathering) group(holders []holder, behind int64) int {
 	most := fileGroup
 	if len(g.terms) == 1 && g.skip == 0 {
@@ -165,8 +165,8 @@ func (g *gathering) group(holders []holder, behind int64) int {
 	return n
 }
 
-// pass passes over files of uploads, of the first one those behind a position. It returns over how many uploads it passed, and up to
-// which position in the next one, or -1.
+// pass skips files of uploads, those of the first one after a position. It returns the number of uploads skipped, and the position
+// reached in the next one, or -1.
 func (g *gathering) pass(ctx context.Context, holders []holder, behind int64) (done int, at int64, err error) {
 	type place struct{ uploadID, position int64 }
 	var places []place
@@ -192,7 +192,7 @@ func (g *gathering) pass(ctx context.Context, holders []holder, behind int64) (d
 	return order[last.uploadID], last.position, nil
 }
 
-// gather collects files of uploads, of the first one those behind a position.
+// gather collects files of uploads, those of the first one after a position.
 func (g *gathering) gather(ctx context.Context, holders []holder, behind int64) error {
 	first := len(g.files)
 	err := g.read(ctx, holders, behind, listedColumns, g.most-first, func(rows *sql.Rows) error {
@@ -208,7 +208,7 @@ func (g *gathering) gather(ctx context.Context, holders []holder, behind int64) 
 	return err
 }
 
-// inOrder returns the place that each upload has among others, by its id.
+// inOrder returns each upload's index by its id.
 func inOrder(holders []holder) map[int64]int {
 	order := make(map[int64]int, len(holders))
 	for i := range holders {
@@ -217,7 +217,7 @@ func inOrder(holders []holder) map[int64]int {
 	return order
 }
 
-// read reads files: of one upload the next ones in its order, behind a position, or all of several in no order.
+// read reads files: the next ones of one upload in order, after a position, or all of several uploads in any order.
 func (g *gathering) read(ctx context.Context, holders []holder, behind int64, columns string, limit int, scan func(*sql.Rows) error) error {
 	ids := make([]int64, len(holders))
 	for i := range holders {

@@ -13,23 +13,22 @@ import (
 )
 
 const (
-	// indexingRetry is the pause after an attempt that failed, or that found another instance at it.
+	// indexingRetry is the pause after an attempt that failed, or met another instance's.
 	indexingRetry = time.Minute
-	// indexingLock is the key of the advisory lock under which the index is made.
+	// indexingLock is the key of the advisory lock for making the index.
 	indexingLock = 0x7465636b6b657973
 )
 
 var (
-	// errNotGranted: the database does not let this program have the extension that its index of the insides of keys needs.
+	// errNotGranted: the database does not grant the extension for the trigram index of keys.
 	errNotGranted = errors.New("the database does not grant the extension pg_trgm")
 	// errIndexing: another instance makes the index.
 	errIndexing = fmt.Errorf("%w: another instance is indexing keys", upload.ErrUnavailable)
 )
 
-// RunIndexing makes PostgreSQL's index of the insides of keys, while everything else goes on, and returns nil once there is one, or ctx
-// ends. Until then parts of keys are looked for at their beginnings. Where the database does not grant the extension that the index needs,
-// the log says so, and the next program that starts tries again. fault is told of attempts that failed for another reason than the database
-// being unavailable.
+// RunIndexing makes PostgreSQL's trigram index of keys while everything else goes on. It returns nil once the index exists, or ctx ends.
+// Until then a part of a key means its beginning. If the database does not grant the extension, the log says so, and the next program to
+// start tries again. fault is called when an attempt fails for another reason than an unavailable database.
 func (s *Store) RunIndexing(ctx context.Context, fault func(error)) error {
 	for {
 		err := s.ensureKeysIndexed(ctx)
@@ -48,7 +47,7 @@ func (s *Store) RunIndexing(ctx context.Context, fault func(error)) error {
 	}
 }
 
-// ensureKeysIndexed makes the index of the insides of keys, unless it is there. It takes as long as it takes, over one connection.
+// ensureKeysIndexed makes the trigram index of keys, unless it exists. It has no time limit, and uses one connection.
 func (s *Store) ensureKeysIndexed(ctx context.Context) error {
 	if s.indexKeys == nil {
 		return nil
@@ -60,13 +59,13 @@ func (s *Store) ensureKeysIndexed(ctx context.Context) error {
 	return err
 }
 
-// indexKeys makes the index, one instance at a time: what an attempt that was cut off has left is not valid, and goes first.
+// indexKeys makes the index, one instance at a time. The invalid remains of an interrupted attempt are dropped first.
 func (p *postgres) indexKeys(ctx context.Context, s *Store) (err error) {
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, conn.Close()) }() // it goes back to the pool
+	defer func() { err = errors.Join(err, conn.Close()) }() // it returns to the pool
 	if there, err := keysIndexed(ctx, conn); there || err != nil {
 		return err
 	}
@@ -77,7 +76,7 @@ func (p *postgres) indexKeys(ctx context.Context, s *Store) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unlock() }() // it fails where the connection has ended, and the lock with it
+	defer func() { _ = unlock() }() // fails if the connection has ended, and the lock with it
 	start := time.Now()
 	if err := makeKeysIndex(ctx, conn); err != nil {
 		return err
@@ -86,13 +85,13 @@ func (p *postgres) indexKeys(ctx context.Context, s *Store) (err error) {
 	return nil
 }
 
-// keysIndexed reports whether the index is there.
+// keysIndexed reports whether the index exists.
 func keysIndexed(ctx context.Context, conn *sql.Conn) (there bool, err error) {
 	err = conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass('files_keys') AND indisvalid)`).Scan(&there)
 	return there, err
 }
 
-// makeKeysIndex makes the index, and the extension where it is not there yet, in whichever schema that is.
+// makeKeysIndex makes the index, and the extension if it is missing, in whichever schema that is.
 func makeKeysIndex(ctx context.Context, conn *sql.Conn) error {
 	if _, err := conn.ExecContext(ctx, `CREATE EXTENSION IF NOT EXISTS pg_trgm`); err != nil {
 		return granted(err)
@@ -110,7 +109,7 @@ func makeKeysIndex(ctx context.Context, conn *sql.Conn) error {
 	return granted(err)
 }
 
-// granted makes an error that says that the program may not, or that the extension is not installed, one that wraps errNotGranted.
+// granted wraps an error about missing rights or a missing extension in errNotGranted.
 func granted(err error) error {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch e.Code {

@@ -11,10 +11,10 @@ import (
 	"tecken-upload/internal/catalogue"
 )
 
-// lastRune stands behind all characters that a name may have.
+// lastRune sorts after all characters of names.
 const lastRune = "\U0010FFFF"
 
-// parts returns what of keys is looked for inside of them, and what at their beginnings.
+// parts returns the texts to find anywhere in keys, and those to find at their beginnings.
 func (s *Store) parts(q *catalogue.FileQuery) (inside, beginnings []string) {
 	beginnings = slices.Clone(q.Prefixes)
 	indexed := s.indexKeys == nil || s.indexed.Load()
@@ -28,7 +28,7 @@ func (s *Store) parts(q *catalogue.FileQuery) (inside, beginnings []string) {
 	return inside, beginnings
 }
 
-// filesByPrefix lists files by their keys, which begin with all of some texts.
+// filesByPrefix lists files by their keys, which begin with all the given texts.
 func (r *reading) filesByPrefix(ctx context.Context, q *catalogue.FileQuery, beginnings []string) (found []listed, read stretch, err error) {
 	prefix := slices.MaxFunc(beginnings, func(a, b string) int { return len(a) - len(b) })
 	w := walk{table: "files", key: []string{"folded_key", "id"}, from: prefix, until: prefix + lastRune, present: "debug_file", scan: max(1, r.scan/5)}
@@ -41,7 +41,7 @@ func (r *reading) filesByPrefix(ctx context.Context, q *catalogue.FileQuery, beg
 	if slices.ContainsFunc(beginnings, func(b string) bool { return !strings.HasPrefix(prefix, b) }) {
 		return nil, read, nil
 	}
-	if nobody, err := r.filterFiles(ctx, &w.filter, q); err != nil || nobody {
+	if none, err := r.filterFiles(ctx, &w.filter, q); err != nil || none {
 		return nil, read, err
 	}
 	read, err = w.page(ctx, r, "folded_key, "+listedColumns, q.Skip, q.Limit, func(rows *sql.Rows) ([]any, error) {
@@ -62,17 +62,17 @@ type keyed struct {
 // Scan scans the row.
 func (k keyed) Scan(into ...any) error { return k.Rows.Scan(append([]any{k.key}, into...)...) }
 
-// filterFiles adds what no index of files tells. That of uploads is asked for row by row: of a join, a planner may
-// make a look at all uploads. It reports whether there is no user that is asked for.
-func (r *reading) filterFiles(ctx context.Context, c *clauses, q *catalogue.FileQuery) (nobody bool, err error) {
-	who, err := r.users(ctx, q.UserID, q.User)
-	if err != nil || who.nobody {
-		return who.nobody, err
+// filterFiles adds the filters without an index of files. Those of uploads are subqueries for each row: with a join, a planner might read
+// all uploads. It returns true if no user matches.
+func (r *reading) filterFiles(ctx context.Context, c *clauses, q *catalogue.FileQuery) (none bool, err error) {
+	users, err := r.users(ctx, q.UserID, q.User)
+	if err != nil || users.none {
+		return users.none, err
 	}
 	c.storedFiles(q)
-	of := who.filter
-	if who.id != 0 {
-		of.add("user_id = ?", who.id)
+	of := users.filter
+	if users.id != 0 {
+		of.add("user_id = ?", users.id)
 	}
 	of.uploads(q.Try, q.Buckets)
 	of.span("created_at", q.Created)
@@ -83,7 +83,7 @@ func (r *reading) filterFiles(ctx context.Context, c *clauses, q *catalogue.File
 	return false, nil
 }
 
-// filesByKey lists files whose keys have some texts in them, and begin with others.
+// filesByKey lists files with keys that contain some texts, and begin with others.
 func (r *reading) filesByKey(ctx context.Context, q *catalogue.FileQuery, inside, beginnings []string) (found []listed, read stretch, err error) {
 	after, err := listKeys.key(q.After, false, anID)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// uploadColumns are those of an upload's record, in the order that scanUpload reads them in.
+// uploadColumns are the columns of an upload's record, in scanUpload's order.
 const uploadColumns = `id, user_id, (SELECT email FROM users WHERE users.id = user_id), token_id, token_label, filename, bucket, try,
 	format, size, created_at, ended_at, COALESCE(outcome, ''), COALESCE(error, ''), COALESCE(download_url, ''), COALESCE(redirect_urls, ''),
 	uploaded_count, skipped_count, ignored_count, pending_count`
@@ -34,8 +34,8 @@ func (s *Store) UploadRecord(ctx context.Context, id int64) (u catalogue.Upload,
 	return u, err
 }
 
-// ListUploads returns a page of the uploads that q asks for. The error wraps catalogue.ErrCursor where q.After is not
-// of this list. The size of an upload in progress may change: in a list by size it may be missed, or come twice.
+// ListUploads returns a page of the uploads that q selects. The error wraps catalogue.ErrCursor if q.After is another list's. The size of
+// an upload in progress may change: a list by size may miss it, or show it twice.
 func (s *Store) ListUploads(ctx context.Context, q *catalogue.UploadQuery) (page catalogue.Uploads, err error) {
 	err = s.query(ctx, "list uploads", func(ctx context.Context, r *reading) error {
 		page, err = r.listUploads(ctx, q)
@@ -49,11 +49,11 @@ func (r *reading) listUploads(ctx context.Context, q *catalogue.UploadQuery) (pa
 	if err != nil || q.Size.Empty() || q.Created.Empty() || q.Completed.Empty() {
 		return page, err
 	}
-	who, err := r.users(ctx, q.UserID, q.User)
-	if err != nil || who.nobody {
+	users, err := r.users(ctx, q.UserID, q.User)
+	if err != nil || users.none {
 		return page, err
 	}
-	w.of(who)
+	w.of(users)
 	skip, limit, beyond := counted(q.Skip, q.Limit)
 	read, err := w.page(ctx, r, uploadColumns, skip, limit, func(rows *sql.Rows) ([]any, error) {
 		u, err := scanUpload(rows)
@@ -70,8 +70,8 @@ func (r *reading) listUploads(ctx context.Context, q *catalogue.UploadQuery) (pa
 	return page, err
 }
 
-// counted returns how many rows are to be passed over and read. Those beyond what is counted through are not shown: the
-// last one of these is read for its key.
+// counted returns the number of rows to skip and to read. Rows beyond the counted ones are not shown; the last counted row is read for its
+// key.
 func counted(skip, limit int) (int, int, bool) {
 	if skip < catalogue.MaxSkip {
 		return skip, limit, false
@@ -79,7 +79,7 @@ func counted(skip, limit int) (int, int, bool) {
 	return catalogue.MaxSkip - 1, 1, true
 }
 
-// uploadWalk plans the way through the uploads that q asks for, of whichever user.
+// uploadWalk plans the walk through the uploads that q selects, of any user.
 func uploadWalk(q *catalogue.UploadQuery) (l list, w *walk, err error) {
 	w = &walk{table: "uploads", reverse: !q.Ascending}
 	span, other, column := q.Created, q.Size, "size"
@@ -129,7 +129,7 @@ func uploadWalk(q *catalogue.UploadQuery) (l list, w *walk, err error) {
 	return l, w, nil
 }
 
-// uploads adds what uploads and the files in them are filtered by.
+// uploads adds the filters of uploads.
 func (c *clauses) uploads(try *bool, buckets []catalogue.Term) {
 	c.whether(try, "try")
 	for _, not := range []bool{false, true} {
@@ -143,11 +143,11 @@ func (c *clauses) uploads(try *bool, buckets []catalogue.Term) {
 	}
 }
 
-// idChunk is how many ids a statement asks for at most.
+// idChunk bounds the ids of a statement.
 const idChunk = 256
 
-// among returns "column IN (?, …)" with its arguments, for at most idChunk ids. It repeats the last to fill up to one of three
-// numbers, so that statements are few.
+// among returns "column IN (?, …)" with its arguments, for at most idChunk ids. It repeats the last id up to one of three sizes, so that
+// there are few statements.
 func among(column string, ids []int64) (string, []any) {
 	n := idChunk
 	switch {
@@ -185,11 +185,11 @@ func (r *reading) uploadChunk(ctx context.Context, ids []int64, found map[int64]
 	})
 }
 
-// relatedScan is how many uploads are looked at to find some that are related.
+// relatedScan is the number of uploads read to find related ones.
 const relatedScan = 1000
 
-// Related returns the newest other uploads of the same archive as far as records tell: by the same user, of the same size and name. At most
-// limit, and out of the last thousand of that size.
+// Related returns the newest other uploads of the same archive, judged by user, size and name: at most limit, from the last thousand of
+// that size.
 func (s *Store) Related(ctx context.Context, u *catalogue.Upload, limit int) (related []catalogue.Upload, err error) {
 	err = s.query(ctx, fmt.Sprintf("list the uploads that are related to %d", u.ID), func(ctx context.Context, r *reading) error {
 		related = nil

@@ -313,7 +313,7 @@ func TestListsFindWhatIsThere(t *testing.T) {
 	})
 }
 
-// While uploads come in, whoever follows the pages of a list sees every row that was there exactly once.
+// While uploads come in, the pages of a list together have every older row exactly once.
 func TestPagesWhileUploadsComeIn(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		l := newLibrary(t, url, 40)

@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// maxKeys bounds the keys that one lookup returns.
+	// maxKeys bounds the keys of one lookup.
 	maxKeys = 4
-	// maxRows bounds what is read for that on each way: the same file is recorded with each upload of it.
+	// maxRows bounds the rows read on each way: a file is recorded with each upload of it.
 	maxRows = 64
 )
 
-// Spellings returns the keys that q may mean, at most 4 and each once: of regular uploads, then of try uploads where q asks for
-// them; among these, spellings of the key in another case, then the .sym of the code id. Those uploaded last come first.
+// Spellings returns the keys that q may mean, at most 4 and each once: those of regular uploads, then, if q includes them, of try uploads;
+// in each, spellings of the key in another case, then the .sym of the code id; in each, the last uploaded first.
 func (s *Store) Spellings(ctx context.Context, q download.SpellingQuery) (keys []symbol.Key, err error) {
 	var ways []way
 	for _, try := range kinds(q.Try) {
@@ -38,7 +38,7 @@ func (s *Store) Spellings(ctx context.Context, q download.SpellingQuery) (keys [
 	return keys, err
 }
 
-// kinds are those of uploads that are asked for: regular ones, and try uploads where they are too.
+// kinds returns the kinds of uploads to search: regular ones, then try uploads if included.
 func kinds(try bool) []bool {
 	if try {
 		return []bool{false, true}
@@ -56,8 +56,8 @@ func keysOf(found []recorded) (keys []symbol.Key) {
 	return keys
 }
 
-// Module returns the module of a debug file and id, or of a code file and id, the file in any case: the one that was uploaded last
-// by a regular upload or, without one, by a try upload. Without either it fails with upload.ErrNotFound.
+// Module returns the module of a debug file and id, or of a code file and id, the file in any case: the last one of a regular upload, else
+// of a try upload, else upload.ErrNotFound.
 func (s *Store) Module(ctx context.Context, file, id string) (m download.Module, err error) {
 	err = s.query(ctx, "look up a module", func(ctx context.Context, r *reading) error {
 		found, err := r.follow(ctx,
@@ -65,7 +65,7 @@ func (s *Store) Module(ctx context.Context, file, id string) (m download.Module,
 		if err != nil {
 			return err
 		}
-		isOfFile := func(r recorded) bool { // a debug id alone leads to any file's
+		isOfFile := func(r recorded) bool { // a debug id alone matches any file
 			return r.way%2 != 0 || symbol.Fold(r.Key.DebugFile()) == symbol.Fold(file)
 		}
 		i := slices.IndexFunc(found, isOfFile)
@@ -79,8 +79,7 @@ func (s *Store) Module(ctx context.Context, file, id string) (m download.Module,
 	return m, err
 }
 
-// Builds returns the keys of the .sym whose code ids are among those from first to last, at most 4 and each once, those
-// uploaded last first.
+// Builds returns the keys of the .sym with code ids from first to last, at most 4 and each once, the last uploaded first.
 func (s *Store) Builds(ctx context.Context, first, last string, try bool) (keys []symbol.Key, err error) {
 	err = s.query(ctx, "look up a build", func(ctx context.Context, r *reading) error {
 		found, err := r.follow(ctx, byBuild(first, last).of(try))
@@ -90,37 +89,37 @@ func (s *Store) Builds(ctx context.Context, first, last string, try bool) (keys 
 	return keys, err
 }
 
-// A way leads through an index to files in storage, those uploaded last first.
+// A way finds stored files through an index, the last uploaded first.
 type way struct {
 	clauses
 	order string
 }
 
-// bySpelling leads to the files of a key in any case.
+// bySpelling finds the files of a key in any case.
 func bySpelling(key symbol.Key) *way {
 	return within("folded_key", key.Fold(), key.Fold(), "files.id")
 }
 
-// byCode leads to the .sym of a code id and a code file in any case. Many headers name no code file: outside of Windows it has the
-// debug file's name. A name that is not folded yet is compared as it is.
+// byCode finds the .sym of a code id and a code file in any case. Many headers name no code file: outside of Windows it has the debug
+// file's name. Unfolded names are compared exactly.
 func byCode(file, id string) *way {
 	w := byBuild(id, id)
 	w.add("(folded_code_file = ? OR folded_code_file IS NULL AND COALESCE(code_file, debug_file) = ?)", symbol.Fold(file), file)
 	return w
 }
 
-// byBuild leads to the .sym of the code ids from first to last.
+// byBuild finds the .sym of the code ids from first to last.
 func byBuild(first, last string) *way { return within("code_id", first, last, "files.id") }
 
-// byDebugID leads to the .sym of a debug id, whatever the debug file.
+// byDebugID finds the .sym of a debug id, for any debug file.
 func byDebugID(id string) *way {
 	w := within("debug_id", id, id, "upload_id")
 	w.add("module_debug_id IS NOT NULL")
 	return w
 }
 
-// within begins a way through an index of two columns. One value is a range as well, and is ordered by: an equation lets PostgreSQL
-// leave it out of the order, and go through another index for rows that it believes to be rare.
+// within makes a way through an index of two columns. Even one value is a range, and in the order: for an equation PostgreSQL may drop the
+// column from the order, and use another index for rows that it believes to be rare.
 func within(column, first, last, second string) *way {
 	w := &way{order: column + " DESC, " + second + " DESC"}
 	w.add(column+" >= ?", first)
@@ -128,19 +127,19 @@ func within(column, first, last, second string) *way {
 	return w
 }
 
-// of narrows a way down to one kind of upload. An upload that failed may have published some of its files, too.
+// of limits a way to one kind of upload. A failed upload may have published some of its files too.
 func (w *way) of(try bool) way {
 	w.add("debug_file IS NOT NULL AND state IN ('uploaded', 'skipped') AND (SELECT try FROM uploads WHERE uploads.id = upload_id) = ?", try)
 	return *w
 }
 
-// A recorded is what is known of a file in storage, and which way led to it.
+// A recorded is a stored file, and the way that found it.
 type recorded struct {
 	download.Module
 	way int
 }
 
-// follow reads in one statement what some ways lead to, way by way.
+// follow runs some ways in one statement, and returns their files way by way.
 func (r *reading) follow(ctx context.Context, ways ...way) (found []recorded, err error) {
 	var parts []string
 	var args []any
@@ -162,7 +161,7 @@ func (r *reading) follow(ctx context.Context, ways ...way) (found []recorded, er
 		}
 		found = append(found, r)
 	}
-	// Databases return a union part by part, and promise nothing.
+	// Databases return a union part by part, but do not promise it.
 	slices.SortStableFunc(found, func(a, b recorded) int { return a.way - b.way })
 	return found, rows.Err()
 }

@@ -10,8 +10,7 @@ import (
 	"tecken-upload/internal/catalogue"
 )
 
-// StoredFiles returns the next files of an upload that were stored, at most limit, in its order, behind a position; -1 at the
-// beginning.
+// StoredFiles returns the next stored files of an upload in its order, at most limit, after a position; -1 at the beginning.
 func (s *Store) StoredFiles(ctx context.Context, u *catalogue.Upload, behind int64, limit int) (files []catalogue.File, err error) {
 	var c clauses
 	c.add("upload_id = ?", u.ID)
@@ -30,8 +29,7 @@ func (s *Store) StoredFiles(ctx context.Context, u *catalogue.Upload, behind int
 	return files, err
 }
 
-// PassedFiles returns the names of members of uploads that were passed over, by upload and position. Of an ignored member that came
-// twice, the second one is none.
+// PassedFiles returns the names of skipped and ignored members of uploads, by upload and position. A repeated ignored member counts once.
 func (s *Store) PassedFiles(ctx context.Context, q *catalogue.PassedQuery) (passed []catalogue.Passed, err error) {
 	term, args := among("upload_id", q.Uploads)
 	var c clauses

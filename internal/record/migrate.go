@@ -12,21 +12,21 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// The pauses between attempts to migrate: the first, doubled after each failure up to the last. A server
-// that has been down for long is not in a hurry to get this one instance back, but its operator is.
+// The pauses between attempts to migrate, doubled after each failure from the first to the last. A server that was down for long can wait
+// for one instance, but its operator can't.
 const (
 	firstMigrateRetry = 250 * time.Millisecond
 	lastMigrateRetry  = 10 * time.Second
 )
 
-// errMisfit: the schema is not one that this program works with, or the database does not let it.
+// errMisfit: this program can't work with the schema, or lacks rights to it.
 var errMisfit = errors.New("the schema does not fit this program")
 
-// Migrate brings the schema up to date. Several programs may do so at once: one migrates, the others wait.
-// A schema newer than this program's is left as it is. From the first success on the Store works.
+// Migrate brings the schema up to date. Several programs may do so at once: one migrates, the others wait. A newer schema stays as it is.
+// After the first success the Store works.
 //
-// On PostgreSQL it stops nobody for long: a lock that others would have to wait behind is waited for 2 seconds, then the attempt
-// fails, with upload.ErrUnavailable. Building indexes takes as long as it takes.
+// On PostgreSQL it blocks nothing for long: it waits 2 seconds for a lock that others would have to wait behind, then the attempt fails
+// with upload.ErrUnavailable. Building indexes has no time limit.
 func (s *Store) Migrate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, migrateTimeout, errSlow)
 	defer cancel()
@@ -54,8 +54,8 @@ func (s *Store) Migrated(context.Context) error {
 	return errNotMigrated
 }
 
-// Misfit returns an error where the latest attempt to migrate failed of what waiting does not mend, of a database that answers:
-// a right that is missing, a schema that this program does not work with.
+// Misfit returns an error if the latest attempt to migrate failed for good though the database answers: a right is missing, or this program
+// can't work with the schema.
 func (s *Store) Misfit() error {
 	if err := s.migration.Load(); err != nil && !errors.Is(*err, upload.ErrUnavailable) {
 		return *err
@@ -90,8 +90,8 @@ func (s *Store) migrate(ctx context.Context) (err error) {
 	return nil
 }
 
-// needed are statements that change nothing, and that a database explains only where it has all that is written, and lets this program
-// write it.
+// needed are statements that change nothing. A database explains them only if it has all their tables and columns, and lets this program
+// write them.
 var needed = []string{
 	`INSERT INTO users (email, created_at) SELECT email, created_at FROM users WHERE FALSE`,
 	`INSERT INTO tokens (user_id, hash, permissions, weight, created_at, expires_at)
@@ -112,7 +112,7 @@ var needed = []string{
 	`UPDATE proofs SET written_at = written_at WHERE FALSE`,
 }
 
-// misfit tells of a schema that the database would not explain a statement by.
+// misfit returns why the database would not explain a statement.
 func (s *Store) misfit(ctx context.Context, provider *goose.Provider, err error) error {
 	if isUnavailable(err) || ctx.Err() != nil {
 		return err
@@ -125,8 +125,8 @@ func (s *Store) misfit(ctx context.Context, provider *goose.Provider, err error)
 	return fmt.Errorf("%w: it is of version %d, the program's own is %d: %w", errMisfit, there, sources[len(sources)-1].Version, err)
 }
 
-// Run migrates the database, trying again with a jittered back-off, and logging why, for as long as it fails. fault is told, once, of
-// an attempt that failed of what waiting does not mend. It returns nil once the Store works, or the cause of ctx's end.
+// Run migrates the database. It retries with a jittered back-off, and logs failures. fault is called, once, when an attempt fails for good.
+// Run returns nil once the Store works, or the cause of ctx's end.
 func (s *Store) Run(ctx context.Context, fault func(error)) error {
 	told := false
 	for attempt := 0; ; attempt++ {
@@ -148,8 +148,8 @@ func (s *Store) Run(ctx context.Context, fault func(error)) error {
 	}
 }
 
-// backoff returns the pause after the given failure, counted from 0: first, doubled each time, at most last;
-// of that between a half and all, at random, so that those who failed together don't try again together.
+// backoff returns the pause after the given failure, counted from 0: first, doubled each time, at most last; then a random time between
+// half and all of it, to spread the retries of simultaneous failures.
 func backoff(failure int, first, last time.Duration) time.Duration {
 	d := last
 	if failure < 16 {
@@ -158,7 +158,7 @@ func backoff(failure int, first, last time.Duration) time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
-// sleep waits, and returns the cause of ctx's end if that comes first.
+// sleep waits for d. It returns the cause of ctx's end if that comes first.
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

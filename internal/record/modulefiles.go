@@ -7,8 +7,7 @@ import (
 	"tecken-upload/internal/symbol"
 )
 
-// The queries. A file is recorded with each upload of it, others may have been uploaded long before. Ids are given as a range, as
-// in a way.
+// A file is recorded with each upload of it; others may have been uploaded long before. Ids are given as a range, as in a way.
 const (
 	moduleFiles      = lastFiles + ` AND debug_file = $2 AND debug_id >= $3 AND debug_id <= $3 ORDER BY debug_id DESC, files.id DESC` + eachFileOnce
 	filesOfAnyModule = lastFiles + ` AND debug_id >= $2 AND debug_id <= $2 ORDER BY debug_id DESC, upload_id DESC` + eachFileOnce
@@ -17,8 +16,8 @@ const (
 	eachFileOnce = ` LIMIT 10000) AS latest GROUP BY debug_file, debug_id, file ORDER BY MAX(id) DESC LIMIT 32`
 )
 
-// ModuleFiles returns the keys of the files that were uploaded for a module, or for all of that debug id where debugFile is
-// empty: those uploaded last first, at most 32. Each counts once, however often it was uploaded.
+// ModuleFiles returns the keys of the files uploaded for a module, or for all modules of that debug id if debugFile is empty: the last
+// uploaded first, at most 32, each once.
 func (s *Store) ModuleFiles(ctx context.Context, debugFile, debugID string, try bool) (keys []symbol.Key, err error) {
 	query, args := moduleFiles, []any{try, debugFile, debugID}
 	if debugFile == "" {

@@ -28,7 +28,7 @@ func TestListsAreServedByIndexes(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		for _, analyzed := range []bool{false, true} { // a SQLite file never is, unless somebody does it
+		for _, analyzed := range []bool{false, true} { // a SQLite file is analysed only by hand
 			var statements []statement
 			s.Trace(func(query string, args []any) { statements = append(statements, statement{query, args}) })
 			for _, q := range questions() {
@@ -72,7 +72,7 @@ type statement struct {
 	args  []any
 }
 
-// lines runs a query whose last column is text.
+// lines runs a query with text in its last column.
 func lines(t *testing.T, conn *sql.Conn, columns int, query string, args ...any) string {
 	t.Helper()
 	rows, err := conn.QueryContext(t.Context(), query, args...)

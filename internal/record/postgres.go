@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	// byIndexAlone has the planner go through rows in an index's order where it can: every question of ours has its index,
-	// and wants few rows. Its own guess of how many there are is often wrong, and then it reads and sorts them all. What it
-	// can't avoid looks dear to it then, and is not to be compiled for that. It is said in each transaction: a pooler may give the
-	// next one another connection, and this one to another program.
+	// byIndexAlone makes the planner use an index's order if it can: each of our queries has its index, and wants few rows. The planner's
+	// own guess of the number of rows is often wrong, and then it reads and sorts them all. Plans it can't avoid look costly, and must not
+	// be compiled for that. The settings are for one transaction: a pooler may give the next one another connection, and this connection to
+	// another program.
 	byIndexAlone = `SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off; SET LOCAL jit = off`
-	// beginReading begins a transaction to read in, and asks whether the server takes no writes, all in one round trip.
+	// beginReading begins a transaction to read in, and asks whether the server is read-only, in one round trip.
 	beginReading = `BEGIN READ ONLY; ` + byIndexAlone + `; SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean`
 )
 
-// openPostgres prepares a pool of at most maxConns connections; none is made before it is needed.
+// openPostgres prepares a pool of at most maxConns connections, made when needed.
 func openPostgres(ctx context.Context, url string, maxConns int) (database, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -39,17 +39,17 @@ func openPostgres(ctx context.Context, url string, maxConns int) (database, erro
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
-	// No statement has a name, and no connection a state: behind a pooler the next statement may go over another one.
+	// Statements have no names, and connections no state: behind a pooler the next statement may use another one.
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	tickets := newTickets(int(config.MaxConns))
 	config.AfterConnect = func(context.Context, *pgx.Conn) error {
-		return background.Try(func() error { // it is called in a goroutine of the pool's
+		return background.Try(func() error { // the pool calls it in a goroutine
 			tickets.connected()
 			return nil
 		})
 	}
 
-	// Connections outlive ctx: the pool takes only its values.
+	// Connections outlive ctx: the pool uses only its values.
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return database{}, err
@@ -82,16 +82,16 @@ func openPostgres(ctx context.Context, url string, maxConns int) (database, erro
 	}, nil
 }
 
-// A postgres is what connects to PostgreSQL.
+// A postgres makes connections to PostgreSQL.
 type postgres struct {
 	config *pgx.ConnConfig
 	pool   *pgxpool.Pool
 
 	mu       sync.Mutex
-	forsaken time.Time // when connections were thrown away
+	forsaken time.Time // when the pool was last closed
 }
 
-// forsake throws all connections away, at most once in forsakeInterval: those in use once they are released.
+// forsake closes all connections, at most once in forsakeInterval; those in use are closed once released.
 func (p *postgres) forsake() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,10 +99,10 @@ func (p *postgres) forsake() {
 		return
 	}
 	p.pool.Reset()
-	p.forsaken = time.Now() // behind: those that are made meanwhile are new
+	p.forsaken = time.Now() // afterwards: connections made meanwhile are new
 }
 
-// beginReading begins a transaction to read in. A server that takes no writes is read from, and left for another one.
+// beginReading begins a transaction to read in. It reads from a read-only server, and then leaves it.
 func (p *postgres) beginReading(ctx context.Context, conn *sql.Conn) error {
 	return conn.Raw(func(driver any) error {
 		readOnly, err := saysTrue(ctx, driver.(*stdlib.Conn).Conn().PgConn(), beginReading)
@@ -113,7 +113,7 @@ func (p *postgres) beginReading(ctx context.Context, conn *sql.Conn) error {
 	})
 }
 
-// saysTrue sends some statements at once, and reports whether the last one answers true.
+// saysTrue sends some statements at once, and reports whether the last answer is true.
 func saysTrue(ctx context.Context, conn *pgconn.PgConn, statements string) (bool, error) {
 	results, err := conn.Exec(ctx, statements).ReadAll()
 	if err != nil {
@@ -123,7 +123,7 @@ func saysTrue(ctx context.Context, conn *pgconn.PgConn, statements string) (bool
 	return len(answer) == 1 && string(answer[0][0]) == "t", nil
 }
 
-// migrationLock is the key of the advisory lock that the schema is migrated under: goose's own.
+// migrationLock is the key of the advisory lock for migrations: goose's own.
 const migrationLock = 4097083626
 
 // errLocked: another instance holds the lock.
@@ -142,9 +142,9 @@ func (p *postgres) lock(ctx context.Context, key int64) (unlock func() error, er
 	}
 }
 
-// tryLock takes an advisory lock, or fails with errLocked. The lock is that of a transaction, over a connection which does nothing
-// else meanwhile: a session's would stay with a connection of the pooler's. Its isolation leaves it without a snapshot, which the
-// building of indexes would wait for.
+// tryLock takes an advisory lock, or fails with errLocked. The lock is a transaction's, over a connection that does nothing else: a
+// session's lock would stay with a pooler's connection. The isolation level leaves it without a snapshot, for which the building of indexes
+// would wait.
 func (p *postgres) tryLock(ctx context.Context, key int64) (unlock func() error, err error) {
 	conn, release, err := p.lockConn(ctx)
 	if err != nil {
@@ -153,10 +153,10 @@ func (p *postgres) tryLock(ctx context.Context, key int64) (unlock func() error,
 	unlock = func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
 		defer cancel()
-		_, _ = conn.Exec(ctx, `ROLLBACK`) // it fails where the connection is gone, and the lock with it
+		_, _ = conn.Exec(ctx, `ROLLBACK`) // fails if the connection is gone, and the lock with it
 		return release(ctx)
 	}
-	// Not a query with parameters: that would keep its snapshot.
+	// Not a query with parameters: it would keep its snapshot.
 	locked, err := saysTrue(ctx, conn.PgConn(), fmt.Sprintf(
 		`BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_try_advisory_xact_lock(%d)`, key))
 	if err == nil && !locked {
@@ -168,9 +168,9 @@ func (p *postgres) tryLock(ctx context.Context, key int64) (unlock func() error,
 	return unlock, nil
 }
 
-// lockConn returns a connection of the pool's or, where that would leave none to upload with, one beside it.
+// lockConn returns a connection of the pool, or an extra one if the pool would have none left for uploads.
 func (p *postgres) lockConn(ctx context.Context) (conn *pgx.Conn, release func(context.Context) error, err error) {
-	const fewConns = 2 // one to lock, one to work under the lock
+	const fewConns = 2 // one for the lock, one for the work
 	if p.pool.Config().MaxConns <= fewConns {
 		conn, err = pgx.ConnectConfig(ctx, p.config)
 		return conn, func(ctx context.Context) error { return conn.Close(ctx) }, err

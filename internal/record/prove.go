@@ -11,15 +11,14 @@ import (
 )
 
 const (
-	// proofTimeout bounds a proof, which a heartbeat waits for.
+	// proofTimeout bounds a proof, since a heartbeat waits for it.
 	proofTimeout = 2 * time.Second
-	// proofSize is what a proof writes beside a SQLite file, in bytes: more than a file system may keep without a block of its own.
+	// proofSize is the size of a proof beside a SQLite file, in bytes: more than a file system keeps without a block.
 	proofSize = 64 << 10
 )
 
-// Prove writes to the database, and returns nil if that is durable, else an error wrapping upload.ErrUnavailable: a database that
-// answers may be read-only. On the disk of a SQLite file it also takes new space for a moment, for a row alone may find its place
-// in pages that are there.
+// Prove writes to the database. It returns nil if that is durable, else an error wrapping upload.ErrUnavailable: a read-only database also
+// answers. For SQLite it also takes new space on the file's disk for a moment, since a row may fit into existing pages.
 func (s *Store) Prove(ctx context.Context) error {
 	const doing = "prove that the database can be written to"
 	if s.grow != nil {
@@ -37,14 +36,14 @@ func (s *Store) Prove(ctx context.Context) error {
 // OnDisk reports whether the records are a file of this machine.
 func (s *Store) OnDisk() bool { return s.grow != nil }
 
-// grow takes space on the disk of the file, and gives it back.
+// grow takes space on the file's disk, and gives it back.
 func (s *sqliteFile) grow() error {
 	dir := filepath.Dir(s.path)
 	file, err := os.CreateTemp(dir, ".tecken-proof-*")
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", dir, err)
 	}
-	err = os.Remove(file.Name()) // first: then nothing is left behind, however this ends
+	err = os.Remove(file.Name()) // first, so that nothing is left behind in any case
 	if err == nil {
 		_, err = file.Write(make([]byte, proofSize))
 	}

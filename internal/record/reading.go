@@ -6,8 +6,8 @@ import (
 	"errors"
 )
 
-// A reading reads from the database. On PostgreSQL all its statements are of one transaction, which has the settings that the
-// statements need: a pooler may give each transaction another connection.
+// A reading reads from the database. On PostgreSQL all its statements are in one transaction with its own settings, since a pooler may
+// change connections between transactions.
 type reading struct {
 	*Store
 	conn interface {
@@ -17,7 +17,7 @@ type reading struct {
 	}
 }
 
-// query runs fn, which reads, within queryTimeout. doing says what, for the error. fn is run again where its connection is lost.
+// query runs fn, which reads, within queryTimeout. doing is for the error. fn is run again if its connection is lost.
 func (s *Store) query(ctx context.Context, doing string, fn func(context.Context, *reading) error) error {
 	return s.bounded(ctx, queryTimeout, doing, func(ctx context.Context) error {
 		if s.beginReading == nil {
@@ -38,14 +38,14 @@ func (s *Store) transaction(ctx context.Context, fn func(context.Context, *readi
 		return err
 	}
 	if err := fn(ctx, &reading{s, conn}); err != nil {
-		_, _ = conn.ExecContext(ctx, `ROLLBACK`) // without effect where the connection is gone
+		_, _ = conn.ExecContext(ctx, `ROLLBACK`) // no effect if the connection is gone
 		return err
 	}
 	_, err = conn.ExecContext(ctx, `COMMIT`)
 	return err
 }
 
-// rows runs a query whose parameters are written "?".
+// rows runs a query with "?" for its parameters.
 func (r *reading) rows(ctx context.Context, query string, args []any) (*sql.Rows, error) {
 	query = numbered(query)
 	if r.trace != nil {
@@ -63,7 +63,7 @@ func (r *reading) row(ctx context.Context, query string, args []any) *sql.Row {
 	return r.conn.QueryRowContext(ctx, query, args...)
 }
 
-// each calls scan for each row of a query whose parameters are written "?".
+// each calls scan for each row of a query with "?" for its parameters.
 func (r *reading) each(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) (err error) {
 	rows, err := r.rows(ctx, query, args)
 	if err != nil {

@@ -13,24 +13,24 @@ import (
 )
 
 const (
-	// rareKeys is how many files PostgreSQL may find for a page: it finds all of them before it puts them in order.
+	// rareKeys bounds the files that PostgreSQL may find for a page: it finds all of them before it sorts them.
 	rareKeys = 5000
-	// maxTrigrams is how many trigrams SQLite is asked for. Few are enough to leave little to be compared, and each costs: to find the
-	// next file that has them all, SQLite may pass over all that have one, of a million in about 10 ms.
+	// maxTrigrams bounds the trigrams in a query to SQLite. A few leave little to compare, and each costs: to find the next file with all
+	// of them, SQLite may skip all files with one, of a million in about 10 ms.
 	maxTrigrams = 3
 )
 
-// A keySearch is what of keys is looked for.
+// A keySearch is a search in keys.
 type keySearch struct {
-	parts []string // inside of them, of at least 3 characters each
+	parts []string // anywhere in them, each of at least 3 characters
 	match clauses  // compares a key
-	after []any    // the id to go on behind, or nil
+	after []any    // the id to continue after, or nil
 }
 
-// searchSQLite follows the index of trigrams, which is in the order of ids, and compares what it finds.
+// searchSQLite follows the trigram index in the order of ids, and compares what it finds.
 func (r *reading) searchSQLite(ctx context.Context, q *catalogue.FileQuery, k keySearch) (found []listed, read stretch, err error) {
 	var filter clauses
-	if nobody, err := r.filterFiles(ctx, &filter, q); err != nil || nobody {
+	if none, err := r.filterFiles(ctx, &filter, q); err != nil || none {
 		return nil, read, err
 	}
 	filter.and(&k.match)
@@ -76,7 +76,7 @@ func (r *reading) searchSQLite(ctx context.Context, q *catalogue.FileQuery, k ke
 	return found, read, err
 }
 
-// trigrams returns trigrams of some texts, from all over them, as they are asked for.
+// trigrams returns trigrams from all over the texts, in the database's syntax.
 func trigrams(parts []string) (some []string) {
 	var all []string
 	for _, part := range parts {
@@ -93,10 +93,10 @@ func trigrams(parts []string) (some []string) {
 	return some
 }
 
-// searchPostgres looks through the next files and, where few of them match, asks the index of trigrams for all that do.
+// searchPostgres reads the next files and, if few of them match, queries the trigram index for all that do.
 func (r *reading) searchPostgres(ctx context.Context, q *catalogue.FileQuery, k keySearch) (found []listed, read stretch, err error) {
 	w := &walk{table: "files", key: []string{"id"}, reverse: true, after: k.after}
-	if nobody, err := r.filterFiles(ctx, &w.filter, q); err != nil || nobody {
+	if none, err := r.filterFiles(ctx, &w.filter, q); err != nil || none {
 		return nil, read, err
 	}
 	filter := w.filter
@@ -138,8 +138,8 @@ func (r *reading) pageOf(ctx context.Context, q *catalogue.FileQuery, ids []int6
 	return found, read, nil
 }
 
-// hasTrigram reports whether a part has three letters or digits in a row, whatever the locale of the database takes for these. pg_trgm
-// leaves out all else: of a part without them it reads the whole index.
+// hasTrigram reports whether a part has three letters or digits in a row, under any locale of the database. pg_trgm ignores other
+// characters: for a part without them it reads the whole index.
 func hasTrigram(part string) bool {
 	run := 0
 	for _, r := range part {
@@ -154,7 +154,7 @@ func hasTrigram(part string) bool {
 	return false
 }
 
-// few returns the ids of all files that match, or nil where these may be too many: as the next rows of a walk tell.
+// few returns the ids of all matching files, or nil if a sample, the next rows of a walk, says that these may be too many.
 func (r *reading) few(ctx context.Context, w *walk, match *clauses) ([]int64, error) {
 	var matches, least, most sql.NullInt64
 	query, args := w.selected("*", nil, r.scan)
@@ -168,14 +168,13 @@ func (r *reading) few(ctx context.Context, w *walk, match *clauses) ([]int64, er
 	return r.keyed(ctx, match)
 }
 
-// byTrigrams has the planner use the one index that finds what is inside of keys, which it can't go through in an order; byIndexAgain
-// ends that.
+// byTrigrams allows the bitmap scans that the trigram index needs; byIndexAgain forbids them.
 const (
 	byTrigrams   = `SET LOCAL enable_bitmapscan = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off`
 	byIndexAgain = `SET LOCAL enable_bitmapscan = off; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on`
 )
 
-// keyed asks the index of trigrams. It returns nil where more than rareKeys files match.
+// keyed queries the trigram index. It returns nil if more than rareKeys files match.
 func (r *reading) keyed(ctx context.Context, match *clauses) (ids []int64, err error) {
 	if _, err := r.conn.ExecContext(ctx, byTrigrams); err != nil {
 		return nil, err
@@ -199,7 +198,7 @@ func (r *reading) keyed(ctx context.Context, match *clauses) (ids []int64, err e
 	return ids, err
 }
 
-// filesByID reads files, of those with some ids which a filter leaves, the newest first.
+// filesByID reads the files of some ids that a filter keeps, the newest first.
 func (r *reading) filesByID(ctx context.Context, ids []int64, filter clauses) (files []listed, err error) {
 	for chunk := range slices.Chunk(ids, idChunk) {
 		term, args := among("id", chunk)

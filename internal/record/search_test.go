@@ -89,7 +89,7 @@ func TestTheIndexOfKeysFollowsTheRecords(t *testing.T) {
 	})
 }
 
-// A SQLite database whose names were folded before there was an index of keys has all of them in it.
+// Names of a SQLite database that were folded before the index of keys existed are in it.
 func TestUpgradeIndexesKeysThatAreFolded(t *testing.T) {
 	s := migratedTo(t, sqliteURL(t), 12)
 	exec(t, s, `UPDATE files SET folded_key = 'A.SO/AA/A.SYM' WHERE upload_id = 1`)

@@ -25,12 +25,11 @@ import (
 //go:embed migrations/sqlite/*.sql migrations/postgres/*.sql
 var migrations embed.FS
 
-// lockPoll is how often another process's migration lock is looked at.
+// lockPoll is the interval of tries for another process's migration lock.
 const lockPoll = 50 * time.Millisecond
 
-// openSQLite prepares the file at path: one connection that writes, so that writers queue in this process
-// where their contexts are heeded, and some that read beside it, as WAL mode allows. The file is made where it is
-// migrated, and by nothing else: one that is lost is not to be replaced by an empty one.
+// openSQLite prepares the file at path: one connection that writes, so that writers queue in this process and obey their contexts, and some
+// that read beside it, as WAL mode allows. Only a migration makes the file: a lost one must not be replaced by an empty one.
 func openSQLite(path string, maxConns int) (database, error) {
 	if path == "" || path == ":memory:" {
 		return database{}, errors.New("sqlite: needs the path of a file")
@@ -81,7 +80,7 @@ func openSQLite(path string, maxConns int) (database, error) {
 		like:        ` LIKE ? ESCAPE '\'`,
 		present:     file.check,
 		grow:        file.grow,
-		// The writer goes last: the last connection moves the WAL into the file.
+		// The writer is closed last: the last connection moves the WAL into the file.
 		closers: []func() error{read.Close, write.Close},
 	}, nil
 }
@@ -91,7 +90,7 @@ func openSQLiteDB(path string, conns int, params url.Values) (*sql.DB, error) {
 	params.Set("_busy_timeout", strconv.FormatInt(busyTimeout.Milliseconds(), 10))
 	params.Set("_foreign_keys", "1")
 	params.Set("_dqs", "0")
-	// A path may hold what has a meaning in a URI.
+	// A path may have characters with a meaning in a URI.
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + params.Encode()
 	db, err := sql.Open("sqlite", dsn)
 	if err != nil {
@@ -102,14 +101,13 @@ func openSQLiteDB(path string, conns int, params url.Values) (*sql.DB, error) {
 	return db, nil
 }
 
-// A sqliteFile is the file of a database. Its connections go on with it after it was removed, or replaced by a copy:
-// what they write then is lost.
+// A sqliteFile is a database's file. Connections continue to use it after it was removed or replaced by a copy; then their writes are lost.
 type sqliteFile struct {
 	path string
 	made atomic.Pointer[fs.FileInfo]
 }
 
-// make makes the file where there is none, and remembers which one it is.
+// make makes a missing file, and remembers its identity.
 func (s *sqliteFile) make() error {
 	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
@@ -122,7 +120,7 @@ func (s *sqliteFile) make() error {
 	return errors.Join(err, f.Close())
 }
 
-// check returns an error wrapping upload.ErrUnavailable where the file is not the one that was made ready.
+// check returns an error wrapping upload.ErrUnavailable if the file was removed or replaced.
 func (s *sqliteFile) check() error {
 	info, err := os.Stat(s.path)
 	if err != nil {
@@ -134,8 +132,8 @@ func (s *sqliteFile) check() error {
 	return nil
 }
 
-// lockFile takes a lock that other processes, and other Stores of this one, wait for. It is a file beside
-// the database's: to open that one and close it again would drop SQLite's own locks on it.
+// lockFile takes a lock against other processes, and other Stores of this one. It is a file beside the database's: opening and closing that
+// one would drop SQLite's own locks on it.
 func lockFile(ctx context.Context, path string) (unlock func() error, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

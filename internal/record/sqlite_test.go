@@ -146,7 +146,7 @@ func TestSQLiteBecomesReadyLater(t *testing.T) {
 	}
 }
 
-// A database that is lost is missed: nothing is written to what nobody can read again, and no empty one takes its place.
+// A removed database is noticed: nothing is written to the removed file, and no empty one takes its place.
 func TestSQLiteIsLost(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(path string) error{

@@ -10,10 +10,10 @@ import (
 
 const dayMicros = 24 * 60 * 60 * 1_000_000
 
-// statsDays is how many days the longest of the statistics has.
+// statsDays is the number of days of the longest statistics.
 const statsDays = 30
 
-// addToDay counts an upload that has ended.
+// addToDay counts an ended upload.
 func addToDay(ctx context.Context, tx *sql.Tx, userID, created, size int64, files int, stored int64) error {
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO upload_days AS d (day, user_id, upload_count, upload_size, file_count, file_size) VALUES ($1, $2, 1, $3, $4, $5)
@@ -24,8 +24,7 @@ func addToDay(ctx context.Context, tx *sql.Tx, userID, created, size int64, file
 	return err
 }
 
-// Stats returns the tallies of one user's uploads, or of all where userID is 0, as of now. Records that have expired
-// count as well.
+// Stats returns the tallies of one user's uploads, or of all if userID is 0, as of now. Expired records count too.
 func (s *Store) Stats(ctx context.Context, userID int64, now time.Time) (stats catalogue.Stats, err error) {
 	today := now.UnixMicro() / dayMicros
 	var c clauses

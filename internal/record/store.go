@@ -17,52 +17,51 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// How long things may take. Whatever the caller's context says, nothing takes longer than these: a database
-// that hangs must not hold the goroutines of every request.
+// Time limits, whatever the caller's context says: a hung database must not hold the goroutines of every request.
 const (
-	// queryTimeout bounds one call but Finish. It is many times what any of them needs.
+	// queryTimeout bounds each call except Finish. It is many times what they need.
 	queryTimeout = 10 * time.Second
 	// finishTimeout bounds one attempt to write an upload's end with up to 10,000 files.
 	finishTimeout = 30 * time.Second
-	// finishPatience is how long Finish keeps trying while the database is unavailable. An upload that
-	// reached its end has cost minutes: rather wait out a failover than make the client send it again.
+	// finishPatience is how long Finish retries while the database is unavailable. An upload at its end has cost minutes: we would rather
+	// wait out a failover than have the client send it again.
 	finishPatience = 5 * time.Second
-	// migrateWait is how long one attempt to migrate waits for another instance that is at it.
+	// migrateWait is how long an attempt to migrate waits for another instance's.
 	migrateWait = 5 * time.Minute
-	// migrateTimeout bounds one attempt to migrate. An index of files is built beside uploads, and one that is cut off is
-	// built again from its beginning: rather wait for a day than never end.
+	// migrateTimeout bounds one attempt to migrate. Building an index of files, beside uploads, starts from its beginning after an
+	// interruption: we would rather wait for a day than never finish.
 	migrateTimeout = 24 * time.Hour
-	// lockRetry is the pause before a lock is asked for again that another instance holds.
+	// lockRetry is the pause between tries for another instance's lock.
 	lockRetry = time.Second
-	// forsakeInterval is the least time between two moments in which all connections are thrown away: rather lose a second after a
-	// failover than make connections over and over to a server that stays read-only.
+	// forsakeInterval is the least time between two closings of the pool: we would rather lose a second after a failover than reconnect all
+	// the time to a server that stays read-only.
 	forsakeInterval = time.Second
-	// unlockTimeout bounds the release of a lock, of a migration or of indexing, which the end of a session releases anyway.
+	// unlockTimeout bounds the release of a lock, which the session's end releases anyway.
 	unlockTimeout = 5 * time.Second
-	// connectTimeout bounds one connection attempt where the URL does not say connect_timeout.
+	// connectTimeout bounds an attempt to connect if the URL has no connect_timeout.
 	connectTimeout = 5 * time.Second
-	// connectPatience is how long a call waits for a server that refuses connections before it gives up:
-	// enough for a restart, short enough to tell a client the truth.
+	// connectPatience is how long a call waits for a server that refuses connections: enough for a restart, short enough for a prompt
+	// answer to the client.
 	connectPatience = 2 * time.Second
-	// busyTimeout is how long SQLite itself waits for another process's transaction. It does not heed
-	// a context meanwhile, so the rest of the wait is ours.
+	// busyTimeout is how long SQLite itself waits for another process's transaction. It ignores contexts meanwhile, so the rest of the wait
+	// is ours.
 	busyTimeout = 250 * time.Millisecond
-	// connLifetime, and as much of it again at random: a connection is replaced now and then, so that
-	// a fleet spreads over the servers behind a name, and never all at once.
+	// connLifetime, and a random part of it more, is the life of a connection: so a fleet spreads over the servers behind a name, but never
+	// all at once.
 	connLifetime = 30 * time.Minute
 )
 
-// defaultMaxConns is used where Options.MaxConns is not positive.
+// defaultMaxConns is the default of Options.MaxConns.
 const defaultMaxConns = 10
 
-// errNotMigrated is what everything returns until the schema is known to be there.
+// errNotMigrated is every call's error until the schema is known to be there.
 var errNotMigrated = fmt.Errorf("%w: the schema is not migrated yet", upload.ErrUnavailable)
 
 // Options adjust a Store. The zero Options are ready for use.
 type Options struct {
 	MaxConns int              // bound of connections; 10 unless positive
-	Logger   *slog.Logger     // nothing is logged without one
-	Now      func() time.Time // time.Now without one
+	Logger   *slog.Logger     // nil: no log
+	Now      func() time.Time // nil: time.Now
 }
 
 // A Store keeps records in one database. It implements upload.Records, and is safe for concurrent use.
@@ -70,39 +69,39 @@ type Store struct {
 	database
 	log       *slog.Logger
 	now       func() time.Time
-	migration atomic.Pointer[error]          // what came of the latest attempt to migrate
-	ready     atomic.Bool                    // the schema is there, and the Store is not closed
-	indexed   atomic.Bool                    // the index of the insides of keys has been seen
+	migration atomic.Pointer[error]          // result of the latest attempt to migrate
+	ready     atomic.Bool                    // the schema is there, and the Store is open
+	indexed   atomic.Bool                    // the trigram index of keys exists
 	scan      int                            // scanLimit, less in tests
-	patience  time.Duration                  // finishPatience, but for tests
-	trace     func(query string, args []any) // told of the lists' statements, for tests; may be nil
+	patience  time.Duration                  // finishPatience, other in tests
+	trace     func(query string, args []any) // receives the lists' statements in tests; may be nil
 }
 
-// A database is what differs between the two.
+// A database is what differs between SQLite and PostgreSQL.
 type database struct {
 	read, write  *sql.DB // the same one on PostgreSQL
 	dialect      goose.Dialect
 	migrations   fs.FS
-	exclusive    func(context.Context) (func() error, error) // takes the lock that goose migrates under
-	present      func() error                                // fails where the database is not there any more; may be nil
-	grow         func() error                                // takes space on the disk for a moment; nil where that is another machine's
+	exclusive    func(context.Context) (func() error, error) // takes goose's lock for migrations
+	present      func() error                                // fails if the database is gone; may be nil
+	grow         func() error                                // takes space on the disk for a moment; nil if that is another machine's
 	insertFiles  func(context.Context, *sql.Tx, *upload.Upload) error
-	skipLocked   string                              // has a SELECT lock its rows, but for those that are locked
-	settings     string                              // of the planner, made by a transaction that reads by an index; may be ""
-	clock        string                              // asks for the server's time, in microseconds; "" where it is this machine's
+	skipLocked   string                              // makes a SELECT lock its rows, without those already locked
+	settings     string                              // of the planner, for transactions that read by an index; may be ""
+	clock        string                              // queries the server's time, in microseconds; "": this machine's
 	ranges       bool                                // how a walk is written
-	like         string                              // compares a text with a pattern, in which \\ stands before what is no wildcard
-	indexKeys    func(context.Context, *Store) error // makes the index of the insides of keys; nil where a migration does
+	like         string                              // compares a text with a pattern, in which \\ escapes wildcards
+	indexKeys    func(context.Context, *Store) error // makes the trigram index of keys; nil if a migration does
 	search       func(*reading, context.Context, *catalogue.FileQuery, keySearch) ([]listed, stretch, error)
-	tickets      *tickets                               // for calls, where connecting may be refused; may be nil
-	beginReading func(context.Context, *sql.Conn) error // begins a transaction to read in; nil where reading needs none
-	forsake      func()                                 // throws all connections away; may be nil
+	tickets      *tickets                               // for calls that may meet refused connections; may be nil
+	beginReading func(context.Context, *sql.Conn) error // begins a transaction to read in; nil if reading needs none
+	forsake      func()                                 // closes all connections; may be nil
 	closers      []func() error
 }
 
-// Open returns a Store for url, "sqlite:PATH" with a relative or absolute path, whose directory is made, or
-// "postgres://…" as pgx takes it. It connects to nothing, so it does not fail because a server is down, or a disk full or
-// read-only; it fails where url is malformed, or the path can't be a directory's.
+// Open returns a Store for url: "sqlite:PATH" with a relative or absolute path, or "postgres://…" as in pgx. It makes the directory of PATH. It
+// makes no connection: it fails for a malformed url or a path that can't be a directory's, not for a server that is down or a disk that is
+// full or read-only.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if opts.MaxConns <= 0 {
 		opts.MaxConns = defaultMaxConns
@@ -131,8 +130,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	return &Store{database: db, log: opts.Logger, now: opts.Now, scan: scanLimit, patience: finishPatience}, nil
 }
 
-// Check returns nil if the database answers and its schema is there, else an error wrapping
-// upload.ErrUnavailable. It ends soon after ctx.
+// Check returns nil if the database answers and its schema is there, else an error wrapping upload.ErrUnavailable. It ends soon after ctx.
 func (s *Store) Check(ctx context.Context) error {
 	return s.query(ctx, "check the database", func(ctx context.Context, r *reading) error {
 		var id int64
@@ -144,8 +142,7 @@ func (s *Store) Check(ctx context.Context) error {
 	})
 }
 
-// Close ends the use of the database. It waits for calls in progress; later ones return
-// upload.ErrUnavailable.
+// Close closes the database. It waits for calls in progress; later ones return upload.ErrUnavailable.
 func (s *Store) Close() error {
 	s.ready.Store(false)
 	var errs []error
@@ -155,14 +152,14 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// change runs fn in a transaction that it commits, again where its connection is lost before that.
+// change runs fn in a transaction and commits it. It starts again if the connection is lost before the commit.
 func (s *Store) change(ctx context.Context, limit time.Duration, doing string, fn func(context.Context, *sql.Tx) error) error {
 	return s.bounded(ctx, limit, doing, func(ctx context.Context) error {
 		tx, err := s.begin(ctx)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+		defer func() { _ = tx.Rollback() }() // no effect after a commit
 		if err := fn(ctx, tx); err != nil {
 			return err
 		}
@@ -173,8 +170,7 @@ func (s *Store) change(ctx context.Context, limit time.Duration, doing string, f
 	})
 }
 
-// begin starts a transaction. On SQLite it is one that writes from the start, so that it waits here for
-// other processes and never fails for them later.
+// begin starts a transaction. On SQLite it writes from the start, so that it waits here for other processes and never fails for them later.
 func (s *Store) begin(ctx context.Context) (*sql.Tx, error) {
 	for {
 		tx, err := s.write.BeginTx(ctx, nil)
@@ -184,7 +180,7 @@ func (s *Store) begin(ctx context.Context) (*sql.Tx, error) {
 	}
 }
 
-// plan has a transaction read by an index, as readings do.
+// plan makes a transaction read by indexes, as readings do.
 func (s *Store) plan(ctx context.Context, tx *sql.Tx) (err error) {
 	if s.settings != "" {
 		_, err = tx.ExecContext(ctx, s.settings)
@@ -192,7 +188,7 @@ func (s *Store) plan(ctx context.Context, tx *sql.Tx) (err error) {
 	return err
 }
 
-// bounded runs fn within limit, and gives its error its kind.
+// bounded runs fn within limit, and classifies its error.
 func (s *Store) bounded(ctx context.Context, limit time.Duration, doing string, fn func(context.Context) error) error {
 	if !s.ready.Load() {
 		return fmt.Errorf("%s: %w", doing, errNotMigrated)
@@ -210,8 +206,8 @@ func (s *Store) bounded(ctx context.Context, limit time.Duration, doing string, 
 	return classify(ctx, doing, s.persist(ctx, fn))
 }
 
-// persist runs fn with a ticket, and again for as long as connectPatience while its connection is lost before anything was committed:
-// after a failover the same address leads to a server that does what the old one refuses.
+// persist runs fn with a ticket. It repeats fn for up to connectPatience if its connection is lost before a commit: after a failover the
+// same address leads to a server that works.
 func (s *Store) persist(ctx context.Context, fn func(context.Context) error) error {
 	began := time.Now()
 	for attempt := 0; ; attempt++ {

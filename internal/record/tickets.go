@@ -11,7 +11,7 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// The time that a refused ticket is set aside: the first, doubled after each failure up to the last.
+// How long a refused ticket is set aside, doubled after each failure from the first to the last.
 const (
 	firstReconnect = 50 * time.Millisecond
 	lastReconnect  = 2 * time.Second
@@ -19,16 +19,15 @@ const (
 
 // tickets let as many calls at the database as there may be connections; the others queue, in order.
 //
-// Where the server refuses a new connection, the call's ticket is set aside for a while, and the call queues
-// again. So a server that allows fewer connections than we may make is soon asked by only as many calls as it
-// serves, and one that is down is asked rarely: by no more calls than there are tickets in a lastReconnect or
-// so. A set-aside ticket that returns finds out whether things are better.
+// If the server refuses a new connection, the call's ticket is set aside for a while, and the call queues again. So a server that allows
+// fewer connections than we may make soon gets only as many calls as it serves, and a server that is down gets few: no more than there are
+// tickets in about lastReconnect. A ticket that returns from aside tries whether things are better.
 type tickets struct {
 	free chan struct{}
 
 	mu       sync.Mutex
 	aside    int
-	failures int   // since a connection was last made
+	failures int   // since the last successful connection
 	refusal  error // the latest of them
 }
 
@@ -40,7 +39,7 @@ func newTickets(n int) *tickets {
 	return t
 }
 
-// use calls fn with a ticket, again if the server refused to connect, for as long as connectPatience.
+// use calls fn with a ticket, again if the server refused to connect, for up to connectPatience.
 func (t *tickets) use(ctx context.Context, fn func(context.Context) error) error {
 	began := time.Now()
 	for {
@@ -51,7 +50,7 @@ func (t *tickets) use(ctx context.Context, fn func(context.Context) error) error
 	}
 }
 
-// try calls fn with a ticket, and reports whether the server refused to connect: then fn did nothing.
+// try calls fn with a ticket, and reports whether the server refused to connect; then fn did nothing.
 func (t *tickets) try(ctx context.Context, fn func(context.Context) error) (refused bool, err error) {
 	if err := t.take(ctx); err != nil {
 		return false, err
@@ -68,7 +67,7 @@ func (t *tickets) try(ctx context.Context, fn func(context.Context) error) (refu
 	return refused, err
 }
 
-// take waits for a ticket. It gives up early when all are set aside, which is to say that nothing works.
+// take waits for a ticket. It fails early when all are set aside: then nothing works.
 func (t *tickets) take(ctx context.Context) error {
 	patience := time.NewTicker(connectPatience)
 	defer patience.Stop()
@@ -105,14 +104,14 @@ func (t *tickets) setAside(refusal error) {
 	})
 }
 
-// connected is told of each new connection.
+// connected records a new connection.
 func (t *tickets) connected() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.failures, t.refusal = 0, nil
 }
 
-// state returns how many tickets are set aside, and the latest refusal since a connection was made.
+// state returns the number of tickets set aside, and the latest refusal since a connection was made.
 func (t *tickets) state() (aside int, refusal error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -15,10 +15,10 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// maxWeight bounds a token's weight: one tenant may get a thousand times another's share, no more.
+// maxWeight bounds a token's weight: one tenant may get a thousand times another's share.
 const maxWeight = 1000
 
-// tokenBytes are the random bytes of a token. In hexadecimal it is twice as long.
+// tokenBytes is the number of random bytes of a token, written in hexadecimal.
 const tokenBytes = 32
 
 // maxEmail bounds an e-mail address, in bytes (RFC 5321, 4.5.3.1.3).
@@ -27,10 +27,10 @@ const maxEmail = 254
 // ErrInvalidSpec is wrapped by every error about a TokenSpec.
 var ErrInvalidSpec = errors.New("invalid token")
 
-// A TokenSpec says what a new token is to be.
+// A TokenSpec describes a new token.
 type TokenSpec struct {
-	User        string              // e-mail; its letters are stored in lower case, the user is made if need be
-	Permissions []upload.Permission // one to upload at the most, the one to view all, or both
+	User        string              // e-mail address, stored in lower case; a new user is made
+	Permissions []upload.Permission // one to upload, the one to view all, or both
 	Weight      int                 // 1 to 1000
 	Expires     time.Time           // zero: never
 }
@@ -72,8 +72,8 @@ func (spec *TokenSpec) check(now time.Time) error {
 	return errors.Join(faults...)
 }
 
-// CreateToken makes a token, and returns it in plain text: 64 lower-case hexadecimal digits, which can't be
-// had again. The error wraps ErrInvalidSpec, once for each fault, where the spec is at fault.
+// CreateToken makes a token, and returns it in plain text: 64 lower-case hexadecimal digits, which are not stored. The error wraps
+// ErrInvalidSpec, once for each fault of the spec.
 func (s *Store) CreateToken(ctx context.Context, spec TokenSpec) (plaintext string, tok upload.Token, err error) {
 	now := s.now().UTC().Truncate(time.Microsecond)
 	if err := spec.check(now); err != nil {
@@ -103,7 +103,7 @@ func (s *Store) CreateToken(ctx context.Context, spec TokenSpec) (plaintext stri
 	return plaintext, tok, nil
 }
 
-// insertToken stores tok, and its user where that is new, and sets their ids.
+// insertToken stores tok, and a new user, and sets their ids.
 func insertToken(ctx context.Context, tx *sql.Tx, hash upload.TokenHash, tok *upload.Token) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO users (email, created_at) VALUES ($1, $2) ON CONFLICT (email) DO NOTHING`,
 		tok.User, micros(tok.CreatedAt))
@@ -124,13 +124,12 @@ func insertToken(ctx context.Context, tx *sql.Tx, hash upload.TokenHash, tok *up
 	).Scan(&tok.ID)
 }
 
-//nolint:gosec // it selects credentials, and is none
+//nolint:gosec // it selects credentials and contains none
 const selectTokens = `
 	SELECT tokens.id, email, users.id, permissions, weight, tokens.created_at, expires_at, revoked_at
 	FROM tokens JOIN users ON users.id = user_id `
 
-// Token returns the token with the given hash, or upload.ErrNotFound. It returns expired and revoked tokens
-// like others: the caller judges.
+// Token returns the token with the given hash, or upload.ErrNotFound. It returns expired and revoked tokens too.
 func (s *Store) Token(ctx context.Context, hash upload.TokenHash) (tok upload.Token, err error) {
 	err = s.query(ctx, "look up a token", func(ctx context.Context, r *reading) error {
 		tok, err = scanToken(r.conn.QueryRowContext(ctx, selectTokens+`WHERE hash = $1`, hash[:]))
@@ -174,8 +173,7 @@ func scanToken(row interface{ Scan(...any) error }) (tok upload.Token, err error
 	return tok, nil
 }
 
-// RevokeToken revokes the token with the given id, from now on and for ever; one that is revoked already
-// keeps its time. A token that does not exist is upload.ErrNotFound.
+// RevokeToken revokes the token with the given id for ever; a revoked one keeps its time. A missing token is upload.ErrNotFound.
 func (s *Store) RevokeToken(ctx context.Context, id int64) error {
 	return s.change(ctx, queryTimeout, fmt.Sprintf("revoke token %d", id), func(ctx context.Context, tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, `UPDATE tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1 RETURNING id`,

@@ -36,7 +36,7 @@ func TestTokenRoundTrip(t *testing.T) {
 		if diff := cmp.Diff(want, tok); diff != "" {
 			t.Errorf("created (-want +got)\n%s", diff)
 		}
-		// A label makes no difference, nor does it matter who looks the token up when: expiry is the caller's to judge.
+		// Neither label nor time matters: the caller judges expiry.
 		hash, _, _ := upload.ParseToken(plaintext + "-a label")
 		wantToken(t, s, hash, want)
 

@@ -168,7 +168,7 @@ func TestMigrationsBoundTheirWaitForLocks(t *testing.T) {
 	if err != nil || len(files) < 2 {
 		t.Fatal(files, err)
 	}
-	for _, file := range files[1:] { // in the first there is nobody to wait for
+	for _, file := range files[1:] { // the first has nothing to wait for
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

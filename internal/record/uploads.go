@@ -12,14 +12,14 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// fileColumns are those that Finish writes, in the order of fileValues.
+// fileColumns are the columns that Finish writes, in fileValues' order.
 const fileColumns = `upload_id, position, name, debug_file, debug_id, file, state, size, stored_size, md5,
 	module_os, module_arch, module_debug_file, module_debug_id, code_file, code_id, generator, folded_key, folded_code_file, replaced`
 
 const fileColumnCount = 20
 
-// Begin records u, without its end, and assigns u.ID. The user is that of the token; a token that does not
-// exist is upload.ErrNotFound. Where u.CreatedAt is zero it is set to now.
+// Begin records u, without its end, and assigns u.ID. The user is the token's; a missing token is upload.ErrNotFound. A zero u.CreatedAt is
+// set to now.
 func (s *Store) Begin(ctx context.Context, u *upload.Upload) error {
 	if u.CreatedAt.IsZero() {
 		u.CreatedAt = s.now().UTC()
@@ -39,9 +39,8 @@ func (s *Store) Begin(ctx context.Context, u *upload.Upload) error {
 	return err
 }
 
-// Finish records u's end, all that was learned of u since Begin, and its files. It is durable once it
-// returns nil; for an upload that has ended already it changes nothing. Where u.EndedAt is zero it is set
-// to now. While the database is unavailable it keeps trying for 5 seconds, or until ctx ends.
+// Finish records u's end, all that was learned of u since Begin, and its files. It is durable once it returns nil; for an ended upload it
+// changes nothing. A zero u.EndedAt is set to now. While the database is unavailable it retries for 5 seconds, or until ctx ends.
 func (s *Store) Finish(ctx context.Context, u *upload.Upload) error {
 	if u.Outcome == "" {
 		return fmt.Errorf("finish upload %d: it has no outcome", u.ID)
@@ -82,7 +81,7 @@ func (s *Store) finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error 
 		optional(u.DownloadURL), lines(u.RedirectURLs), micros(u.CreatedAt),
 	).Scan(&userID, &created)
 	if errors.Is(err, sql.ErrNoRows) {
-		// Either it has ended, or it never began, or a restore gave its id to another.
+		// It has ended, or never began, or a restore gave its id to another.
 		return tx.QueryRowContext(ctx, `SELECT id FROM uploads WHERE id = $1 AND created_at = $2`, u.ID, micros(u.CreatedAt)).Scan(new(int64))
 	}
 	if err != nil {
@@ -91,12 +90,12 @@ func (s *Store) finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error 
 	if err := s.insertFiles(ctx, tx, u); err != nil {
 		return err
 	}
-	// Last of all: uploads of one user queue for this row.
+	// Last: uploads of one user queue for this row.
 	return addToDay(ctx, tx, userID, created, u.Size, count[upload.FileUploaded], stored)
 }
 
-// insertFiles writes u's files, many in a statement: each has to be parsed. Only a few sizes of statements are used, each prepared
-// once, since they take as long to parse as to run.
+// insertFiles writes u's files, many in a statement, since each has to be parsed. Only a few sizes of statements are used, each prepared
+// once: parsing takes as long as running.
 func insertFiles(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
 	next := 0
 	for _, size := range []int{64, 8, 1} {
@@ -118,7 +117,7 @@ func insertFilesBy(ctx context.Context, tx *sql.Tx, u *upload.Upload, first, end
 	if err != nil {
 		return err
 	}
-	defer insert.Close() // a statement goes with its transaction
+	defer insert.Close() // a statement ends with its transaction
 	args := make([]any, 0, size*fileColumnCount)
 	for next := first; next < end; next += size {
 		args = args[:0]
@@ -183,7 +182,7 @@ func (s *Store) Upload(ctx context.Context, id int64) (upload.Upload, error) {
 		}
 		u.CreatedAt, u.EndedAt, u.RedirectURLs = fromMicros(created), fromMicros(ended), fromLines(redirects)
 		if u.EndedAt.IsZero() {
-			// Its files come with its end, possibly right now: half of that is not to be seen.
+			// Its files come with its end, perhaps right now: don't return half of that.
 			return nil
 		}
 		u.Files, err = r.files(ctx, id)
@@ -195,7 +194,7 @@ func (s *Store) Upload(ctx context.Context, id int64) (upload.Upload, error) {
 	return u, nil
 }
 
-// files reads the files of an upload in their order; nil where there are none.
+// files reads the files of an upload in order; nil if there are none.
 func (r *reading) files(ctx context.Context, uploadID int64) (files []upload.File, err error) {
 	rows, err := r.read.QueryContext(ctx, `
 		SELECT name, COALESCE(debug_file, ''), COALESCE(debug_id, ''), COALESCE(file, ''), state, size, stored_size, replaced, md5,

@@ -8,16 +8,16 @@ import (
 	"tecken-upload/internal/catalogue"
 )
 
-// who are the users whose records a list has.
-type who struct {
-	id     int64   // of the one user; 0: not of one
-	nobody bool    // there is none
+// userSet is the users of a list.
+type userSet struct {
+	id     int64   // of one user; 0: of several
+	none   bool    // no user matches
 	filter clauses // of the rest, by a user_id
 }
 
-// users returns the users that a list is narrowed down to: one by its id unless that is 0, and those whose e-mail has a part,
-// or has not. One user is found by an index, others among the rows of all.
-func (r *reading) users(ctx context.Context, id int64, part catalogue.Term) (w who, err error) {
+// users returns the users that a list is limited to: one by its id unless that is 0, and those with, or without, a part in their e-mail
+// address. One user is found by an index, others among the rows of all.
+func (r *reading) users(ctx context.Context, id int64, part catalogue.Term) (w userSet, err error) {
 	w.id = id
 	if part.Text == "" {
 		return w, nil
@@ -35,7 +35,7 @@ func (r *reading) users(ctx context.Context, id int64, part catalogue.Term) (w w
 	switch {
 	case err != nil:
 	case len(ids) == 0:
-		w.nobody = true
+		w.none = true
 	case len(ids) == 1:
 		w.id = ids[0]
 	default:
@@ -44,7 +44,7 @@ func (r *reading) users(ctx context.Context, id int64, part catalogue.Term) (w w
 	return w, err
 }
 
-// userIDs reads the first two ids of the users that there are.
+// userIDs reads the first two ids of the matching users.
 func (r *reading) userIDs(ctx context.Context, c *clauses) (ids []int64, err error) {
 	err = r.each(ctx, "SELECT id FROM users"+c.sql()+" ORDER BY id LIMIT 2", c.args, func(rows *sql.Rows) error {
 		var id int64
@@ -55,17 +55,17 @@ func (r *reading) userIDs(ctx context.Context, c *clauses) (ids []int64, err err
 	return ids, err
 }
 
-// of narrows a walk through uploads down to some users.
-func (w *walk) of(u who) {
+// of limits a walk through uploads to some users.
+func (w *walk) of(u userSet) {
 	if u.id != 0 {
 		w.key, w.same = append([]string{"user_id"}, w.key...), []any{u.id}
 	}
 	w.filter.and(&u.filter)
 }
 
-// wildcards gives what LIKE has a meaning for another one, that of itself.
+// wildcards escapes LIKE's wildcards.
 var wildcards = strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`)
 
-// containing and beginning are patterns for LIKE: of all texts that have a part in them, and of all that begin with it.
+// containing and beginning are LIKE patterns: for texts with a part, and for texts with a beginning.
 func containing(part string) string { return "%" + wildcards.Replace(part) + "%" }
 func beginning(part string) string  { return wildcards.Replace(part) + "%" }

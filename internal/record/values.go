@@ -10,7 +10,7 @@ import (
 // maxText bounds a stored text, in bytes. Only file names and errors come near it.
 const maxText = 4 << 10
 
-// text returns s as both databases take it: valid UTF-8 without NUL, of at most maxText bytes.
+// text returns s for both databases: valid UTF-8 without NUL, of at most maxText bytes.
 func text(s string) string {
 	s = strings.ToValidUTF8(s, string(utf8.RuneError))
 	s = strings.ReplaceAll(s, "\x00", string(utf8.RuneError))
@@ -24,7 +24,7 @@ func text(s string) string {
 	return s[:n]
 }
 
-// optional returns text(s), or NULL where s is empty.
+// optional returns text(s), or NULL for an empty s.
 func optional(s string) any {
 	if s == "" {
 		return nil
@@ -48,8 +48,7 @@ func fromMicros(n sql.NullInt64) time.Time {
 	return time.UnixMicro(n.Int64).UTC()
 }
 
-// lines returns a list as it is stored, one element to a line, NULL where there is none. An element is cut as other
-// texts are, and has no line ends.
+// lines returns a stored list, one element a line, or NULL. Elements are cut like other texts, and have no line ends.
 func lines(list []string) any {
 	if len(list) == 0 {
 		return nil

@@ -12,8 +12,7 @@ import (
 	"tecken-upload/internal/catalogue"
 )
 
-// scanLimit is how many rows one page may be looked for in. What can't be found by an index is looked for in
-// that many rows at a time: few enough for 50 ms.
+// scanLimit bounds the rows read for one page. Filters without an index are applied to that many rows at a time: few enough for 50 ms.
 const scanLimit = 10_000
 
 // clauses are terms joined by AND, with the arguments of their "?" in order.
@@ -42,7 +41,7 @@ func (c *clauses) and(others *clauses) {
 	c.args = slices.Concat(c.args, others.args)
 }
 
-// among adds that a column is one of some values, or none of them.
+// among adds that a column is, or is not, one of some values.
 func (c *clauses) among(column string, not bool, values []any) {
 	if len(values) > 0 {
 		op := " IN ("
@@ -53,7 +52,7 @@ func (c *clauses) among(column string, not bool, values []any) {
 	}
 }
 
-// whether adds that a condition holds, or that it does not; want may be nil.
+// whether adds that a condition holds, or does not; want may be nil.
 func (c *clauses) whether(want *bool, condition string, args ...any) {
 	switch {
 	case want == nil:
@@ -79,33 +78,32 @@ func (c *clauses) sql() string {
 	return " WHERE " + strings.Join(c.terms, " AND ")
 }
 
-// A walk goes through a table in the order of an index, from where the last page ended.
+// A walk goes through a table in the order of an index, from the end of the last page.
 //
-// It looks at no more than scanLimit rows: those that the index finds are read first, in a subquery whose LIMIT keeps
-// the planner from doing otherwise, and only these are looked at for what no index tells.
+// It reads at most scanLimit rows. Rows that the index finds are read first, in a subquery with a LIMIT that binds the planner; only these are
+// compared with filters that have no index.
 //
-// The order names the index's columns, though the first may be the same in all rows. PostgreSQL is given the last of
-// these as a range: an equation lets it leave the column out of the order, and go through another index for rows
-// that it believes to be frequent. SQLite is given equations alone: of a range that the row's id is a part of, it
-// uses what stands before the id, and so passes over the rows of all pages before.
+// The order names the index's columns, though the first may be constant. PostgreSQL gets the last constant one as a range: for an equation
+// it may drop the column from the order, and use another index for rows that it believes to be frequent. SQLite gets equations alone: of a
+// range that includes the row's id, it uses only the columns before the id, and so would read the rows of all earlier pages.
 type walk struct {
 	table       string
 	key         []string // the index's columns, unique together
-	same        []any    // what the first of them are
+	same        []any    // the constant values of the first of them
 	from, until any      // bounds of the next one, from included and until excluded; nil: none
 	reverse     bool
 	after       []any  // a value for each of key but the same; nil: from the beginning
 	with        bool   // the row at after is part of the page
-	equated     int    // how many of the same are given as equations
-	present     string // the index has only rows where this column is there; "" if it has all
+	equated     int    // number of the same that are equations
+	present     string // the index has only rows with a value in this column; "": all rows
 	filter      clauses
-	scan        int // how many rows one page may be looked for in, if not as many as anywhere
+	scan        int // rows read for one page, if fewer than scanLimit
 }
 
-// rest are the columns of the key that differ.
+// rest are the variable columns of the key.
 func (w *walk) rest() []string { return w.key[len(w.same):] }
 
-// bound adds a comparison with what the rows have in common and, unless it is nil, more.
+// bound adds a comparison with the constant values and, unless it is nil, more.
 func (w *walk) bound(c *clauses, op string, more ...any) {
 	values := slices.Concat(w.same[w.equated:], more)
 	if len(values) > 0 {
@@ -149,15 +147,15 @@ func (w *walk) bounds(last []any) (c clauses) {
 	return c
 }
 
-// selected is the part of the statement that reads rows off the index. Its limit is a parameter: pages of all sizes are one statement
-// in the statistics that a database keeps of them.
+// selected is the part of the statement that reads rows off the index. Its limit is a parameter, so that a database's statistics show pages
+// of all sizes as one statement.
 func (w *walk) selected(columns string, last []any, limit int) (string, []any) {
 	c := w.bounds(last)
 	return "SELECT " + columns + " FROM " + w.table + c.sql() + w.order() + " LIMIT ?", append(c.args, limit)
 }
 
-// at returns the key of a row, counted from 0 from where the page begins, or nil where there are not as many. The index alone is
-// read, once: what is passed over is bounded.
+// at returns the key of a row, counted from 0 at the page's beginning, or nil if there are fewer. It reads the index alone, and a bounded
+// number of rows.
 func (w *walk) at(ctx context.Context, r *reading, row int) ([]any, error) {
 	query, args := w.selected(strings.Join(w.rest(), ", "), nil, 1)
 	found := make([]any, len(w.rest()))
@@ -172,19 +170,19 @@ func (w *walk) at(ctx context.Context, r *reading, row int) ([]any, error) {
 	return found, err
 }
 
-// count returns how many rows there are behind where the page begins, up to a number.
+// count returns the number of rows from the page's beginning, up to a bound.
 func (w *walk) count(ctx context.Context, r *reading, most int) (n int, err error) {
 	query, args := w.selected("*", nil, most)
 	return n, r.row(ctx, "SELECT count(*) FROM ("+query+") AS found", args).Scan(&n)
 }
 
-// A stretch is what was read of a list: the key to go on behind, nil where the list ends, and how many rows were passed over first.
+// A stretch is a part of a list: the key to continue after, nil at the list's end, and the number of rows skipped first.
 type stretch struct {
 	next   []any
 	passed int
 }
 
-// page passes over skip rows, and reads up to limit. scan is called for each row, and returns its key.
+// page skips rows, and reads up to limit. scan is called for each row, and returns its key.
 func (w *walk) page(ctx context.Context, r *reading, columns string, skip, limit int, scan func(*sql.Rows) ([]any, error)) (stretch, error) {
 	if w.equated = len(w.same); r.ranges {
 		w.equated = max(0, w.equated-1)
@@ -207,7 +205,7 @@ func (w *walk) page(ctx context.Context, r *reading, columns string, skip, limit
 	return stretch{next, skip}, err
 }
 
-// filtered is page where not all rows count: it looks for them among the next ones.
+// filtered is page with a filter: it searches the next rows.
 func (w *walk) filtered(ctx context.Context, r *reading, columns string, skip, limit int, scan func(*sql.Rows) ([]any, error)) (stretch, error) {
 	most := cmp.Or(w.scan, r.scan)
 	last, err := w.at(ctx, r, most-1)
@@ -229,7 +227,7 @@ func (w *walk) filtered(ctx context.Context, r *reading, columns string, skip, l
 	return stretch{next, skip}, err
 }
 
-// scanPage reads up to limit rows; next is the key of the last one where there is one more.
+// scanPage reads up to limit rows; next is the last one's key if there are more.
 func (r *reading) scanPage(ctx context.Context, query string, args []any, limit int, scan func(*sql.Rows) ([]any, error)) (next []any, n int, err error) {
 	rows, err := r.rows(ctx, query, args)
 	if err != nil {
@@ -256,7 +254,7 @@ func (w *walk) order() string {
 	return " ORDER BY " + strings.Join(w.key[w.equated:], dir+", ") + dir
 }
 
-// numbered writes $1, $2, … for each "?". No text of ours has one otherwise.
+// numbered writes $1, $2, … for each "?". Our statements have no other "?".
 func numbered(query string) string {
 	var b strings.Builder
 	for n := 1; ; n++ {

@@ -1,15 +1,13 @@
-// Package storage holds what every storage of symbol files has in common: where an object lies, what is
-// written beside it, and how a body is verified on its way there.
+// Package storage holds what all storages of symbol files share: object keys, metadata, and the check of a body on its way.
 //
 //	v1/<debug file>/<debug id>/<symbol file>       a symbol file
-//	try/v1/<debug file>/<debug id>/<symbol file>   the same, of a try upload
-//	broken/<object key>                            one that was found broken, and moved out of the way: nothing reads it
+//	try/v1/<debug file>/<debug id>/<symbol file>   a symbol file of a try upload
+//	broken/<object key>                            a broken file, moved out of the way; never read
 //
-// A bucket may have all of that below a prefix, which is no part of what is called an object key here.
+// A bucket may have all of that below a prefix, which is not part of an object key here.
 //
-// The layout, the metadata's names and the content types are those of Mozilla's Tecken, so that a bucket
-// filled by either is read by both. An object's metadata tell of its uncompressed bytes: their number in
-// original_size, their MD5 in lower-case hexadecimal in original_md5_hash.
+// The layout, the metadata's names and the content types are those of Mozilla's Tecken: each reads a bucket filled by the other. An
+// object's metadata describe its uncompressed bytes: original_size is their number, original_md5_hash their MD5 in lower-case hexadecimal.
 //
-// The storages themselves are the packages dirstore and s3store; storagetest is the suite they both pass.
+// The storages are the packages dirstore and s3store; storagetest is the suite they both pass.
 package storage

@@ -15,7 +15,7 @@ const (
 	metaMD5  = "original_md5_hash"
 )
 
-// What object keys begin with.
+// The prefixes of object keys.
 const (
 	RegularPrefix = "v1/"     // those of regular uploads
 	TryPrefix     = "try/v1/" // those of try uploads
@@ -30,11 +30,11 @@ func ObjectKey(loc upload.Location) string {
 	return RegularPrefix + loc.Key.String()
 }
 
-// BrokenKey returns the object key that the object at loc gets when it is moved out of the way.
+// BrokenKey returns the object key under which the object at loc is kept once it is moved as broken.
 func BrokenKey(loc upload.Location) string { return BrokenPrefix + ObjectKey(loc) }
 
-// ParseObjectKey returns the location whose [ObjectKey] is objectKey, and whether there is one. A debug id may be in
-// either case: other servers keep it as it was sent.
+// ParseObjectKey is the inverse of [ObjectKey]; ok is false if objectKey is none. The debug id's case is kept: other servers
+// store it as it was sent.
 func ParseObjectKey(objectKey string) (upload.Location, bool) {
 	name, try := strings.CutPrefix(objectKey, TryPrefix)
 	if !try {
@@ -64,8 +64,8 @@ func Metadata(obj upload.Object) map[string]string {
 	}
 }
 
-// ParseMetadata reads what [Metadata] wrote, whatever the case of the names. Unless both values are
-// there and valid it returns -1 and the zero MD5: an object of unknown content, which equals no other.
+// ParseMetadata reads what [Metadata] wrote; the case of the names does not matter. If a value is missing or invalid it returns -1 and the
+// zero MD5, an object of unknown content, equal to no other.
 func ParseMetadata(meta map[string]string) (size int64, sum upload.MD5) {
 	var digest []byte
 	size = -1

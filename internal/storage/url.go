@@ -13,29 +13,29 @@ import (
 	"unicode/utf8"
 )
 
-// A Config says where symbol files are kept: in a directory, or in a bucket.
+// A Config is where symbol files are kept: a directory or a bucket.
 type Config struct {
 	Dir string // a plain path, relative or absolute; empty: in S3
 
 	Bucket    string
-	Prefix    string   // what every object key begins with, with a slash at its end; empty: nothing
-	Region    string   // empty: as the SDK's own configuration says
+	Prefix    string   // prefix of every object key, with a final slash; empty: none
+	Region    string   // empty: from the SDK's configuration
 	Endpoint  string   // http or https URL of an S3-compatible server; empty: Amazon's
 	PathStyle bool     // the bucket is the first part of the path, not of the host name
-	Checksum  Checksum // empty: as the SDK's own configuration says
+	Checksum  Checksum // empty: from the SDK's configuration
 }
 
-// A Checksum is what S3 checks the bodies by that it is sent.
+// A Checksum is how S3 checks a body it receives.
 type Checksum string
 
-// The checksums. S3s other than Amazon's may refuse the first, or ignore it.
+// The checksums. Some S3s refuse or ignore the first.
 const (
 	CRC32      Checksum = "crc32" // x-amz-checksum-crc32, known before the body is read
 	MD5        Checksum = "md5"   // Content-MD5, as old as S3
 	NoChecksum Checksum = "none"  // the SHA-256 in the signature alone: each body is read twice
 )
 
-// maxPrefix is the longest prefix, in bytes: with the longest key it makes an object key of less than S3's 1,024.
+// maxPrefix is the longest prefix in bytes. With the longest key it stays below S3's 1,024 bytes.
 const maxPrefix = 400
 
 // bucketName is S3's rule, without its finer points.
@@ -69,7 +69,7 @@ func parseS3(u *url.URL) (Config, error) {
 	c := Config{Bucket: u.Host}
 	var faults []error
 	if u.User != nil {
-		faults = append(faults, errors.New("credentials do not belong into the URL: they are taken from the environment"))
+		faults = append(faults, errors.New("the URL must not have credentials: they come from the environment"))
 	}
 	if !bucketName.MatchString(c.Bucket) {
 		faults = append(faults, fmt.Errorf("%q is not a bucket name", c.Bucket))
@@ -78,7 +78,7 @@ func parseS3(u *url.URL) (Config, error) {
 		c.Prefix = prefix + "/"
 	}
 	if !validPrefix(u.Path) || u.Fragment != "" {
-		faults = append(faults, fmt.Errorf("what follows the bucket is not a prefix: one or more printable names without a backslash, other than . and .., with a slash between them; %d bytes at most", maxPrefix))
+		faults = append(faults, fmt.Errorf("the prefix must be printable names without a backslash, other than . and .., with one slash between them, and %d bytes at most", maxPrefix))
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -99,8 +99,8 @@ func parseS3(u *url.URL) (Config, error) {
 	return c, nil
 }
 
-// validPrefix reports whether the path of an s3 URL is a prefix, or none. Some servers, and proxies, give "//", "." and ".." a
-// meaning of their own.
+// validPrefix reports whether the path of an s3 URL is empty or a prefix. "//", "." and ".." have their own meaning for some servers and
+// proxies.
 func validPrefix(path string) bool {
 	if path == "" || path == "/" {
 		return true
@@ -129,17 +129,17 @@ func (c *Config) set(name, value string) error {
 		u, err := url.Parse(value)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" ||
 			u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-			return errors.New("endpoint is not a plain http or https URL")
+			return errors.New("endpoint must be a plain http or https URL")
 		}
 	case "path_style":
 		c.PathStyle, err = strconv.ParseBool(value)
 		if err != nil {
-			return errors.New("path_style is neither true nor false")
+			return errors.New("path_style must be true or false")
 		}
 	case "checksum":
 		c.Checksum = Checksum(value)
 		if !slices.Contains([]Checksum{CRC32, MD5, NoChecksum}, c.Checksum) {
-			return errors.New("checksum is none of crc32, md5 and none")
+			return errors.New("checksum must be crc32, md5 or none")
 		}
 	default:
 		return fmt.Errorf("unknown parameter %q; known are region, endpoint, path_style and checksum", name)

@@ -11,30 +11,30 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// ErrBody is wrapped by every error about a body that cannot be read, or that is not what it was declared
-// to be. Storage is not at fault, and trying again does not help.
+// ErrBody is wrapped by every error about a body that is unreadable or differs from its declaration. The fault is not storage's, and a
+// retry does not help.
 var ErrBody = errors.New("unusable body")
 
-// Verify returns a reader of body that ends with an error wrapping [ErrBody] unless the body has exactly
-// its declared length and CRC-32, and with the context's cause once ctx is done.
+// Verify returns a reader of body that ends with an error wrapping [ErrBody] unless the body has exactly its declared length and CRC-32,
+// and with the context's cause once ctx is done.
 //
-// It gives the last byte away only after it has checked all of them: whenever it fails, what was read from
-// it is shorter than the body, and shorter than declared. Its Seek supports offset 0 with each whence.
+// It holds the last byte back until all bytes are checked: whenever it fails, what was read from it is shorter than the body and shorter
+// than declared. Its Seek supports offset 0 with each whence.
 func Verify(ctx context.Context, body upload.Body) io.ReadSeeker {
 	return &verifier{ctx: ctx, body: body, buf: bufio.NewReaderSize(body.Reader, verifyBuffer)}
 }
 
-// verifyBuffer is what is read of a body at a time, in bytes.
+// verifyBuffer is the number of bytes read at a time.
 const verifyBuffer = 64 << 10
 
 type verifier struct {
 	ctx  context.Context
 	body upload.Body
 	buf  *bufio.Reader // of body.Reader
-	used bool          // body.Reader is no longer at its start
+	used bool          // body.Reader is past its start
 	read int64
 	sum  uint32
-	err  error // what every further Read returns; io.EOF after the last byte
+	err  error // the result of every further Read; io.EOF after the last byte
 }
 
 // Read implements io.Reader.
@@ -57,14 +57,14 @@ func (v *verifier) Read(p []byte) (int, error) {
 	case err != nil:
 		return v.fault(err)
 	}
-	// One byte stays behind, until it is known whether more come or it is the last.
+	// One byte stays behind until it is known to be the last or not.
 	n, _ := v.buf.Read(p[:min(len(p), v.buf.Buffered()-1)]) // from memory: it cannot fail
 	v.sum = crc32.Update(v.sum, crc32.IEEETable, p[:n])
 	v.read += int64(n)
 	return n, nil
 }
 
-// end gives away the last byte, or none of an empty body.
+// end releases the last byte, or nothing of an empty body.
 func (v *verifier) end(p, last []byte) (int, error) {
 	if sum := crc32.Update(v.sum, crc32.IEEETable, last); sum != v.body.CRC32 {
 		return v.fault(fmt.Errorf("CRC-32 %08x instead of %08x", sum, v.body.CRC32))

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Fold returns what all spellings of a name in another case have in common: the name is composed (NFC), then each character
-// becomes the first of those that Unicode's simple case folding takes for one. The result is for comparing; it is no name.
-// Databases fold each in a way of their own, so whatever is recorded or looked up without its case is folded here.
+// Fold returns a form that all spellings of a name in another case share: the name in NFC, each character replaced by the first of those
+// equal under Unicode's simple case folding. The result is for comparison only. Databases fold in their own ways, so names are always
+// folded here.
 func Fold(name string) string {
 	return strings.Map(foldRune, norm.NFC.String(name))
 }
 
-// foldRune returns the smallest of the characters that are one without their case.
+// foldRune returns the smallest of the characters that are equal without case.
 func foldRune(r rune) rune {
 	least := r
 	for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
@@ -23,5 +23,5 @@ func foldRune(r rune) rune {
 	return least
 }
 
-// Fold returns what the key has in common with its spellings in another case.
+// Fold returns the form that all spellings of the key in another case share.
 func (k Key) Fold() string { return Fold(k.String()) }

@@ -7,11 +7,11 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// maxHeader bounds the bytes a HeaderScanner looks at. Real headers are below 1 KiB.
+// maxHeader bounds the bytes a HeaderScanner reads. Real headers are below 1 KiB.
 const maxHeader = 16 << 10
 
-// A Header holds what the first lines of a Breakpad symbol file say. A field is empty where its line is
-// missing, or where its value would not be a valid component of a [Key].
+// A Header holds the first lines of a Breakpad symbol file. A field is empty if its line is missing, or its value would not be a valid
+// component of a [Key].
 type Header struct {
 	OS, Arch  string // MODULE
 	DebugID   string // MODULE, in upper case
@@ -21,11 +21,10 @@ type Header struct {
 	Generator string // INFO GENERATOR, printable ASCII, at most MaxComponent bytes
 }
 
-// A HeaderScanner is an io.Writer that reads the header out of a symbol file written to it from its
-// start. It looks at no more than the first 16 KiB, however they are cut into writes, and never fails;
-// the zero HeaderScanner is ready for use.
+// A HeaderScanner is an io.Writer that reads the header of a symbol file written to it from its start. It reads at most the first 16 KiB,
+// in writes of any size, and never fails. The zero HeaderScanner is ready for use.
 type HeaderScanner struct {
-	buf    []byte // the start of a line whose end is still to come
+	buf    []byte // the start of an unfinished line
 	seen   int    // bytes
 	done   bool
 	header Header
@@ -54,8 +53,7 @@ func (s *HeaderScanner) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Header returns what has been found so far. Called after the file's last byte, it also counts a last
-// line that has no line end.
+// Header returns what has been found so far. After the file's last byte it includes a last line without a line end.
 func (s *HeaderScanner) Header() Header {
 	if !s.done && len(s.buf) > 0 {
 		s.header.scan(string(s.buf))
@@ -64,7 +62,7 @@ func (s *HeaderScanner) Header() Header {
 	return s.header
 }
 
-// scan reads one line and reports whether it still belongs to the header.
+// scan reads one line and reports whether it belongs to the header.
 func (h *Header) scan(line string) bool {
 	line = strings.TrimSuffix(line, "\r")
 	switch {
@@ -102,8 +100,7 @@ func hexComponent(s string) string {
 	return strings.ToUpper(s)
 }
 
-// printable returns s where it is printable ASCII of a bearable length: a generator is free text, never
-// part of a path.
+// printable returns s if it is printable ASCII of moderate length: a generator is free text, never part of a path.
 func printable(s string) string {
 	if len(s) > MaxComponent {
 		return ""

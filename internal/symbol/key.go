@@ -24,8 +24,8 @@ const maxSpelled = 4 * MaxKey
 // ErrInvalidKey is wrapped by every error about a name that cannot be a symbol key.
 var ErrInvalidKey = errors.New("invalid symbol key")
 
-// forbidden are the printable characters that no component may hold: the path separator, what S3 advises
-// against, and what shells and URLs give a meaning of their own.
+// forbidden are the printable characters not allowed in a component: the path separator, those that S3 advises against, and those with a
+// meaning in shells and URLs.
 const forbidden = "/\\^`><{}[]#%\"'|"
 
 // A Key addresses one symbol file. Keys are comparable; the zero Key is not valid.
@@ -109,7 +109,7 @@ func isHex(s string) bool {
 	return s != ""
 }
 
-// IsNull reports whether the debug id is all zeros. That is the id of a module that has none, and names nothing.
+// IsNull reports whether the debug id is all zeros: the id of a module without one.
 func (k Key) IsNull() bool { return strings.Trim(k.debugID, "0") == "" }
 
 // DebugFile returns the first component.
@@ -129,8 +129,8 @@ func (k Key) IsSym() bool {
 // String returns "<debug file>/<debug id>/<symbol file>".
 func (k Key) String() string { return k.debugFile + "/" + k.debugID + "/" + k.file }
 
-// URLPath returns the key with each component escaped for use in a URL's path. Everything but letters, digits and
-// "-._~" is: storages differ in what else they take for itself (S3 takes a plus sign for a space).
+// URLPath returns the key with each component escaped for a URL's path. Everything except letters, digits and "-._~" is escaped: storages
+// differ about other characters (S3 takes a plus sign for a space).
 func (k Key) URLPath() string {
 	return escape(k.debugFile) + "/" + escape(k.debugID) + "/" + escape(k.file)
 }

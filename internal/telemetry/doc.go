@@ -1,19 +1,16 @@
-// Package telemetry tells what the programs do: to a log, to Prometheus and to Sentry.
+// Package telemetry reports what the programs do: to a log, to Prometheus and to Sentry.
 //
-// What explains an event is a list of [slog.Attr], its facts. The same list goes to the log line and to the
-// Sentry event, so that the two cannot differ. In both, durations are numbers of seconds, sizes numbers of
-// bytes, times RFC 3339 in UTC; signatures of presigned URLs, Auth-Token and Authorization headers and
-// passwords in URLs are cut out, wherever in a text they stand (see scrub.go for what is recognised: a
-// secret in a form not listed there is not). Text is cut at 8 KiB.
+// The facts of an event are a list of [slog.Attr]. The log line and the Sentry event get the same list, so they agree. In both, durations
+// are seconds, sizes bytes, times RFC 3339 in UTC. Signatures of presigned URLs, Auth-Token and Authorization headers and passwords in URLs
+// are cut out wherever they stand; scrub.go lists the recognised forms, and a secret in another form is not recognised. Text is cut at 8
+// KiB.
 //
 // Log lines are JSON objects with the keys time, level, msg and instance, then the facts.
 //
-// Labels of metrics come from fixed sets: never a file name, a key, a tenant or a text that a client chose.
+// Labels of metrics come from fixed sets: never a file name, a key, a tenant or a client's text.
 //
-// Reporting to Sentry never blocks: an event is put into a queue of 100, in memory; one goroutine sends
-// it. What finds the queue full is dropped, and Sentry is told of how many. Nothing is promised about events
-// that were not sent when the process ends, save by [Reporter.Close].
+// Reporting to Sentry never blocks. Events go into a queue of 100 in memory, and one goroutine sends them. Events that find it full are
+// dropped, and their number is reported. Events that are unsent when the process ends are lost, except as in [Reporter.Close].
 //
-// The package links neither the web framework nor S3 nor SQL nor anything that reads archives: the disk manager uses
-// it too.
+// The package links neither the web framework nor S3, SQL or archive readers: the disk manager uses it too.
 package telemetry

@@ -12,41 +12,41 @@ import (
 )
 
 const (
-	// linePatience is how long a Write waits for its line to be written: rather log a little later than hold up an upload.
+	// linePatience bounds a Write's wait for its line: we would rather log a little later than delay an upload.
 	linePatience = 100 * time.Millisecond
-	// queuedLines is how many lines wait for a reader that has stopped reading; more are lost. A line is 1 KiB as a rule, 100 KiB at most.
+	// queuedLines bounds the lines that wait for a stopped reader; more are lost. A line is usually 1 KiB, at most 100 KiB.
 	queuedLines = 1000
 )
 
-// Lines writes lines to a writer whose reader may go away or stop reading, without blocking its callers for long. It is safe for
-// concurrent use.
+// Lines writes lines to a pipe, whatever its reader does, without blocking callers for long. It is safe for concurrent
+// use.
 //
-// Write returns once its line is written: what happens after it is read after it. Where that takes longer than 100 ms, lines
-// wait in a queue instead, and no Write waits, until the reader has read them all. A line that can't be written, or finds
-// the queue full, is lost and counted. Each line is tried: when there is a reader again, it reads on.
+// Write returns once its line is written, so lines come in order with what their callers do next. If that takes over 100 ms, lines wait in
+// a queue and Writes return at once until the reader has caught up. A line that can't be written, or finds the queue full, is lost and
+// counted. Each line is tried, so a reader that returns reads on.
 type Lines struct {
 	w     io.Writer
 	queue chan line
 	ended chan struct{} // closed by Close
-	late  atomic.Bool   // the reader has not read for linePatience, and not yet all that waits
+	late  atomic.Bool   // the reader has been late by linePatience, and has not caught up
 	lost  atomic.Int64
 }
 
 // A line waits to be written.
 type line struct {
 	text    []byte
-	written chan struct{} // closed once it is written, or lost
+	written chan struct{} // closed once written or lost
 }
 
-// NewLines makes a Lines, to be ended by Close.
+// NewLines makes a Lines. End it with Close.
 func NewLines(w io.Writer) *Lines {
 	l := &Lines{w: w, queue: make(chan line, queuedLines), ended: make(chan struct{})}
 	background.Go("log", l.run)
 	return l
 }
 
-// SurviveReaders keeps the process from ending with the reader of its output: by SIGPIPE, where that was a pipe, or by SIGHUP, where it
-// was a terminal. What is written then fails.
+// SurviveReaders keeps the process alive when the reader of its output goes away, by SIGPIPE for a pipe or SIGHUP for a terminal. Later
+// writes fail.
 func SurviveReaders() { signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP) }
 
 // Write takes a line. It never fails.
@@ -76,7 +76,7 @@ func (l *Lines) await(next line) {
 	}
 }
 
-// run writes lines, one after the other. It hangs for as long as the reader does not read.
+// run writes lines in order. It blocks while the reader does not read.
 func (l *Lines) run() {
 	for {
 		select {
@@ -94,7 +94,7 @@ func (l *Lines) run() {
 	}
 }
 
-// Close waits until all lines are written, for at most so long. Nothing is to be written afterwards.
+// Close waits up to patience until all lines are written. Write nothing afterwards.
 func (l *Lines) Close(patience time.Duration) {
 	defer close(l.ended)
 	limit := time.NewTimer(patience)

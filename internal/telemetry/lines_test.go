@@ -13,9 +13,9 @@ import (
 	"tecken-upload/internal/telemetry/metricstest"
 )
 
-// pipe is a writer whose reader may stop reading, or go away.
+// pipe is a writer with a reader that may stop reading, or go away.
 type pipe struct {
-	reading chan struct{} // holds an element while somebody reads
+	reading chan struct{} // holds an element while the reader reads
 	gone    bool
 	text    bytes.Buffer
 }

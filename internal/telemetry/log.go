@@ -6,8 +6,8 @@ import (
 	"log/slog"
 )
 
-// NewLogger returns a logger that writes one JSON object per line to w, from the given level on ("debug",
-// "info", "warn", "error"), each line with the instance's name. w is written to by one line at a time.
+// NewLogger returns a logger that writes one JSON object a line to w, with the instance's name, from the given level on ("debug", "info",
+// "warn", "error"). It writes one line at a time.
 func NewLogger(w io.Writer, level, instance string) (*slog.Logger, error) {
 	var from slog.Level
 	if err := from.UnmarshalText([]byte(level)); err != nil {
@@ -17,7 +17,7 @@ func NewLogger(w io.Writer, level, instance string) (*slog.Logger, error) {
 	return slog.New(handler).With(slog.String("instance", instance)), nil
 }
 
-// logged is how a fact, or one of the handler's own attributes, is written. Groups come as their members.
+// logged returns a fact, or one of the handler's own attributes, in its written form. Groups come as their members.
 func logged(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.LevelKey {
 		return a

@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// maxRoutes bounds the values of the label route: more than a program has, fewer than would hurt.
+	// maxRoutes bounds the values of the label route: more than a program has, few enough for Prometheus.
 	maxRoutes = 64
-	// other is the label of what is in no fixed set.
+	// other is the label for values outside the fixed set.
 	other = "other"
 )
 
-// Metrics is one program's own registry. It is safe for concurrent use. From the start it holds the Go
-// runtime's metrics, the process's, and go_build_info.
+// Metrics is a program's own registry. It is safe for concurrent use. It starts with the Go runtime's metrics, the process's, and
+// go_build_info.
 type Metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
@@ -52,7 +52,7 @@ func NewMetrics() *Metrics {
 	return m
 }
 
-// Register adds metrics of other forms. Their labels come from fixed sets. It panics when a name is taken.
+// Register adds metrics of other forms, with labels from fixed sets. It panics if a name is taken.
 func (m *Metrics) Register(metrics ...prometheus.Collector) { m.registry.MustRegister(metrics...) }
 
 // Handler serves the metrics, in any of Prometheus's formats.
@@ -60,21 +60,19 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
-// Gauge registers a number that goes up and down, to be asked for at each scrape: value must be quick and
-// safe for concurrent use. The name holds the base unit (_bytes, _seconds) where it counts more than things.
-// It panics when the name is taken.
+// Gauge registers a number that goes up and down. Each scrape calls value, which must be quick and safe for concurrent use. The name has
+// the base unit (_bytes, _seconds), except for a number of things. It panics if the name is taken.
 func (m *Metrics) Gauge(name, help string, value func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, guarded(value)))
 }
 
-// Counter is a Gauge whose value only grows; its name ends in _total.
+// Counter is a Gauge with a value that only grows; its name ends in _total.
 func (m *Metrics) Counter(name, help string, value func() float64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, guarded(value)))
 }
 
-// ObserveRequest counts an answered request. route is the pattern that matched ("/upload/", never the
-// request's path), or "" where none did. Beyond 64 routes, and for methods and statuses that HTTP does not
-// know, the label is "other".
+// ObserveRequest counts an answered request. route is the matched pattern ("/upload/", never the request's path), or "" if none matched.
+// Beyond 64 routes, and for methods and statuses unknown to HTTP, the label is "other".
 func (m *Metrics) ObserveRequest(route, method string, status int, elapsed time.Duration) {
 	route, method = m.routeLabel(route), methodLabel(method)
 	m.requests.WithLabelValues(route, method, statusLabel(status)).Inc()
@@ -99,7 +97,7 @@ func methodLabel(method string) string {
 	return other
 }
 
-// statusClientGone is what requests are counted under whose client hung up; nginx's number.
+// statusClientGone counts requests after their client hung up; nginx's number.
 const statusClientGone = 499
 
 func statusLabel(status int) string {

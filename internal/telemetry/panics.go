@@ -8,7 +8,7 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// WatchPanics has panics that no caller waits for logged, counted and reported, for the rest of the process.
+// WatchPanics logs, counts and reports panics without a waiting caller, for the rest of the process.
 func WatchPanics(log *slog.Logger, reporter *Reporter, metrics *Metrics) {
 	var total atomic.Int64
 	var reports Throttle
@@ -23,7 +23,7 @@ func WatchPanics(log *slog.Logger, reporter *Reporter, metrics *Metrics) {
 	})
 }
 
-// guarded returns value, but for its panics: then the metric is not a number. Prometheus's library asks for it in a goroutine of its own.
+// guarded returns value with its panics turned into NaN. Prometheus's library calls it in a goroutine of its own.
 func guarded(value func() float64) func() float64 {
 	return func() float64 {
 		v := math.NaN()

@@ -14,20 +14,20 @@ import (
 )
 
 const (
-	// queued is how many events wait to be sent; more are dropped. An event is 2 to 30 KiB.
+	// queued bounds the events that wait to be sent; more are dropped. An event has 2 to 30 KiB.
 	queued = 100
-	// sendTimeout bounds one event's way to Sentry, dialTimeout its first part: later ones wait behind it,
-	// and we would rather lose an old event than the ones that follow.
+	// sendTimeout bounds the sending of one event, dialTimeout its first part. Later events wait behind it, and we would rather lose an old
+	// event than those.
 	sendTimeout = 10 * time.Second
 	dialTimeout = 5 * time.Second
-	// missedMargin is by how much a check-in may be late before Sentry raises an alarm.
+	// missedMargin is how late a check-in may be before Sentry raises an alarm.
 	missedMargin = 5 * time.Minute
 
-	// maxTag is the longest tag that Sentry takes.
+	// maxTag is the longest tag in Sentry.
 	maxTag = 200
 )
 
-// ReporterOptions say where to report failures, and for whom.
+// ReporterOptions configure a Reporter.
 type ReporterOptions struct {
 	DSN         string // of a Sentry project; empty: nothing is reported
 	Environment string // empty: "production"
@@ -35,18 +35,18 @@ type ReporterOptions struct {
 	Instance    string // shown as the server's name
 }
 
-// A Reporter reports failures to Sentry. It is safe for concurrent use and its methods other than Close do
-// not block. Without a DSN it does nothing, at no cost; so does the zero Reporter.
+// A Reporter reports failures to Sentry. It is safe for concurrent use and its methods except Close do not block. Without a DSN it does
+// nothing, at no cost; so does the zero Reporter.
 //
-// Events of one kind, and of one fact "cause", make one issue in Sentry, whatever their texts say; both are of a few fixed texts.
-// The facts become the event's context "facts", some of them tags to search by.
+// Events of one kind and one fact "cause" make one issue in Sentry, whatever their texts; both are from a few fixed texts. The facts become
+// the event's context "facts", some of them tags to search by.
 type Reporter struct {
 	client *sentry.Client // nil: nothing is reported
 	http   *http.Transport
 	close  sync.Once
 }
 
-// NewReporter makes a Reporter, to be ended by Close. It fails when the DSN can't be read.
+// NewReporter makes a Reporter. End it with Close. It fails if the DSN is unreadable.
 func NewReporter(o ReporterOptions) (*Reporter, error) {
 	if o.DSN == "" {
 		return &Reporter{}, nil
@@ -59,20 +59,19 @@ func NewReporter(o ReporterOptions) (*Reporter, error) {
 		MaxConnsPerHost:     1,
 		IdleConnTimeout:     time.Minute,
 	}}
-	// This one, of the client's two transports, has a queue whose length can be set, and a Close that does
-	// not wait for what is being sent.
+	// Of the client's two transports this one has a queue of settable length, and a Close that does not wait for the event being sent.
 	transport := sentry.NewHTTPTransport()
 	transport.BufferSize = queued
 	client, err := sentry.NewClient(sentry.ClientOptions{
 		Dsn: o.DSN,
-		// Left empty, the client would ask the process's environment, or git.
+		// If empty, the client would ask the process's environment, or git.
 		Environment: cmp.Or(o.Environment, "production"),
 		Release:     cmp.Or(o.Release, version()),
 		ServerName:  cmp.Or(o.Instance, "unknown"),
 		Transport:   transport,
 		HTTPClient:  &http.Client{Transport: r.http, Timeout: sendTimeout},
 		BeforeSend:  scrubEvent,
-		// The standard ones add modules, environment variables and the like to each event.
+		// The standard integrations add modules, environment variables and the like to each event.
 		Integrations:   func([]sentry.Integration) []sentry.Integration { return nil },
 		MaxBreadcrumbs: -1,
 	})
@@ -88,7 +87,7 @@ func (r *Reporter) Error(kind string, err error, facts ...slog.Attr) {
 	r.event(sentry.LevelError, kind, err, facts)
 }
 
-// Warning reports what is no failure of this program, and still somebody wants to know.
+// Warning reports a fault outside this program that people should know of.
 func (r *Reporter) Warning(kind string, err error, facts ...slog.Attr) {
 	r.event(sentry.LevelWarning, kind, err, facts)
 }
@@ -106,8 +105,8 @@ func (r *Reporter) event(level sentry.Level, kind string, err error, facts []slo
 	r.client.CaptureEvent(event, nil, nil)
 }
 
-// Panic reports a recovered panic: its value, and the stack as runtime/debug.Stack wrote it where it was
-// recovered. Panics of one kind at one function make one issue.
+// Panic reports a recovered panic: its value, and runtime/debug.Stack's text from where it was recovered. Panics of one kind in one
+// function make one issue.
 func (r *Reporter) Panic(kind string, value any, stack []byte, facts ...slog.Attr) {
 	if !r.client.IsEnabled() {
 		return
@@ -124,12 +123,12 @@ func (r *Reporter) Panic(kind string, value any, stack []byte, facts ...slog.Att
 	r.client.CaptureEvent(event, nil, nil)
 }
 
-// A CheckIn tells Sentry that a job ran.
+// A CheckIn reports the run of a job.
 type CheckIn struct {
-	Monitor string        // the monitor's slug; Sentry makes the monitor
-	OK      bool          // whether the job succeeded
+	Monitor string        // the monitor's slug; Sentry creates the monitor
+	OK      bool          // the job succeeded
 	Elapsed time.Duration // how long it took
-	Every   time.Duration // how often it runs, a minute at least; Sentry alarms when it is 5 minutes late
+	Every   time.Duration // interval of at least a minute; Sentry alarms when it is 5 minutes late
 }
 
 // CheckIn sends a check-in.
@@ -150,8 +149,8 @@ func (r *Reporter) CheckIn(c CheckIn) {
 		}, nil)
 }
 
-// Close sends what is queued, for at most the given time, and ends the Reporter: what is reported later is
-// lost. It reports whether all was sent. Called again it does nothing.
+// Close sends the queued events for at most the given time, and ends the Reporter: later reports are lost. It returns whether all were
+// sent. A second call does nothing.
 func (r *Reporter) Close(timeout time.Duration) bool {
 	sent := true
 	r.close.Do(func() {
@@ -181,7 +180,7 @@ func newEvent(level sentry.Level, facts []slog.Attr) *sentry.Event {
 	return event
 }
 
-// searchable reports whether a fact is also a tag: what one looks for events by.
+// searchable reports whether a fact is also a tag to search by.
 func searchable(key string) bool {
 	switch key {
 	case "upload", "tenant", "outcome", "phase", "status", "format", "try", "route", "cause", "method":
@@ -190,7 +189,7 @@ func searchable(key string) bool {
 	return false
 }
 
-// version is this program's, as the build recorded it.
+// version is this program's version from the build.
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version

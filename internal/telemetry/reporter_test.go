@@ -188,7 +188,7 @@ func TestReporterRefusesDSN(t *testing.T) {
 	}
 }
 
-// A DSN that nobody answers at must cost its users neither time nor memory.
+// A DSN without an answer must cost neither time nor memory.
 func TestReporterUnreachable(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0") // connections are made, and never accepted
 	if err != nil {

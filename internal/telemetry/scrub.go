@@ -11,23 +11,23 @@ import (
 )
 
 const (
-	// maxText is where a text is cut: what Sentry keeps of one, and more than a log line needs.
+	// maxText bounds a text: Sentry's own limit, and more than a log line needs.
 	maxText  = 8 << 10
 	redacted = "REDACTED" // as a value, the patterns replace it by itself
 )
 
-// A secret is a pattern whose first group is kept and whose remainder is replaced.
+// A secret is a pattern. Of a match the first group is kept and the remainder replaced.
 //
-// The patterns are read-only after they are made. hint is a lower-case part of every match, so that most
-// texts are passed after a few searches of a substring.
+// The patterns are read-only after they are made. hint is a lower-case part of every match, so that most texts pass after a few substring
+// searches.
 type secret struct {
 	hint    string
 	pattern *regexp.Regexp
 }
 
 var secrets = []secret{
-	// A presigned URL's parameters, as they are or escaped once more inside another URL, and the same
-	// names in an Authorization header or a dump of headers.
+	// A presigned URL's parameters, plain or escaped again inside another URL, and the same names in an Authorization header or a dump of
+	// headers.
 	// https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 	{"signature", regexp.MustCompile(`(?i)((?:X-Amz-Signature"?(?:=|%3D|\s*:\s*)|\bSignature=)"?\[?"?)[^&\s"',;:<>\]]+`)},
 	{"credential", regexp.MustCompile(`(?i)((?:X-Amz-Credential"?(?:=|%3D|\s*:\s*)|\bCredential=)"?\[?"?)[^&\s"',;:<>\]]+`)},
@@ -35,12 +35,12 @@ var secrets = []secret{
 	// Headers that authenticate, as text, as JSON, and as Go prints a map of them.
 	{"auth-token", regexp.MustCompile(`(?i)(Auth-Token"?(?:=|%3D|\s*:\s*)"?\[?"?)[^&\s"',;<>\]]+`)},
 	{"authorization", regexp.MustCompile(`(?i)(Authorization"?(?:=|\s*:\s*)"?\[?"?)(?:(?:Basic|Bearer|Token)\s+)?[^\s"\]]+`)},
-	// The password in a URL; a raw @ inside of it is part of it.
+	// The password in a URL, even with a raw @ in it.
 	{"://", regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://[^/\s:@"']*:)[^/\s"']*(@)`)},
 	{"password", regexp.MustCompile(`(?i)(\bpassword"?(?:=|%3D|\s*:\s*)"?)(?:'[^']*'|[^&\s"',;]+)`)},
 }
 
-// scrub returns text without what it must not show, cut at maxText bytes.
+// scrub returns text without secrets, cut at maxText bytes.
 func scrub(text string) string {
 	if len(text) > maxText {
 		text = clip(text, maxText) + "…"
@@ -54,7 +54,7 @@ func scrub(text string) string {
 	return text
 }
 
-// secretKey reports whether a value under this key is never shown.
+// secretKey reports whether values under this key are secret.
 func secretKey(key string) bool {
 	switch strings.ToLower(key) {
 	case "auth-token", "authorization", "cookie", "set-cookie", "token", "password",
@@ -64,7 +64,7 @@ func secretKey(key string) bool {
 	return false
 }
 
-// plain makes of a fact's value what JSON can hold: numbers, booleans, scrubbed texts and maps of them.
+// plain turns a fact's value into JSON types: numbers, booleans, scrubbed texts and maps of them.
 func plain(key string, value slog.Value) any {
 	if secretKey(key) {
 		return redacted
@@ -93,7 +93,7 @@ func plain(key string, value slog.Value) any {
 	}
 }
 
-// finite keeps out what JSON has no number for.
+// finite replaces what JSON has no number for.
 func finite(f float64) any {
 	if f-f != 0 {
 		return slog.Float64Value(f).String()
@@ -101,8 +101,7 @@ func finite(f float64) any {
 	return f
 }
 
-// scrubEvent is the last gate before an event is queued: it covers every field that can hold text, those
-// too that this package never fills.
+// scrubEvent is the last step before an event is queued. It covers every field that can hold text, used by this package or not.
 func scrubEvent(event *sentry.Event, _ *sentry.EventHint) *sentry.Event {
 	event.Message = scrub(event.Message)
 	event.Transaction = scrub(event.Transaction)

@@ -9,9 +9,8 @@ import (
 	"github.com/getsentry/sentry-go"
 )
 
-// frames reads what runtime/debug.Stack wrote: for each call a line with the function and one, indented,
-// with the file. It leaves out the panic and what came after it, and returns the innermost call last, as
-// Sentry wants it. A text in another form has no frames.
+// frames reads runtime/debug.Stack's text: for each call a line with the function and an indented one with the file. It leaves out the
+// panic and what came after it, and returns the innermost call last, as Sentry wants it. A text in another form has no frames.
 func frames(stack []byte) []sentry.Frame {
 	lines := strings.Split(string(stack), "\n")
 	var out []sentry.Frame

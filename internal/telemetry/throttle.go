@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// sameAgain is how long events of a kind that was reported are only logged and counted.
+// sameAgain is how long further events of a reported kind are only logged and counted.
 const sameAgain = time.Hour
 
-// A Throttle lets one of each kind through in an hour, so that what fails all the time is one event and not thousands. The zero
-// Throttle is ready for use, by several goroutines.
+// A Throttle passes one event of each kind an hour, so that a lasting failure is one event and not thousands. The zero Throttle is ready
+// for concurrent use.
 type Throttle struct {
 	mu       sync.Mutex
-	reported map[string]time.Time // kinds, and when they were last let through
+	reported map[string]time.Time // kinds and the time of their last event
 }
 
-// Due reports whether one of this kind is let through. Kinds are few fixed texts: each is remembered.
+// Due reports whether an event of this kind passes. Kinds are a few fixed texts: each is remembered.
 func (t *Throttle) Due(kind string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -47,7 +47,7 @@ const (
 	blockHeader = 5
 )
 
-// gzipped writes a gzip file of exactly size bytes, whose content is noise in stored blocks: it decompresses,
+// gzipped writes a gzip file of exactly size bytes with noise in stored blocks: it decompresses,
 // and is as dense as what a compressor makes.
 func gzipped(w io.Writer, noise *noise, size int64) error {
 	header := []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3} // deflate, no flags, no time, made on Unix

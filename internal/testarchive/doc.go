@@ -2,7 +2,7 @@
 // and from a seed: for tests, benchmarks and scripts.
 //
 // The text of its .sym files is well-formed Breakpad (MODULE, INFO, FILE, FUNC, line, PUBLIC and STACK
-// records whose addresses and file numbers fit together) and deflates about 4.5 : 1 at level 6, as real
+// records with addresses and file numbers that fit together) and deflates about 4.5 : 1 at level 6, as real
 // files do. Members that are compressed before they go into an archive (.dbg.gz, .pd_, .ex_, .dl_,
 // .tar.bz2) are random bytes behind the right magic number; .dbg.gz is gzip indeed. The sizes and the mix
 // are those of the uploads Mozilla's server received over 32 days of 2017.

@@ -1,5 +1,5 @@
 // Package fetchtest serves archives over TLS on a loopback address, and makes clients that may fetch from there:
-// loopback is no public address, and the certificate's issuer is trusted by nobody else.
+// loopback is no public address, and only the test trusts the certificate's issuer.
 package fetchtest
 
 import (

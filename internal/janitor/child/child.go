@@ -1,15 +1,13 @@
-// Package child runs a program that may fail in any way there is, and outlives it.
+// Package child runs a program that may fail in any way, and outlives it.
 //
-// A child has a time limit. At its end it gets SIGTERM, and what does not heed that SIGKILL. What does not die even of
-// that, because a disk that does not answer keeps it in the kernel, is given up: [Run] returns, and nobody waits
-// for it but a goroutine, which reaps it whenever it does end. Starting a program can hang in the same way, and is given
-// up in the same way.
+// At the end of its time a child gets SIGTERM, then SIGKILL. A child that survives SIGKILL, held in the kernel by a disk that does not
+// answer, is given up: [Run] returns, and only a goroutine waits to reap it. A start that hangs in the same way is given up too.
 //
-// A child inherits nothing: no descriptor but its standard ones, no environment but the one that is given to it. It is
-// killed when the thread that started it ends, and so does not outlive its parent. What it
-// writes is passed on line by line as it comes, and what it says on standard error is kept, its beginning and its end.
+// A child inherits nothing: only its standard descriptors and the given environment. It is killed when the thread that started it ends, so
+// it does not outlive its parent. Its output is passed on line by line as it comes; of its standard error the beginning and the end are
+// kept.
 //
-// Not promised: children of the child are not looked after.
+// Not promised: children of the child are left alone.
 package child
 
 import (
@@ -25,52 +23,51 @@ import (
 
 // What we would rather lose.
 const (
-	// termGrace is how long a child has, once it is told to end, to say how far it came.
+	// termGrace is the time of a child to report its progress after SIGTERM.
 	termGrace = 2 * time.Second
-	// killGrace is how long the kernel has to end a child: more than a busy disk takes for one call.
+	// killGrace is the time of the kernel to end a child: more than a busy disk takes for one call.
 	killGrace = 5 * time.Second
-	// pipeGrace is for how long what a child wrote is read after its death, where a child of its own holds the pipe.
+	// pipeGrace is how long the output of a dead child is read, if a child of its own holds the pipe.
 	pipeGrace = time.Second
 )
 
-// A Spec says what to run.
+// A Spec is the program to run, and how.
 type Spec struct {
 	Path    string // an absolute path
 	Args    []string
-	Env     []string      // all of its environment
-	Timeout time.Duration // how long it may run
-	MaxLine int           // longer lines are left out
-	// Line is called with each line of standard output, without its end, in one goroutine; it may not keep the slice.
-	// It may be called after Run has returned, where the child was given up.
+	Env     []string      // the whole environment
+	Timeout time.Duration // longest run
+	MaxLine int           // longer lines are dropped
+	// Line is called with each line of standard output, without its end, in one goroutine. It must not keep the slice. If the child is
+	// given up it may be called after Run has returned.
 	Line func([]byte)
 }
 
-// A Result says how a child ended.
+// A Result is how a child ended.
 type Result struct {
-	Err      error          // nil: it ended with status 0
-	Signal   syscall.Signal // that killed it; 0: none did
-	Status   string         // "exit status 2", "signal: killed"; "" where it was not started or has not ended
-	Stderr   string         // what it said, its middle left out where it said much
-	TimedOut bool           // it was told to end because its time was over
-	// GivenUp is not nil where the child can't be killed, or not even be started; it is closed once it has ended
-	// after all.
+	Err      error          // nil: exit status 0
+	Signal   syscall.Signal // the signal that killed it, or 0
+	Status   string         // "exit status 2", "signal: killed"; "" if not started or not ended
+	Stderr   string         // long output without its middle
+	TimedOut bool           // ended because its time was over
+	// GivenUp is not nil for a child that can't be killed or even started. It is closed once the child has ended after all.
 	GivenUp <-chan struct{}
 }
 
-// A process is a child and what is known of it.
+// A process is a child and its state.
 type process struct {
 	cmd   *exec.Cmd
 	said  ends
-	ended chan struct{} // closed once it has ended and was reaped, or could not be started
+	ended chan struct{} // closed once it was reaped, or could not be started
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	started bool
-	// condemned: it was to be killed before it had started.
+	// condemned means: kill it as soon as it has started.
 	condemned bool
 	err       error // valid once ended is closed
 }
 
-// Run runs a program to its end, to the end of its time, or to that of ctx, and survives it.
+// Run runs a program until it ends, its time is over or ctx ends.
 func Run(ctx context.Context, s Spec) Result {
 	p := start(s)
 	limit := time.NewTimer(s.Timeout)
@@ -106,18 +103,18 @@ func start(s Spec) *process {
 	p := &process{cmd: exec.Command(s.Path, s.Args...), ended: make(chan struct{})}
 	p.cmd.Env = s.Env
 	if p.cmd.Env == nil {
-		p.cmd.Env = []string{} // nil would be all of ours
+		p.cmd.Env = []string{} // nil would mean all of ours
 	}
 	p.cmd.Stdout = &lines{each: s.Line, most: s.MaxLine}
 	p.cmd.Stderr = &p.said
 	p.cmd.WaitDelay = pipeGrace
-	// A group of its own: a Ctrl-C at a terminal is for the parent, which tells the child itself.
+	// A group of its own: Ctrl-C at a terminal reaches the parent alone, which signals the child itself.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	background.Go("sweep", p.run)
 	return p
 }
 
-// run starts the child and waits for its end, both of which may take for ever.
+// run starts the child and waits for its end. Both may take for ever.
 func (p *process) run() {
 	defer close(p.ended)
 	err := p.cmd.Start()
@@ -125,7 +122,7 @@ func (p *process) run() {
 	p.started = err == nil
 	p.err = err
 	if p.started && p.condemned {
-		_ = p.cmd.Process.Kill() // it was given up while it was starting
+		_ = p.cmd.Process.Kill() // it was given up while starting
 	}
 	p.mu.Unlock()
 	if err != nil {
@@ -137,7 +134,7 @@ func (p *process) run() {
 	p.mu.Unlock()
 }
 
-// signal sends the child a signal, if there is one to send it to. One that has just ended needs none.
+// signal sends the child a signal, if it runs.
 func (p *process) signal(s syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -147,7 +144,7 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
-// result describes a child that has ended.
+// result returns the result of an ended child.
 func (p *process) result(timedOut bool) Result {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,19 +8,19 @@ import (
 )
 
 const (
-	// headSize and tailSize bound what is kept of a child's standard error. Go's runtime says first what happened,
-	// then where; a program that logs says last what happened.
+	// headSize and tailSize bound the kept standard error. Go's runtime first prints what happened, then where; a program that logs prints
+	// what happened last.
 	headSize = 2 << 10
 	tailSize = 4 << 10
 	cut      = "\n[…]\n"
 )
 
-// lines passes on what is written to it line by line. A line that is longer than most is left out.
+// lines passes on its input line by line. Lines above most are dropped.
 type lines struct {
 	each    func([]byte)
 	most    int
-	part    []byte // of a line whose end has not come
-	tooLong bool   // the line is left out, up to its end
+	part    []byte // of an unfinished line
+	tooLong bool   // drop the line up to its end
 }
 
 // Write never fails.
@@ -45,11 +45,11 @@ func (l *lines) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// ends keeps the beginning and the end of what is written to it. It may be read while that goes on.
+// ends keeps the beginning and the end of its input. It may be read meanwhile.
 type ends struct {
 	mu         sync.Mutex
 	head, tail []byte
-	lost       bool // something between the two
+	lost       bool // bytes between the two were dropped
 }
 
 // Write never fails.

@@ -1,5 +1,4 @@
-// Package leasetest is the suite that every table of leases passes. It says in code what lease.Table promises,
-// and adds reading it.
+// Package leasetest is the suite that every table of leases passes. It is lease.Table's contract in code, with List.
 package leasetest
 
 import (
@@ -21,20 +20,20 @@ import (
 const (
 	// Patience bounds every wait.
 	Patience = testenv.Patience
-	// short is a stale cut-off that can be waited for on a quiet machine, long one that never passes in a test.
+	// short is a stale cut-off that a test can wait for on a quiet machine; long never passes in a test.
 	short, long = 2 * time.Second, time.Hour
-	// poll is how often a condition is looked at.
+	// poll is the interval between looks at a condition.
 	poll = 10 * time.Millisecond
 )
 
-// A Table is what the suite runs against.
+// A Table is the subject of the suite.
 type Table interface {
 	lease.Table
-	// List returns the leases that are held, by tenant and age.
+	// List returns all leases, by tenant and age.
 	List(ctx context.Context) ([]lease.Lease, error)
 }
 
-// Run runs the suite, each test of it against an empty table of its own with the given stale cut-off.
+// Run runs the suite, each test with its own empty table of the given stale cut-off.
 func Run(t *testing.T, open func(t *testing.T, stale time.Duration) Table) {
 	for name, test := range map[string]func(*testing.T, Table){
 		"limit":       testLimit,
@@ -54,7 +53,7 @@ func Run(t *testing.T, open func(t *testing.T, stale time.Duration) Table) {
 	})
 }
 
-// New returns a lease that is the n-th of its tenant.
+// New returns the n-th lease of a tenant.
 func New(tenant int64, n int) lease.Lease {
 	return lease.Lease{
 		Tenant:   tenant,
@@ -64,7 +63,7 @@ func New(tenant int64, n int) lease.Lease {
 	}
 }
 
-// Count returns how many leases a tenant holds, once the table answers.
+// Count returns the number of a tenant's leases, once the table answers.
 func Count(t testing.TB, table Table, tenant int64) int {
 	t.Helper()
 	var leases []lease.Lease

@@ -1,16 +1,15 @@
-// Package redislease keeps tenants' leases in Redis, version 7 or newer, where all instances see them.
+// Package redislease keeps tenants' leases in Redis, version 7 or newer, shared by all instances.
 //
-// For each tenant there is a sorted set: a member for each lease, scored with its last renewal in milliseconds
-// by the server's clock; besides, an index of the tenants:
+// Each tenant has a sorted set with a member per lease, scored with its last renewal in milliseconds by the server's clock. An index holds
+// the tenants:
 //
 //	{tecken}:leases:<tenant>   "<id> <since, Unix milliseconds> <instance>"
 //	{tecken}:tenants           "<tenant>", scored with the last renewal of any of its leases
 //
-// The part in braces puts all keys into one slot of a Redis Cluster. A lease is reaped when it was not renewed
-// for the stale cut-off, by whoever takes or renews one of its tenant. A key lives for a day after
-// its last use, which only tidies up.
+// The part in braces puts all keys into one slot of a Redis Cluster. Taking or renewing a lease reaps its tenant's stale leases. A key
+// lives for a day after its last use, which only tidies up.
 //
-// Redis may lose all of it at any time: the holders of leases put them back as they renew them.
+// Redis may lose all of it at any time: renewals put the leases back.
 package redislease
 
 import (
@@ -35,16 +34,16 @@ const (
 	prefix = "{tecken}:leases:"
 	index  = "{tecken}:tenants"
 
-	// keyLifetime is how long a key outlives its last use. It is not how leases of the dead end.
+	// keyLifetime is the life of a key after its last use. Leases of dead processes end earlier, by the cut-off.
 	keyLifetime = 24 * time.Hour
-	// timeout bounds a call whose context has no earlier deadline, and each step of it.
+	// timeout bounds a call without an earlier deadline, and each step of it.
 	timeout = time.Second
-	// poolSize bounds the connections of one process. A call takes a fraction of a millisecond, so that more
-	// of them would only be more to connect when Redis comes back.
+	// poolSize bounds the connections of one process. A call takes a fraction of a millisecond; more connections would only crowd a Redis
+	// that comes back.
 	poolSize = 8
-	// nobody is a tenant without leases: no token has this id.
-	nobody = 0
-	// listBatch is how many tenants are listed in one round trip.
+	// noTenant is a tenant id without leases: no token has it.
+	noTenant = 0
+	// listBatch is the number of tenants listed in one round trip.
 	listBatch = 500
 )
 
@@ -54,12 +53,11 @@ type Table struct {
 	stale time.Duration
 
 	mu     sync.Mutex
-	client *redis.Client // replaced where it leads to a server that takes no leases
+	client *redis.Client // replaced if its server takes no leases
 	closed bool
 }
 
-// silence makes go-redis say nothing: its log goes to standard error, and all it has to tell comes as an
-// error as well.
+// silence turns off go-redis's log on standard error: everything in it is also an error.
 var silence = sync.OnceFunc(func() { redis.SetLogger(silent{}) })
 
 type silent struct{}
@@ -67,11 +65,10 @@ type silent struct{}
 // Printf implements go-redis's logger.
 func (silent) Printf(context.Context, string, ...any) {}
 
-// Open returns the table at url, which is redis://, rediss:// or unix://, as go-redis takes it. stale is the
-// cut-off, and must be the same on all instances. Open connects to nothing, so it does not fail because Redis
-// is down; it fails where url is malformed, or has a port above 65535.
+// Open returns the table at url: redis://, rediss:// or unix://, as in go-redis. stale is the cut-off, the same on all instances. Open
+// makes no connection: it fails for a malformed url or a port above 65535, not for a Redis that is down.
 func Open(rawURL string, stale time.Duration) (*Table, error) {
-	// What url.Parse says would show the URL, which may hold a password.
+	// url.Parse's error would show the URL, which may hold a password.
 	if _, err := url.Parse(rawURL); err != nil {
 		return nil, errors.New("open the shared leases: the URL can't be read")
 	}
@@ -87,18 +84,17 @@ func Open(rawURL string, stale time.Duration) (*Table, error) {
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = timeout, timeout, timeout, timeout
 	opts.ContextTimeoutEnabled = true // else deadlines of contexts do not count
 	opts.PoolSize, opts.MaxActiveConns, opts.PipelinePoolSize = poolSize, poolSize, -1
-	// One more try, at once, for a connection that broke while it was idle. When to try again is the
-	// keeper's business.
+	// One retry at once, for a connection that broke while idle. Later retries are the keeper's.
 	opts.MaxRetries, opts.DialerRetries = 1, 1
 	opts.MinRetryBackoff, opts.MaxRetryBackoff = -1, -1
-	// Nothing is sent but what is asked for, and HELLO.
+	// Send only what is asked for, and HELLO.
 	opts.Protocol = 2
 	opts.DisableIdentity = true
 	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return &Table{opts: opts, client: redis.NewClient(opts), stale: stale}, nil
 }
 
-// checkPort refuses a port that no server can listen on, which go-redis would try for ever.
+// checkPort refuses a port that go-redis would try for ever.
 func checkPort(opts *redis.Options) error {
 	if opts.Network == "unix" {
 		return nil
@@ -121,8 +117,8 @@ func (t *Table) Close() error {
 	return t.client.Close()
 }
 
-// do makes a call. Where a server answers that it takes no writes, or not yet, all connections are given up, and the call is made once
-// more over a new one: after a failover the same address leads to another server.
+// do makes a call. If a server answers that it takes no writes, or not yet, do closes all connections and repeats the call once over a new
+// one: after a failover the same address leads to another server.
 func (t *Table) do(ctx context.Context, call func(*redis.Client) error) error {
 	client := t.current()
 	err := call(client)
@@ -132,7 +128,7 @@ func (t *Table) do(ctx context.Context, call func(*redis.Client) error) error {
 	if redis.IsReadOnlyError(err) || redis.IsLoadingError(err) || redis.IsMasterDownError(err) {
 		t.forsake(client)
 	}
-	if next := t.current(); next != client { // or another call has given it up
+	if next := t.current(); next != client { // or another call has replaced it
 		return call(next)
 	}
 	return err
@@ -152,13 +148,13 @@ func (t *Table) current() *redis.Client {
 	return t.client
 }
 
-// forsake replaces a client, unless that has been done.
+// forsake replaces a client, if no other call has.
 func (t *Table) forsake(client *redis.Client) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.client == client && !t.closed {
 		t.client = redis.NewClient(t.opts)
-		_ = client.Close() // its connections are of no more use
+		_ = client.Close() // its connections are useless
 	}
 }
 
@@ -166,7 +162,7 @@ func (t *Table) forsake(client *redis.Client) {
 func (t *Table) Take(ctx context.Context, l lease.Lease, limit int) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	// As in Renew: a Redis that takes no scripts by their hash would else be away and back by turns.
+	// As in Renew: with scripts by hash, a Redis without script storage would be away and back by turns.
 	var taken bool
 	err := t.do(ctx, func(c *redis.Client) (err error) {
 		taken, err = takeScript.Eval(ctx, c, keys(l.Tenant), t.args(l.Tenant, limit, member(l))...).Bool()
@@ -187,11 +183,11 @@ func (t *Table) Renew(ctx context.Context, leases ...lease.Lease) error {
 	defer cancel()
 	err := t.pipelined(ctx, func(pipe redis.Pipeliner) error {
 		if len(leases) == 0 {
-			// Not a PING: a Redis that is full or read-only answers it.
-			renewScript.Eval(ctx, pipe, keys(nobody), t.args(nobody)...)
+			// Not a PING: a full or read-only Redis answers that.
+			renewScript.Eval(ctx, pipe, keys(noTenant), t.args(noTenant)...)
 		}
 		for tenant, members := range byTenant(leases) {
-			// Not by its hash: in a pipeline nothing can be said when the server does not know it.
+			// Not by its hash: a pipeline can't react to a server that does not know it.
 			renewScript.Eval(ctx, pipe, keys(tenant), t.args(tenant, members...)...)
 		}
 		return nil
@@ -221,7 +217,7 @@ func (t *Table) Release(ctx context.Context, leases ...lease.Lease) error {
 	return nil
 }
 
-// List returns the leases that are held by anyone, by tenant and age. It changes nothing.
+// List returns all leases, by tenant and age. It changes nothing.
 func (t *Table) List(ctx context.Context) ([]lease.Lease, error) {
 	var tenants []string
 	err := t.do(ctx, func(c *redis.Client) (err error) {
@@ -288,7 +284,7 @@ func key(tenant int64) string { return prefix + strconv.FormatInt(tenant, 10) }
 
 func keys(tenant int64) []string { return []string{key(tenant), index} }
 
-// byTenant returns the members for leases, those of each tenant together.
+// byTenant returns the members of leases by tenant.
 func byTenant(leases []lease.Lease) map[int64][]any {
 	members := map[int64][]any{}
 	for _, l := range leases {
@@ -297,7 +293,7 @@ func byTenant(leases []lease.Lease) map[int64][]any {
 	return members
 }
 
-// member returns what stands for l in its tenant's set. It stays the same for as long as l is held.
+// member returns l's member in its tenant's set. It is constant while l is held.
 func member(l lease.Lease) string {
 	return fmt.Sprintf("%s %d %s", l.ID, l.Since.UnixMilli(), l.Instance)
 }

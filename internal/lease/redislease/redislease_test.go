@@ -201,7 +201,7 @@ func TestARedisThatTakesNoHashes(t *testing.T) {
 	}
 }
 
-// The index forgets tenants that nobody has used for as long as a key lives.
+// The index drops tenants that were unused for the life of a key.
 func TestTheIndexForgets(t *testing.T) {
 	server := testenv.Redis(t)
 	table, c := open(t, server.URL(), time.Second), client(t, server)

@@ -2,13 +2,12 @@ package redislease
 
 import "github.com/redis/go-redis/v9"
 
-// Each script runs as one step of the server. They read the server's own clock, in milliseconds: the clocks
-// of instances may differ.
+// Each script is one step of the server. It reads the server's own clock, in milliseconds, since the clocks of instances may differ.
 //
 //	KEYS  the tenant's set, the index
 //
-// Both scripts drop what was renewed too long ago, and what was renewed in the future: a server that takes
-// another's place may have a clock that is behind, and a dead lease must not live until it has caught up.
+// Both scripts drop members that were renewed too long ago, or in the future: after a failover the new server's clock may be behind, and a
+// dead lease must not live until it has caught up.
 const (
 	now = `
 local time = redis.call('TIME')
@@ -26,7 +25,7 @@ return 1
 `
 )
 
-// takeScript returns 1, or 0 where the limit is reached. ARGV: cut-off, lifetime, tenant, limit, member.
+// takeScript returns 1, or 0 at the limit. ARGV: cut-off, lifetime, tenant, limit, member.
 var takeScript = redis.NewScript(now + `
 if not redis.call('ZSCORE', KEYS[1], ARGV[5]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[4]) then
 	return 0

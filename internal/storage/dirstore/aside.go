@@ -15,12 +15,10 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// SetAside moves the object at loc, and its metadata, to its storage.BrokenKey, where it replaces what was moved there
-// before. It fails with storage.ErrChanged where the object is not of that version any more, and with upload.ErrNotFound
-// where there is none.
+// SetAside moves the object at loc with its metadata to its storage.BrokenKey, replacing an object there. It fails with storage.ErrChanged
+// if the object has another version, and with upload.ErrNotFound if there is none.
 //
-// The data go first. A process that dies in between leaves metadata without data, which are no object and which the next
-// Put replaces.
+// The data go first. A process that dies in between leaves metadata without data: no object, and replaced by the next Put.
 func (s *Store) SetAside(ctx context.Context, loc upload.Location, version string) error {
 	return fail(ctx, "set aside", loc, s.setAside(ctx, loc, version))
 }
@@ -60,7 +58,7 @@ func move(from, to string) error {
 	return errors.Join(syncDir(filepath.Dir(to)), syncDir(filepath.Dir(from)))
 }
 
-// versionOf differs for each file that an object has, and for the same file after a refresh.
+// versionOf differs for each file at a key, and after a refresh.
 func versionOf(info fs.FileInfo) string {
 	inode := uint64(0)
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {

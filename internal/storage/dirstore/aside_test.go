@@ -110,7 +110,7 @@ func TestSetAsideRefreshed(t *testing.T) {
 	c.Check(t, s, loc)
 }
 
-// What was moved aside is not Expire's: somebody is to look at it.
+// Expire leaves files that were moved aside.
 func TestExpireLeavesWhatWasSetAside(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	loc := aged(t, s, "a.pdb/1/a.pdb", true, 3*time.Hour)

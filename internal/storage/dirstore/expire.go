@@ -18,23 +18,22 @@ import (
 )
 
 const (
-	// maxFaults bounds what Expire tells of.
+	// maxFaults bounds the errors that Expire returns.
 	maxFaults = 10
-	// clockSlack is how far this machine's clock may be ahead of the directory's.
+	// clockSlack is the largest lead of this machine's clock over the directory's.
 	clockSlack = time.Hour
 )
 
-// Expired is what a pass of Expire removed.
+// Expired is the result of one Expire.
 type Expired struct {
 	Objects int
 	Bytes   int64 // of their files
 }
 
-// Expire removes the try objects that were last stored or refreshed before a time, and the directories that this
-// leaves empty. Regular objects stay. It may run at any time, in several processes at once. What can't be removed is
-// told, the first ten of it, and does not keep the rest from going; when ctx ends, so does the pass. It removes nothing, and fails,
-// where this machine's clock is more than an hour ahead of the file system's, which is another one's where that is mounted over
-// a network.
+// Expire removes the try objects that were last stored or refreshed before a time, and the directories left empty. Regular objects stay. It
+// may run at any time, in several processes at once. It skips what can't be removed and returns the first ten errors; it ends with ctx. It
+// removes nothing and fails if this machine's clock is over an hour ahead of the file system's, which is another machine's for a network
+// mount.
 func (s *Store) Expire(ctx context.Context, before time.Time) (Expired, error) {
 	if err := s.compareClocks(); err != nil {
 		return Expired{}, fmt.Errorf("expire try symbols: %w", err)
@@ -51,7 +50,7 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (Expired, error) {
 	return e.done, err
 }
 
-// compareClocks has the file system set a time by its own clock. It takes no room for that, of which there may be none.
+// compareClocks lets the file system set a time by its own clock. That needs no free space.
 func (s *Store) compareClocks() error {
 	path := filepath.Join(s.dir, lockFile)
 	now := unix.Timespec{Nsec: unix.UTIME_NOW}
@@ -71,14 +70,14 @@ func (s *Store) compareClocks() error {
 // expiry is one pass.
 type expiry struct {
 	store  *Store
-	ctx    context.Context //nolint:containedctx // of one call of Expire
+	ctx    context.Context //nolint:containedctx // of one Expire
 	top    string
 	before time.Time
 	done   Expired
 	faults []error
 }
 
-// dir expires what is in a directory, and reports whether it is gone now.
+// dir expires the contents of a directory, and reports whether it is gone.
 func (e *expiry) dir(path string) bool {
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -106,7 +105,7 @@ func (e *expiry) dir(path string) bool {
 	if left > 0 || path == e.top {
 		return false
 	}
-	// Fails where an upload has just come to the directory, or something else lies in it.
+	// Fails if an upload has just come to the directory, or something else is in it.
 	return os.Remove(path) == nil
 }
 
@@ -131,7 +130,7 @@ func (e *expiry) file(path string) bool {
 	return true
 }
 
-// location returns what is stored at a path.
+// location returns the location of a path.
 func (e *expiry) location(path string) (upload.Location, bool) {
 	rel, err := filepath.Rel(e.top, path)
 	if err != nil {
@@ -152,8 +151,7 @@ func (e *expiry) note(err error) {
 	}
 }
 
-// expire removes the object at loc unless it has been stored or refreshed since, and returns its size, or -1 where it
-// stays.
+// expire removes the object at loc unless it has been stored or refreshed since. It returns its size, or -1 if it stays.
 func (s *Store) expire(ctx context.Context, loc upload.Location, before time.Time) (size int64, err error) {
 	unlock, err := s.lock(ctx, loc, unix.F_WRLCK)
 	if err != nil {
@@ -164,7 +162,7 @@ func (s *Store) expire(ctx context.Context, loc upload.Location, before time.Tim
 	if err != nil || !info.ModTime().Before(before) {
 		return -1, err
 	}
-	// Metadata first: they never stand beside data that they do not describe.
+	// Metadata first: they never stand beside other data.
 	if err := os.Remove(s.metaPath(loc)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return -1, err
 	}

@@ -92,7 +92,7 @@ func TestGzipOfUnknownContent(t *testing.T) {
 	}
 }
 
-// Where nothing is mounted any more, nobody is told that an object is missing.
+// After an unmount no object is reported as missing.
 func TestUnmounted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "symbols")
 	s := openStore(t, dir)

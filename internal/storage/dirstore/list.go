@@ -13,12 +13,12 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// keyDepth is how many components a symbol key has.
+// keyDepth is the number of components of a symbol key.
 const keyDepth = 3
 
-// List yields the symbol files whose object keys begin with prefix and come after the key after, in the order of the
-// bytes of their keys. An error is the last thing that it yields. What comes or goes meanwhile may be listed or not.
-// Other files are passed over. It holds the names in one directory of each level in memory.
+// List yields the symbol files with object keys that begin with prefix and come after the key after, in the byte order of their keys. An error
+// is the last value. Objects that come or go meanwhile may be listed or not. Other files are skipped. It holds the names of one directory
+// of each level in memory.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Entry, error] {
 	return func(yield func(storage.Entry, error) bool) {
 		l := listing{store: s, ctx: ctx, prefix: prefix, after: after, yield: yield}
@@ -27,7 +27,7 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[storag
 			err = l.dir(storage.RegularPrefix, keyDepth)
 		}
 		if err == nil {
-			// Where the lock file is gone the directory was unmounted, say: that nothing is found means nothing.
+			// Without the lock file the directory may be unmounted, so an empty list means nothing.
 			_, err = os.Stat(filepath.Join(s.dir, lockFile))
 		}
 		if err != nil && !errors.Is(err, errEnough) {
@@ -36,18 +36,18 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[storag
 	}
 }
 
-// errEnough ends a listing of which no more is wanted.
+// errEnough ends a listing after its consumer has stopped.
 var errEnough = errors.New("no more is wanted")
 
 // listing is one pass of List.
 type listing struct {
 	store         *Store
-	ctx           context.Context //nolint:containedctx // of one call of List
+	ctx           context.Context //nolint:containedctx // of one List
 	prefix, after string
 	yield         func(storage.Entry, error) bool
 }
 
-// dir lists a directory, whose object key ends with a slash and lacks so many components.
+// dir lists a directory. Its object key ends with a slash and lacks depth components.
 func (l *listing) dir(key string, depth int) error {
 	if !l.wants(key) {
 		return nil
@@ -55,7 +55,7 @@ func (l *listing) dir(key string, depth int) error {
 	entries, err := os.ReadDir(l.path(key))
 	switch {
 	case errors.Is(missing(err), upload.ErrNotFound):
-		return nil // it has just gone, or is a file
+		return nil // just removed, or a file
 	case err != nil:
 		return err
 	}
@@ -87,13 +87,13 @@ func (l *listing) dir(key string, depth int) error {
 	return nil
 }
 
-// wants reports whether keys that begin with that of a directory may be wanted.
+// wants reports whether a directory may hold wanted keys.
 func (l *listing) wants(key string) bool {
 	passed := key <= l.after && !strings.HasPrefix(l.after, key)
 	return !passed && (strings.HasPrefix(key, l.prefix) || strings.HasPrefix(l.prefix, key))
 }
 
-// file yields a file if it is a symbol file that is wanted.
+// file yields a wanted symbol file.
 func (l *listing) file(key string) error {
 	if key <= l.after || !strings.HasPrefix(key, l.prefix) {
 		return nil

@@ -12,13 +12,13 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// Metadata of ours, beside those of package storage.
+// Our metadata beside those of package storage.
 const (
 	metaEncoding = "content_encoding" // "gzip", or missing
 	metaStored   = "stored_size"      // bytes of the file
 )
 
-// maxMeta bounds what is read of a metadata file. What we write is below 200 bytes.
+// maxMeta bounds the reading of a metadata file. Ours are below 200 bytes.
 const maxMeta = 4 << 10
 
 // encodeMeta returns the metadata file of an object that is stored as a file of the given size.
@@ -32,27 +32,26 @@ func encodeMeta(obj upload.Object, stored int64) []byte {
 	return append(text, '\n')
 }
 
-// describe tells what the data at loc are. Metadata that are missing, broken or of another file leave their content
-// unknown.
+// describe returns the description of the data at loc. With missing, broken or mismatched metadata the content is unknown.
 func (p pair) describe(loc upload.Location) upload.Object {
 	if p.meta[metaStored] == strconv.FormatInt(p.info.Size(), 10) {
 		return p.recorded()
 	}
-	// A .sym never begins like a gzip stream unless it is one.
+	// A .sym begins like a gzip stream only if it is one.
 	var magic [2]byte
 	_, err := p.ReadAt(magic[:], 0)
 	gzip := err == nil && loc.Key.IsSym() && magic == [2]byte{0x1f, 0x8b}
 	return upload.Object{Size: -1, Modified: p.info.ModTime(), Gzip: gzip}
 }
 
-// recorded is what the metadata say of the data, even of data of another size.
+// recorded returns the metadata's description, even for data of another size.
 func (p pair) recorded() upload.Object {
 	obj := upload.Object{Modified: p.info.ModTime(), Gzip: p.meta[metaEncoding] == "gzip"}
 	obj.Size, obj.MD5 = storage.ParseMetadata(p.meta)
 	return obj
 }
 
-// readMeta reads a metadata file. It is empty where there is none, or where it is not one of ours.
+// readMeta reads a metadata file. The result is empty if the file is missing or not ours.
 func readMeta(path string) (map[string]string, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -8,12 +8,11 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// OpenContent opens the object at loc as it is stored, still compressed where obj.Gzip says so, to be closed by the
-// caller; or returns upload.ErrNotFound. Data and description belong together even where the object is being
-// replaced, and what is read stays the same afterwards: the former object's, until it is closed.
+// OpenContent opens the stored bytes of the object at loc, compressed if obj.Gzip, or returns upload.ErrNotFound. The caller closes it.
+// Data and description belong together even during a replacement, and the reader keeps the former object until it is closed.
 //
-// Of an object without valid metadata (a writer died between data and metadata, or a file was put there by hand) the
-// content is unknown: obj.Size is -1. It is served all the same, it is whole.
+// Without valid metadata (a writer died between data and metadata, or a file was put there by hand) the content is unknown: obj.Size is -1.
+// The file is whole, so it is served.
 func (s *Store) OpenContent(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error) {
 	f, obj, err := s.open(ctx, loc)
 	if err != nil {
@@ -22,9 +21,9 @@ func (s *Store) OpenContent(ctx context.Context, loc upload.Location) (io.ReadSe
 	return f, obj, nil
 }
 
-// Open opens the object at loc to be compared with its metadata, to be closed by the caller; or returns
-// upload.ErrNotFound. Metadata count here even where the file has another size than they say: then one of the two is
-// broken. Without metadata the object's Size is -1. What is read stays the same when the object is replaced meanwhile.
+// Open opens the object at loc for a comparison with its metadata, or returns upload.ErrNotFound. The caller closes it. Metadata count even
+// if the file has another size: then one of the two is broken. Without metadata the object's Size is -1. The reader keeps the object when
+// it is replaced meanwhile.
 func (s *Store) Open(ctx context.Context, loc upload.Location) (*storage.Stored, error) {
 	p, err := s.openPair(ctx, loc)
 	if err != nil {

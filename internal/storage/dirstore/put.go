@@ -15,10 +15,10 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// placeAttempts bounds how often a directory is made for an object and found to be gone again.
+// placeAttempts bounds how often an object's directory is made and found removed again.
 const placeAttempts = 100
 
-// Put stores body at loc, replacing what is there, and returns once that is durable.
+// Put stores body at loc, replacing an object there, and returns once that is durable.
 func (s *Store) Put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
 	return fail(ctx, "put", loc, s.put(ctx, loc, obj, body))
 }
@@ -45,7 +45,7 @@ func (s *Store) put(ctx context.Context, loc upload.Location, obj upload.Object,
 		if err = s.makeDirs(filepath.Dir(path)); err != nil {
 			return err
 		}
-		// Expire may have removed the directory again, as long as nothing was in it.
+		// Expire may have removed the directory while it was empty.
 		if err = replace(path, s.metaPath(loc), data, meta); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -53,12 +53,12 @@ func (s *Store) put(ctx context.Context, loc upload.Location, obj upload.Object,
 	return err
 }
 
-// replace moves data and its metadata to their places.
+// replace moves data and metadata into place.
 func replace(path, metaPath string, data, meta *staged) error {
 	dir := filepath.Dir(path)
 	switch err := os.Remove(metaPath); {
 	case err == nil:
-		// Else the new data could be durable before this is, beside the metadata of the former.
+		// Else the new data could become durable first, beside the former metadata.
 		if err := syncDir(dir); err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func replace(path, metaPath string, data, meta *staged) error {
 	return syncDir(dir)
 }
 
-// fill stages everything that r gives, synced.
+// fill stages what r gives, synced.
 func (s *Store) fill(ctx context.Context, r io.Reader) (*staged, error) {
 	f, err := s.stage(ctx)
 	if err != nil {
@@ -91,7 +91,7 @@ func (s *Store) fill(ctx context.Context, r io.Reader) (*staged, error) {
 	return f, nil
 }
 
-// makeDirs makes dir, which lies below the store's, and every missing directory above it, durably.
+// makeDirs makes dir, below the store's directory, and its missing parents, durably.
 func (s *Store) makeDirs(dir string) error {
 	err := os.Mkdir(dir, 0o755)
 	switch {
@@ -102,7 +102,7 @@ func (s *Store) makeDirs(dir string) error {
 			return err
 		}
 		if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrNotExist) {
-			return s.makeDirs(dir) // Expire has removed the one above
+			return s.makeDirs(dir) // Expire has removed the parent
 		} else if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}

@@ -17,13 +17,13 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// A staged file is one being written, under a name of its own. It is held by flock as long as it has
-// that name, so that no other process takes it for what a dead one left.
+// A staged file is being written under a temporary name. It is held by flock while it has that name, so that other processes do not delete
+// it as a dead writer's.
 type staged struct {
 	*os.File
 }
 
-// stage makes an empty file to be written.
+// stage makes an empty file to write to.
 func (s *Store) stage(ctx context.Context) (*staged, error) {
 	for {
 		if ctx.Err() != nil {
@@ -42,7 +42,7 @@ func (s *Store) stage(ctx context.Context) (*staged, error) {
 		if err != nil {
 			return nil, errors.Join(err, os.Remove(name))
 		}
-		// Another process opened the directory between our making the file and our locking it.
+		// Another process opened the directory between the making and the locking of the file.
 	}
 }
 
@@ -51,13 +51,13 @@ func (f *staged) moveTo(path string) error { return os.Rename(f.Name(), path) }
 
 // discard closes the file, and removes it unless it was moved.
 func (f *staged) discard() {
-	// Removed before the lock is gone. Once moved it has another name, and nothing has this one.
+	// Remove before the lock is freed. A moved file has another name, and this one is free.
 	os.Remove(f.Name())
 	f.Close()
 }
 
-// hold takes the lock of a staged file and reports whether the file still is what its name stands for. It is
-// false without an error where another process has the lock, or has removed the file.
+// hold takes the lock of a staged file and reports whether the file still has its name. It returns false without an error if another
+// process has the lock or has removed the file.
 func hold(f *os.File) (bool, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 		return false, nil
@@ -75,7 +75,7 @@ func hold(f *os.File) (bool, error) {
 	return err == nil && os.SameFile(mine, named), err
 }
 
-// reclaim deletes the staged files that nobody holds.
+// reclaim deletes the staged files with a free lock.
 func (s *Store) reclaim(ctx context.Context) error {
 	dir := filepath.Join(s.dir, stageDir)
 	entries, err := os.ReadDir(dir)
@@ -104,19 +104,19 @@ func (s *Store) reclaim(ctx context.Context) error {
 	return nil
 }
 
-// lock takes the lock of loc's object key, to be shared with other readers (unix.F_RDLCK) or for a writer
-// alone (unix.F_WRLCK). It fails with the context's cause when that ends first.
+// lock takes the lock of loc's object key, shared with readers (unix.F_RDLCK) or exclusive for a writer (unix.F_WRLCK). It fails with ctx's
+// cause if ctx ends first.
 func (s *Store) lock(ctx context.Context, loc upload.Location, how int16) (unlock func(), err error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	mode := os.O_RDWR | os.O_CREATE
 	if how == unix.F_RDLCK {
-		// A file system may be mounted read-only; and where Open's lock file is gone so are the objects, unmounted
-		// say: to find none then would be no news of them.
+		// A file system may be mounted read-only. Without Open's lock file the objects are gone too, perhaps unmounted: finding none would
+		// mean nothing.
 		mode = os.O_RDONLY
 	}
-	// The lock belongs to this opening of the file, and goes when it is closed.
+	// The lock belongs to this open file and ends with its close.
 	f, err := os.OpenFile(filepath.Join(s.dir, lockFile), mode, 0o644)
 	if err != nil {
 		return nil, err

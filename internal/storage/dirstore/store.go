@@ -15,14 +15,13 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// lockPoll is how often a lock that another holds is tried again. It is held for a few renames and their
-// sync, a matter of milliseconds.
+// lockPoll is the interval of tries for a lock in use. A lock is held for a few renames and their sync, a matter of milliseconds.
 const lockPoll = 2 * time.Millisecond
 
-// proofSize is what a proof writes, in bytes: more than a file system may keep without a block of its own.
+// proofSize is the size of a proof in bytes: more than a file system keeps without a block.
 const proofSize = 64 << 10
 
-// Files of ours in the directory.
+// Our files in the directory.
 const (
 	stageDir = ".new"
 	lockFile = ".lock"
@@ -33,7 +32,7 @@ type Store struct {
 	dir string // absolute
 }
 
-// New returns a Store that Prepare has not been called for: what is in the directory can be read, if there is one.
+// New returns a Store without Prepare: an existing directory can be read.
 func New(dir string) (*Store, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -42,7 +41,7 @@ func New(dir string) (*Store, error) {
 	return &Store{dir: abs}, nil
 }
 
-// Open returns a Store of a directory that is prepared.
+// Open returns a Store of a prepared directory.
 func Open(ctx context.Context, dir string) (*Store, error) {
 	s, err := New(dir)
 	if err != nil {
@@ -51,7 +50,7 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 	return s, s.Prepare(ctx)
 }
 
-// Prepare makes the directory where it is missing and deletes what killed writers left in it.
+// Prepare makes a missing directory and deletes the remains of killed writers.
 func (s *Store) Prepare(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(s.dir, stageDir), 0o755); err != nil {
 		return fmt.Errorf("open symbol directory: %w", err)
@@ -96,8 +95,7 @@ func (s *Store) Refresh(ctx context.Context, loc upload.Location, _ upload.Objec
 	return nil
 }
 
-// Check reports whether the directory is there, as an error wrapping upload.ErrUnavailable where it is not. It may take as long as
-// the disk takes.
+// Check returns an error wrapping upload.ErrUnavailable if the directory is missing. It may take as long as the disk takes.
 func (s *Store) Check(ctx context.Context) error {
 	info, err := os.Stat(s.dir)
 	if err == nil && !info.IsDir() {
@@ -106,8 +104,8 @@ func (s *Store) Check(ctx context.Context) error {
 	return fault(ctx, "check the symbol directory", err)
 }
 
-// Prove writes to the directory what takes new space, and returns nil if that is durable, else an error wrapping
-// upload.ErrUnavailable. It leaves nothing behind, and may take as long as the disk takes.
+// Prove writes data that need new space to the directory. It returns nil if they are durable, else an error wrapping upload.ErrUnavailable.
+// It leaves nothing behind, and may take as long as the disk takes.
 func (s *Store) Prove(ctx context.Context) error {
 	return fault(ctx, "write to the symbol directory", s.prove(ctx))
 }
@@ -135,14 +133,14 @@ func metaPathOf(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".meta")
 }
 
-// pair is an object's data, opened, and the metadata that stand beside them.
+// pair is an object's open data and the metadata beside them.
 type pair struct {
 	*os.File
 	info fs.FileInfo
 	meta map[string]string
 }
 
-// openPair opens the data at loc together with their metadata.
+// openPair opens the data at loc with their metadata.
 func (s *Store) openPair(ctx context.Context, loc upload.Location) (pair, error) {
 	unlock, err := s.lock(ctx, loc, unix.F_RDLCK)
 	if err != nil {
@@ -167,7 +165,7 @@ func (s *Store) openPair(ctx context.Context, loc upload.Location) (pair, error)
 	return p, nil
 }
 
-// open opens the data at loc together with what describes them.
+// open opens the data at loc with their description.
 func (s *Store) open(ctx context.Context, loc upload.Location) (*os.File, upload.Object, error) {
 	p, err := s.openPair(ctx, loc)
 	if err != nil {
@@ -176,7 +174,7 @@ func (s *Store) open(ctx context.Context, loc upload.Location) (*os.File, upload
 	return p.File, p.describe(loc), nil
 }
 
-// missing turns the error of a file that is not there into upload.ErrNotFound.
+// missing turns the error for a missing file into upload.ErrNotFound.
 func missing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return upload.ErrNotFound
@@ -184,13 +182,12 @@ func missing(err error) error {
 	return err
 }
 
-// fail says what was being done to the object at loc, and gives err its kind.
+// fail returns err with what was being done to the object at loc, and its kind.
 func fail(ctx context.Context, doing string, loc upload.Location, err error) error {
 	return fault(ctx, doing+" "+loc.Key.String(), err)
 }
 
-// fault says what was being done, and gives err its kind: where the file system refuses, storage is at
-// fault.
+// fault returns err with what was being done, and its kind: an error of the file system is storage's fault.
 func fault(ctx context.Context, doing string, err error) error {
 	switch {
 	case err == nil:

@@ -12,9 +12,9 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// Open opens the object at loc to be compared with its metadata, to be closed by the caller; or returns
-// upload.ErrNotFound. Without metadata the object's Size is -1. Reading fails once ctx ends, and where storage stops
-// sending. It goes on where the bytes do not have the checksum that storage keeps: they are what is to be compared.
+// Open opens the object at loc for a comparison with its metadata, or returns upload.ErrNotFound. The caller closes it. Without metadata
+// the object's Size is -1. Reading fails once ctx ends or storage stops sending. It continues past a mismatch with storage's own checksum,
+// since the bytes are what is compared.
 func (s *Store) Open(ctx context.Context, loc upload.Location) (*storage.Stored, error) {
 	ctx = remembering(ctx)
 	got, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: s.key(loc)}, func(o *s3.Options) {
@@ -30,11 +30,10 @@ func (s *Store) Open(ctx context.Context, loc upload.Location) (*storage.Stored,
 	}, nil
 }
 
-// SetAside moves the object at loc, with its metadata, to its storage.BrokenKey, where it replaces what was moved there
-// before. It fails with storage.ErrChanged where the object is not of that version any more, and with upload.ErrNotFound
-// where there is none.
+// SetAside moves the object at loc with its metadata to its storage.BrokenKey, replacing an object there. It fails with storage.ErrChanged
+// if the object has another version, and with upload.ErrNotFound if there is none.
 //
-// It is copied first: after a process has died the object is at one of the keys, or at both.
+// It copies first: if the process dies, the object is at one of the keys or at both.
 func (s *Store) SetAside(ctx context.Context, loc upload.Location, version string) error {
 	ctx = remembering(ctx)
 	err := s.setAside(ctx, loc, version)
@@ -60,7 +59,7 @@ func (s *Store) setAside(ctx context.Context, loc upload.Location, version strin
 	return err
 }
 
-// unchanged describes the object at loc, or fails with storage.ErrChanged where it is not of that version.
+// unchanged describes the object at loc, or fails with storage.ErrChanged if it has another version.
 func (s *Store) unchanged(ctx context.Context, loc upload.Location, version string) (*s3.HeadObjectOutput, error) {
 	head, err := s.head(ctx, s.key(loc))
 	if err == nil && versionOf(head.ETag, head.LastModified) != version {
@@ -69,7 +68,7 @@ func (s *Store) unchanged(ctx context.Context, loc upload.Location, version stri
 	return head, err
 }
 
-// versionOf differs for each object that is stored at a key, and for the same object after a refresh.
+// versionOf differs for each object stored at a key, and after a refresh.
 func versionOf(etag *string, modified *time.Time) string {
 	return aws.ToString(etag) + " " + aws.ToTime(modified).UTC().Format(time.RFC3339)
 }

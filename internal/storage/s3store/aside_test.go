@@ -95,7 +95,7 @@ func TestSetAsideReplaced(t *testing.T) {
 	}
 }
 
-// One who dies between the copy and the end leaves both; the next one does the rest.
+// A process that dies between the copy and the end leaves both; the next one does the rest.
 func TestKilledSettingAside(t *testing.T) {
 	server := testenv.S3(t)
 	direct := open(t, server, server.Endpoint, Options{})
@@ -126,7 +126,7 @@ func TestKilledSettingAside(t *testing.T) {
 	}
 }
 
-// Bytes that are not those whose checksum storage keeps are read all the same: they are what is to be looked at.
+// Bytes that do not match storage's checksum are read: they are what is compared.
 func TestOpenOfChangedBytes(t *testing.T) {
 	server := testenv.S3(t)
 	s := open(t, server, server.Endpoint, Options{})

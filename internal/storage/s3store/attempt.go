@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// An attempt remembers how the last attempt of a call failed. The SDK forgets it when the call's context
-// ends between two of them; but that a deadline passed says nothing of what storage did to make it pass.
+// An attempt keeps the error of a call's last attempt. The SDK drops it when the call's context ends between two attempts, but "deadline
+// passed" hides what storage did.
 type attempt struct {
 	mu  sync.Mutex
 	err error
@@ -16,16 +16,16 @@ type attempt struct {
 
 type attemptKey struct{}
 
-// remembering makes a context for one call.
+// remembering returns a context for one call.
 func remembering(ctx context.Context) context.Context {
 	return context.WithValue(ctx, attemptKey{}, new(attempt))
 }
 
-// noteAttempt notes what became of one request of the call that ctx belongs to.
+// noteAttempt records the result of one request of ctx's call.
 func noteAttempt(ctx context.Context, resp *http.Response, err error) {
 	a, ok := ctx.Value(attemptKey{}).(*attempt)
 	if !ok || ctx.Err() != nil {
-		return // a cancelled request is no fault of storage
+		return // storage is not at fault for a cancelled request
 	}
 	if err == nil && resp.StatusCode >= http.StatusInternalServerError {
 		err = errors.New("storage answered " + resp.Status)
@@ -35,7 +35,7 @@ func noteAttempt(ctx context.Context, resp *http.Response, err error) {
 	a.err = err
 }
 
-// lastAttempt returns how the last attempt failed, or nil.
+// lastAttempt returns the last attempt's error, or nil.
 func lastAttempt(ctx context.Context) error {
 	a, ok := ctx.Value(attemptKey{}).(*attempt)
 	if !ok {

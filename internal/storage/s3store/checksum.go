@@ -16,13 +16,12 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// sums are what S3 checks a body by, as it wants them written: one of them, or neither, where the body's SHA-256 is signed.
+// sums are the checksums of a body in S3's notation: one of them, or neither if its SHA-256 is signed.
 type sums struct {
 	crc32, md5 *string
 }
 
-// sumsOfBody returns those of a whole body, which r reads. All are known but the MD5 of what is stored as gzip: for that r is read
-// once.
+// sumsOfBody returns the sums of a whole body, which r reads. They are known, except the MD5 of a gzip body: for that r is read once.
 func (s *Store) sumsOfBody(obj upload.Object, body upload.Body, r io.ReadSeeker) (sums, error) {
 	switch {
 	case s.checksum == storage.CRC32:
@@ -40,7 +39,7 @@ func (s *Store) sumsOfBody(obj upload.Object, body upload.Body, r io.ReadSeeker)
 	return sums{}, nil
 }
 
-// sumsOf returns those of a part.
+// sumsOf returns the sums of a part.
 func (s *Store) sumsOf(part []byte) sums {
 	switch s.checksum {
 	case storage.CRC32:
@@ -52,13 +51,13 @@ func (s *Store) sumsOf(part []byte) sums {
 	return sums{}
 }
 
-// crcText and text return a sum as S3 writes it.
+// crcText and text return a sum in S3's notation.
 func crcText(crc uint32) *string { return text(binary.BigEndian.AppendUint32(nil, crc)) }
 
 func text(sum []byte) *string { return aws.String(base64.StdEncoding.EncodeToString(sum)) }
 
-// payload has the body's SHA-256 signed where there is nothing else to check it by, and leaves it out of the signature where there
-// is: it would be read once more beforehand. The SDK would sign it wherever there is no TLS.
+// payload signs the body's SHA-256 only if the request has no other checksum, since that costs another reading of the body. The SDK would
+// sign it wherever there is no TLS.
 func (s *Store) payload(o *s3.Options) {
 	if s.checksum != storage.NoChecksum {
 		o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)

@@ -18,35 +18,34 @@ import (
 	"tecken-upload/internal/storage"
 )
 
-// How long we wait for storage. Rather lose an attempt than an upload: each of these is far below the
-// deadline of an upload (5 minutes), so that it sees several attempts.
+// Times to wait for storage. We would rather lose an attempt than an upload: each is far below an upload's deadline (5 minutes), which
+// leaves time for several attempts.
 const (
-	dialTimeout  = 5 * time.Second  // to connect; a packet lost twice fits in
-	tlsTimeout   = 10 * time.Second // to agree on keys
-	stallTimeout = 30 * time.Second // no progress: while no byte of a request or an answer moves
-	// From the last byte sent to the first of the answer. Longer than a stall: a server may copy an
-	// object of gigabytes before it answers.
+	dialTimeout  = 5 * time.Second  // to connect; two lost packets fit in
+	tlsTimeout   = 10 * time.Second // for the TLS handshake
+	stallTimeout = 30 * time.Second // no byte of a request or an answer moves
+	// From the last byte sent to the first of the answer. Longer than a stall: a server may copy an object of gigabytes before it answers.
 	answerTimeout = 60 * time.Second
-	// For a HEAD with all its attempts. Then it is sent once more, over another connection: it costs a server milliseconds.
+	// For a HEAD with all its attempts. It is then sent once more over another connection: it costs a server milliseconds.
 	lookupTimeout = 8 * time.Second
-	// For a 100 Continue before a large body. A server that never sends one only costs this much.
+	// For a 100 Continue before a large body. A server that never sends one costs this much.
 	continueTimeout = time.Second
 	idleTimeout     = 90 * time.Second // an unused connection is kept; S3 closes them sooner
 	keepAlive       = 15 * time.Second // between probes of a silent connection
-	maxBackoff      = 20 * time.Second // between attempts: at random up to 2, 4, 8, 16, then this
+	maxBackoff      = 20 * time.Second // between attempts: random, up to 2, 4, 8, 16, then 20 s
 	abortTimeout    = 10 * time.Second // to abort a multipart upload after its context has ended
 )
 
-// Attempts of one call, and of a health check, which has only 2 s.
+// Attempts of one call, and of a health check, which has 2 s.
 const (
 	maxAttempts   = 6
 	checkAttempts = 2
 )
 
-// defaultConns is the size of the pool where Options do not say.
+// defaultConns is the default size of the pool.
 const defaultConns = 24
 
-// connect makes the client, and the transport that holds its connections.
+// connect makes the client and its pool of connections.
 func (s *Store) connect(ctx context.Context, c storage.Config) error {
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(newHTTPClient(s.opts)),
@@ -66,7 +65,7 @@ func (s *Store) connect(ctx context.Context, c storage.Config) error {
 	case cfg.Region == "":
 		return errors.New("no region is configured")
 	}
-	// Loading may have made a new one, to trust the certificates in AWS_CA_BUNDLE.
+	// Loading may have made a new client that trusts the certificates in AWS_CA_BUNDLE.
 	built, ok := cfg.HTTPClient.(*awshttp.BuildableClient)
 	if !ok {
 		return fmt.Errorf("the SDK made a %T of our HTTP client", cfg.HTTPClient)
@@ -82,8 +81,8 @@ func (s *Store) connect(ctx context.Context, c storage.Config) error {
 	return nil
 }
 
-// checksumOf returns what bodies are checked by. Where the URL does not say, it is what the SDK knows as "where it is required":
-// those who set that have an S3 that knows none of the newer ones.
+// checksumOf returns the checksum for bodies. Without one in the URL, the SDK's setting when_required means MD5: it is set for S3s without
+// the newer checksums.
 func checksumOf(c storage.Config, cfg aws.Config) storage.Checksum {
 	switch {
 	case c.Checksum != "":
@@ -94,14 +93,14 @@ func checksumOf(c storage.Config, cfg aws.Config) storage.Checksum {
 	return storage.CRC32
 }
 
-// configure sets what is the same for every S3.
+// configure sets what all S3s have in common.
 func (s *Store) configure(o *s3.Options) {
 	o.HTTPClient = &watchedClient{next: s.transport, stall: s.opts.stall}
 	o.Retryer = newRetryer(s.opts.Attempts, s.opts.maxBackoff)
 	o.DisableLogOutputChecksumValidationSkipped = true
 	o.APIOptions = append(o.APIOptions, s.opts.Clock.measure, acceptUnsigned)
 	if s.checksum != storage.CRC32 {
-		// Nor are x-amz-checksum-mode and the like known where these are not.
+		// S3s without these checksums do not know x-amz-checksum-mode and the like either.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	}
@@ -122,16 +121,15 @@ func newHTTPClient(opts Options) *awshttp.BuildableClient {
 			t.TLSHandshakeTimeout = tlsTimeout
 			t.ResponseHeaderTimeout = opts.answer
 			t.ExpectContinueTimeout = continueTimeout
-			// With HTTP/2 all bodies would share one connection, and its fate.
+			// With HTTP/2 all bodies would share one connection, and its failures.
 			t.Protocols = new(http.Protocols)
 			t.Protocols.SetHTTP1(true)
 			t.ForceAttemptHTTP2 = false
 		})
 }
 
-// newRetryer returns the SDK's standard retryer, with what it misses: a body that is at fault is not sent
-// again, nor is what storage refuses for good; 429 is; and so is one that was damaged on its way, for we have checked what we sent.
-// Its quota of retries is shared by all calls, so that an outage is not answered with a storm.
+// newRetryer returns the SDK's standard retryer with our additions. Faulty bodies and permanent refusals are not sent again. 429 is, and so
+// is a body damaged on its way: we have checked what we sent. All calls share its quota of retries, so that an outage causes no storm.
 func newRetryer(attempts int, maxBackoff time.Duration) aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = attempts
@@ -144,13 +142,13 @@ func newRetryer(attempts int, maxBackoff time.Duration) aws.Retryer {
 	})
 }
 
-// retryable reports what we know better than the SDK.
+// retryable returns our additions to the SDK's rules.
 func retryable(err error) aws.Ternary {
 	var known interface{ RetryableError() bool }
 	switch {
 	case errors.Is(err, storage.ErrBody):
 		return aws.FalseTernary
-	case errors.As(err, &known): // the SDK says so of a clock that it corrects
+	case errors.As(err, &known): // the SDK corrects its clock and says so
 		return aws.UnknownTernary
 	case tooSkewed(err):
 		return aws.TrueTernary

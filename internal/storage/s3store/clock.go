@@ -15,16 +15,16 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// maxSkew is by how much clocks may differ before that is taken for the reason of a refusal. It is the SDK's; S3 allows 15 minutes.
+// maxSkew is the difference of clocks that explains a refusal. It is the SDK's; S3 allows 15 minutes.
 const maxSkew = 4 * time.Minute
 
-// A Clock is storage's, by the answers that came. The SDK corrects what it signs for the difference to this machine's by itself, but
-// not what it presigns. The zero Clock is this machine's.
+// A Clock is storage's clock, measured from its answers. The SDK corrects the requests it signs for the difference to this machine's clock,
+// but not the URLs it presigns. The zero Clock is this machine's.
 type Clock struct {
-	ahead atomic.Int64 // of this machine's, in nanoseconds
+	ahead atomic.Int64 // of this machine's clock, in nanoseconds
 }
 
-// measure adds to each call what reads storage's clock.
+// measure reads storage's clock in each call.
 func (c *Clock) measure(stack *middleware.Stack) error {
 	return stack.Finalize.Add(middleware.FinalizeMiddlewareFunc("MeasureClock", func(
 		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
@@ -50,8 +50,8 @@ func (p punctual) PresignHTTP(ctx context.Context, credentials aws.Credentials, 
 	return p.HTTPPresignerV4.PresignHTTP(ctx, credentials, r, payloadHash, service, region, at, options...)
 }
 
-// tooSkewed reports whether a request was refused that had been signed by a clock that is too far from storage's. The SDK goes by
-// the code of the error, which an answer to HEAD has not, and some servers give another one. Sending a body may take that long.
+// tooSkewed reports whether a refused request was signed too far from storage's clock. The SDK looks at the error's code, which an answer
+// to HEAD lacks and some servers change. Sending a body may take that long too.
 func tooSkewed(err error) bool {
 	answer := (*awshttp.ResponseError)(nil)
 	if !errors.As(err, &answer) || answer.Response == nil || answer.Response.StatusCode != http.StatusForbidden {

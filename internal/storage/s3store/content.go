@@ -13,9 +13,9 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// OpenContent opens the object at loc as it is stored, still compressed where obj.Gzip says so, to be closed by the
-// caller; or returns upload.ErrNotFound. Each move to another place in it costs a request. Reading fails once ctx
-// ends, where storage stops sending, and after a move when the object was replaced meanwhile.
+// OpenContent opens the stored bytes of the object at loc, compressed if obj.Gzip, or returns upload.ErrNotFound. The caller closes it.
+// Each seek to another offset costs a request. Reading fails once ctx ends, if storage stops sending, and after a seek if the object was
+// replaced.
 func (s *Store) OpenContent(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error) {
 	ctx = remembering(ctx)
 	got, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: s.key(loc)})
@@ -26,22 +26,22 @@ func (s *Store) OpenContent(ctx context.Context, loc upload.Location) (io.ReadSe
 	return c, describe(got.Metadata, got.ContentEncoding, got.LastModified), nil
 }
 
-// errReplaced ends a reading of what is not there any more.
+// errReplaced ends the reading of an object that was replaced.
 var errReplaced = errors.New("the object was replaced meanwhile")
 
-// content is one object, read from wherever its reader is.
+// content reads one object from the reader's current offset.
 type content struct {
 	store *Store
-	ctx   context.Context //nolint:containedctx // a Reader has no other way to hear of its end
+	ctx   context.Context //nolint:containedctx // a Reader has no other way to get a context
 	loc   upload.Location
 
 	etag     *string
 	metadata map[string]string
 	size     int64
 
-	pos  int64         // of the next Read
-	body io.ReadCloser // of the request that is under way, or nil
-	at   int64         // where body is
+	pos  int64         // offset of the next Read
+	body io.ReadCloser // body of the current request, or nil
+	at   int64         // offset in body
 }
 
 // Read implements io.Reader.
@@ -50,7 +50,7 @@ func (c *content) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	if c.body != nil && c.at != c.pos {
-		_ = c.Close() // nothing more is wanted of it
+		_ = c.Close() // abandoned
 	}
 	if c.body == nil {
 		got, err := c.store.client.GetObject(c.ctx, &s3.GetObjectInput{
@@ -60,9 +60,9 @@ func (c *content) Read(p []byte) (int, error) {
 			return 0, c.store.fail(c.ctx, "read", c.loc, missing(err))
 		}
 		c.body, c.at = got.Body, c.pos
-		// versitygw looks at the ETag before it opens what it sends.
+		// versitygw checks the ETag before it opens the object, so compare the metadata too.
 		if !maps.Equal(got.Metadata, c.metadata) {
-			_ = c.Close() // nothing is wanted of it
+			_ = c.Close() // abandoned
 			return 0, c.store.fail(c.ctx, "read", c.loc, errReplaced)
 		}
 	}

@@ -23,7 +23,7 @@ const (
 	large = 20 << 20 // more than the buffers of a loopback connection hold
 )
 
-// quick are Options that make trying again bearable. They hurry nobody: who counts requests wants none given up for being slow.
+// quick are Options with short pauses between retries. Attempts keep their time, since tests count requests.
 var quick = Options{Conns: 8, maxBackoff: 10 * time.Millisecond}
 
 // impatient returns Options that make waiting for what stalls bearable, and that nothing else reaches.
@@ -168,7 +168,7 @@ func TestReadStalls(t *testing.T) {
 	}
 }
 
-// A lookup whose request is lost is asked again long before other calls would be.
+// A lookup is repeated after a lost request long before other calls would be.
 func TestALookupIsAskedAgain(t *testing.T) {
 	server := testenv.S3(t)
 	var asked atomic.Int64

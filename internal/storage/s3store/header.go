@@ -16,12 +16,12 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// acceptUnsigned keeps Accept-Encoding out of the signature, for Google's front end rewrites it. Objects are asked for as gzip, too:
-// what is stored as gzip Google inflates for those that do not accept it.
+// acceptUnsigned keeps Accept-Encoding out of the signature, since Google's front end rewrites it. It also asks for gzip: without it Google
+// inflates objects stored as gzip.
 func acceptUnsigned(stack *middleware.Stack) error {
 	const signing = "Signing"
 	if _, ok := stack.Finalize.Get(signing); !ok {
-		return nil // it is presigned
+		return nil // a presigned URL
 	}
 	drop := finalizer("WithoutAcceptEncoding", func(_ context.Context, h http.Header) { h.Del("Accept-Encoding") })
 	accept := finalizer("AcceptEncoding", func(ctx context.Context, h http.Header) {
@@ -33,7 +33,7 @@ func acceptUnsigned(stack *middleware.Stack) error {
 	return errors.Join(stack.Finalize.Insert(drop, signing, middleware.Before), stack.Finalize.Insert(accept, signing, middleware.After))
 }
 
-// finalizer changes the header of each request.
+// finalizer changes the headers of each request.
 func finalizer(id string, change func(ctx context.Context, h http.Header)) middleware.FinalizeMiddleware {
 	return middleware.FinalizeMiddlewareFunc(id, func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
 		middleware.FinalizeOutput, middleware.Metadata, error) {
@@ -44,20 +44,20 @@ func finalizer(id string, change func(ctx context.Context, h http.Header)) middl
 	})
 }
 
-// probeTimeout bounds a look at what became of a request: rather know less than hold an upload up.
+// probeTimeout bounds a probe: we would rather know less than delay an upload.
 const probeTimeout = 5 * time.Second
 
-// errMetadataLost: an object is stored, and what describes it is not.
+// errMetadataLost reports an object stored without its metadata.
 var errMetadataLost = errors.New("the object was stored without its metadata")
 
-// What to look at where metadata do not arrive.
+// Advice for lost metadata.
 const (
 	lookAtUnderscores = "what stands before S3: request headers with an underscore in their name, as those of metadata have, do not get through it; nginx passes them on with underscores_in_headers on"
 	lookAtMetadata    = "this S3, and what stands before it: the metadata that an object was stored with, original_size and original_md5_hash, are not there when it is read back"
 )
 
-// blameProxy returns err with better advice where a request with metadata was refused, though it was signed right: a header that was
-// lost on its way is missing in what the signature is of, and S3 finds nothing but that the two differ.
+// blameProxy returns err with better advice if a correctly signed request with metadata was refused: a lost header breaks the signature,
+// and S3 reports only the mismatch.
 func (s *Store) blameProxy(ctx context.Context, err error) error {
 	refusal := refusalOf(err)
 	if refusal == nil || refusal.Advice != lookAtSignature && refusal.Advice != lookAtRights {
@@ -73,7 +73,7 @@ func (s *Store) blameProxy(ctx context.Context, err error) error {
 	return err
 }
 
-// probe asks for the bucket, once.
+// probe sends one HEAD of the bucket.
 func (s *Store) probe(ctx context.Context, options ...func(*s3.Options)) error {
 	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket}, append(options, func(o *s3.Options) {
 		o.RetryMaxAttempts = 1
@@ -81,8 +81,8 @@ func (s *Store) probe(ctx context.Context, options ...func(*s3.Options)) error {
 	return err
 }
 
-// checkMetadata returns an error where storage has lost the metadata of the object that was stored at a key as etag: no upload would
-// ever be skipped. Of all objects of a Store one is looked at, or as many as it takes to know.
+// checkMetadata returns an error if storage has lost the metadata of the object just stored at a key as etag: no upload would ever be
+// skipped. One object per Store is checked, or as many as it takes to be sure.
 func (s *Store) checkMetadata(ctx context.Context, key *string, obj upload.Object, etag *string) error {
 	if !s.metadataSeen.CompareAndSwap(false, true) {
 		return nil

@@ -13,17 +13,16 @@ import (
 	"tecken-upload/internal/storage"
 )
 
-// List yields the symbol files whose object keys begin with prefix and come after the key after, in the order of the
-// bytes of their keys. An error is the last thing that it yields. What comes or goes meanwhile may be listed or not.
-// Other objects are passed over.
+// List yields the symbol files with object keys that begin with prefix and come after the key after, in the byte order of their keys. An error
+// is the last value. Objects that come or go meanwhile may be listed or not. Other objects are skipped.
 func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Entry, error] {
 	return func(yield func(storage.Entry, error) bool) {
 		from, last := "", ""
 		if after != "" {
 			last = s.prefix + after
 		}
-		// MinIO may call a page the last one that is not, where it begins after a key: that there is nothing more is only known
-		// when nothing comes after the last key.
+		// MinIO may mark a page as the last that is not, when it begins after a key. So the list ends when nothing comes after the last
+		// key.
 		for first := true; first || last > from; first = false {
 			from = last
 			for object, err := range s.objects(ctx, s.prefix+prefix, from) {
@@ -46,11 +45,11 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[storag
 	}
 }
 
-// objects yields what storage lists whose key begins with prefix and comes after a key, page by page.
+// objects yields the objects with keys that begin with prefix and come after a key, page by page.
 func (s *Store) objects(ctx context.Context, prefix, after string) iter.Seq2[types.Object, error] {
 	in := &s3.ListObjectsV2Input{
 		Bucket: &s.bucket, Prefix: &prefix,
-		// XML can't hold every character that a key may have.
+		// XML can't hold every character of a key.
 		EncodingType: types.EncodingTypeUrl,
 	}
 	if after != "" {

@@ -14,18 +14,18 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// proofKey is where a proof is put: beside regular symbols, so that who may put those may put it, and under a name that no symbol can have.
+// proofKey is where a proof is put: beside regular symbols, so the same rights suffice, under a name that no symbol can have.
 const proofKey = storage.RegularPrefix + ".tecken-proof"
 
-// absentKey is where nothing ever is.
+// absentKey never holds an object.
 const absentKey = storage.RegularPrefix + ".tecken-absent"
 
-// proof is what is put.
+// proof is the proof's content.
 const proof = "This object is written to find out whether the bucket takes objects.\n"
 
-// Prove puts a few bytes into the bucket, as a symbol file is put, with metadata and checksum, and asks for an object that is not there,
-// as an upload does for each of its files. It returns nil if the bucket does both, else an error wrapping upload.ErrUnavailable: a bucket
-// that answers may refuse every HEAD of an object, or every PUT.
+// Prove puts a few bytes into the bucket like a symbol file, with metadata and checksum, and asks for an absent object, as an upload does
+// for each of its files. It returns nil if the bucket does both, else an error wrapping upload.ErrUnavailable. A bucket that answers may
+// still refuse every HEAD or every PUT.
 func (s *Store) Prove(ctx context.Context) error {
 	to := aws.String(s.prefix + proofKey)
 	err := s.prove(ctx, to)
@@ -41,7 +41,7 @@ func (s *Store) prove(ctx context.Context, to *string) error {
 	if err != nil {
 		return err
 	}
-	// Behind the PUT, whose refusal has a body that says why.
+	// After the PUT: only its refusal has a body with a reason.
 	if _, err := s.head(ctx, aws.String(s.prefix+absentKey)); err != nil && !errors.Is(missing(err), upload.ErrNotFound) {
 		return err
 	}

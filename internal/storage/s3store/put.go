@@ -32,7 +32,7 @@ func (s *Store) Put(ctx context.Context, loc upload.Location, obj upload.Object,
 
 func (s *Store) putWhole(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body, r io.ReadSeeker) error {
 	if body.Size == 0 {
-		// Of an empty body nobody reads a byte, and its faults would not be found.
+		// An empty body is not read by the request, so read it here to find its faults.
 		if _, err := io.Copy(io.Discard, r); err != nil {
 			return err
 		}
@@ -54,8 +54,8 @@ func (s *Store) putWhole(ctx context.Context, loc upload.Location, obj upload.Ob
 	return s.checkMetadata(ctx, s.key(loc), obj, out.ETag)
 }
 
-// putParts stores what r reads in several requests. A part is read into memory first, so that r is read
-// only once, however often a part has to be sent.
+// putParts stores what r reads in several requests. Each part is read into memory, so that r is read only once, however often a part is
+// sent.
 func (s *Store) putParts(ctx context.Context, loc upload.Location, obj upload.Object, r io.Reader) error {
 	create := &s3.CreateMultipartUploadInput{
 		Metadata: storage.Metadata(obj), ContentType: aws.String(storage.ContentType(loc.Key)),
@@ -86,14 +86,14 @@ func (s *Store) putParts(ctx context.Context, loc upload.Location, obj upload.Ob
 	})
 }
 
-// Refresh makes the object at loc as new by copying it onto itself, or returns upload.ErrNotFound.
+// Refresh renews the object at loc by copying it onto itself, or returns upload.ErrNotFound.
 func (s *Store) Refresh(ctx context.Context, loc upload.Location, _ upload.Object) error {
 	head, err := s.head(ctx, s.key(loc))
 	if err == nil {
 		err = s.renew(ctx, loc, head)
 	}
 	if status(err) == http.StatusPreconditionFailed {
-		return nil // it was replaced a moment ago: it is as new as can be
+		return nil // it was replaced a moment ago, so it is new
 	}
 	return s.fail(ctx, "refresh", loc, s.blameProxy(ctx, missing(err)))
 }
@@ -101,16 +101,16 @@ func (s *Store) Refresh(ctx context.Context, loc upload.Location, _ upload.Objec
 // renew copies the object at loc onto itself.
 func (s *Store) renew(ctx context.Context, loc upload.Location, head *s3.HeadObjectOutput) error {
 	modified, err := s.copyTo(ctx, loc, s.key(loc), head)
-	// versitygw only writes the metadata of an object that is copied onto itself, and leaves its age.
-	// Out of parts it is made anew; an empty one has none, and stays old.
+	// versitygw keeps the age of an object that is copied onto itself; only its metadata are written. An object made of parts is new; an
+	// empty object has no parts and stays old.
 	if err == nil && modified != nil && !modified.After(aws.ToTime(head.LastModified)) && aws.ToInt64(head.ContentLength) > 0 {
 		err = s.copyParts(ctx, loc, s.key(loc), head)
 	}
 	return err
 }
 
-// copyTo copies the object at loc, with its metadata, to a key, if it still is what head tells of. It returns when the
-// copy was made, or nil where storage does not say.
+// copyTo copies the object at loc with its metadata to a key, if it still is the one head describes. It returns when the copy was made, or
+// nil if storage does not say.
 func (s *Store) copyTo(ctx context.Context, loc upload.Location, to *string, head *s3.HeadObjectOutput) (modified *time.Time, err error) {
 	if aws.ToInt64(head.ContentLength) > s.opts.maxWhole {
 		return nil, s.copyParts(ctx, loc, to, head)
@@ -150,8 +150,8 @@ func (s *Store) copyParts(ctx context.Context, loc upload.Location, to *string, 
 	})
 }
 
-// multipart stores an object at a key in parts, counted from 1, which next sends one by one until it returns nil for
-// there being no more. After an error of it the upload is aborted.
+// multipart stores an object at a key in parts, counted from 1. next sends one part a call and returns nil after the last. An error of next
+// aborts the upload.
 func (s *Store) multipart(ctx context.Context, to *string, create *s3.CreateMultipartUploadInput,
 	next func(id *string, part int32) (*types.CompletedPart, error)) (err error) {
 	create.Bucket, create.Key = &s.bucket, to
@@ -182,7 +182,7 @@ func (s *Store) multipart(ctx context.Context, to *string, create *s3.CreateMult
 	return err
 }
 
-// abort gives up a multipart upload, so that its parts are not kept, and paid for, for ever.
+// abort ends a multipart upload, so that its parts are not kept, and paid for, for ever.
 func (s *Store) abort(ctx context.Context, to, id *string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()

@@ -13,7 +13,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// What to look at where S3 refuses.
+// Advice for each kind of refusal.
 const (
 	lookAtRights     = "the rights of the credentials, and the bucket's policy and quota"
 	lookAtKeys       = "the credentials"
@@ -26,7 +26,7 @@ const (
 	lookAtLimits     = "the limits of this S3, and of what stands before it"
 )
 
-// codes are S3's error codes that no retry mends, whatever the status they come with, and what to look at.
+// codes are S3's permanent error codes, with any status, and the advice for each.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 var codes = map[string]string{
 	"AccessDenied":                       lookAtRights,
@@ -51,7 +51,7 @@ var codes = map[string]string{
 	"SignatureDoesNotMatch":              lookAtSignature,
 }
 
-// statuses are those of answers with another code, or without one: those to HEAD, and those of a proxy.
+// statuses are for answers without a known code: to HEAD, and from proxies.
 var statuses = map[int]string{
 	http.StatusMovedPermanently:      lookAtRegion,
 	http.StatusPermanentRedirect:     lookAtRegion,
@@ -67,22 +67,22 @@ var statuses = map[int]string{
 	http.StatusNotImplemented:        lookAtParameters,
 }
 
-// damaged are the codes of a body that was damaged on its way.
+// damaged are the codes for a body damaged on its way.
 var damaged = map[string]struct{}{
 	"BadDigest": {}, "IncompleteBody": {}, "XAmzContentChecksumMismatch": {}, "XAmzContentSHA256Mismatch": {},
 }
 
-// passes reports whether another attempt, or another upload, may do without an error of that code, whatever its status.
+// passes reports whether an error with that code may disappear in another attempt or upload, whatever its status.
 func passes(code string) bool {
 	for _, known := range []map[string]struct{}{damaged, retry.DefaultRetryableErrorCodes, retry.DefaultThrottleErrorCodes} {
 		if _, ok := known[code]; ok {
 			return true
 		}
 	}
-	return code == "NoSuchUpload" // somebody else has aborted it
+	return code == "NoSuchUpload" // it was aborted meanwhile
 }
 
-// refusalOf returns err as a refusal that no retry mends; nil where it is none.
+// refusalOf returns err as a permanent refusal, or nil.
 func refusalOf(err error) *upload.RefusedError {
 	if known := (*upload.RefusedError)(nil); errors.As(err, &known) {
 		return known
@@ -107,7 +107,7 @@ func refusalOf(err error) *upload.RefusedError {
 	return &upload.RefusedError{Code: code, Advice: advice, Err: err}
 }
 
-// kinded gives an error of storage's its kind.
+// kinded wraps an error of storage in its kind.
 func kinded(err error) error {
 	if refusal := refusalOf(err); refusal != nil {
 		return refusal

@@ -217,7 +217,7 @@ func TestALookAtMetadataThatFails(t *testing.T) {
 	loc, looks := storagetest.Location(t, "a.pdb/1/a.pdb"), 0
 	s := open(t, server, testenv.HoldS3(t, server.Endpoint, func(r *http.Request) bool {
 		if r.Method == http.MethodHead {
-			if looks++; looks == 1 { // somebody else has replaced it
+			if looks++; looks == 1 { // it was replaced meanwhile
 				storagetest.Random(7, small).Put(t, direct, loc)
 			}
 		}

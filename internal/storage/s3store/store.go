@@ -21,30 +21,29 @@ import (
 
 // Options bound what a Store uses.
 type Options struct {
-	// Conns is the most connections to storage at a time; 0 means 24. It should exceed the number of
-	// concurrent Puts by a few, or lookups and health checks wait for bodies to be sent.
+	// Conns bounds the connections to storage; 0 means 24. It should exceed the concurrent Puts by a few, or lookups and health checks wait
+	// for bodies to be sent.
 	Conns int
-	// Attempts is how often a call is tried; 0 means 6.
+	// Attempts is the number of tries of a call; 0 means 6.
 	Attempts int
-	// Clock is storage's clock, which the Stores of a process may share; nil: one of its own.
+	// Clock is storage's clock, which the Stores of a process may share; nil: its own.
 	Clock *Clock
 
-	// What tests make smaller.
+	// Shortened by tests.
 	stall, answer, lookup, maxBackoff time.Duration
 	maxWhole, partSize, slice         int64
-	page                              int32 // of a listing; 0: as many as storage gives, 1,000
+	page                              int32 // entries of a listing; 0: storage's default, 1,000
 }
 
-// Sizes of a multipart upload, in bytes. S3's own limits are 5 GiB for one PUT or one copied part, and
-// 10,000 parts of 5 MiB at least.
+// Sizes of a multipart upload in bytes. S3's limits are 5 GiB for one PUT or one copied part, and 10,000 parts of at least 5 MiB.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 const (
-	maxWhole = 5 << 30  // a larger body, or object to be copied, goes in parts
+	maxWhole = 5 << 30  // a larger body or copied object goes in parts
 	partSize = 16 << 20 // of a body; it is held in memory
 	slice    = 1 << 30  // of a copied object
 )
 
-// A Store is a bucket of symbol files, or what lies below a prefix in one. It implements upload.Storage.
+// A Store is a bucket of symbol files, or a prefix in one. It implements upload.Storage.
 type Store struct {
 	bucket    string
 	prefix    string // of each object key
@@ -53,11 +52,11 @@ type Store struct {
 	client    *s3.Client
 	transport *http.Transport
 
-	metadataSeen atomic.Bool // in storage, or they are being looked for
+	metadataSeen atomic.Bool // or being checked
 }
 
-// Open makes a Store of the bucket that c names, with credentials from the SDK's own chain (environment,
-// shared files, container or instance role). It connects to nothing yet.
+// Open makes a Store of c's bucket with credentials from the SDK's own chain (environment, shared files, container or instance role). It
+// does not connect.
 func Open(ctx context.Context, c storage.Config, opts Options) (*Store, error) {
 	setDefault(&opts.Conns, defaultConns)
 	setDefault(&opts.Attempts, maxAttempts)
@@ -101,8 +100,7 @@ func (s *Store) Stat(ctx context.Context, loc upload.Location) (upload.Object, e
 	return describe(head.Metadata, head.ContentEncoding, head.LastModified), nil
 }
 
-// Check reports whether the bucket can be reached, as an error wrapping upload.ErrUnavailable where it
-// cannot, or not before ctx ends. It writes nothing: see Prove.
+// Check returns an error wrapping upload.ErrUnavailable if the bucket can't be reached before ctx ends. It writes nothing: see Prove.
 func (s *Store) Check(ctx context.Context) error {
 	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket}, func(o *s3.Options) {
 		o.RetryMaxAttempts = checkAttempts
@@ -110,7 +108,7 @@ func (s *Store) Check(ctx context.Context) error {
 	return checked(ctx, "check bucket "+s.bucket, err)
 }
 
-// checked says what a check was doing when it failed: whatever the reason is, storage is not known to work.
+// checked returns a check's error with what it was doing. Whatever the reason, storage is not known to work.
 func checked(ctx context.Context, doing string, err error) error {
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -137,7 +135,7 @@ func (s *Store) key(loc upload.Location) *string {
 	return aws.String(s.prefix + storage.ObjectKey(loc))
 }
 
-// describe makes an Object of what storage tells about it.
+// describe makes an Object from storage's answer.
 func describe(meta map[string]string, encoding *string, modified *time.Time) upload.Object {
 	obj := upload.Object{Modified: aws.ToTime(modified)}
 	obj.Size, obj.MD5 = storage.ParseMetadata(meta)
@@ -153,7 +151,7 @@ func (s *Store) copySource(loc upload.Location) *string {
 	return aws.String(escapeKey(s.bucket + "/" + *s.key(loc)))
 }
 
-// status returns the HTTP status of the answer that err tells of; 0 where there was none.
+// status returns the HTTP status of the answer in err, or 0.
 func status(err error) int {
 	var answer interface{ HTTPStatusCode() int }
 	if errors.As(err, &answer) {
@@ -162,8 +160,7 @@ func status(err error) int {
 	return 0
 }
 
-// missing turns the error about an object that does not exist into upload.ErrNotFound. Of a bucket that
-// does not exist S3 says the same, except where it says so in words.
+// missing turns the error for a missing object into upload.ErrNotFound. For a missing bucket S3 answers the same, except in its text.
 func missing(err error) error {
 	var api smithy.APIError
 	var noBucket *types.NoSuchBucket
@@ -174,13 +171,13 @@ func missing(err error) error {
 	return err
 }
 
-// fail says what was being done to the object at loc, and gives err its kind.
+// fail returns err with what was being done to the object at loc, and its kind.
 func (s *Store) fail(ctx context.Context, doing string, loc upload.Location, err error) error {
 	return fault(ctx, doing+" "+loc.Key.String(), err)
 }
 
-// fault says what was being done, and gives err its kind: unless the context ended, the body is at fault or
-// the object does not exist, it is storage that is at fault.
+// fault returns err with what was being done, and its kind: storage's fault, unless the context ended, the body is faulty or the object is
+// missing.
 func fault(ctx context.Context, doing string, err error) error {
 	switch {
 	case err == nil:

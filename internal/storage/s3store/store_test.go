@@ -64,7 +64,7 @@ func backend(t *testing.T, server testenv.S3Server, endpoint, change string) sto
 	s := openAs(t, server, endpoint, change, Options{page: 3, maxBackoff: 10 * time.Millisecond})
 	raw := open(t, server, server.Endpoint, Options{}).client
 	if s.prefix != "" {
-		// Something of somebody else's, above the prefix.
+		// Another program's object, above the prefix.
 		storagetest.Random(1, small).Put(t, open(t, server, server.Endpoint, Options{}), storagetest.Location(t, "other/1/other"))
 	}
 	whole := func(objectKey string) *string { objectKey = s.prefix + objectKey; return &objectKey }

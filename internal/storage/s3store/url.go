@@ -12,16 +12,15 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// A Linker makes the addresses that clients fetch objects at by themselves. It talks to nobody, save where the SDK
-// renews its credentials.
+// A Linker makes addresses for clients. It makes no requests, except when the SDK renews its credentials.
 type Linker struct {
-	public  string // with a slash at its end; empty: presign
+	public  string // with a final slash; empty: presign
 	presign *s3.PresignClient
 	store   *Store
 }
 
-// NewLinker makes a Linker for the objects of s. public is the base that object keys are appended to, an http or
-// https URL; where it is empty, addresses are presigned, and good for expiry, a second to seven days.
+// NewLinker makes a Linker for the objects of s. public is the base URL, http or https, to which object keys are appended. If it is empty,
+// addresses are presigned for expiry, a second to seven days.
 func NewLinker(s *Store, public string, expiry time.Duration) *Linker {
 	if public != "" && !strings.HasSuffix(public, "/") {
 		public += "/"
@@ -30,8 +29,8 @@ func NewLinker(s *Store, public string, expiry time.Duration) *Linker {
 	return &Linker{public: public, presign: presign, store: s}
 }
 
-// URL returns the address of the object at loc, whether it exists or not, and whether that address is presigned: a
-// secret that expires, to be kept by no cache.
+// URL returns the address of the object at loc, whether it exists or not, and whether it is presigned: a secret that expires and must not
+// be cached.
 func (l *Linker) URL(ctx context.Context, loc upload.Location) (address string, presigned bool, err error) {
 	if l.public != "" {
 		return l.public + escapeKey(*l.store.key(loc)), false, nil
@@ -45,8 +44,7 @@ func (l *Linker) URL(ctx context.Context, loc upload.Location) (address string, 
 	return request.URL, true, nil
 }
 
-// escapeKey escapes everything but letters, digits, "-._~" and slashes: servers differ in what else they take for
-// itself.
+// escapeKey escapes everything but letters, digits, "-._~" and slashes: servers differ about other characters.
 func escapeKey(objectKey string) string {
 	return strings.NewReplacer("+", "%20", "%2F", "/").Replace(url.QueryEscape(objectKey))
 }

@@ -12,7 +12,7 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// errStalled ends an attempt on which no byte moves. It calls itself a timeout, which the SDK tries again.
+// errStalled ends an attempt without movement. It is a timeout to the SDK, which retries it.
 var errStalled error = stalledError{}
 
 type stalledError struct{}
@@ -20,12 +20,10 @@ type stalledError struct{}
 func (stalledError) Error() string { return "no progress for too long" }
 func (stalledError) Timeout() bool { return true }
 
-// A watchedClient ends requests on which nothing moves for a time. Watched are a request from when it has
-// its connection until it is sent, apart from reading its body, which is not the server's matter; and the
-// reading of the answer's body, apart from the pauses its reader makes. Between the two it is the
-// transport that waits for the answer.
+// A watchedClient ends requests that stop moving. It watches a request from its connection until it is sent, without the time to read the
+// request's body, and the reading of the answer, without the reader's pauses. Between these the transport's own timeout applies.
 //
-// It follows no redirects: the SDK can make nothing of one but an error.
+// It follows no redirects: to the SDK each is an error.
 type watchedClient struct {
 	next  http.RoundTripper
 	stall time.Duration
@@ -77,13 +75,13 @@ func (c *watchedClient) do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// A watch calls a function once it has been armed for a time without a break.
+// A watch calls a function once it has been armed without a break for a time.
 type watch struct {
 	limit time.Duration
 
 	mu    sync.Mutex
 	timer *time.Timer
-	ended bool // arming has no effect any more
+	ended bool // arming has no effect
 }
 
 func newWatch(limit time.Duration, stalled func()) *watch {
@@ -106,7 +104,7 @@ func (w *watch) disarm() {
 	w.timer.Stop()
 }
 
-// end disarms it for good. The transport may read a body and call its trace even after it has returned.
+// end disarms it for good. The transport may read a body and call its trace after it has returned.
 func (w *watch) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -114,7 +112,7 @@ func (w *watch) end() {
 	w.timer.Stop()
 }
 
-// A watchedBody calls functions around its reads and after it was closed.
+// A watchedBody calls functions around its reads and after its close.
 type watchedBody struct {
 	io.ReadCloser
 	before, after func()
@@ -122,7 +120,7 @@ type watchedBody struct {
 	closed        func()            // may be nil
 }
 
-// Read implements io.Reader. A panic is an error: the transport reads bodies in goroutines of its own.
+// Read implements io.Reader. A panic becomes an error: the transport reads bodies in goroutines of its own.
 func (b *watchedBody) Read(p []byte) (n int, err error) {
 	b.before()
 	err = background.Try(func() (err error) {

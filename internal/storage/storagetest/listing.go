@@ -28,8 +28,8 @@ func (b Backend) list(t *testing.T, prefix, after string) (keys []string) {
 	return keys
 }
 
-// testList lists keys whose order is not that of the directories they seem to lie in, and an id as other servers keep
-// it.
+// testList lists keys in another order than that of their apparent directories, and an id in lower case, as other servers
+// store it.
 func testList(t *testing.T, b Backend) {
 	var want []string
 	for i, name := range []string{"a", "a b", "a+b", "a.b", "a-b", "aa", "A", "libstdc++.so", "x&y;z=$", "~", "Tést", "微信"} {

@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-// strictReader is a body's reader that does no more than upload.Body promises.
+// strictReader is a body's reader with no more than upload.Body's promises.
 type strictReader struct {
 	t testing.TB
 	r io.ReadSeeker
 
-	mu    sync.Mutex // held by whoever is reading, to find two at once
+	mu    sync.Mutex // held during a Read, to detect two at once
 	ended bool
 }
 
@@ -51,8 +51,7 @@ func (r *strictReader) end() {
 	r.ended = true
 }
 
-// hookReader calls before whenever bytes are about to be read, with the number of those read already. An
-// error from it is what Read returns.
+// hookReader calls before ahead of each read, with the number of bytes read so far. Read returns before's error.
 type hookReader struct {
 	io.ReadSeeker
 	before func(read int64) error
@@ -64,7 +63,7 @@ func (r *hookReader) Read(p []byte) (int, error) {
 	if err := r.before(r.read); err != nil {
 		return 0, err
 	}
-	// In small steps, so that there is something in the middle.
+	// In small steps, so that a read has a middle.
 	n, err := r.ReadSeeker.Read(p[:min(len(p), 64<<10)])
 	r.read += int64(n)
 	return n, err

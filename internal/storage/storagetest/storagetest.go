@@ -1,5 +1,5 @@
-// Package storagetest is the suite that every storage of symbol files passes. It says in code what
-// upload.Storage promises, and adds reading back and the health check.
+// Package storagetest is the suite that every storage of symbol files passes. It is upload.Storage's contract in code, with reading back
+// and the health check.
 package storagetest
 
 import (
@@ -22,32 +22,31 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// settleTimeout is how long a server may take to notice a connection that was cut, and to tidy up.
+// settleTimeout is a server's time to notice a cut connection and to tidy up.
 const settleTimeout = testenv.Patience
 
-// A Store is what the suite runs against.
+// A Store is the subject of the suite.
 type Store interface {
 	upload.Storage
-	// Open opens the object at loc to be compared with its metadata, or returns ErrNotFound.
+	// Open opens the object at loc for a comparison with its metadata, or returns ErrNotFound.
 	Open(ctx context.Context, loc upload.Location) (*storage.Stored, error)
-	// OpenContent opens the object at loc to be read from any place, or returns ErrNotFound.
+	// OpenContent opens the object at loc for reading at any offset, or returns ErrNotFound.
 	OpenContent(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error)
-	// List yields the symbol files whose object keys begin with prefix and come after a key, in the order of their keys.
+	// List yields the symbol files with object keys that begin with prefix and come after a key, in the order of their keys.
 	List(ctx context.Context, prefix, after string) iter.Seq2[storage.Entry, error]
-	// SetAside moves the object at loc out of the way, or returns ErrNotFound, or storage.ErrChanged where it is of another
-	// version.
+	// SetAside moves the object at loc out of the way, or returns ErrNotFound, or storage.ErrChanged if it has another version.
 	SetAside(ctx context.Context, loc upload.Location, version string) error
-	// Check returns an error wrapping ErrUnavailable where storage can't be reached.
+	// Check returns an error wrapping ErrUnavailable if storage can't be reached.
 	Check(ctx context.Context) error
-	// Prove writes a little, and returns an error wrapping ErrUnavailable where nothing can be stored.
+	// Prove writes a little, and returns an error wrapping ErrUnavailable if nothing can be stored.
 	Prove(ctx context.Context) error
 }
 
-// A Backend is an empty Store, and what the suite must do behind its back.
+// A Backend is an empty Store, and the suite's direct access to what it stores.
 type Backend struct {
 	Store Store
 
-	// Name is what the Store's Name is to be.
+	// Name is the Store's expected Name.
 	Name string
 
 	// Read returns the object of that key, or an error that wraps fs.ErrNotExist.
@@ -56,10 +55,10 @@ type Backend struct {
 	// Remove removes the object of that key.
 	Remove func(objectKey string) error
 
-	// Age makes the object of that key one that was last stored or refreshed at a time, in whole seconds.
+	// Age sets the time at which the object of that key was last stored or refreshed, in whole seconds.
 	Age func(objectKey string, modified time.Time) error
 
-	// Leftovers names whatever lies in the backend that neither is an object nor belongs to one.
+	// Leftovers names everything in the backend that belongs to no object.
 	Leftovers func() ([]string, error)
 }
 
@@ -103,13 +102,13 @@ func Location(t testing.TB, key string) upload.Location {
 	return upload.Location{Key: k}
 }
 
-// A Content is a symbol file to be stored: its stored bytes, and the Object that describes it.
+// A Content is a symbol file: its stored bytes and their Object.
 type Content struct {
 	Data   []byte
 	Object upload.Object
 }
 
-// Random returns a Content of size bytes that depend on seed alone.
+// Random returns a Content of size bytes determined by seed.
 func Random(seed uint64, size int) Content {
 	data := make([]byte, size)
 	var key [32]byte
@@ -118,8 +117,7 @@ func Random(seed uint64, size int) Content {
 	return Content{Data: data, Object: upload.Object{Size: int64(size), MD5: md5.Sum(data)}}
 }
 
-// Body returns a body of c that fails the test on any use the contract does not allow. Done is to be
-// called when Put has returned.
+// Body returns a body of c that fails the test on any use outside the contract. Call done when Put has returned.
 func (c Content) Body(t testing.TB) (body upload.Body, done func()) {
 	r := &strictReader{t: t, r: bytes.NewReader(c.Data)}
 	return upload.Body{
@@ -129,7 +127,7 @@ func (c Content) Body(t testing.TB) (body upload.Body, done func()) {
 	}, r.end
 }
 
-// Put stores c at loc, and fails the test where that fails.
+// Put stores c at loc, or fails the test.
 func (c Content) Put(t testing.TB, s upload.Storage, loc upload.Location) {
 	t.Helper()
 	body, done := c.Body(t)
@@ -166,7 +164,7 @@ func (c Content) compare(t testing.TB, what string, got upload.Object) {
 	}
 }
 
-// read returns all of the object at loc.
+// read returns the whole object at loc.
 func read(t testing.TB, s Store, loc upload.Location) ([]byte, upload.Object) {
 	t.Helper()
 	r, err := s.Open(t.Context(), loc)
@@ -181,7 +179,7 @@ func read(t testing.TB, s Store, loc upload.Location) ([]byte, upload.Object) {
 	return data, r.Object
 }
 
-// checkAbsent fails the test unless there is nothing at loc.
+// checkAbsent fails the test if there is an object at loc.
 func checkAbsent(t *testing.T, s Store, loc upload.Location) {
 	t.Helper()
 	if obj, err := s.Stat(t.Context(), loc); !errors.Is(err, upload.ErrNotFound) {
@@ -195,7 +193,7 @@ func checkAbsent(t *testing.T, s Store, loc upload.Location) {
 	}
 }
 
-// checkTidy fails the test when something is left lying about in the backend.
+// checkTidy fails the test if the backend has leftovers.
 func (b Backend) checkTidy(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), settleTimeout)

@@ -16,7 +16,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// Sizes of what is stored: small enough for one write, and large enough for there to be a middle.
+// Sizes of stored objects: one small enough for one write, one large enough to have a middle.
 const (
 	small = 1000
 	large = 20 << 20
@@ -139,7 +139,7 @@ func testUnusableBody(t *testing.T, b Backend) {
 	}
 }
 
-// failing returns a body of c whose reader fails once at bytes are read.
+// failing returns a body of c with a reader that fails once at bytes are read.
 func failing(c Content, at int64, with error) upload.Body {
 	return upload.Body{
 		Reader: &hookReader{
@@ -208,7 +208,7 @@ func testCancelledAmid(t *testing.T, b Backend) {
 
 func testConcurrentPuts(t *testing.T, b Backend) {
 	const writers, rounds = 8, 5
-	// Half of them have one size, so that only their MD5 tells them apart.
+	// Half of them have one size, so that only their MD5s differ.
 	contents := make([]Content, writers)
 	for i := range contents {
 		contents[i] = Random(uint64(i), small+i/2*small)

@@ -2,7 +2,7 @@
 //
 // An upload leaves exactly one line, msg "upload ended", with the keys
 //
-//	upload tenant label user filename try format    who sent what
+//	upload tenant label user filename try format    sender and file
 //	download_url redirect_urls                      where it was fetched from, if it was; without queries
 //	declared bytes                                  the request's Content-Length, where it has one; the archive, as received
 //	members member_bytes stored_bytes               how many; inflated; as stored now

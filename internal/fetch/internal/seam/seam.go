@@ -12,7 +12,7 @@ import (
 // A Seam replaces parts of a client. The zero Seam replaces nothing.
 type Seam struct {
 	Check    func(netip.Addr) error // whether an address may be connected to
-	Roots    *x509.CertPool         // who is trusted to sign certificates
-	Resolver *net.Resolver          // who is asked for addresses
+	Roots    *x509.CertPool         // trusted issuers of certificates
+	Resolver *net.Resolver          // resolves names
 	Pause    time.Duration          // before a transfer is taken up for the first time
 }
