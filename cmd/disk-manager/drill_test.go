@@ -22,10 +22,10 @@ import (
 	"tecken-upload/internal/telemetry/metricstest"
 )
 
-// These are drills of incident A3, the janitor that died silently: whatever happens to a sweep, the loop goes on, the
-// next sweep is on time, and Sentry has heard exactly what happened.
+// Drills of incident A3, the janitor that died silently: whatever happens to a sweep, the loop goes on, the next sweep is on time, and
+// Sentry has exactly what happened.
 
-// A sweep's process is stopped in its middle, and then dies of a signal.
+// A sweep's process is stopped midway, and then dies of a signal.
 func TestA3SweepDies(t *testing.T) {
 	for name, tt := range map[string]struct {
 		signal             syscall.Signal
@@ -62,7 +62,7 @@ func TestA3SweepDies(t *testing.T) {
 	}
 }
 
-// A sweep hangs past its limit, and does not heed SIGTERM.
+// A sweep hangs past its limit, and ignores SIGTERM.
 func TestA3SweepHangs(t *testing.T) {
 	dir, _ := newSpool(t)
 	busy(t, dir)
@@ -80,12 +80,12 @@ func TestA3SweepHangs(t *testing.T) {
 	l.sweepsOnTime()
 }
 
-// The disk hangs, so that not even SIGKILL ends a sweep: the loop gives it up, begins one more, and then only reports
-// until the disk is back.
+// The disk hangs, so that SIGKILL does not end a sweep: the loop gives it up, starts one more, and then only reports until the disk is
+// back.
 func TestA3SweepCantBeKilled(t *testing.T) {
 	dir := spooltest.Image(t, 16<<20, "mkfs.ext4", "-q")
 	makeSpool(t, dir)
-	// Whoever hangs over one of them holds it: the next sweep takes that for in use, and hangs over the other.
+	// A sweep that hangs over one orphan holds it: the next takes that for in use, and hangs over the other.
 	orphans := []string{makeOrphan(t, dir), filepath.Join(dir, "20260102T030405Z-bbbbbbbbbbbb")}
 	if err := os.Rename(orphans[0], orphans[1]); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestA3SweepCantBeKilled(t *testing.T) {
 	l.sweepsOnTime()
 }
 
-// The spool is not there yet, comes, goes away, and comes back.
+// The spool is missing, comes, goes away, and comes back.
 func TestA3SpoolMissing(t *testing.T) {
 	dir, orphan := newSpool(t)
 	away := func() {
@@ -194,7 +194,7 @@ func TestA3EntryUndeletable(t *testing.T) {
 	l.sweepsOnTime()
 }
 
-// A live workspace is never touched, however old. What a dead server left tells what it was.
+// A live workspace is never touched, however old. A dead server's remains are described.
 func TestAutopsy(t *testing.T) {
 	dir, orphan := newSpool(t)
 	manifest := `{"upload":7,"tenant":3,"instance":"web-1","phase":"publish","declared":2000,"received":1281000000,"members":100,"published":41,"kinds":{".sym":41}}`
@@ -245,7 +245,7 @@ func TestAutopsy(t *testing.T) {
 	}
 }
 
-// TestStops: on a signal, also in the middle of a sweep, leaving no process behind.
+// TestStops: on a signal, even during a sweep, leaving no process behind.
 func TestStops(t *testing.T) {
 	t.Run("at rest", func(t *testing.T) {
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
@@ -286,7 +286,7 @@ func TestStops(t *testing.T) {
 	})
 }
 
-// TestMetricsListener: metrics are served, and where they can't be, everything else goes on.
+// TestMetricsListener: metrics are served; if they can't be, everything else goes on.
 func TestMetricsListener(t *testing.T) {
 	dir, _ := newSpool(t)
 	l := start(t, dir)
@@ -354,7 +354,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// peak returns the most bytes that a process has had resident, 0 where it is gone.
+// peak returns the largest resident size of a process, 0 if it is gone.
 func peak(pid int) int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

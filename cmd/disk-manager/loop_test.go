@@ -25,7 +25,7 @@ import (
 // patience bounds every wait of these tests.
 const patience = testenv.Patience
 
-// interval is how long the loop under test rests between sweeps.
+// interval is the pause between sweeps in tests.
 const interval = 300 * time.Millisecond
 
 // programFile builds the real program, once for each test binary.
@@ -60,7 +60,7 @@ type entry struct {
 	Address                         string
 }
 
-// A loop is the real program, run with nothing but its environment, and the Sentry it reports to.
+// A loop is the real program, run with only its environment, and the Sentry it reports to.
 type loop struct {
 	*testing.T
 	cmd    *exec.Cmd
@@ -114,7 +114,7 @@ func (l *loop) follow(stderr io.Reader) {
 	close(l.lines)
 }
 
-// kill ends the program if need be.
+// kill ends the program if it still runs.
 func (l *loop) kill() {
 	_ = l.cmd.Process.Kill() // it may have ended
 	for range l.lines {
@@ -133,7 +133,7 @@ func (l *loop) next(msg string) entry {
 	return l.wait(msg, func(entry) bool { return true })
 }
 
-// wait returns the next line with that message that is the one.
+// wait returns the next line with that message that matches.
 func (l *loop) wait(msg string, is func(entry) bool) entry {
 	l.Helper()
 	timeout := time.After(patience)
@@ -152,13 +152,13 @@ func (l *loop) wait(msg string, is func(entry) bool) entry {
 	}
 }
 
-// until returns the first sweep that ended so, and lets pass those that ended otherwise.
+// until returns the first sweep with that outcome, and skips others.
 func (l *loop) until(outcome string) entry {
 	l.Helper()
 	return l.wait("sweep", func(e entry) bool { return e.Outcome == outcome })
 }
 
-// stop ends the program as a supervisor does, and returns what it has told Sentry: the number of events of each kind.
+// stop ends the program like a supervisor, and returns the number of its Sentry events by kind.
 func (l *loop) stop() map[string]int {
 	l.Helper()
 	if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -181,8 +181,8 @@ func (l *loop) stop() map[string]int {
 	return kinds
 }
 
-// sweepsOnTime checks that each sweep began one interval after the last ended, and that there was a check-in for each
-// but one that was interrupted, saying whether it went well.
+// sweepsOnTime checks that each sweep began one interval after the last ended, and that each but an interrupted one had a check-in with its
+// result.
 func (l *loop) sweepsOnTime() {
 	l.Helper()
 	most := interval + testenv.Slack(l, 5*time.Second)
@@ -238,7 +238,7 @@ func (l *loop) event(kind string) sentrytest.Event {
 	return sentrytest.Event{}
 }
 
-// children returns the processes that the program has started and that run a sweep.
+// children returns the program's sweep processes.
 func (l *loop) children() (pids []int) {
 	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", l.cmd.Process.Pid))
 	if err != nil {
@@ -254,7 +254,7 @@ func (l *loop) children() (pids []int) {
 			if err != nil {
 				l.Fatal(err)
 			}
-			// Until it has become another program a child is its parent, and has the same arguments.
+			// Until its exec a child is its parent, with the same arguments.
 			if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "sweep\x00--json") {
 				pids = append(pids, pid)
 			}
@@ -263,7 +263,7 @@ func (l *loop) children() (pids []int) {
 	return pids
 }
 
-// caught stops the process of a sweep in the middle of it. The spool must hold enough that a sweep lasts.
+// caught stops a sweep's process midway. The spool must hold enough to keep a sweep busy.
 func (l *loop) caught() (pid int) {
 	l.Helper()
 	l.eventually("a sweep is caught", func() bool {
@@ -309,10 +309,10 @@ func send(t *testing.T, pid int, s syscall.Signal) {
 	}
 }
 
-// gone reports whether a process is there no more.
+// gone reports whether a process is gone.
 func gone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
-// busy fills a spool with so many young strays that a sweep lasts long enough to be caught.
+// busy fills a spool with so many young strays that a sweep can be caught.
 func busy(t *testing.T, dir string) {
 	t.Helper()
 	litter(t, dir, 5_000)

@@ -20,7 +20,7 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// line is what tests look at of a line of the log.
+// line is the tested part of a log line.
 type line struct {
 	Level, Msg, Err, Stack, Outcome, Exit, Stderr string
 	Found, Reclaimed, Due, Failed                 int
@@ -143,7 +143,7 @@ func TestSweepCommandFails(t *testing.T) {
 					t.Errorf("%q: exit %d: %+v", args, code, all)
 				}
 			}
-			// A dry run is not reported: it is made by hand.
+			// A dry run, made by hand, is not reported.
 			events := sentry.Events()
 			if len(events) != 1 || events[0].Exception[0].Type != tt.kind || len(sentry.CheckIns()) != 0 {
 				t.Errorf("Sentry heard of %d events: %+v", len(events), events)
@@ -155,7 +155,7 @@ func TestSweepCommandFails(t *testing.T) {
 	}
 }
 
-// TestSweepForTheLoop: what the loop hears of a sweep.
+// TestSweepForTheLoop: what a sweep reports to the loop.
 func TestSweepForTheLoop(t *testing.T) {
 	dir, orphan := newSpool(t)
 	hear := func(wantCode int) (all []janitor.Message) {
@@ -203,7 +203,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestLinks: the disk manager needs the file system alone, and so can't be brought down by anything else.
+// TestLinks: the disk manager depends on the file system alone.
 func TestLinks(t *testing.T) {
 	list := exec.CommandContext(t.Context(), "go", "list", "-deps", ".")
 	list.Dir = filepath.Join(testenv.Root(t), "cmd", "disk-manager")

@@ -25,7 +25,7 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// testManager is a manager as its defaults make it, but for its sweeps.
+// testManager is a manager with defaults, except for its sweeps.
 func testManager(t *testing.T, log io.Writer, sweep func(context.Context) outcome) *manager {
 	t.Helper()
 	var c cli
@@ -42,7 +42,7 @@ func testManager(t *testing.T, log io.Writer, sweep func(context.Context) outcom
 	return &manager{settings: &c.settings, watch: w, sweep: sweep}
 }
 
-// takes is a sweep that takes a while.
+// takes is a sweep of that duration.
 func takes(d time.Duration, o outcome) func(context.Context) outcome {
 	return func(context.Context) outcome {
 		<-time.After(d)
@@ -50,7 +50,7 @@ func takes(d time.Duration, o outcome) func(context.Context) outcome {
 	}
 }
 
-// play lets a manager sweep as the steps say, and then stops it. It returns when each began, and the log.
+// play lets a manager sweep as the steps say, and then stops it. It returns the start of each, and the log.
 func play(t *testing.T, steps ...func(context.Context) outcome) (at []time.Duration, log []line, m *manager) {
 	t.Helper()
 	var text bytes.Buffer
@@ -69,7 +69,7 @@ func play(t *testing.T, steps ...func(context.Context) outcome) (at []time.Durat
 	return at, sweeps(lines(t, &text)), m
 }
 
-// TestLoopSurvives: whatever a sweep comes to, the next follows an interval after its end.
+// TestLoopSurvives: after any result of a sweep, the next follows an interval after its end.
 func TestLoopSurvives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		died := outcome{result: resultDied, kind: "sweep killed: killed", err: errors.New("signal: killed"), status: "signal: killed", stderr: "why"}
@@ -133,7 +133,7 @@ func TestLoopOnlyReports(t *testing.T) {
 	})
 }
 
-// TestStoppingIsNoFailure of the sweep that was under way.
+// TestStoppingIsNoFailure of the sweep in progress.
 func TestStoppingIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
@@ -201,7 +201,7 @@ func TestSlug(t *testing.T) {
 	}
 }
 
-// Every metric of the disk manager that the manual and the alerts name is there, under that name.
+// Every metric of the disk manager in the manual and the alerts exists.
 func TestTheMetricsOfTheManual(t *testing.T) {
 	said := telemetry.NewLines(io.Discard)
 	defer said.Close(patience)
@@ -223,7 +223,7 @@ func TestTheMetricsOfTheManual(t *testing.T) {
 	}
 }
 
-// TestMetrics: every one is there from the start, named as it should be, with labels of fixed sets.
+// TestMetrics: all exist from the start, with proper names and labels of fixed sets.
 func TestMetrics(t *testing.T) {
 	said := telemetry.NewLines(io.Discard)
 	defer said.Close(patience)

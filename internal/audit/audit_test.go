@@ -32,7 +32,7 @@ func (h *house) fill(n int) (keys []string) {
 	return keys
 }
 
-// However often it is interrupted, and wherever: what goes on behind its position leaves nothing out.
+// An audit may be interrupted anywhere, any number of times: another one after its position misses nothing.
 func TestInterruptedAndResumed(t *testing.T) {
 	h := newHouse(t)
 	keys := h.fill(60)
@@ -165,7 +165,7 @@ func mkdir(t *testing.T, elem ...string) string {
 	return dir
 }
 
-// A listing that breaks off ends the audit where it did, after what came before.
+// A broken listing ends the audit there, after the earlier files.
 func TestListingFails(t *testing.T) {
 	h := newHouse(t)
 	keys := h.fill(10)

@@ -23,11 +23,10 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// staleDistances is a deflate stream with a match in a block without distance codes, behind a block that has one.
+// staleDistances is a deflate stream with a match in a block without distance codes, after a block with one.
 const staleDistances = "\x0c\xe0\x01\x09\x00\x00\x00\x80\x20\xf8\x7f\x75\x69\x35\x80\x07\x24\x00\x00\x00\x00\x82\xe0\xff\xd5\x85\x05"
 
-// stale is what former versions stored of such a member of a zip: a gzip file that their own decoder reads, and that no
-// other does.
+// stale is what earlier versions stored of such a zip member: a gzip file that only their decoder reads.
 func stale(t *testing.T) kept {
 	t.Helper()
 	content, err := io.ReadAll(flate.NewReader(strings.NewReader(staleDistances)))
@@ -40,12 +39,12 @@ func stale(t *testing.T) kept {
 	return kept{packed, describe(content, true), audit.Broken, "can't be inflated: after "}
 }
 
-// kept is a stored file, and what is to be found of it.
+// kept is a stored file, and the expected finding.
 type kept struct {
 	data   []byte
 	obj    upload.Object
-	kind   audit.Kind // empty: it is good
-	reason string     // a part of it
+	kind   audit.Kind // empty: good
+	reason string     // part of it
 }
 
 // allKinds are files of every kind, by the names of their modules.
@@ -79,7 +78,7 @@ func allKinds(t *testing.T) map[string]kept {
 	}
 }
 
-// Files of every kind are found to be what they are; the broken ones are moved, once, and those alone.
+// Files of every kind are recognised; only the broken ones are moved, once.
 func TestEveryKind(t *testing.T) {
 	h := newHouse(t)
 	var broken, moved []line
@@ -132,7 +131,7 @@ func TestEveryKind(t *testing.T) {
 	}
 }
 
-// Whatever fails while a file is read, that is no reason to move it.
+// No failure to read a file is a reason to move it.
 func TestUnreadable(t *testing.T) {
 	fault := fmt.Errorf("%w: input/output error", upload.ErrUnavailable)
 	for name, fail := range map[string]func(h *house){
@@ -160,7 +159,7 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// One reading that fails, or finds a fault that is not there, counts for nothing.
+// One failed or wrong reading counts for nothing.
 func TestSecondReading(t *testing.T) {
 	h := newHouse(t)
 	h.putGood("a/AB/a.sym")
@@ -178,7 +177,7 @@ func TestSecondReading(t *testing.T) {
 	}
 }
 
-// Storage that is down ends the audit before the first of the files that it kept back.
+// Storage that goes down ends the audit before the first unreadable file.
 func TestStorageGoesDown(t *testing.T) {
 	h := newHouse(t)
 	keys := h.fill(40)
@@ -199,7 +198,7 @@ func TestStorageGoesDown(t *testing.T) {
 	}
 }
 
-// A file that is replaced while it is read is judged by what replaced it, and that is not moved.
+// A file that is replaced while it is read is judged by its replacement, and that is not moved.
 func TestReplacedWhileItIsRead(t *testing.T) {
 	h := newHouse(t)
 	loc := h.putBroken("a/AB/a.sym")
@@ -214,7 +213,7 @@ func TestReplacedWhileItIsRead(t *testing.T) {
 	fresh.Check(t, h.Store, loc)
 }
 
-// replacing stores something else just before a file is moved.
+// replacing stores another file just before a file is moved.
 type replacing struct {
 	*house
 	fresh storagetest.Content
@@ -226,7 +225,7 @@ func (r *replacing) SetAside(ctx context.Context, loc upload.Location, version s
 	return r.Store.SetAside(ctx, loc, version)
 }
 
-// A file that is gone when its turn comes is no fault; nor is one that goes before it is moved.
+// A file that is gone before it is read, or before it is moved, is no fault.
 func TestGone(t *testing.T) {
 	h := newHouse(t)
 	h.putGood("a/AB/a.sym")
@@ -249,7 +248,7 @@ func (l *losing) SetAside(context.Context, upload.Location, string) error {
 	return upload.ErrNotFound
 }
 
-// What can't be moved is still broken, and says why it is there.
+// A file that can't be moved is still broken, and has the reason.
 func TestCanNotBeMoved(t *testing.T) {
 	h := newHouse(t)
 	h.putBroken("a/AB/a.sym")

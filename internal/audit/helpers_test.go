@@ -19,7 +19,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// house is a directory of symbol files, with faults. It is what an audit reads.
+// house is a directory of symbol files, with faults, to be audited.
 type house struct {
 	*dirstore.Store
 	t   testing.TB

@@ -13,7 +13,7 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// told collects the panics that are reported.
+// told collects reported panics.
 type told struct {
 	mu     sync.Mutex
 	names  []string
@@ -90,7 +90,7 @@ func TestLoopGoesOn(t *testing.T) {
 			at = append(at, time.Since(begin))
 			switch len(at) {
 			case 9:
-				<-time.After(time.Hour) // well for a long while
+				<-time.After(time.Hour) // runs well for long
 			case 11:
 				return end
 			}
@@ -157,7 +157,7 @@ func TestTry(t *testing.T) {
 	}
 }
 
-// What reports a panic may panic as well.
+// A panic's report may panic too.
 func TestAReportThatPanics(t *testing.T) {
 	told := 0
 	background.OnPanic(func(string, *background.PanicError) { told++; panic("again") })
@@ -168,7 +168,7 @@ func TestAReportThatPanics(t *testing.T) {
 	}
 }
 
-// Nobody is there to tell: it would be lost.
+// Without a report it would be lost.
 func TestPanicsEndWhatReportsNone(t *testing.T) {
 	defer func() {
 		if recover() == nil {

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Only this package has go statements, of all that is linked into the two programs. The linter, which knows no such rule, refuses the
-// functions that start goroutines.
+// Of all packages of the two programs only this one has go statements. The linter, which has no such rule, refuses the functions that start
+// goroutines.
 func TestGoroutinesAreStartedHere(t *testing.T) {
 	const format = `{{if .Module}}{{if .Module.Main}}{{$dir := .Dir}}{{range .GoFiles}}{{$dir}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`
 	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", format, "tecken-upload/cmd/tecken-upload", "tecken-upload/cmd/disk-manager")

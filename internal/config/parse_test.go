@@ -13,7 +13,7 @@ import (
 	"tecken-upload/internal/config"
 )
 
-// program has what a real one has: a default command, another one, and a variable that both share.
+// program has the parts of a real one: a default command, another one, and a variable that both share.
 type program struct {
 	Serve struct {
 		Listen string        `name:"tecken-listen" port:"PORT" default:"127.0.0.1:8000" help:"Where to listen."`

@@ -59,7 +59,7 @@ func TestServerDefaults(t *testing.T) {
 	}
 }
 
-// faulty holds for each variable a value that it must refuse.
+// faulty has an invalid value for each variable.
 var faulty = variables{
 	"TECKEN_LOG_LEVEL":             "loud",
 	"TECKEN_INSTANCE":              " ",
@@ -137,7 +137,7 @@ func TestServerRefuses(t *testing.T) {
 	}
 }
 
-// Whoever wants "never" has a bound to go by, far below what a Duration holds.
+// "Never" is the bound, far below what a Duration holds.
 func TestRetentionIsBounded(t *testing.T) {
 	for _, name := range []string{"TECKEN_RETENTION", "TECKEN_TRY_RETENTION"} {
 		if _, err := parse(new(config.Server), nil, variables{name: "876000h"}); err != nil {

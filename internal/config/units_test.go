@@ -16,7 +16,7 @@ func TestUnits(t *testing.T) {
 	tests := []struct {
 		text string
 		unit encoding.TextUnmarshaler
-		want string // how the value shows itself
+		want string // the value's text
 	}{
 		{"0", new(config.Size), "0B"},
 		{"1", new(config.Size), "1B"},

@@ -25,7 +25,7 @@ import (
 
 const limit = 1 << 20
 
-// got is what became of a download.
+// got is the result of a download.
 type got struct {
 	content   []byte
 	err       error
@@ -48,7 +48,7 @@ func download(ctx context.Context, c *fetch.Client, address string) got {
 	return g
 }
 
-// wantFailure checks an error's kind and sentence, and that it tells no secret.
+// wantFailure checks an error's kind and sentence, and that it contains no secret.
 func wantFailure(t *testing.T, err, kind error, sentence string) {
 	t.Helper()
 	var e *fetch.Error
@@ -63,7 +63,7 @@ func wantFailure(t *testing.T, err, kind error, sentence string) {
 	}
 }
 
-// quiet fails the test where anything of a download is left: goroutines, and with them connections.
+// quiet fails the test if a download leaves anything: goroutines, and with them connections.
 func quiet(t *testing.T) {
 	t.Helper()
 	before := runtime.NumGoroutine()
@@ -100,7 +100,7 @@ func TestADownload(t *testing.T) {
 		_, _ = w.Write(content)
 	}))
 	c := s.Client()
-	for range 2 { // the second one shows what the first one left behind
+	for range 2 { // the second one shows the first one's remains
 		g := download(t.Context(), c, s.At("/a/b%20c.zip?sig=hunter2 x\u00e9#frag"))
 		if g.err != nil || !bytes.Equal(g.content, content) || g.filename != "b c.zip" || len(g.redirects) != 0 {
 			t.Fatalf("got %d bytes as %q by way of %q: %v", len(g.content), g.filename, g.redirects, g.err)
@@ -119,7 +119,7 @@ func TestADownload(t *testing.T) {
 	}
 }
 
-// What comes compressed is handed on compressed, whatever it bears.
+// Compressed content is passed on compressed, under any name.
 func TestNothingIsInflated(t *testing.T) {
 	quiet(t)
 	var packed bytes.Buffer
@@ -236,7 +236,7 @@ func escaped(text string) string {
 	return b.String()
 }
 
-// Limits hold whatever the other side declares.
+// Limits hold whatever the source declares.
 func TestSizes(t *testing.T) {
 	quiet(t)
 	s := fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -314,7 +314,7 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// A reader that takes its time is no stall of the other side's.
+// A slow reader is no stall of the source.
 func TestAReaderThatPauses(t *testing.T) {
 	quiet(t)
 	content := random(limit)

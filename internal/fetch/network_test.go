@@ -21,7 +21,7 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// newClient makes a client of a server with all of the network's places taken but those of s.
+// newClient makes a client of a server; s replaces parts of the network.
 func newClient(s *fetchtest.Server, in seam.Seam) *fetch.Client {
 	in.Roots, in.Pause = s.Roots(), time.Millisecond
 	return fetch.NewWith(fetch.Config{
@@ -54,7 +54,7 @@ func TestNamesOfPrivateAddresses(t *testing.T) {
 	}
 }
 
-// A name is asked for once, and what is checked is what is connected to: a second answer would change nothing.
+// A name is resolved once, and the checked address is the one connected to: a second answer changes nothing.
 func TestANameThatChanges(t *testing.T) {
 	quiet(t)
 	var asked atomic.Int32
@@ -84,7 +84,7 @@ func TestANameThatChanges(t *testing.T) {
 		t.Errorf("asked %d times, checked %v, reached %t", asked.Load(), checked, reached)
 	}
 
-	// Of several addresses, only those that pass the check are tried.
+	// Of several addresses, only public ones are tried.
 	mixed := newClient(s, seam.Seam{
 		Resolver: fetchtest.Resolver(func(_ string, v6 bool) []netip.Addr {
 			if v6 {
@@ -128,13 +128,13 @@ func TestUnreachable(t *testing.T) {
 		seam.Seam{Check: pass, Resolver: local})
 	wantFailure(t, download(t.Context(), unknown, s.At("/?sig=hunter2")).err, fetch.ErrUnreachable, sentence)
 
-	// Nobody listens.
+	// No server listens.
 	c, address := s.Client(), s.At("/?sig=hunter2")
 	s.Close()
 	wantFailure(t, download(t.Context(), c, address).err, fetch.ErrUnreachable, sentence)
 }
 
-// Whatever comes back, the download ends, and what is told of it holds nothing that was echoed.
+// After any answer the download ends, and its error holds nothing that was echoed.
 func TestHostileAnswers(t *testing.T) {
 	quiet(t)
 	const sentence = "can't be reached, or does not answer as it should"
@@ -191,7 +191,7 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
-// A declared length is no reason to believe in what comes behind it.
+// A declared length does not allow more bytes.
 func TestMoreThanDeclared(t *testing.T) {
 	quiet(t)
 	s := fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -246,7 +246,7 @@ func TestAHandshakeThatTakesForEver(t *testing.T) {
 	}
 }
 
-// A context that has ended ends everything, whatever it waits for.
+// A context that has ended ends every wait.
 func TestNamesThatTakeForEver(t *testing.T) {
 	quiet(t)
 	s := fetchtest.NewServer(t, untouched(t))

@@ -17,12 +17,12 @@ import (
 
 const tag = `"v1"`
 
-// breaking serves content and breaks off each answer after piece bytes, in the middle of what it declared.
+// breaking serves content and breaks off each answer after piece bytes.
 type breaking struct {
 	content []byte
 	piece   int
 	asked   atomic.Int32
-	// first and rest may change an answer before it is sent; rest that returns false has sent its own.
+	// first and rest may change an answer before it is sent; rest returns false if it has sent its own.
 	first func(w http.ResponseWriter)
 	rest  func(w http.ResponseWriter, r *http.Request) bool
 }
@@ -74,7 +74,7 @@ func TestABrokenTransferIsTakenUp(t *testing.T) {
 	}
 }
 
-// One failure in between is none of the archive's.
+// One failure in between does not fail the fetch.
 func TestAServerThatFailsInBetween(t *testing.T) {
 	quiet(t)
 	content := random(limit)
@@ -95,7 +95,7 @@ func TestAServerThatFailsInBetween(t *testing.T) {
 	}
 }
 
-// Nothing that is not proved to be the rest of the same is put behind what has been read.
+// Bytes are appended only if they are proven to be the rest of the same archive.
 func TestWhatIsNoRest(t *testing.T) {
 	quiet(t)
 	const size = limit - 1000
@@ -174,7 +174,7 @@ func TestWhatIsNoRest(t *testing.T) {
 	}
 }
 
-// The length of an answer in chunks is not known before its rest tells it.
+// The length of a chunked answer is unknown until its rest declares it.
 func TestABrokenTransferOfUnknownLength(t *testing.T) {
 	quiet(t)
 	content := random(limit)
@@ -196,7 +196,7 @@ func TestABrokenTransferOfUnknownLength(t *testing.T) {
 	}
 }
 
-// raw answers with the texts given, one for each request, and cuts the connection behind each, without a word.
+// raw answers with the texts given, one for each request, and cuts the connection after each.
 func raw(t *testing.T, answers ...string) (s *fetchtest.Server, asked *atomic.Int32) {
 	asked = new(atomic.Int32)
 	return fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -212,7 +212,7 @@ func raw(t *testing.T, answers ...string) (s *fetchtest.Server, asked *atomic.In
 	})), asked
 }
 
-// Where an archive ends is known, or asked for: a connection that breaks is not taken for the end.
+// The end of an archive is declared, or confirmed: a broken connection is not the end.
 func TestEnds(t *testing.T) {
 	quiet(t)
 	const (
@@ -252,7 +252,7 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// A download that is closed while it waits to be taken up, or in its middle, leaves nothing.
+// A download that is closed while it waits to resume, or midway, leaves nothing.
 func TestClose(t *testing.T) {
 	quiet(t)
 	s := fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

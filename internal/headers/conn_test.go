@@ -64,7 +64,7 @@ func wantStats(t testing.TB, b *Budget, unfinished int, held, cut int64) {
 func TestLines(t *testing.T) {
 	for _, tc := range []struct {
 		text string
-		size int // of the header; 0: it has no end
+		size int // of the header; 0: no end
 		n    int // lines
 	}{
 		{"GET / HTTP/1.1\r\nHost: x\r\n\r\nbody\r\n\r\n", 27, 3},
@@ -104,7 +104,7 @@ func TestAHeaderInOnePieceIsPassedOn(t *testing.T) {
 	wantStats(t, b, 0, 0, 0)
 }
 
-// Whatever comes first is passed on at once: it may be wrong, or all that net/http waits for.
+// The first line is passed on at once: it may be malformed, or all that net/http waits for.
 func TestTheRestOfAHeaderIsHeldBack(t *testing.T) {
 	var b Budget
 	client, c := link(t, &b)
@@ -133,7 +133,7 @@ func TestTheRestOfAHeaderIsHeldBack(t *testing.T) {
 	}
 }
 
-// The end of a stream in the middle of a header is told at once.
+// The end of a stream within a header is reported at once.
 func TestATruncatedHeader(t *testing.T) {
 	var b Budget
 	client, c := link(t, &b)
@@ -156,7 +156,7 @@ func TestTheSlowestIsClosedFirst(t *testing.T) {
 	for i := range conns {
 		clients[i], conns[i] = link(t, b)
 	}
-	// That a connection is old does not matter: the last one that connected is the first to begin.
+	// The age of a connection does not matter: the last one that connected begins first.
 	for _, i := range []int{4, 0, 1, 2} {
 		send(t, clients[i], text)
 		read(t, conns[i])
@@ -169,7 +169,7 @@ func TestTheSlowestIsClosedFirst(t *testing.T) {
 		t.Error("more is read of a header that is not kept")
 	}
 
-	// A large one takes the room of two, those that get on among them; it is the last to go.
+	// A large one takes the room of two, also of those that make progress; it is the last to go.
 	send(t, clients[0], "A: b\r\n\r\n")
 	if got := read(t, conns[0]); got != "Host: x\r\nA: b\r\n\r\n" {
 		t.Errorf("the rest of the first is %q", got)
@@ -187,7 +187,7 @@ func TestTheSlowestIsClosedFirst(t *testing.T) {
 	wantStats(t, b, 0, 0, 4)
 }
 
-// A Read that waits for a header ends with the connection's closing.
+// Closing a connection ends a Read that waits for a header.
 func TestAClosedConnectionIsWokenUp(t *testing.T) {
 	b := &Budget{Limit: connCost + 100}
 	client, c := link(t, b)
@@ -207,7 +207,7 @@ func TestAClosedConnectionIsWokenUp(t *testing.T) {
 	wantStats(t, b, 1, connCost, 1)
 }
 
-// requests reads r as net/http does, with a buffer of so many bytes, and tells what came.
+// requests reads r like net/http, with a buffer of size bytes, and returns what came.
 func requests(r io.Reader, size int, state func(http.ConnState)) (list []string) {
 	buffer := bufio.NewReaderSize(r, size)
 	for {
@@ -228,7 +228,7 @@ func requests(r io.Reader, size int, state func(http.ConnState)) (list []string)
 	}
 }
 
-// checkStream compares what is read of a stream with and without a Budget between.
+// checkStream compares the reading of a stream with and without a Budget.
 func checkStream(t *testing.T, stream []byte, size int) {
 	t.Helper()
 	var b Budget
@@ -252,7 +252,7 @@ var streamParts = []string{
 	"GET /" + strings.Repeat("long/", 2000) + " HTTP/1.1\r\nHost: x\r\n\r\n", "GET /h HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: "+strings.Repeat("b", 90)+"\r\n", 100) + "\r\n",
 }
 
-// What comes behind a header may be the body, or the next request, or the beginning of that.
+// A header may be followed by the body, the next request, or its beginning.
 func TestStreamsAreReadAsWithoutABudget(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
@@ -270,7 +270,7 @@ func FuzzStream(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream []byte, size uint16) {
 		if bytes.Count(stream, []byte("\n")) > MaxLines || len(stream) > MaxBytes {
-			return // refused, but not without a Budget
+			return // refused only with a Budget
 		}
 		checkStream(t, stream, 16+int(size%4081))
 	})

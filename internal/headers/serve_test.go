@@ -21,7 +21,7 @@ import (
 // patience bounds every wait.
 const patience = testenv.Patience
 
-// site is a server that answers with what it was asked for.
+// site is a server that answers with the request's URL.
 type site struct {
 	*testing.T
 	headers.Budget
@@ -45,7 +45,7 @@ func newSite(t *testing.T, limit int64) *site {
 	return s
 }
 
-// until waits until there is as much to do as s says.
+// until waits until the figures are as in want.
 func (s *site) until(want headers.Stats) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -140,7 +140,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// Connections that are between requests are not counted, nor is a body that comes slowly, or with the next request.
+// Connections between requests are not counted, nor is a body that comes slowly, or with the next request.
 func TestWhatIsNotCounted(t *testing.T) {
 	const post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n"
 	s := newSite(t, 1)
@@ -154,7 +154,7 @@ func TestWhatIsNotCounted(t *testing.T) {
 	slow.send("ly.\n\n\n\n\n").want(200, `1 fields, "slowly.\n\n\n\n\n", <nil>`)
 }
 
-// net/http parses a header's beginning that comes with the body before it.
+// net/http parses the beginning of a header that comes with the previous body.
 func TestABeginningThatCameWithABodyIsCounted(t *testing.T) {
 	s := newSite(t, 0)
 	c := s.dial().send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
@@ -164,7 +164,7 @@ func TestABeginningThatCameWithABodyIsCounted(t *testing.T) {
 	s.until(headers.Stats{})
 }
 
-// Ordinary requests are answered beside connections that take all the room, and more is wanted of that at every moment.
+// Ordinary requests are answered beside connections that take all the room and always want more.
 func TestOrdinaryRequestsBesideAFlood(t *testing.T) {
 	s := newSite(t, 256<<10)
 	ctx, stop := context.WithCancel(t.Context())

@@ -19,7 +19,7 @@ func TestParsePressure(t *testing.T) {
 	}
 }
 
-// The working directory is on a disk wherever this is developed or tested; where it is not, the error says so.
+// The working directory is on a disk wherever this is developed or tested; elsewhere the error says so.
 func TestTrafficOfADevice(t *testing.T) {
 	device, err := DeviceOf(".")
 	if err != nil {

@@ -90,7 +90,7 @@ func TestRedAtTheThreshold(t *testing.T) {
 	d.want(true, "at the threshold")
 }
 
-// Each disk has a window, and a recovery, of its own.
+// Each disk has its own window and recovery.
 func TestDisksApart(t *testing.T) {
 	d := newTrial(t, 2)
 	records := &upload.DiskError{Disk: upload.DiskRecords, Fault: upload.FaultFull, Err: syscall.ENOSPC}
@@ -116,7 +116,7 @@ func TestDisksApart(t *testing.T) {
 	}
 }
 
-// A disk that the instance has not is counted, and turns nothing red.
+// An error of an unknown disk is counted, and turns nothing red.
 func TestADiskThatIsNotOurs(t *testing.T) {
 	d := NewDisks(DisksConfig{Threshold: 1, Window: time.Minute, Now: time.Now})
 	d.Note(enospc)

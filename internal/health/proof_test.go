@@ -11,7 +11,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// service is one that a test breaks and mends, with a proof of it.
+// service is a service that a test breaks and mends, with its proof.
 type service struct {
 	*testing.T
 	*Proof
@@ -28,7 +28,7 @@ func newService(t *testing.T) *service {
 
 func (s *service) pass(d time.Duration) { s.at = s.at.Add(d) }
 
-// want checks the verdict, and how many writes of its own the check has made so far.
+// want checks the verdict, and the number of the check's own writes so far.
 func (s *service) want(red bool, writes int, when string) {
 	s.Helper()
 	if err := s.Check(s.Context()); (err != nil) != red || s.writes != writes {
@@ -58,7 +58,7 @@ func TestAnIdleServiceIsProven(t *testing.T) {
 	s.want(false, 3, "mended")
 }
 
-// While uploads are stored nothing else is written.
+// While uploads are stored the check writes nothing.
 func TestUploadsAreProofEnough(t *testing.T) {
 	s := newService(t)
 	for range 100 {
@@ -102,7 +102,7 @@ func TestARowEndsWithItsWindow(t *testing.T) {
 	s.want(false, 2, "the first two are too old")
 }
 
-// What a client can bring about decides nothing, however often it does.
+// A client's failures decide nothing, however many.
 func TestDoubtIsNoVerdict(t *testing.T) {
 	s := newService(t)
 	s.want(false, 1, "at the start")

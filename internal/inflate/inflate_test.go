@@ -13,7 +13,7 @@ import (
 	"testing/iotest"
 )
 
-// read returns what r decodes of stream, which src delivers.
+// read returns the decoded text of the stream from src.
 func read(r *Reader, src io.Reader) (string, error) {
 	r.Reset(src)
 	text, err := io.ReadAll(r)
@@ -40,7 +40,7 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// A stream's end is where its final block ends, to the byte.
+// A stream ends with its final block, to the byte.
 func TestBuffered(t *testing.T) {
 	r := NewReader()
 	for name, v := range verdicts() {
@@ -53,7 +53,7 @@ func TestBuffered(t *testing.T) {
 	}
 }
 
-// What the source says is returned as it is: it may be our fault and not the stream's.
+// The source's error is returned unchanged: it may be our fault and not the stream's.
 func TestSourceError(t *testing.T) {
 	broken := errors.New("broken disk")
 	r := NewReader()
@@ -85,12 +85,12 @@ func gzipped(t testing.TB, text string) []byte {
 	return b.Bytes()
 }
 
-// headed puts fields into the header of a gzip file, and sets their flags.
+// headed adds fields to the header of a gzip file, and sets their flags.
 func headed(file string, flags byte, fields string) string {
 	return file[:3] + string(rune(flags)) + file[4:10] + fields + file[10:]
 }
 
-// headerSum is the checksum of a header that has no other field.
+// headerSum is the checksum of a header without other fields.
 func headerSum(file string, flags byte) string {
 	return string(binary.LittleEndian.AppendUint16(nil, uint16(crc32.ChecksumIEEE([]byte(headed(file, flags, "")[:10])))))
 }
@@ -139,7 +139,7 @@ func TestGzip(t *testing.T) {
 	}
 }
 
-// A broken deflate stream is one in a gzip file as well.
+// A broken deflate stream is broken in a gzip file as well.
 func TestGzipVerdicts(t *testing.T) {
 	for name, v := range verdicts() {
 		file := append([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"), v.stream.bytes...)
@@ -155,8 +155,7 @@ func TestGzipVerdicts(t *testing.T) {
 	}
 }
 
-// FuzzReader: a Reader that has read something else before accepts what compress/flate accepts, as far, and as the same text,
-// however the stream arrives.
+// FuzzReader: a used Reader accepts what compress/flate accepts, as far, and as the same text, in reads of any size.
 func FuzzReader(f *testing.F) {
 	for _, v := range verdicts() {
 		f.Add(v.stream.bytes, []byte("\x4b\x4c\x4a\x06\x00"))

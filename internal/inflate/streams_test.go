@@ -8,7 +8,7 @@ type stream struct {
 	free  int // bits of the last byte
 }
 
-// bits appends the n low bits of v, the lowest first, as numbers are written.
+// bits appends the n low bits of v, the lowest first, as for numbers.
 func (s *stream) bits(v, n int) *stream {
 	for ; n > 0; v, n = v>>1, n-1 {
 		if s.free == 0 {
@@ -31,7 +31,7 @@ func (s *stream) code(v, n int) *stream {
 // The code lengths of a block with the literal a, the end of the block, and the length 3, which is symbol 257.
 var usual = map[int]int{'a': 1, 256: 2, 257: 2}
 
-// What usual's codes and that of a first distance are.
+// The codes of usual, and of a first distance.
 const (
 	litA, end, len3 = 0b0, 0b10, 0b11
 	dist1           = 0
@@ -59,8 +59,8 @@ func (s *stream) dynamic(final int, literals, distances []int) *stream {
 	return s
 }
 
-// codeLengths appends the header of a block with 257 literals and one distance, up to the code of their lengths: as many
-// bits as of says for each symbol.
+// codeLengths appends the header of a block with 257 literals and one distance, up to the code of their lengths: of gives the number of
+// bits for each symbol.
 func (s *stream) codeLengths(of map[int]int) *stream {
 	s.bits(1, 1).bits(2, 2).bits(0, 5).bits(0, 5).bits(19-4, 4)
 	for _, symbol := range []int{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15} {
@@ -80,7 +80,7 @@ func raw(s string) *stream { return &stream{bytes: []byte(s)} }
 
 func fixed() *stream { return new(stream).bits(1, 1).bits(1, 2).code(0x30+'a', 8) }
 
-// verdicts are zlib 1.2.13's, on streams of the kinds that decoders differ over.
+// verdicts are zlib 1.2.13's, on streams over which decoders differ.
 func verdicts() map[string]verdict {
 	usualLits := lengths(286, usual)
 	good := func(s *stream) *stream { return s.code(litA, 1).code(len3, 2).code(dist1, 1).code(end, 2) }

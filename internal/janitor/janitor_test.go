@@ -27,7 +27,7 @@ const deadID = "20260102T030405Z-abcdefghij23"
 
 func untold(janitor.Autopsy) {}
 
-// newSpool makes a spool with a live workspace, and attaches to it as a janitor does.
+// newSpool makes a spool with a live workspace, and attaches to it like a janitor.
 func newSpool(t *testing.T) (s *spool.Spool, dir, live string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "spool")
@@ -50,7 +50,7 @@ func newSpool(t *testing.T) (s *spool.Spool, dir, live string) {
 	return s, dir, w.ID()
 }
 
-// dead leaves a workspace as a server that was killed does.
+// dead leaves a workspace like a killed server.
 func dead(t *testing.T, dir, id, manifest string, age time.Duration) {
 	t.Helper()
 	if err := os.Mkdir(filepath.Join(dir, id), 0o700); err != nil {
@@ -117,7 +117,7 @@ func TestSweep(t *testing.T) {
 // about takes two durations that are less than a minute apart for the same.
 var about = cmp.Comparer(func(a, b time.Duration) bool { return (a - b).Abs() < time.Minute })
 
-// sweep sweeps, and returns what was told by name.
+// sweep sweeps, and returns the autopsies by name.
 func sweep(t *testing.T, s janitor.Spool, p janitor.Policy) (janitor.Report, map[string]janitor.Autopsy, error) {
 	t.Helper()
 	told := make(map[string]janitor.Autopsy)
@@ -137,7 +137,7 @@ func TestSweepAtOnce(t *testing.T) {
 	}
 }
 
-// faulty is a spool in which some orphans can't be examined, and some can't be removed.
+// faulty is a spool with orphans that can't be examined, or can't be removed.
 type faulty struct {
 	janitor.Spool
 	unreadable, stuck func(name string) bool
@@ -210,7 +210,7 @@ func TestSweepGoesOn(t *testing.T) {
 	}
 }
 
-// roomy is a spool on a disk on which so much is free, one after the other.
+// roomy is a spool on a disk with these amounts of free space, one after the other.
 type roomy struct {
 	janitor.Spool
 	free []int64
@@ -285,7 +285,7 @@ func TestWhatIsTakenIsNoOrphan(t *testing.T) {
 	}
 }
 
-// TestTellingIsBounded: however many there are, and whatever stands in their manifests.
+// TestTellingIsBounded: for any number of orphans, with any manifests.
 func TestTellingIsBounded(t *testing.T) {
 	s, dir, _ := newSpool(t)
 	kinds := make(map[string]int)
@@ -394,7 +394,7 @@ func TestSweepUsesItsClock(t *testing.T) {
 	}
 }
 
-// TestSweepMemory: however much lies in the spool, a sweep is small.
+// TestSweepMemory: a sweep stays small, however full the spool.
 func TestSweepMemory(t *testing.T) {
 	s, dir, _ := newSpool(t)
 	const files = 20_000

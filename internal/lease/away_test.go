@@ -13,7 +13,7 @@ import (
 	"tecken-upload/internal/lease/leasetest"
 )
 
-// A table that lost its memory is told again within a quarter of the cut-off, whenever that was.
+// A table that lost its memory gets all leases back within a quarter of the cut-off, at any time.
 func TestATableThatForgets(t *testing.T) {
 	for _, when := range []time.Duration{0, time.Second, stale/4 - 1, stale / 4, 10*stale + 7*time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -50,7 +50,7 @@ func (h *hangs) answer(ctx context.Context) error {
 		return nil
 	}
 	<-ctx.Done()
-	return ctx.Err() // as drivers have it, which know nothing of causes
+	return ctx.Err() // as from drivers, which drop causes
 }
 
 func (h *hangs) Take(ctx context.Context, l lease.Lease, limit int) error {
@@ -82,7 +82,7 @@ func newHanging(t *testing.T) (*hangs, *lease.Keeper) {
 	return h, k
 }
 
-// However short its callers' patience: a table that hangs is found out, and its caller served.
+// However short its callers' patience, a hung table is noticed, and its caller served.
 func TestATableThatHangsIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, k := newHanging(t)
@@ -98,7 +98,7 @@ func TestATableThatHangsIsAway(t *testing.T) {
 	})
 }
 
-// times is when something happened.
+// times are the times of events.
 type times struct {
 	mu sync.Mutex
 	at []time.Time
@@ -110,7 +110,7 @@ func (l *times) add() {
 	l.at = append(l.at, time.Now())
 }
 
-// take returns what was added since the last call.
+// take returns the times added since the last call.
 func (l *times) take() []time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,8 +119,8 @@ func (l *times) take() []time.Time {
 	return at
 }
 
-// A table that is away is asked ever less, but every seven seconds and a half; once it is back and goes away again, it is asked as
-// soon as the first time.
+// A table that is away is asked ever less, down to every seven and a half seconds. If it comes back and goes away again, it is first asked
+// as soon as before.
 func TestHowATableThatIsAwayIsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := &sick{Memory: lease.NewMemory(stale)}
@@ -158,7 +158,7 @@ func TestHowATableThatIsAwayIsAsked(t *testing.T) {
 	})
 }
 
-// What was not paid because the table was away is paid in the end; what the table has forgotten by itself is not owed for ever.
+// Debts of a time when the table was away are paid in the end; debts of leases that became stale end too.
 func TestDebtsEnd(t *testing.T) {
 	broken := errors.New("on purpose")
 	t.Run("when the process does", func(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 
 const stale = time.Minute
 
-// run runs k until the end of the test, or until stop is called, which waits for it.
+// run runs k until the end of the test, or until stop, which waits for it.
 func run(t *testing.T, k *lease.Keeper) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -43,7 +43,7 @@ func mustTake(t *testing.T, k *lease.Keeper, tenant int64, limit int) (release f
 	return release
 }
 
-// noPlace takes within a moment of the bubble's time, and fails the test where that works.
+// noPlace takes within a moment of the bubble's time, and fails the test if that works.
 func noPlace(t *testing.T, k *lease.Keeper, tenant int64, limit int) {
 	t.Helper()
 	gone := errors.New("gone")
@@ -65,7 +65,7 @@ func TestKeeperAlone(t *testing.T) {
 		if len(held) != 3 || held[0].Tenant != 1 || held[2].Tenant != 2 || held[0].Instance != "me" {
 			t.Errorf("held are %+v", held)
 		}
-		<-time.After(time.Hour) // nothing ends a lease but its release
+		<-time.After(time.Hour) // only a release ends a lease
 		noPlace(t, k, 1, 2)
 		if age := time.Since(k.Held()[0].Renewed); age > stale {
 			t.Errorf("last renewed %v ago", age)
@@ -84,7 +84,7 @@ func TestKeeperAlone(t *testing.T) {
 	})
 }
 
-// queue makes callers wait, one after another; each tells when it has got a lease, and gives it back when told so.
+// queue makes callers wait, one after another. Each reports its lease, and gives it back on demand.
 func queue(t *testing.T, k *lease.Keeper, callers int) (served chan int, give chan struct{}) {
 	served, give = make(chan int), make(chan struct{})
 	for i := range callers {
@@ -205,7 +205,7 @@ func TestKeeperGivesBackInTheEnd(t *testing.T) {
 	})
 }
 
-// A process that was stopped is dead to others, until it comes back.
+// A stopped process is dead to others, until it resumes.
 func TestKeeperPutsBackWhatItStillHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := lease.NewMemory(stale)
@@ -225,18 +225,18 @@ func TestKeeperPutsBackWhatItStillHolds(t *testing.T) {
 	})
 }
 
-// A sick table does what no healthy server can be made to do at a given moment.
+// A sick table fails at given moments, as no healthy server can be made to.
 type sick struct {
 	*lease.Memory
-	renewing  func()                    // called by Renew before it renews
-	taking    func(l lease.Lease) error // called by Take before it takes; its error is returned
-	releasing func()                    // called by Release before it releases
+	renewing  func()                    // called by Renew first
+	taking    func(l lease.Lease) error // called by Take first; its error is returned
+	releasing func()                    // called by Release first
 
 	mu  sync.Mutex
 	err error
 }
 
-// fail makes calls do what they do, and return err.
+// fail makes calls have their effect, and return err.
 func (s *sick) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -302,7 +302,7 @@ func TestATableThatFailsIsToldOnce(t *testing.T) {
 		kept, before := mustTake(t, k, 1, 2), mustTake(t, k, 1, 2)
 		broken := errors.New("on purpose")
 		table.fail(broken)
-		before() // the table does it, and says that it failed
+		before() // the table does it, and returns an error
 		synctest.Wait()
 		for range 10 {
 			mustTake(t, k, 1, 2)() // the one held before counts
@@ -335,7 +335,7 @@ func TestATableThatFailsIsToldOnce(t *testing.T) {
 	})
 }
 
-// A call that was made before the table went away and came back says nothing about the table of now.
+// The failure of a call from before the table went away means nothing now.
 func TestALateFailureIsNoNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("on purpose")
@@ -367,7 +367,7 @@ func TestALateFailureIsNoNews(t *testing.T) {
 	})
 }
 
-// What is taken while the table is told of all the rest is told to it as well.
+// A lease taken during the renewal of all others is added to the table too.
 func TestWhatIsTakenMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := &sick{Memory: lease.NewMemory(time.Hour)}
@@ -391,7 +391,7 @@ func TestWhatIsTakenMeanwhile(t *testing.T) {
 	})
 }
 
-// What was released while the table was away leaves it when it is back, though it remembers.
+// A lease released while the table was away leaves the table when it is back, though it remembers it.
 func TestDebtsArePaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := lease.NewMemory(time.Hour)
@@ -444,7 +444,7 @@ func TestManyTenantsDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-// Who does not wait is served where there is a place, and else told at once that there is none.
+// A call without waiting gets a free lease, or an error at once.
 func TestKeeperWithoutWaiting(t *testing.T) {
 	for name, tc := range map[string]struct {
 		shared lease.Table

@@ -15,7 +15,7 @@ import (
 
 const timeout, fresh = 2 * time.Second, time.Second
 
-// asked is a probe that counts its calls; each takes so long, heeds no context, and answers with its number.
+// asked is a probe that counts its calls. Each takes that long, ignores its context, and answers with its number.
 func asked(took *atomic.Int64) (p *probe.Probe[int64], calls *atomic.Int64) {
 	calls = new(atomic.Int64)
 	return probe.New(func(context.Context) (int64, error) {
@@ -72,7 +72,7 @@ func TestACallThatHangs(t *testing.T) {
 	})
 }
 
-// Who goes does not take the call along.
+// A caller that leaves does not end the call.
 func TestWhoGoesIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := probe.New(func(ctx context.Context) (string, error) {
@@ -91,7 +91,7 @@ func TestWhoGoesIsNotKept(t *testing.T) {
 	})
 }
 
-// A call that heeds its context gets its time, and not more.
+// A call that obeys its context gets its time, and no more.
 func TestTheTimeOfACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

@@ -12,12 +12,12 @@ import (
 
 var benchFiles = flag.Int("files", 1_000_000, "file records of the database that BenchmarkLists asks")
 
-// BenchmarkLists asks everything that the records API asks, two pages at most, of a million file records: pages as they are where a
-// client does not say, and the largest that there are.
+// BenchmarkLists runs every list of the records API on a million file records, at most two pages each: of the default size, and of the
+// largest.
 //
 //	go test -run '^$' -bench Lists -benchtime 20x ./internal/record
 //
-// What it shows is of two pages, where there are two.
+// A figure is for two pages, if there are two.
 func BenchmarkLists(b *testing.B) {
 	const each = 100 // files of an upload
 	for _, kind := range []struct {
@@ -55,7 +55,7 @@ func BenchmarkLists(b *testing.B) {
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func benchQuestion(b *testing.B, s *record.Store, q question, batch int) {
-	rows := q.ask(b, s, batch) // once, to have it in memory
+	rows := q.ask(b, s, batch) // once, to load it into memory
 	var took []time.Duration
 	for b.Loop() {
 		start := time.Now()

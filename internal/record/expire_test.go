@@ -26,7 +26,7 @@ var (
 
 func atExpiry() record.Options { return record.Options{Now: func() time.Time { return expiryNow }} }
 
-// uploaded records an upload of so long ago; one that is not ended has no files yet.
+// uploaded records an upload of that age; one without an end has no files yet.
 func uploaded(t *testing.T, s *record.Store, tok upload.Token, age time.Duration, try, ended bool, files int) int64 {
 	t.Helper()
 	u := upload.Upload{TokenID: tok.ID, CreatedAt: expiryNow.Add(-age), Try: try, Size: 1}
@@ -94,7 +94,7 @@ func TestRecordsExpire(t *testing.T) {
 	})
 }
 
-// However long records are kept, it is no less.
+// Very long retentions do not overflow.
 func TestRecordsThatAreKeptForEver(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, atExpiry())
@@ -116,7 +116,7 @@ func TestRecordsThatAreKeptForEver(t *testing.T) {
 	})
 }
 
-// By a clock that is far from the database's nothing goes, and that is told.
+// A clock far from the database's expires nothing, and is reported.
 func TestNothingExpiresByAWrongClock(t *testing.T) {
 	url := testenv.Postgres(t)
 	tok := newToken(t, openMigrated(t, url, record.Options{}))
@@ -140,7 +140,7 @@ func TestNothingExpiresByAWrongClock(t *testing.T) {
 	}
 }
 
-// However short records are kept, an upload in flight is not touched, and can end.
+// An upload in flight is not touched by any retention, and can end.
 func TestUploadsInFlightDoNotExpire(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, atExpiry())
@@ -163,7 +163,7 @@ func TestUploadsInFlightDoNotExpire(t *testing.T) {
 	})
 }
 
-// Several instances share the work, while uploads come in.
+// Several instances share the work while uploads come in.
 func TestInstancesExpireTogether(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		const old, each = 130, 30 // several batches
@@ -208,7 +208,7 @@ func TestRetentionRunsUntilItIsStopped(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	r := retention
-	r.Interval, r.InFlight = 10*time.Millisecond, 1000*day // or a pass may come before an upload's end
+	r.Interval, r.InFlight = 10*time.Millisecond, 1000*day // else a pass may come before an upload's end
 	go func() { done <- s.RunRetention(ctx, r) }()
 	for range 2 {
 		id := uploaded(t, s, tok, 200*day, false, true, 1)
@@ -225,7 +225,7 @@ func TestRetentionRunsUntilItIsStopped(t *testing.T) {
 	}
 }
 
-// What is no outage is told, an outage is not, and neither ends the passes.
+// A fault is reported, an outage is not, and neither ends the passes.
 func TestRetentionTellsOfFaults(t *testing.T) {
 	s := openMigrated(t, sqliteURL(t), atExpiry())
 	exec(t, s, `ALTER TABLE upload_days RENAME TO elsewhere`)

@@ -25,7 +25,7 @@ var demotions = map[string]func(t *testing.T, p *testenv.PostgresCluster){
 	},
 }
 
-// After a failover one address leads to another server. Connections to the old one are given up, those that only read as well.
+// After a failover one address leads to another server. All connections to the old one are closed, even those that only read.
 func TestFailoverBehindOneAddress(t *testing.T) {
 	t.Parallel()
 	for name, demote := range demotions {
@@ -68,7 +68,7 @@ func TestFailoverBehindOneAddress(t *testing.T) {
 				}
 				return nil
 			})
-			// One after the other they need a connection each, and one more for each that was given up.
+			// One after the other they need a connection each, and one more for each that was closed.
 			if made := gate.Between(led, time.Now()); made > 2*(conns+1) {
 				t.Errorf("%d connections were made", made)
 			}
@@ -79,7 +79,7 @@ func TestFailoverBehindOneAddress(t *testing.T) {
 	}
 }
 
-// While no server takes writes, what is there is read, and no more connections are made than once a second.
+// While no server takes writes, reads work, and connections are made at most once a second.
 func TestADatabaseThatStaysReadOnly(t *testing.T) {
 	t.Parallel()
 	primary := testenv.NewPostgres(t)
@@ -101,7 +101,7 @@ func TestADatabaseThatStaysReadOnly(t *testing.T) {
 	}
 }
 
-// Several hosts are tried, for the one that takes writes.
+// Several hosts are tried for one that takes writes.
 func TestHostsAreTriedForThePrimary(t *testing.T) {
 	t.Parallel()
 	primary := testenv.NewPostgres(t)

@@ -11,7 +11,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// fillNow is when a filled database was filled: its last upload is of this moment.
+// fillNow is the time of a filled database's last upload.
 var fillNow = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
 const (
@@ -19,8 +19,8 @@ const (
 	fillInterval = 8 * time.Minute // between two uploads
 )
 
-// fill puts so many uploads into s, each of so many files, shaped like those of a large project: nearly all are one
-// user's, a quarter are try uploads, a quarter of the files come with every upload.
+// fill records uploads with that many files each, shaped like those of a large project: nearly all are one user's, a quarter are try
+// uploads, a quarter of the files come with every upload.
 func fill(t testing.TB, s *record.Store, uploads, files int) {
 	t.Helper()
 	run := func(statement string) {
@@ -64,14 +64,14 @@ func fill(t testing.TB, s *record.Store, uploads, files int) {
 		SELECT created_at / 86400000000, user_id, count(*), sum(size), sum(uploaded_count), %d FROM uploads GROUP BY 1, 2`, files))
 }
 
-// A question is something that the records API asks.
+// A question is a query of the records API.
 type question struct {
 	name  string
-	query any                                                       // nil where it is no list
-	ask   func(t testing.TB, s *record.Store, batch int) (rows int) // the first two pages of it
+	query any                                                       // nil for no list
+	ask   func(t testing.TB, s *record.Store, batch int) (rows int) // its first two pages
 }
 
-// questions are of every kind there is, those that find little of much among them.
+// questions are of every kind, including those that find little of much.
 func questions() []question {
 	return slices.Concat(uploadQuestions(), fileQuestions(), memberQuestions(), []question{
 		{"statistics of all", nil, func(t testing.TB, s *record.Store, _ int) int {
@@ -83,7 +83,7 @@ func questions() []question {
 	})
 }
 
-// ago is a span of the records by date.
+// ago is a range of times before now.
 func ago(from, until time.Duration) *catalogue.Span {
 	return &catalogue.Span{From: fillNow.Add(-from).UnixMicro(), Until: fillNow.Add(-until).UnixMicro()}
 }
@@ -171,7 +171,7 @@ func fileQuestions() (all []question) {
 	return all
 }
 
-// memberQuestions are those of the answers that hold the members of uploads.
+// memberQuestions are for the answers with the members of uploads.
 func memberQuestions() (all []question) {
 	all = append(all, question{"files of an upload", nil, func(t testing.TB, s *record.Store, batch int) int {
 		files, err := s.StoredFiles(t.Context(), &catalogue.Upload{Upload: upload.Upload{ID: 100}}, -1, batch)

@@ -13,7 +13,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// wantSpellings compares what a key may mean.
+// wantSpellings compares the keys that a query may mean.
 func wantSpellings(t *testing.T, s *record.Store, q download.SpellingQuery, want ...string) {
 	t.Helper()
 	keys, err := s.Spellings(t.Context(), q)
@@ -56,7 +56,7 @@ func TestSpellings(t *testing.T) {
 	})
 }
 
-// However often a file was uploaded, it is one key; and they are few.
+// A file that is uploaded often is one key; and there are few keys.
 func TestSpellingsAreFew(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, record.Options{})
@@ -79,7 +79,7 @@ func TestSpellingsAreFew(t *testing.T) {
 	})
 }
 
-// recordedBefore makes records as a version has left them that did not fold names.
+// recordedBefore makes records like a version that did not fold names.
 func recordedBefore(t *testing.T, s *record.Store, uploadID, files int) {
 	t.Helper()
 	for i := range files {
@@ -91,8 +91,8 @@ func recordedBefore(t *testing.T, s *record.Store, uploadID, files int) {
 	exec(t, s, fmt.Sprintf(`INSERT INTO files (upload_id, position, name, state, size, stored_size) VALUES (%d, 1, 'ignored', 'ignored', 9, 0)`, uploadID))
 }
 
-// What older versions have recorded is found by its own names at once, and in any case once it is folded; by several instances at
-// once, and again where an instance that is not upgraded yet goes on recording.
+// Records of older versions are found by their own names at once, and in any case once folded: by several instances at once, and again
+// while an older instance goes on recording.
 func TestRecordsOfOlderVersionsAreFolded(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		const files = 1203 // more than two transactions
@@ -117,7 +117,7 @@ func TestRecordsOfOlderVersionsAreFolded(t *testing.T) {
 				folded <- n
 			}()
 		}
-		if n := <-folded + <-folded; n != files+2 { // those of migratedTo, too
+		if n := <-folded + <-folded; n != files+2 { // including migratedTo's
 			t.Errorf("%d files were folded, want %d", n, files+2)
 		}
 		for _, key := range []string{"app.dll/C6/APP.sym", "app6.pdb/AA6/APP.sym"} {
@@ -138,7 +138,7 @@ func TestRecordsOfOlderVersionsAreFolded(t *testing.T) {
 	})
 }
 
-// It ends with its context, which is no fault.
+// It ends with its context, without a fault.
 func TestFoldingIsCutOff(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		recordedBefore(t, migratedTo(t, url, 8), 1, 1)

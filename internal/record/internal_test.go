@@ -57,7 +57,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// A row that refers to one that is gone, after a restore say, can never be written.
+// A row that refers to a deleted row, perhaps after a restore, can never be written.
 func TestWhatRefersToNothingIsNotFound(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

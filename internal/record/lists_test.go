@@ -20,13 +20,13 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// A library is a database with a bit of everything in it, and what is in it.
+// A library is a varied database and its content.
 type library struct {
 	store   *record.Store
 	users   []upload.Token
 	uploads []upload.Upload // by id, from 1
 	userIDs map[string]int64
-	// prefixes: the database has no index of the insides of keys.
+	// prefixes: the database has no trigram index of keys.
 	prefixes bool
 }
 
@@ -83,7 +83,7 @@ func (l *library) add(t *testing.T, random *rand.Rand) {
 	l.uploads = append(l.uploads, u)
 }
 
-// wantUploads returns the ids that a list is to have, in its order.
+// wantUploads returns the expected ids of a list, in order.
 func (l *library) wantUploads(q *catalogue.UploadQuery) []int64 {
 	var found []*upload.Upload
 	for i := range l.uploads {
@@ -123,7 +123,7 @@ func (l *library) matches(u *upload.Upload, userID int64, user catalogue.Term, c
 		created.Holds(u.CreatedAt.UnixMicro()) && (try == nil || *try == u.Try) && (!asked || among)
 }
 
-// wantFiles returns the files that a list is to have, in its order.
+// wantFiles returns the expected files of a list, in order.
 func (l *library) wantFiles(q *catalogue.FileQuery) []string {
 	type row struct {
 		u        *upload.Upload
@@ -140,7 +140,7 @@ func (l *library) wantFiles(q *catalogue.FileQuery) []string {
 			}
 		}
 	}
-	// Files have their ids in the order in which uploads ended, here that of the uploads' own.
+	// Files have their ids in the order in which uploads ended, here the uploads' own.
 	slices.SortFunc(found, func(a, b row) int {
 		byID := cmp.Or(cmp.Compare(a.u.ID, b.u.ID), cmp.Compare(a.position, b.position))
 		switch {
@@ -163,7 +163,7 @@ func matchesFile(u *upload.Upload, f *upload.File, q *catalogue.FileQuery) bool 
 		(q.Compressed == nil || *q.Compressed == f.Key.IsSym()) && (q.Replaced == nil || *q.Replaced == f.Replaced)
 }
 
-// matchesKey compares a key; prefixes says that parts are looked for at its beginning alone.
+// matchesKey compares a key; with prefixes, parts match at its beginning alone.
 func matchesKey(f *upload.File, q *catalogue.FileQuery, prefixes bool) bool {
 	key := f.Key.Fold()
 	for _, part := range q.Keys {
@@ -293,8 +293,7 @@ func randomFileQuery(l *library, random *rand.Rand) catalogue.FileQuery {
 	return q
 }
 
-// Whatever is asked for, and however few rows a page may be looked for in, following the pages finds what is there in
-// its order.
+// For any query and scan limit, the pages together have every match, in order.
 func TestListsFindWhatIsThere(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		l := newLibrary(t, url, 50)
@@ -343,7 +342,7 @@ func TestPagesWhileUploadsComeIn(t *testing.T) {
 	})
 }
 
-// wantOnce asserts that got has each of want, in that order, and nothing twice.
+// wantOnce asserts that got has all of want, in order, and nothing twice.
 func wantOnce[T comparable](t *testing.T, want, got []T) {
 	t.Helper()
 	seen := make(map[T]int)
@@ -400,7 +399,7 @@ func testCursorsOfOtherLists(t *testing.T, url string) {
 	}
 }
 
-// Whatever a cursor says, the answer is a page or that it is of no list.
+// Any cursor gives a page, or the error that it is of no list.
 func TestHostileCursors(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := newLibrary(t, url, 5).store

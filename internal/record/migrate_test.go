@@ -74,7 +74,7 @@ func TestMigrateByManyAtOnce(t *testing.T) {
 	})
 }
 
-// In a fleet that is upgraded one by one, the old ones meet the new ones' schema.
+// During an upgrade older instances meet the newer schema.
 func TestNewerSchemaIsToleratedAndKept(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		newer := openMigrated(t, url, record.Options{})
@@ -96,7 +96,7 @@ func TestNewerSchemaIsToleratedAndKept(t *testing.T) {
 	})
 }
 
-// holdLock holds the lock that PostgreSQL is migrated under.
+// holdLock holds PostgreSQL's lock for migrations.
 func holdLock(t *testing.T, url string) (release func()) {
 	tx, err := open(t, url, record.Options{}).DB().BeginTx(t.Context(), nil)
 	if err != nil {
@@ -112,7 +112,7 @@ func holdLock(t *testing.T, url string) (release func()) {
 	}
 }
 
-// A schema that this program can't work with is told from a database that is away: no waiting mends it.
+// A schema that this program can't work with is reported otherwise than a database that is away: waiting does not help.
 func TestSchemasThatDoNotFit(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		exec(t, openMigrated(t, url, record.Options{}), `ALTER TABLE uploads RENAME COLUMN bucket TO pail`)
@@ -131,7 +131,7 @@ func TestSchemasThatDoNotFit(t *testing.T) {
 	})
 }
 
-// Every right that the server needs is asked for before it serves.
+// Every right that the server needs is checked before it serves.
 func TestRightsThatAreMissing(t *testing.T) {
 	address := testenv.Postgres(t)
 	admin := openMigrated(t, address, record.Options{})
@@ -149,7 +149,7 @@ func TestRightsThatAreMissing(t *testing.T) {
 	}
 }
 
-// What a migration waits for must not keep a program from ending.
+// A wait of a migration must not keep a program from ending.
 func TestMigrateWaitsForAnotherWithinItsContext(t *testing.T) {
 	hold := map[string]func(t *testing.T, url string) (release func()){
 		"SQLite": func(t *testing.T, url string) func() {
@@ -199,7 +199,7 @@ func TestSchemasAgree(t *testing.T) {
 	if diff := cmp.Diff(liteColumns, postColumns); diff != "" || len(liteColumns) < 30 {
 		t.Errorf("columns (-SQLite +PostgreSQL)\n%s", diff)
 	}
-	// The index of the insides of keys is a table to SQLite.
+	// To SQLite the trigram index is a table.
 	liteIndexes := column(t, lite, `SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL OR name = 'files_keys' ORDER BY 1`)
 	postIndexes := column(t, post, `
 		SELECT indexname FROM pg_indexes
@@ -223,7 +223,7 @@ func TestSchemasAgree(t *testing.T) {
 	}
 }
 
-// migrationVersions returns the versions that a migrated database has been through.
+// migrationVersions returns the versions of a migrated database.
 func migrationVersions(t *testing.T) []string {
 	t.Helper()
 	found, err := filepath.Glob("migrations/sqlite/*.sql")
@@ -238,7 +238,7 @@ func migrationVersions(t *testing.T) []string {
 	return versions
 }
 
-// column reads the one column that a query has.
+// column returns the values of a query's only column.
 func column(t *testing.T, s *record.Store, query string) (values []string) {
 	t.Helper()
 	rows, err := s.DB().QueryContext(t.Context(), query)

@@ -50,7 +50,7 @@ func TestModules(t *testing.T) {
 			symFile(t, "xul.pdb/AA3/xul.sym", "xul.dll", "C1", upload.FileUploaded))
 		for _, c := range []struct {
 			file, id string
-			want     string // its key; "": there is none
+			want     string // its key; "": none
 			try      bool
 		}{
 			{"xul.dll", "C1", "xul.pdb/AA3/xul.sym", false},
@@ -130,7 +130,7 @@ func names(keys []symbol.Key) (names []string) {
 	return names
 }
 
-// What is uploaded again and again does not hide what was uploaded once.
+// Files that are uploaded again and again do not hide one that was uploaded once.
 func TestAFileThatWasUploadedLongBefore(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, record.Options{})
@@ -149,7 +149,7 @@ func TestAFileThatWasUploadedLongBefore(t *testing.T) {
 	})
 }
 
-// askLookups asks everything that lookups ask.
+// askLookups runs all queries of lookups.
 func askLookups(t *testing.T, s *record.Store) {
 	t.Helper()
 	key := mustKey(t, "app7.so/A7/app7.SYM")
@@ -186,7 +186,7 @@ func withLookups(t *testing.T, url string) *record.Store {
 	return s
 }
 
-// Each lookup is one statement, that goes by indexes alone, and reads nothing in order to sort it.
+// Each lookup is one statement that uses indexes alone, and sorts nothing.
 func TestLookupsAreServedByIndexes(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := withLookups(t, url)
@@ -219,7 +219,7 @@ func TestLookupsAreServedByIndexes(t *testing.T) {
 	})
 }
 
-// A module that was uploaded with each build is found by an index, and its number of uploads does not matter.
+// A module that was uploaded with each build is found by an index, for any number of uploads.
 func TestModuleFilesUseTheirIndexes(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := withLookups(t, url)

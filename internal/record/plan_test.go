@@ -11,7 +11,7 @@ import (
 	"tecken-upload/internal/record"
 )
 
-// No list reads all of a table, or sorts what it does not know to be little.
+// No list reads a whole table, or sorts an unbounded number of rows.
 func TestListsAreServedByIndexes(t *testing.T) {
 	bothDatabases(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, record.Options{})
@@ -51,7 +51,7 @@ func TestListsAreServedByIndexes(t *testing.T) {
 	})
 }
 
-// However large pages are, the statements are the same, and few in the statistics that a database keeps of them.
+// Pages of any size are the same statements, and few in a database's statistics.
 func TestPagesOfAnySizeAreTheSameStatements(t *testing.T) {
 	s := openMigrated(t, sqliteURL(t), record.Options{})
 	fill(t, s, 200, 5)
@@ -99,23 +99,23 @@ func lines(t *testing.T, conn *sql.Conn, columns int, query string, args ...any)
 	return b.String()
 }
 
-// liteScan is a look at all of a table, or at all of an index for no order's sake.
+// liteScan is a scan of a whole table, or of a whole index without need for its order.
 var liteScan = regexp.MustCompile(`(?m)^SCAN (uploads|files)$|AUTOMATIC`)
 
 func explainSQLite(t *testing.T, conn *sql.Conn, name string, st statement) {
 	t.Helper()
 	plan := lines(t, conn, 4, "EXPLAIN QUERY PLAN "+st.query, st.args...)
-	// A page is put in order once more, which is little.
+	// A page is sorted again, which is little.
 	index := strings.Contains(st.query, "OFFSET") || !strings.Contains(st.query, " FROM (")
 	if liteScan.MatchString(plan) || index && strings.Contains(plan, "TEMP B-TREE") {
 		t.Errorf("%s: %s\n%v\n%s", name, st.query, st.args, plan)
 	}
 }
 
-// postgresScan is a look at all of a table, or at all that some condition finds for the sake of an order.
+// postgresScan is a scan of a whole table, or of all matches for the sake of an order.
 var postgresScan = regexp.MustCompile(`Seq Scan on (uploads|files)|Bitmap|Sort|Gather|Hash|Merge`)
 
-// explainPostgres looks at the plan for these arguments, and at the one for any.
+// explainPostgres checks the plan for these arguments, and the generic one.
 func explainPostgres(t *testing.T, conn *sql.Conn, name string, st statement) {
 	t.Helper()
 	run := func(command string) {

@@ -64,7 +64,7 @@ func TestPostgresStopsAndReturns(t *testing.T) {
 	before := begun(t, s, tok)
 	stop(t, p)
 
-	// Many at once, as in a server under load: each is told in time.
+	// Many at once, as under load: each gets its error in time.
 	const limit = time.Second
 	began := time.Now()
 	var wg sync.WaitGroup
@@ -80,7 +80,7 @@ func TestPostgresStopsAndReturns(t *testing.T) {
 	if elapsed := time.Since(began); elapsed > limit+testenv.Slack(t, 2*time.Second) {
 		t.Errorf("it took %v to say so", elapsed)
 	}
-	// Without a deadline it is told soon, too.
+	// Without a deadline it comes soon, too.
 	began = time.Now()
 	wantErr(t, "Check", s.Check(t.Context()), upload.ErrUnavailable)
 	if elapsed := time.Since(began); elapsed > testenv.Slack(t, 5*time.Second) {
@@ -95,7 +95,7 @@ func TestPostgresStopsAndReturns(t *testing.T) {
 	}
 }
 
-// An upload that reached its end does not fail because the database is restarted just then.
+// An upload at its end does not fail because the database restarts.
 func TestFinishOutlastsARestart(t *testing.T) {
 	t.Parallel()
 	p := testenv.NewPostgres(t)
@@ -114,7 +114,7 @@ func TestFinishOutlastsARestart(t *testing.T) {
 	wantUpload(t, s, u)
 }
 
-// A server that accepts connections and answers nothing is the worst of outages.
+// A server that accepts connections and answers nothing is the worst outage.
 func TestPostgresHangs(t *testing.T) {
 	t.Parallel()
 	p := testenv.NewPostgres(t)
@@ -133,7 +133,7 @@ func TestPostgresHangs(t *testing.T) {
 	eventually(t, testenv.Patience, func() error { return s.Check(t.Context()) })
 }
 
-// blockConnections makes the server hang for new connections, and takes all that the Store has.
+// blockConnections makes the server hang for new connections, and takes all of the Store's.
 func blockConnections(t *testing.T, p *testenv.PostgresCluster, s *record.Store) (unblock func()) {
 	t.Helper()
 	// An idle connection would still be served by its own process.
@@ -151,7 +151,7 @@ func blockConnections(t *testing.T, p *testenv.PostgresCluster, s *record.Store)
 	}
 }
 
-// Work queues for connections; no more of them are made than allowed, whatever is cancelled on the way.
+// Work queues for connections; cancelled calls never make more of them than allowed.
 func TestPoolIsBounded(t *testing.T) {
 	const conns, workers = 3, 40
 	address := testenv.Postgres(t)
@@ -207,7 +207,7 @@ func TestPoolIsBounded(t *testing.T) {
 	}
 }
 
-// newRole makes a role that may use all tables, until the end of the test.
+// newRole makes a role with rights to all tables, until the end of the test.
 func newRole(t *testing.T, admin *record.Store, options string) string {
 	t.Helper()
 	role := strings.ReplaceAll(t.Name(), "/", "_")
@@ -223,7 +223,7 @@ func newRole(t *testing.T, admin *record.Store, options string) string {
 	return role
 }
 
-// asRole returns the URL of a database for a role.
+// asRole returns a database's URL for a role.
 func asRole(t *testing.T, address, role string) string {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -234,7 +234,7 @@ func asRole(t *testing.T, address, role string) string {
 	return u.String()
 }
 
-// A server that allows fewer connections than we may make gets no storm: work queues for those there are.
+// A server that allows fewer connections than we may make gets no storm: work queues for them.
 func TestServerWithTooFewConnections(t *testing.T) {
 	address := testenv.Postgres(t)
 	admin := openMigrated(t, address, record.Options{})
@@ -255,7 +255,7 @@ func TestServerWithTooFewConnections(t *testing.T) {
 	if n := column(t, admin, `SELECT count(*) FROM uploads`)[0]; n != "200" {
 		t.Errorf("%s uploads, want 200", n)
 	}
-	// Clean-up needs its sessions gone.
+	// Clean-up needs the sessions to be gone.
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
@@ -267,7 +267,7 @@ func TestServerWithTooFewConnections(t *testing.T) {
 	})
 }
 
-// Errors of a database end up in logs: its password does not.
+// A database's errors go to logs, without its password.
 func TestPasswordStaysOutOfErrors(t *testing.T) {
 	const secret = "s3cr3t"
 	for _, address := range []string{

@@ -25,7 +25,7 @@ func bothDatabases(t *testing.T, test func(t *testing.T, url string)) {
 	t.Run("PostgreSQL", func(t *testing.T) { test(t, testenv.Postgres(t)) })
 }
 
-// eachDatabase is bothDatabases, with PostgreSQL behind a pooler as well.
+// eachDatabase is bothDatabases plus PostgreSQL behind a pooler.
 func eachDatabase(t *testing.T, test func(t *testing.T, url string)) {
 	bothDatabases(t, test)
 	t.Run("PgBouncer", func(t *testing.T) { test(t, testenv.PgBouncer(t)) })
@@ -35,7 +35,7 @@ func sqliteURL(t *testing.T) string {
 	return "sqlite:" + filepath.Join(t.TempDir(), "a folder", "tecken.db")
 }
 
-// open returns a Store that is not migrated.
+// open returns a Store without a migration.
 func open(t *testing.T, url string, opts record.Options) *record.Store {
 	t.Helper()
 	s, err := record.Open(t.Context(), url, opts)
@@ -63,12 +63,12 @@ func openMigrated(t *testing.T, url string, opts record.Options) *record.Store {
 	return s
 }
 
-// noFault fails a test that is told of a fault.
+// noFault fails a test on a fault.
 func noFault(t testing.TB) func(error) {
 	return func(err error) { t.Error(err) }
 }
 
-// indexed lets s make the index of the insides of keys.
+// indexed makes s's trigram index of keys.
 func indexed(t testing.TB, s *record.Store) {
 	t.Helper()
 	if err := s.RunIndexing(t.Context(), noFault(t)); err != nil {
@@ -76,7 +76,7 @@ func indexed(t testing.TB, s *record.Store) {
 	}
 }
 
-// exec runs SQL behind the Store's back.
+// exec runs SQL past the Store.
 func exec(t *testing.T, s *record.Store, statement string, args ...any) {
 	t.Helper()
 	if _, err := s.DB().ExecContext(t.Context(), statement, args...); err != nil {
@@ -115,7 +115,7 @@ func mustKey(t *testing.T, name string) symbol.Key {
 	return key
 }
 
-// wantUpload compares what s has of an upload.
+// wantUpload compares s's record of an upload.
 func wantUpload(t *testing.T, s *record.Store, want upload.Upload) {
 	t.Helper()
 	got, err := s.Upload(t.Context(), want.ID)

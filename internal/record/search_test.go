@@ -17,7 +17,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// keysOf returns the keys of the files that q asks for, in their order.
+// keysOf returns the keys of the files that q selects, in order.
 func keysOf(t *testing.T, s *record.Store, q catalogue.FileQuery) (keys []string) {
 	t.Helper()
 	q.Limit = 100
@@ -31,7 +31,7 @@ func keysOf(t *testing.T, s *record.Store, q catalogue.FileQuery) (keys []string
 	return keys
 }
 
-// withKeys records an upload of files that were stored.
+// withKeys records an upload of stored files.
 func withKeys(t *testing.T, s *record.Store, tok upload.Token, keys ...string) upload.Upload {
 	t.Helper()
 	u := begun(t, s, tok)
@@ -45,7 +45,7 @@ func withKeys(t *testing.T, s *record.Store, tok upload.Token, keys ...string) u
 	return u
 }
 
-// The index of the insides of keys has a file from its record on until that goes, whichever version of the program writes it.
+// The index of keys has a file as long as its record exists, whichever version of the program writes it.
 func TestTheIndexOfKeysFollowsTheRecords(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, atExpiry())
@@ -105,8 +105,8 @@ func TestUpgradeIndexesKeysThatAreFolded(t *testing.T) {
 	}
 }
 
-// Where PostgreSQL does not grant the extension, everything works; keys are looked for by their beginnings, and the log says so. Once it
-// is granted, the next start makes the index.
+// If PostgreSQL does not grant the extension, everything works; parts of keys match beginnings, and the log says so. Once it is granted,
+// the next start makes the index.
 func TestADatabaseThatDoesNotGrantTheExtension(t *testing.T) {
 	admin := testenv.Postgres(t)
 	address, err := url.Parse(admin)
@@ -125,7 +125,7 @@ func TestADatabaseThatDoesNotGrantTheExtension(t *testing.T) {
 		return s, text.String()
 	}
 	const warning = "the API looks for keys by their beginnings alone"
-	for range 2 { // each start says so
+	for range 2 { // each start logs it
 		s, log := start()
 		if !strings.Contains(log, "level=WARN msg=\""+warning) || !strings.Contains(log, "42501") {
 			t.Errorf("the log says %s", log)
@@ -143,7 +143,7 @@ func TestADatabaseThatDoesNotGrantTheExtension(t *testing.T) {
 		}
 	}
 
-	// It may lie in a schema of its own.
+	// It may be in a schema of its own.
 	exec(t, owner, `CREATE SCHEMA "Our extensions"`)
 	exec(t, owner, `CREATE EXTENSION pg_trgm SCHEMA "Our extensions"`)
 	exec(t, owner, `GRANT USAGE ON SCHEMA "Our extensions" TO `+role)
@@ -153,7 +153,7 @@ func TestADatabaseThatDoesNotGrantTheExtension(t *testing.T) {
 	}
 }
 
-// What an attempt has left that was cut off is no index. One instance makes it, the others find it there.
+// The remains of an interrupted attempt are no index. One instance makes it, the others find it.
 func TestTheIndexOfKeysIsMadeByOne(t *testing.T) {
 	address := testenv.Postgres(t)
 	s := openMigrated(t, address, record.Options{})
@@ -196,7 +196,7 @@ func TestTheIndexOfKeysIsMadeByOne(t *testing.T) {
 	}
 }
 
-// PostgreSQL's index knows letters and digits alone, three in a row: other parts are looked for page by page.
+// PostgreSQL's index knows only three letters or digits in a row: other parts are searched page by page.
 func TestPartsThatAnIndexDoesNotKnow(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, record.Options{})
@@ -225,7 +225,7 @@ func TestPartsThatAnIndexDoesNotKnow(t *testing.T) {
 	})
 }
 
-// Pages by number are those that the others lead to, and past as many records as are counted through they lead on.
+// Pages by number equal those by cursor, and past the counted records they lead on.
 func TestPagesByNumber(t *testing.T) {
 	const uploads = catalogue.MaxSkip + 3
 	eachDatabase(t, func(t *testing.T, url string) {
@@ -262,14 +262,14 @@ func TestPagesByNumber(t *testing.T) {
 		}
 		for name, list := range lists {
 			if name == "files by part" || name == "files by prefix" || name == "files of a kind" {
-				s.SetScanLimit(150_000) // these are looked for among all
+				s.SetScanLimit(150_000) // these are searched among all
 			}
 			wantNumbers(t, name, uploads, list)
 		}
 	})
 }
 
-// wantNumbers compares pages by number with those that lead to each other.
+// wantNumbers compares pages by number with pages by cursor.
 func wantNumbers(t *testing.T, name string, records int, list func(limit, skip int, after string) ([]int64, string, int)) {
 	t.Helper()
 	var all []int64
@@ -299,14 +299,14 @@ func wantNumbers(t *testing.T, name string, records int, list func(limit, skip i
 			t.Errorf("%s: behind %d it leads to %v", name, skip, ids)
 		}
 	}
-	// Where there are fewer, it says how many.
+	// With fewer records the number is exact.
 	_, before, _ := list(1, records-5, "")
 	if ids, next, passed := list(7, 500, before); len(ids) != 0 || next != "" || passed != 4 {
 		t.Errorf("%s: behind the end: %v, next %q, passed over %d", name, ids, next, passed)
 	}
 }
 
-// Every field of a query is asked for by some question, of which there are plans and figures.
+// Some question with plans and figures uses each field of a query.
 func TestEveryFieldOfAQueryIsAsked(t *testing.T) {
 	for _, q := range []any{catalogue.UploadQuery{}, catalogue.FileQuery{}} {
 		kind := reflect.TypeOf(q)

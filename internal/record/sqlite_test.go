@@ -39,7 +39,7 @@ func TestSQLitePathsAreTakenAsTheyAre(t *testing.T) {
 	}
 }
 
-// A command makes a token while the server runs, and the other way round.
+// A command makes a token while the server runs, and the reverse.
 func TestSQLiteIsSharedByTwoStores(t *testing.T) {
 	url := sqliteURL(t)
 	server, command := openMigrated(t, url, record.Options{}), openMigrated(t, url, record.Options{})
@@ -56,7 +56,7 @@ func TestSQLiteIsSharedByTwoStores(t *testing.T) {
 	}
 }
 
-// While another process writes, reading goes on and writing waits: for as long as its context allows.
+// While another process writes, reads work and writes wait as long as their context allows.
 func TestSQLiteWaitsForAnotherWriter(t *testing.T) {
 	t.Parallel()
 	url := sqliteURL(t)
@@ -101,7 +101,7 @@ func TestSQLiteFull(t *testing.T) {
 	t.Parallel()
 	s := openMigrated(t, sqliteURL(t), record.Options{})
 	u := begun(t, s, newToken(t, s))
-	exec(t, s, `PRAGMA max_page_count = 1`) // it becomes what is used now
+	exec(t, s, `PRAGMA max_page_count = 1`) // the current size
 	ended := u
 	ended.Outcome, ended.EndedAt = upload.Completed, u.CreatedAt
 	for range 1000 {
@@ -122,7 +122,7 @@ func TestSQLiteFull(t *testing.T) {
 	wantUpload(t, s, ended)
 }
 
-// A file that can't be opened now may be opened later: Run waits for it.
+// A file that can't be opened yet is waited for by Run.
 func TestSQLiteBecomesReadyLater(t *testing.T) {
 	t.Parallel()
 	url := sqliteURL(t)

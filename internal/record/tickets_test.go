@@ -16,7 +16,7 @@ import (
 
 func errRefused() error { return &pgconn.ConnectError{Config: &pgconn.Config{}} }
 
-// However many wait for a database that is down, it is asked rarely, and its return is noticed soon.
+// However many calls wait for a database that is down, it is tried rarely, and its return is noticed soon.
 func TestOutageMakesNoStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const outage, callers, conns = time.Minute, 200, 10
@@ -65,7 +65,7 @@ func TestOutageMakesNoStorm(t *testing.T) {
 	})
 }
 
-// A server that serves fewer than we may ask is used to the full, and every call gets its turn.
+// A server with fewer connections than tickets is fully used, and every call is served.
 func TestFewerConnectionsThanTickets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const conns, served, calls = 10, 2, 2000

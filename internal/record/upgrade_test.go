@@ -17,8 +17,8 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// migratedTo returns a Store of a database that has been through the migrations up to one, and that holds a user, a token
-// and two uploads of a file each: one of this moment, one of long ago.
+// migratedTo returns a Store of a database with the migrations up to one, a user, a token and two uploads of a file each: one now, one long
+// ago.
 func migratedTo(t *testing.T, url string, version int64) *record.Store {
 	t.Helper()
 	s := open(t, url, record.Options{})
@@ -56,7 +56,7 @@ func insertFile(upload, position int) string {
 func TestUpgradeKeepsAndCountsWhatIsThere(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := migratedTo(t, url, 1)
-		// What an attempt has left that was cut off.
+		// The remains of an interrupted attempt.
 		if strings.HasPrefix(url, "postgres") {
 			exec(t, s, `CREATE INDEX files_debug_id ON files (size)`)
 		}
@@ -80,7 +80,7 @@ func TestUpgradeKeepsAndCountsWhatIsThere(t *testing.T) {
 	})
 }
 
-// While PostgreSQL builds the indexes of files, which takes minutes where there are millions, uploads go on.
+// While PostgreSQL builds the indexes of files, which takes minutes for millions, uploads go on.
 func TestUploadsGoOnWhileIndexesAreBuilt(t *testing.T) {
 	url := testenv.Postgres(t)
 	s := migratedTo(t, url, 3)
@@ -89,7 +89,7 @@ func TestUploadsGoOnWhileIndexesAreBuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	defer func() { _ = tx.Rollback() }() // no effect after a commit
 	if _, err := tx.ExecContext(t.Context(), insertFile(1, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +119,8 @@ func TestUploadsGoOnWhileIndexesAreBuilt(t *testing.T) {
 	}
 }
 
-// A backup reads for as long as it takes. What migrates meanwhile tries again and again, and uploads of instances that are not
-// upgraded yet are held up by less than they wait for their token to be looked up.
+// A backup reads for as long as it takes. A migration retries meanwhile, and delays uploads of older instances by less than their token's
+// lookup may wait.
 func TestUploadsGoOnWhileTheSchemaWaitsForAReader(t *testing.T) {
 	url := testenv.Postgres(t)
 	s := migratedTo(t, url, 1)
@@ -129,13 +129,13 @@ func TestUploadsGoOnWhileTheSchemaWaitsForAReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = backup.Rollback() }() // the second time it does nothing
+	defer func() { _ = backup.Rollback() }() // no effect the second time
 	if _, err := backup.ExecContext(t.Context(), `LOCK TABLE users, tokens, uploads, files IN ACCESS SHARE MODE`); err != nil {
 		t.Fatal(err)
 	}
 	migrated := make(chan error, 1)
 	go func() { migrated <- s.Run(t.Context(), noFault(t)) }()
-	limit := 2*time.Second + testenv.Slack(t, 2*time.Second) // lock_timeout, and what the statements themselves take
+	limit := 2*time.Second + testenv.Slack(t, 2*time.Second) // lock_timeout, and the time of the statements themselves
 	for range 2 {                                            // attempts
 		eventually(t, testenv.Patience, func() error {
 			if waiting := column(t, old, `SELECT query FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE%' AND wait_event_type = 'Lock'`); len(waiting) != 1 {
@@ -162,7 +162,7 @@ func TestUploadsGoOnWhileTheSchemaWaitsForAReader(t *testing.T) {
 	}
 }
 
-// What takes a lock that others wait behind does not wait for it itself for long.
+// A migration waits briefly for a lock that others wait behind.
 func TestMigrationsBoundTheirWaitForLocks(t *testing.T) {
 	files, err := filepath.Glob("migrations/postgres/*.sql")
 	if err != nil || len(files) < 2 {

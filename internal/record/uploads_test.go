@@ -103,7 +103,7 @@ func TestFinishManyFiles(t *testing.T) {
 	})
 }
 
-// Every number of files up to a few statements' worth is written whole.
+// Any number of files up to a few statements' worth is written whole.
 func TestFinishAnyNumberOfFiles(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, record.Options{})
@@ -142,7 +142,7 @@ func TestFinishTwiceChangesNothing(t *testing.T) {
 	})
 }
 
-// Many may try to end one upload at once: one of them does.
+// Many may end one upload at once: one of them does.
 func TestFinishConcurrently(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, record.Options{})
@@ -196,7 +196,7 @@ func TestWhatIsNotThere(t *testing.T) {
 		if err := s.Finish(t.Context(), &u); err == nil {
 			t.Error("finished without an outcome")
 		}
-		// After a restore ids are given away a second time.
+		// After a restore ids are given out again.
 		other := u
 		other.CreatedAt, other.Outcome = u.CreatedAt.Add(time.Microsecond), upload.Failed
 		wantErr(t, "Finish of another upload", s.Finish(t.Context(), &other), upload.ErrNotFound)

@@ -14,7 +14,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// seekable gives a reader of any kind the Seek that a body needs.
+// seekable gives any reader the Seek of a body.
 type seekable struct {
 	io.Reader
 	io.Seeker

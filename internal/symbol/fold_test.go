@@ -30,7 +30,7 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// Characters that fold to one fold to the same, whichever is asked for.
+// Characters that fold to one fold to the same, from either side.
 func TestFoldIsTheSameForAllCases(t *testing.T) {
 	for r := rune(0); r <= unicode.MaxRune; r++ {
 		if next := unicode.SimpleFold(r); foldRune(r) != foldRune(next) {

@@ -52,7 +52,7 @@ func TestHeader(t *testing.T) {
 	}
 }
 
-// What stands beyond the first 16 KiB is not looked at, and no line is made of two.
+// The scanner stops after 16 KiB, and never joins two lines.
 func TestHeaderEnds(t *testing.T) {
 	module := "MODULE mac x86 ABC XUL\n"
 	filler := func(n int) string { return strings.Repeat("INFO URL x\n", n/11) }
@@ -71,7 +71,7 @@ func TestHeaderEnds(t *testing.T) {
 	}
 }
 
-// FuzzHeaderScanner: how a file is cut into writes makes no difference, and every value found is safe.
+// FuzzHeaderScanner: the sizes of writes make no difference, and every value found is safe.
 func FuzzHeaderScanner(f *testing.F) {
 	for _, text := range []string{
 		"", "\n", "MODULE", "MODULE windows x86_64 44E4EC8C2F41492B9369D6B9A059577C2 firefox.pdb\r\nINFO CODE_ID 5CF2591C6859000 firefox.exe\r\n",

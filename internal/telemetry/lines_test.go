@@ -42,7 +42,7 @@ func (p *pipe) read() (lines []string) {
 	return strings.Fields(p.text.String())
 }
 
-// writeLines writes so many lines, and returns how long that took.
+// writeLines writes n lines, and returns how long that took.
 func writeLines(t *testing.T, l *telemetry.Lines, from, n int) time.Duration {
 	t.Helper()
 	begin := time.Now()
@@ -73,7 +73,8 @@ func TestLinesAreThereOnceWritten(t *testing.T) {
 	}
 }
 
-// The reader stops reading: one line waits for a moment, no other at all. When it reads again it has all that the queue had room for.
+// When the reader stops reading, one line waits for a moment, the others don't wait. When it reads again it gets all that the queue had
+// room for.
 func TestReaderStopsReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPipe()

@@ -15,7 +15,7 @@ import (
 	"tecken-upload/internal/telemetry"
 )
 
-// newLog returns a logger and what reads its lines so far.
+// newLog returns a logger and a function that reads its lines so far.
 func newLog(t *testing.T, level string) (*slog.Logger, func() []map[string]any) {
 	t.Helper()
 	var out bytes.Buffer

@@ -11,7 +11,7 @@ import (
 	"tecken-upload/internal/telemetry/metricstest"
 )
 
-// Each panic is logged and counted; Sentry hears once of those of one kind.
+// Each panic is logged and counted; Sentry gets one of each kind.
 func TestWatchPanics(t *testing.T) {
 	log, lines := newLog(t, "info")
 	reporter, sentry := newReporter(t)
@@ -40,7 +40,7 @@ func TestWatchPanics(t *testing.T) {
 	}
 }
 
-// What is asked for at a scrape may panic. The other metrics are there.
+// A metric's function may panic during a scrape. The other metrics are there.
 func TestMetricsSurvivePanics(t *testing.T) {
 	log, _ := newLog(t, "info")
 	m := telemetry.NewMetrics()

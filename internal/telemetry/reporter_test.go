@@ -24,7 +24,7 @@ import (
 // flushTimeout is longer than any test's events take.
 const flushTimeout = testenv.Patience
 
-// newReporter returns a Reporter and the endpoint that it reports to.
+// newReporter returns a Reporter and its endpoint.
 func newReporter(t *testing.T) (*telemetry.Reporter, *sentrytest.Server) {
 	t.Helper()
 	server := sentrytest.NewServer()
@@ -44,7 +44,7 @@ func reporterFor(t *testing.T, dsn string) *telemetry.Reporter {
 	return reporter
 }
 
-// received closes the Reporter and returns what it sent, which must be n events.
+// received closes the Reporter and returns its events, which must be n.
 func received(t *testing.T, reporter *telemetry.Reporter, server *sentrytest.Server, n int) []sentrytest.Event {
 	t.Helper()
 	if !reporter.Close(flushTimeout) {

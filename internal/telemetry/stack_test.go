@@ -57,7 +57,7 @@ func first(s []int) int { return s[0] }
 
 func stackOf(fail func()) (stack []byte) {
 	defer func() {
-		_ = recover() // the stack is all that is asked for
+		_ = recover() // only the stack is needed
 		stack = debug.Stack()
 	}()
 	fail()

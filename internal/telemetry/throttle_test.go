@@ -10,7 +10,7 @@ import (
 	"tecken-upload/internal/telemetry"
 )
 
-// What fails again and again is let through once an hour, each kind by itself.
+// A lasting failure passes once an hour, each kind by itself.
 func TestOnceAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reports telemetry.Throttle

@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// A Format is a kind of archive. For other compressors write a [Tar] into one of them.
+// A Format is a kind of archive. For other compressors write a [Tar] through one.
 type Format string
 
 // The formats that can be written.
@@ -19,10 +19,10 @@ const (
 	TarZstd Format = "tar.zst"
 )
 
-// defaultLevel is that of most zip programs.
+// defaultLevel is the level of most zip programs.
 const defaultLevel = 6
 
-// A Mix says what kinds of members an archive has.
+// A Mix is the kinds of members in an archive.
 type Mix string
 
 // The mixes. In all of them one to three members hold 95 % of the archive's bytes.
@@ -32,12 +32,12 @@ const (
 	OnlySym  Mix = "sym"
 )
 
-// A Spec says what an archive shall be. Its zero fields stand for the defaults.
+// A Spec describes an archive. Zero fields mean the defaults.
 type Spec struct {
 	Seed    uint64
-	Version uint64 // another one makes other content under the same names
+	Version uint64 // another version has other content under the same names
 	Bytes   int64  // about the archive's size; default 1 MiB
-	Members int    // how many, the listing not counted; default 104, the median of real uploads
+	Members int    // without the listing; default 104, the median of real uploads
 	Mix     Mix    // default RealMix
 	Format  Format // default Zip
 	Level   int    // of compression, 1 to 9; default 6. Bytes is met at 6: a lower one makes larger archives
@@ -45,7 +45,7 @@ type Spec struct {
 	Listing bool   // adds a <name>-symbols.txt at the root, which servers ignore
 }
 
-// A Manifest says what an archive holds, so that all of it can be compared with what became of it.
+// A Manifest lists an archive's content, to compare it with the result of an upload.
 type Manifest struct {
 	Bytes     int64    `json:"bytes"`     // of the archive
 	Extracted int64    `json:"extracted"` // of all members
@@ -65,8 +65,8 @@ type Member struct {
 	content func(w io.Writer) error
 }
 
-// Write writes the archive that spec describes to w. It fails where w does, and on a spec that cannot be:
-// of an unknown mix or format, or with more members than bytes for them.
+// Write writes spec's archive to w. It fails with w, and for an impossible spec: an unknown mix or format, or more members than bytes for
+// them.
 func Write(w io.Writer, spec Spec) (Manifest, error) {
 	spec = spec.withDefaults()
 	members, err := plan(spec)
@@ -114,7 +114,7 @@ func (s Spec) withDefaults() Spec {
 	return s
 }
 
-// add writes one member and notes its digests.
+// add writes one member and records its digests.
 func add(c container, m *Member) error {
 	w, err := c.create(m.Name, m.Size)
 	if err != nil {

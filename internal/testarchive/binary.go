@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 )
 
-// magic is what files of a kind begin with.
+// magic is the first bytes of files of a kind.
 var magic = map[string]string{
 	".pd_":     "MSCF\x00\x00\x00\x00",
 	".ex_":     "MSCF\x00\x00\x00\x00",
@@ -18,7 +18,7 @@ var magic = map[string]string{
 	".exe":     "MZ\x90\x00\x03\x00\x00\x00",
 }
 
-// opaque writes size bytes that look like a file with this extension, seen from afar.
+// opaque writes size bytes that resemble a file with this extension.
 func opaque(w io.Writer, seed uint64, size int64, extension string) error {
 	noise := newNoise(seed)
 	switch extension {
@@ -27,7 +27,7 @@ func opaque(w io.Writer, seed uint64, size int64, extension string) error {
 	case ".pdb", ".dll", ".exe":
 		noise.plain = true
 	}
-	// In pieces of one size: what is repeated in plain noise depends on where they begin.
+	// In pieces of one size: the repeats in plain noise depend on where they begin.
 	piece := make([]byte, 32<<10)
 	start := copy(piece, magic[extension])
 	for left := size; left > 0; start = 0 {
@@ -41,7 +41,7 @@ func opaque(w io.Writer, seed uint64, size int64, extension string) error {
 	return nil
 }
 
-// maxStored is the most bytes that a stored block of a deflate stream holds, and blockHeader what precedes them.
+// maxStored is the size of the largest stored block in a deflate stream, blockHeader that of its header.
 const (
 	maxStored   = 65535
 	blockHeader = 5
@@ -60,7 +60,7 @@ func gzipped(w io.Writer, noise *noise, size int64) error {
 	for left := size - int64(len(header)) - trailer; left > 0; {
 		n := min(left-blockHeader, maxStored)
 		if after := left - blockHeader - n; after > 0 && after <= blockHeader {
-			n -= blockHeader // too little would remain for another block
+			n -= blockHeader // else too little would remain for another block
 		}
 		left -= blockHeader + n
 		block[0] = 0
@@ -84,8 +84,7 @@ func gzipped(w io.Writer, noise *noise, size int64) error {
 	return err
 }
 
-// noise makes random bytes. Those of plain noise repeat themselves as machine code does, and deflate about
-// 1.7 : 1.
+// noise makes random bytes. Plain noise repeats itself like machine code, and deflates about 1.7 : 1.
 type noise struct {
 	random *rand.ChaCha8
 	plain  bool

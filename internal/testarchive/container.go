@@ -14,9 +14,9 @@ import (
 
 // container is an archive being written.
 type container interface {
-	// create begins a member of exactly size bytes, after all of the one before has been written.
+	// create begins a member of exactly size bytes, after the whole previous one has been written.
 	create(name string, size int64) (io.Writer, error)
-	// stored returns, once closed, how many bytes the i-th member's data takes.
+	// stored returns, after close, the bytes of the i-th member's data.
 	stored(i int, size int64) int64
 	io.Closer
 }
@@ -37,7 +37,7 @@ func newContainer(w io.Writer, spec Spec) (container, error) {
 	return nil, fmt.Errorf("unknown format %q", spec.Format)
 }
 
-// made is when all members were last changed: archives of one seed are equal.
+// made is the time of all members: archives of one seed are equal.
 func made() time.Time { return time.Date(2017, 6, 27, 0, 21, 0, 0, time.UTC) }
 
 // zipContainer writes a zip to a stream: sizes and CRC follow each member, in a data descriptor.

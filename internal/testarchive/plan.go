@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// heavy are the shares of an archive's bytes that its largest members hold; the others share the rest.
+// heavy are the largest members' shares of an archive's bytes; the others share the rest.
 var heavy = [3]float64{0.50, 0.30, 0.15}
 
 // minMember is the least size of a member: room for the header of a .sym.
@@ -17,10 +17,10 @@ const minMember = 600
 type kind struct {
 	extension string
 	share     float64 // of an archive's members, by count
-	ratio     float64 // it deflates by, about
+	ratio     float64 // deflates by about that
 }
 
-// kindsOf returns the kinds of a mix; the first ones come to hold the most bytes.
+// kindsOf returns the kinds of a mix; the first ones get the most bytes.
 func kindsOf(mix Mix) ([]kind, error) {
 	switch mix {
 	case RealMix:
@@ -36,10 +36,10 @@ func kindsOf(mix Mix) ([]kind, error) {
 	return nil, fmt.Errorf("unknown mix %q", mix)
 }
 
-// symRatio is how a .sym deflates at level 6.
+// symRatio is a .sym's deflate ratio at level 6.
 const symRatio = 4.5
 
-// plan decides on the members: names, sizes and what makes their content.
+// plan decides on the members: names, sizes and makers of content.
 func plan(spec Spec) ([]Member, error) {
 	kinds, err := kindsOf(spec.Mix)
 	if err != nil {

@@ -8,36 +8,34 @@ import (
 	"strings"
 )
 
-// Generator is what the INFO GENERATOR line of every .sym file says.
+// Generator is in the INFO GENERATOR line of every .sym file.
 const Generator = "mozilla/dump_syms 2.3.6"
 
-// Parts of a .sym file, in thousandths of its size: its functions and its PUBLIC records end here, STACK
-// records are the rest. A ratio of 4.5 : 1 comes of this mixture: line records deflate worse than names,
-// STACK records better.
+// Parts of a .sym file, in thousandths of its size: the ends of its functions and of its PUBLIC records; STACK records are the rest. This
+// mixture gives a ratio of 4.5 : 1: line records deflate worse than names, STACK records better.
 const (
 	funcsEnd  = 840
 	publicEnd = 850
 )
 
-// originsEnd is where the INLINE_ORIGIN records end, in thousandths. The longer the numbers of files are, the
-// better line records deflate; fewer of these, which deflate best of all, keep the ratio where it is.
+// originsEnd is where the INLINE_ORIGIN records end, in thousandths. The longer the file numbers, the better line records deflate; fewer
+// INLINE_ORIGIN records, which deflate best of all, keep the ratio.
 func originsEnd(size int64) int64 {
 	return 334 - 13*int64(min(bits.Len64(uint64(size/bytesPerFile>>3)), 10))
 }
 
-// Bounds of what a file is made of.
+// Bounds of a file's parts.
 const (
 	bytesPerFile  = 16 << 10 // of text for each FILE record
 	maxFiles      = 4096
 	baseAddress   = 0x1000000 // addresses have as many digits in a small file as in a large one
 	publicAddress = 1 << 32
-	maxRecord     = 512 // bytes; no record is longer, the one that fills the file up included
+	maxRecord     = 512 // bytes; no record is longer, not even the last
 	flushAt       = 64 << 10
 )
 
-// Sym writes a Breakpad symbol file of exactly size bytes. Its MODULE line names debugFile and debugID;
-// a debugFile that ends in .pdb makes it one of 32-bit Windows, any other one of 64-bit Linux.
-// It fails where w does, or where size is too small for the header: about 200 bytes and the two names.
+// Sym writes a Breakpad symbol file of exactly size bytes. Its MODULE line names debugFile and debugID; a debugFile ending in .pdb means
+// 32-bit Windows, any other 64-bit Linux. It fails with w, or if size is too small for the header: about 200 bytes and the two names.
 func Sym(w io.Writer, seed uint64, size int64, debugFile, debugID string) error {
 	s := &symWriter{
 		w: w, size: size, public: publicAddress, buf: make([]byte, 0, flushAt+2*maxRecord),
@@ -59,7 +57,7 @@ func Sym(w io.Writer, seed uint64, size int64, debugFile, debugID string) error 
 	return s.err
 }
 
-// codeID returns the code id that the .sym file of this seed and debug file states.
+// codeID returns the code id in the .sym file of this seed and debug file.
 func codeID(seed uint64, debugFile string) string {
 	random := rand.NewPCG(seed, 2)
 	if strings.HasSuffix(debugFile, ".pdb") {
@@ -77,7 +75,7 @@ type symWriter struct {
 	buf     []byte
 
 	random  *rand.PCG
-	layout  uint64 // seed of the functions' places
+	layout  uint64 // seed of the functions' addresses
 	windows bool
 
 	nfiles   uint64
@@ -87,14 +85,14 @@ type symWriter struct {
 	class    [3]string // namespace, stem and suffix of the functions being written
 }
 
-// left returns how many bytes are still to be made.
+// left returns the number of bytes still to be made.
 func (s *symWriter) left() int64 { return s.size - s.at() }
 
-// at returns how many bytes have been made.
+// at returns the number of bytes made.
 func (s *symWriter) at() int64 { return s.written + int64(len(s.buf)) }
 
-// before reports whether another record may begin: no more than end bytes have been made, w did not
-// fail, and there is room for the record and the last one.
+// before reports whether another record may begin: no more than end bytes have been made, w did not fail, and there is room for the record
+// and the last one.
 func (s *symWriter) before(end int64) bool {
 	if len(s.buf) >= flushAt {
 		s.flush()
@@ -256,7 +254,7 @@ func (s *symWriter) method(x uint64) {
 	s.buf = append(s.buf, '\n')
 }
 
-// publics writes the PUBLIC records of symbols that lie behind every function.
+// publics writes PUBLIC records of symbols after all functions.
 func (s *symWriter) publics(end int64) {
 	for ; s.before(end); s.public += 16 {
 		s.buf = append(s.buf, "PUBLIC "...)
@@ -266,7 +264,7 @@ func (s *symWriter) publics(end int64) {
 	}
 }
 
-// stacks writes how to unwind from the functions, in their order, for as many as there is room.
+// stacks writes how to unwind from the functions, in order, as far as there is room.
 func (s *symWriter) stacks() {
 	places := newPlaces(s.layout)
 	for range s.nfuncs {
@@ -311,7 +309,7 @@ func (s *symWriter) stackWin(address, size uint64) {
 	s.buf = append(s.buf, "1 $T0 $ebp = $eip $T0 4 + ^ = $ebp $T0 ^ = $esp $T0 8 + =\n"...)
 }
 
-// fill writes a last record that ends where the file shall end.
+// fill writes a last record up to the file's size.
 func (s *symWriter) fill() {
 	const padding = "last_symbol_"
 	for s.left() > maxRecord {
@@ -330,7 +328,7 @@ func (s *symWriter) pad(start string, n int, padding string) {
 	s.buf = append(s.buf, '\n')
 }
 
-// places makes up where functions lie: the same ones again from the same seed.
+// places makes up the functions' addresses: the same for the same seed.
 type places struct {
 	random *rand.PCG
 	end    uint64

@@ -1,7 +1,6 @@
 package testarchive
 
-// The tables that names are put together from. Each has a power of two of entries, so that a few bits of a
-// random number choose one; a choice is skewed towards the first.
+// The tables for names. Each has a power of two of entries, so that a few bits of a random number choose one; the first are likelier.
 
 var namespaces = [16]string{
 	"mozilla::", "mozilla::dom::", "js::", "js::jit::", "mozilla::layers::", "mozilla::gfx::", "std::__1::", "mozilla::net::",
@@ -45,8 +44,8 @@ var directories = [32]string{
 	"dom/workers", "media/webrtc/trunk", "modules/libpref", "parser/html", "storage", "toolkit/components", "uriloader/base", "view/src",
 }
 
-// What calling conventions leave on the stack, as dump_syms writes it for x86-64; %rsp moves on by 8 with
-// each. Offsets are from the function's start.
+// What calling conventions leave on the stack, as dump_syms writes it for x86-64; %rsp moves by 8 with each. Offsets are from the
+// function's start.
 var cfiRows = [8]struct {
 	offset uint64
 	rule   string
@@ -64,5 +63,5 @@ var cfiRows = [8]struct {
 // lineBytes are lengths of a source line's machine code.
 var lineBytes = [16]uint64{3, 4, 5, 7, 8, 2, 3, 5, 10, 12, 4, 8, 15, 6, 20, 33}
 
-// lineSteps are distances from one source line to the next that machine code comes from.
+// lineSteps are distances between source lines of successive machine code.
 var lineSteps = [16]int64{1, 1, 1, 1, 2, 2, 1, 3, -1, 1, 4, -2, 1, 5, 8, -5}

@@ -16,8 +16,8 @@ const (
 	dnsHeader = 12
 )
 
-// Resolver returns a resolver that knows what answer says of a name: its addresses, of IPv4 or of IPv6 as they are
-// asked for. A name without any does not exist. Nothing is cached. answer is called by several goroutines.
+// Resolver returns a resolver that asks answer for a name's addresses, of IPv4 or IPv6. A name without any does not exist. Nothing is
+// cached. Several goroutines call answer.
 func Resolver(answer func(name string, v6 bool) []netip.Addr) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		here, there := net.Pipe()
@@ -64,7 +64,7 @@ func reply(query []byte, answer func(name string, v6 bool) []netip.Addr) []byte 
 	return out
 }
 
-// question returns the name that is asked for, and where its type begins.
+// question returns the name in the question, and the offset of its type.
 func question(query []byte) (name string, end int) {
 	var labels []string
 	at := dnsHeader

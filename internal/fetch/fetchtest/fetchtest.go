@@ -17,7 +17,7 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// Host is the name of every server, besides those it is given.
+// Host is the name of every server, besides those given.
 const Host = "symbols.example.com"
 
 // A Server serves https.
@@ -47,7 +47,7 @@ func (s *Server) Port() string {
 // At returns the address of a path and query on the server, under its name.
 func (s *Server) At(path string) string { return "https://" + Host + ":" + s.Port() + path }
 
-// Client returns a client of the server; change may alter its settings first.
+// Client returns a client of the server; change may change its settings first.
 func (s *Server) Client(change ...func(*fetch.Config)) *fetch.Client {
 	c := fetch.Config{Hosts: []string{Host + ":" + s.Port()}, Timeout: testenv.Patience, StallTimeout: testenv.Patience, Agent: "test"}
 	for _, f := range change {
@@ -61,7 +61,7 @@ func (s *Server) Client(change ...func(*fetch.Config)) *fetch.Client {
 	})
 }
 
-// Roots returns what trusts the server's certificate, which is for example.com and names below.
+// Roots returns the issuer of the server's certificate, which is for example.com and names below.
 func (s *Server) Roots() *x509.CertPool {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())

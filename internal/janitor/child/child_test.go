@@ -59,7 +59,7 @@ func spec(out *output, timeout time.Duration, text string, args ...string) child
 	}
 }
 
-// noChildren checks that whatever has ended was reaped.
+// noChildren checks that every ended child was reaped.
 func noChildren(t *testing.T) {
 	t.Helper()
 	var info unix.Siginfo
@@ -104,7 +104,7 @@ func TestNoSuchProgram(t *testing.T) {
 	}
 }
 
-// TestStderrKeepsItsEnds: what a panic says first and what a log says last.
+// TestStderrKeepsItsEnds: a panic's first words and a log's last.
 func TestStderrKeepsItsEnds(t *testing.T) {
 	r, _ := script(t, patience, `echo first >&2; i=0; while [ $i -lt 3000 ]; do echo 0123456789 >&2; i=$((i+1)); done; echo last >&2`)
 	if !strings.HasPrefix(r.Stderr, "first\n") || !strings.HasSuffix(r.Stderr, "\nlast\n") || !strings.Contains(r.Stderr, "[…]") ||
@@ -126,7 +126,7 @@ func TestTimeLimit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			out := &output{first: make(chan struct{})}
-			limit := testenv.Slack(t, time.Second) // in which the script begins
+			limit := testenv.Slack(t, time.Second) // the script begins within that
 			began := time.Now()
 			r := child.Run(t.Context(), spec(out, limit, tt.script))
 			took := time.Since(began)
@@ -200,7 +200,7 @@ func TestDiesWithItsParent(t *testing.T) {
 		Line: func(line []byte) {
 			if pid == "" {
 				pid = string(line)
-				cancel() // the parent gets SIGTERM, which it does not heed: it dies of it
+				cancel() // the parent gets SIGTERM and dies of it
 			}
 		},
 	})

@@ -27,13 +27,13 @@ import (
 // children is how many leases a process under test holds.
 const children = 50
 
-// cutOff returns a stale cut-off that can be waited for, and that a busy machine does not pass by itself.
+// cutOff returns a stale cut-off that a test can wait for, and that a busy machine does not pass by itself.
 func cutOff(t *testing.T) time.Duration {
 	t.Helper()
 	return testenv.Slack(t, 4*time.Second)
 }
 
-// within fails the test where something took longer than is promised.
+// within fails the test if something took longer than promised.
 func within(t *testing.T, took, promised time.Duration) {
 	t.Helper()
 	if most := promised + testenv.Slack(t, 2*time.Second); took > most {
@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// hold is the process that is killed: it holds leases of tenant 1 and says so.
+// hold is the process to kill: it takes leases of tenant 1 and reports that.
 func hold(url string, stale time.Duration) {
 	ctx := context.Background()
 	table, err := redislease.Open(url, stale)
@@ -66,12 +66,12 @@ func hold(url string, stale time.Duration) {
 		}
 	}
 	fmt.Fprintln(os.Stdout, "held")
-	// Its standard input stays open as long as the test lives.
+	// Its standard input is open as long as the test lives.
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	os.Exit(1)
 }
 
-// startHolder starts a process that holds leases, and returns when it does.
+// startHolder starts a process that holds leases, and returns once it does.
 func startHolder(t *testing.T, url string, stale time.Duration) *os.Process {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-lease.holder="+url, "-lease.stale="+stale.String())
@@ -89,8 +89,8 @@ func startHolder(t *testing.T, url string, stale time.Duration) *os.Process {
 	}
 	t.Cleanup(func() {
 		stdin.Close()
-		_ = cmd.Process.Kill() // most tests did
-		_ = cmd.Wait()         // it says that it was killed
+		_ = cmd.Process.Kill() // most tests have killed it
+		_ = cmd.Wait()         // reports that it was killed
 	})
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
 		t.Fatalf("%q: %v", line, err)
@@ -98,7 +98,7 @@ func startHolder(t *testing.T, url string, stale time.Duration) *os.Process {
 	return cmd.Process
 }
 
-// A keeper under test, and what was told of it.
+// A keeper under test, and its reports.
 type keeper struct {
 	*lease.Keeper
 	table *redislease.Table
@@ -121,7 +121,7 @@ func startKeeper(t *testing.T, url, instance string, stale time.Duration) keeper
 	return k
 }
 
-// take takes a lease, and tells how long that took.
+// take takes a lease, and returns how long that took.
 func (k keeper) take(t *testing.T, tenant int64, limit int) (release func(), took time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), leasetest.Patience)
@@ -134,7 +134,7 @@ func (k keeper) take(t *testing.T, tenant int64, limit int) (release func(), too
 	return release, time.Since(start)
 }
 
-// settled waits until Redis is in use, and forgets what was told before.
+// settled waits until Redis is in use, and drops earlier reports.
 func (k keeper) settled(t *testing.T) {
 	t.Helper()
 	leasetest.Eventually(t, "Redis is in use", func() bool { return !k.Away() })
@@ -210,7 +210,7 @@ func TestTwoKeepersRace(t *testing.T) {
 	t.Fatal("Redis was away each time")
 }
 
-// race lets callers of all keepers race for places. It returns false where Redis was away meanwhile.
+// race lets callers of all keepers race for leases. It returns false if Redis was away meanwhile.
 func race(t *testing.T, keepers []keeper) bool {
 	t.Helper()
 	const callers, turns, limit = 8, 10, 3
@@ -268,7 +268,7 @@ func TestRedisDies(t *testing.T) {
 	}
 }
 
-// Nobody need notice that Redis was restarted.
+// A restart of Redis goes unnoticed.
 func TestRedisForgets(t *testing.T) {
 	server := testenv.Redis(t)
 	stale := cutOff(t)
@@ -293,7 +293,7 @@ func TestRedisHangs(t *testing.T) {
 	start := time.Now()
 	gone()
 	within(t, time.Since(start), 0)
-	// All at once, and of one tenant behind each other.
+	// All at once, those of one tenant behind each other.
 	took := make(chan time.Duration)
 	const tenants, callers = 20, 3
 	for i := range tenants * callers {
@@ -312,7 +312,7 @@ func TestRedisHangs(t *testing.T) {
 	for tenant := range int64(100) {
 		k.take(t, 1000+tenant, 1)
 	}
-	within(t, time.Since(start), 0) // or each would wait anew
+	within(t, time.Since(start), 0) // else each would wait anew
 	if !k.Away() || k.told.Load() != 1 {
 		t.Errorf("away: %v, told %d times", k.Away(), k.told.Load())
 	}
@@ -324,7 +324,7 @@ func TestRedisHangs(t *testing.T) {
 	})
 }
 
-// dies is a server that takes connections and closes them at once, as a balancer before a dead Redis does.
+// dies is a server that takes connections and closes them at once, like a balancer before a dead Redis.
 func dies(t *testing.T) (url string, connections *atomic.Int64) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -375,7 +375,7 @@ func TestNoStorm(t *testing.T) {
 	}
 }
 
-// Whatever happens to Redis leaves nothing behind in this process.
+// No failure of Redis leaves anything behind in this process.
 func TestNothingIsLeft(t *testing.T) {
 	t.Run("a fleet that loses Redis", func(t *testing.T) {
 		server := testenv.Redis(t)

@@ -77,7 +77,7 @@ func TestKeysOutliveTheCutOff(t *testing.T) {
 	}
 }
 
-// The clock of a server that took another's place may be behind.
+// After a failover the new server's clock may be behind.
 func TestALeaseOfTheFutureIsStale(t *testing.T) {
 	server := testenv.Redis(t)
 	table, c := open(t, server.URL(), time.Minute), client(t, server)
@@ -116,7 +116,7 @@ func TestAReadOnlyRedisIsAway(t *testing.T) {
 	}
 }
 
-// After a failover one address leads to another server. All connections to the old one are given up.
+// After a failover one address leads to another server. All old connections are closed.
 func TestFailoverBehindOneAddress(t *testing.T) {
 	former, next := testenv.Redis(t), testenv.Redis(t)
 	gate := testenv.NewGate(t, former.Addr)
@@ -148,7 +148,7 @@ func TestFailoverBehindOneAddress(t *testing.T) {
 	}
 }
 
-// A server that still reads what it has kept is not asked over and over: the next call may find another one.
+// A loading server is not asked over and over: the next call may find another one.
 func TestARedisThatLoads(t *testing.T) {
 	server := testenv.Redis(t)
 	loading, err := net.Listen("tcp", "127.0.0.1:0")
@@ -189,7 +189,7 @@ func TestARedisThatLoads(t *testing.T) {
 	}
 }
 
-// Some proxies know scripts by their text alone.
+// Some proxies know scripts by their text only.
 func TestARedisThatTakesNoHashes(t *testing.T) {
 	server := testenv.Redis(t)
 	table := open(t, server.URL(), time.Minute)

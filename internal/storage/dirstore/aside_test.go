@@ -28,7 +28,7 @@ func version(t *testing.T, s *Store, loc upload.Location) string {
 	return r.Version
 }
 
-// An object goes with its metadata, if it has any.
+// An object is moved with its metadata, if it has any.
 func TestSetAsideWithMetadata(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	loc := storagetest.Location(t, "a.pdb/1/a.sym")
@@ -57,12 +57,12 @@ func TestSetAsideWithMetadata(t *testing.T) {
 	}
 }
 
-// A process that dies after it has moved the data leaves no object behind, and nothing that keeps another from coming.
+// A process that dies after it has moved the data leaves no object, and does not block the next one.
 func TestKilledSettingAside(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	loc, fresh := storagetest.Location(t, "a.pdb/1/a.sym"), storagetest.Random(2, 500)
 	storagetest.Random(1, 1000).Put(t, s, loc)
-	if err := os.Remove(s.path(loc)); err != nil { // its metadata are what is left
+	if err := os.Remove(s.path(loc)); err != nil { // only its metadata are left
 		t.Fatal(err)
 	}
 	for entry, err := range s.List(t.Context(), "", "") {
@@ -75,7 +75,7 @@ func TestKilledSettingAside(t *testing.T) {
 	fresh.Check(t, s, loc)
 }
 
-// What is stored while the former object is being moved stays.
+// An object stored while the former one is being moved stays.
 func TestSetAsideBesidePuts(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	loc := storagetest.Location(t, "a.pdb/1/a.sym")
@@ -95,7 +95,7 @@ func TestSetAsideBesidePuts(t *testing.T) {
 	}
 }
 
-// A refreshed object is of another version: an upload relies on it.
+// A refreshed object has another version, since an upload relies on it.
 func TestSetAsideRefreshed(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	loc, c := storagetest.Location(t, "a.pdb/1/a.sym"), storagetest.Random(1, 1000)
@@ -125,7 +125,7 @@ func TestExpireLeavesWhatWasSetAside(t *testing.T) {
 	}
 }
 
-// Metadata count where they are compared with the data, though Stat does not trust them.
+// A comparison with the data uses metadata that Stat does not trust.
 func TestOpenOfDataOfAnotherSize(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	loc, c := storagetest.Location(t, "a.pdb/1/a.sym"), storagetest.Random(1, 1000)
@@ -156,7 +156,7 @@ func TestOpenOfDataOfAnotherSize(t *testing.T) {
 	}
 }
 
-// Only symbol files are listed, whatever else lies in the directory, and wherever they lie themselves.
+// Only symbol files are listed, whatever else is in the directory.
 func TestListWhatIsNotOurs(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	loc, elsewhere := storagetest.Location(t, "b/1/b"), t.TempDir()
@@ -192,7 +192,7 @@ func TestListWhatIsNotOurs(t *testing.T) {
 	}
 }
 
-// Where nothing is mounted any more, that nothing is listed is an error.
+// Listing after an unmount is an error.
 func TestListUnmounted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "symbols")
 	s := openStore(t, dir)

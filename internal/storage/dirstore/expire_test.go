@@ -15,7 +15,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// aged puts an object and makes it as old as that.
+// aged puts an object of that age.
 func aged(t *testing.T, s *Store, key string, try bool, age time.Duration) upload.Location {
 	t.Helper()
 	loc := storagetest.Location(t, key)
@@ -85,13 +85,13 @@ func TestExpireOfNothing(t *testing.T) {
 	}
 }
 
-// By a clock that is ahead of the file system's nothing goes.
+// A clock ahead of the file system's expires nothing.
 func TestExpireByAWrongClock(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		s := openStore(t, dir)
 		loc := aged(t, s, "a.pdb/1/a.pdb", true, 0)
-		<-time.After(100 * 365 * 24 * time.Hour) // by the clock of this bubble alone
+		<-time.After(100 * 365 * 24 * time.Hour) // by this bubble's clock
 		if done, err := s.Expire(t.Context(), time.Now().Add(-30*24*time.Hour)); err == nil || done != (Expired{}) {
 			t.Errorf("expired %+v: %v", done, err)
 		}
@@ -101,7 +101,7 @@ func TestExpireByAWrongClock(t *testing.T) {
 	})
 }
 
-// Uploads come to directories that are just being removed, and lose nothing by it.
+// Uploads into directories that are being removed lose nothing.
 func TestExpireBesidePuts(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
@@ -109,7 +109,7 @@ func TestExpireBesidePuts(t *testing.T) {
 	for range 2 {
 		sweeps.Go(func() {
 			for ctx.Err() == nil {
-				// Everything is old, but for what is being put.
+				// Everything is old, except what is being put.
 				if _, err := s.Expire(ctx, time.Now().Add(time.Hour)); err != nil && ctx.Err() == nil {
 					t.Error(err)
 				}

@@ -27,7 +27,7 @@ func openStore(t *testing.T, dir string) *Store {
 	return s
 }
 
-// Whatever happened to an object's metadata, it is not taken for known, can be read, and can be replaced.
+// An object with damaged metadata has unknown content, can be read, and can be replaced.
 func TestUntrustedMetadata(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	for name, damage := range map[string]func(data, meta string) error{
@@ -113,7 +113,7 @@ func TestUnmounted(t *testing.T) {
 	}
 }
 
-// Two Stores of one directory exclude each other as two processes do: the locks are of open files.
+// Two Stores of one directory exclude each other like two processes: the locks are of open files.
 func TestTwoStoresOfOneDirectory(t *testing.T) {
 	dir := t.TempDir()
 	stores := []*Store{openStore(t, dir), openStore(t, dir)}

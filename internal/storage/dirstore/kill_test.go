@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// victim begins to store an object, says so on stdout, and never ends.
+// victim begins to store an object, reports it on stdout, and never ends.
 func victim(dir string) error {
 	ctx := context.Background()
 	s, err := dirstore.Open(ctx, dir)

@@ -34,7 +34,7 @@ func version(t *testing.T, s *Store, loc upload.Location) string {
 	return r.Version
 }
 
-// An object goes with its metadata, in parts where it is large.
+// An object is moved with its metadata, in parts if it is large.
 func TestSetAsideWithMetadata(t *testing.T) {
 	server := testenv.S3(t)
 	s := open(t, server, server.Endpoint, parts)
@@ -59,7 +59,7 @@ func TestSetAsideWithMetadata(t *testing.T) {
 	checkNoParts(t, server)
 }
 
-// between opens the server's bucket with something done before the n-th request of a method.
+// between opens the server's bucket, and calls a function before the n-th request of a method.
 func between(t *testing.T, server testenv.S3Server, method string, n int, do func()) *Store {
 	t.Helper()
 	return open(t, server, testenv.HoldS3(t, server.Endpoint, func(r *http.Request) bool {
@@ -72,7 +72,7 @@ func between(t *testing.T, server testenv.S3Server, method string, n int, do fun
 	}), quick)
 }
 
-// What is stored while the former object is being moved stays, at whatever moment it comes.
+// An object stored while the former one is being moved stays, at any moment of the move.
 func TestSetAsideReplaced(t *testing.T) {
 	server := testenv.S3(t)
 	direct := open(t, server, server.Endpoint, Options{})
@@ -146,7 +146,7 @@ func TestOpenOfChangedBytes(t *testing.T) {
 	}
 }
 
-// Only symbol files are listed, whatever else lies in the bucket.
+// Only symbol files are listed, whatever else is in the bucket.
 func TestListWhatIsNotOurs(t *testing.T) {
 	server := testenv.S3(t)
 	s := open(t, server, server.Endpoint, Options{page: 2})
@@ -161,7 +161,7 @@ func TestListWhatIsNotOurs(t *testing.T) {
 	}
 }
 
-// list returns the object keys of everything, and the error that a listing ends with.
+// list returns all listed object keys and the final error.
 func list(t *testing.T, s *Store) (keys []string, last error) {
 	t.Helper()
 	for entry, err := range s.List(t.Context(), "", "") {
@@ -172,7 +172,7 @@ func list(t *testing.T, s *Store) (keys []string, last error) {
 	return keys, last
 }
 
-// Amazon's S3 escapes the keys in its listings, for XML can't hold all that a key may.
+// Amazon's S3 escapes the keys in its listings, since XML can't hold every key.
 func TestListOfEscapedKeys(t *testing.T) {
 	var query string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -14,7 +14,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// A deadline that passes while storage answers 500 again and again: the error tells both.
+// After a deadline with nothing but 500s, the error has both.
 func TestADeadlineTellsWhatStorageDid(t *testing.T) {
 	s3 := testenv.S3(t)
 	s3.Setenv(t)

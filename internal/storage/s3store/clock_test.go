@@ -13,8 +13,8 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// A clock that is wrong is corrected by S3's own: for the first call already, whichever that is, and for addresses that clients get,
-// also where another Store of the process has found out.
+// A wrong clock is corrected by S3's: from the first call of any kind on, and for clients' addresses, even if another Store of the process
+// has measured it.
 func TestClockThatIsWrong(t *testing.T) {
 	for _, ahead := range []time.Duration{20 * time.Minute, -20 * time.Minute} {
 		t.Run(ahead.String(), func(t *testing.T) {
@@ -71,8 +71,8 @@ func statusAt(t *testing.T, address string) int {
 	return resp.StatusCode
 }
 
-// A refusal that does not name the time is tried again where the answer is of another time than the one that was signed; then that is
-// signed, and another refusal has another reason.
+// A refusal without the word time is retried if the answer's time differs from the signed one; then the answer's time is signed, and
+// another refusal has another reason.
 func TestRefusedForTheTime(t *testing.T) {
 	for ahead, want := range map[time.Duration]int64{
 		0: 1, 3 * time.Minute: 1, -3 * time.Minute: 1, 5 * time.Minute: 2, -5 * time.Minute: 2, 1000 * time.Hour: 2,

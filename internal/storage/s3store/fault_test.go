@@ -20,23 +20,23 @@ import (
 
 const (
 	small = 1000
-	large = 20 << 20 // more than the buffers of a loopback connection hold
+	large = 20 << 20 // more than a loopback connection buffers
 )
 
 // quick are Options with short pauses between retries. Attempts keep their time, since tests count requests.
 var quick = Options{Conns: 8, maxBackoff: 10 * time.Millisecond}
 
-// impatient returns Options that make waiting for what stalls bearable, and that nothing else reaches.
+// impatient returns Options with short time-outs for stalls.
 func impatient(t *testing.T) Options {
 	t.Helper()
 	limit := testenv.Slack(t, time.Second)
 	return Options{Conns: 8, stall: limit, answer: limit, maxBackoff: 10 * time.Millisecond}
 }
 
-// hasty are Options for what fails whatever time it is given.
+// hasty are Options for attempts that fail at any time-out.
 var hasty = Options{stall: 100 * time.Millisecond, answer: 100 * time.Millisecond, maxBackoff: 10 * time.Millisecond}
 
-// onRetry calls f when a body is read once more from its start.
+// onRetry calls f when a body is read again from its start.
 type onRetry struct {
 	io.ReadSeeker
 	f func()
@@ -48,7 +48,7 @@ func (r onRetry) Seek(offset int64, whence int) (int64, error) {
 	return r.ReadSeeker.Seek(offset, whence)
 }
 
-// put stores c at loc and returns what Put says.
+// put stores c at loc and returns Put's error.
 func put(ctx context.Context, t *testing.T, s *Store, loc upload.Location, c storagetest.Content, retry func()) error {
 	t.Helper()
 	body, done := c.Body(t)
@@ -95,7 +95,7 @@ func TestBrokenOnceThenWhole(t *testing.T) {
 	}
 }
 
-// What arrives in part never becomes an object, whatever it is checked by.
+// A partial body never becomes an object, with any checksum.
 func TestBrokenForGood(t *testing.T) {
 	for name, fault := range bodyToxics {
 		t.Run(name, func(t *testing.T) { testBrokenForGood(t, testenv.S3(t), "crc32", fault) })
@@ -129,7 +129,7 @@ func testBrokenForGood(t *testing.T, server testenv.S3Server, checksum string, f
 	}
 }
 
-// The pair of "failed and not stored": the object is there, whole, though Put could not know.
+// The counterpart of "failed and not stored": the object is there, whole, though Put could not know.
 func TestAnswerLost(t *testing.T) {
 	server := testenv.S3(t)
 	proxy := testenv.Toxiproxy(t, server.Addr)
@@ -176,7 +176,7 @@ func TestALookupIsAskedAgain(t *testing.T) {
 	s := open(t, server, endpoint, Options{lookup: time.Second, answer: time.Hour, stall: time.Hour})
 	loc := storagetest.Location(t, "a.pdb/1/a.pdb")
 	storagetest.Random(1, small).Put(t, s, loc)
-	for range 2 { // the second is the fourth request, on a connection that is there: the object's metadata were looked at
+	for range 2 { // the second is the fourth request, on an existing connection: the first object's metadata were checked
 		if _, err := s.Stat(t.Context(), loc); err != nil {
 			t.Error(err)
 		}
@@ -287,7 +287,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// Callers that wait in line for a connection are not taken for stalled.
+// Callers that wait for a connection do not count as stalled.
 func TestWaitingInLineIsNoStall(t *testing.T) {
 	server := testenv.S3(t)
 	proxy := testenv.Toxiproxy(t, server.Addr)

@@ -19,7 +19,7 @@ const (
 	notFound    = "not found"
 )
 
-// kindOf returns the narrowest of the kinds that an error is of.
+// kindOf returns the narrowest kind of an error.
 func kindOf(err error) string {
 	switch {
 	case errors.Is(err, upload.ErrNotFound):
@@ -32,9 +32,9 @@ func kindOf(err error) string {
 	return "none"
 }
 
-// What S3 answers, and what that means: that a retry may help, or that it refuses. What no retry mends is not tried again.
+// S3's answers and their kinds: temporary or refused. Permanent errors are not retried.
 func TestKinds(t *testing.T) {
-	const blamed = 2 // where metadata may have been lost on their way, the bucket is asked for once
+	const blamed = 2 // if metadata may have been lost, the bucket is asked for once
 	for _, c := range []struct {
 		status   int
 		code     string
@@ -112,7 +112,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// HEAD is answered without a code.
+// Answers to HEAD have no code.
 func TestKindsWithoutACode(t *testing.T) {
 	for status, want := range map[int]struct{ stat, check string }{
 		500: {unavailable, unavailable},
@@ -135,8 +135,7 @@ func TestKindsWithoutACode(t *testing.T) {
 	}
 }
 
-// An nginx drops headers with an underscore in their names, as those of metadata have. That breaks the signature: the error says
-// what to change.
+// nginx drops headers with an underscore in their names, as metadata have. That breaks the signature; the error says what to change.
 func TestHeadersThatAProxyDrops(t *testing.T) {
 	for name, start := range servers {
 		t.Run(name, func(t *testing.T) {
@@ -161,7 +160,7 @@ func TestHeadersThatAProxyDrops(t *testing.T) {
 	}
 }
 
-// Where objects can't be asked for, every upload fails, though the bucket answers and takes PUTs: the proof tells.
+// If a bucket refuses HEADs of objects, every upload fails though it answers and takes PUTs. The proof notices.
 func TestProofOfARefusedLookup(t *testing.T) {
 	server := testenv.S3(t)
 	refuser := testenv.RefuseSome(t, server.Endpoint, func(r *http.Request) bool {
@@ -181,7 +180,7 @@ func TestProofOfARefusedLookup(t *testing.T) {
 	}
 }
 
-// A wrong secret is no proxy's fault.
+// A proxy is not blamed for a wrong secret.
 func TestAWrongSecretIsNamed(t *testing.T) {
 	for name, start := range servers {
 		server := start(t)
@@ -194,7 +193,7 @@ func TestAWrongSecretIsNamed(t *testing.T) {
 	}
 }
 
-// Storage that keeps objects without their metadata would never let an upload skip one: it is found out with the first.
+// Storage that loses metadata would never let an upload skip a file. The first object shows it.
 func TestMetadataThatAreLost(t *testing.T) {
 	server := testenv.S3(t)
 	s := open(t, server, testenv.Forgetful(t, server), quick)
@@ -210,7 +209,7 @@ func TestMetadataThatAreLost(t *testing.T) {
 	}
 }
 
-// Of a look at metadata that tells nothing no conclusion is drawn: the next object is looked at.
+// A failed check of metadata proves nothing: the next object is checked.
 func TestALookAtMetadataThatFails(t *testing.T) {
 	server := testenv.S3(t)
 	direct := open(t, server, server.Endpoint, Options{})

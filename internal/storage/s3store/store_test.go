@@ -28,11 +28,11 @@ import (
 // servers are the real ones.
 var servers = map[string]func(testing.TB) testenv.S3Server{"versitygw": testenv.S3, "minio": testenv.MinIO}
 
-// The suite is run against real servers, however they are spoken to, and against what others are known to refuse.
+// The suite runs against real servers, with every kind of URL, and against the restrictions of others.
 func TestSuite(t *testing.T) {
 	for name, d := range map[string]struct {
 		server string
-		url    string // what differs from the server's own
+		url    string // changes to the server's own URL
 		front  func(testing.TB, testenv.S3Server) string
 	}{
 		"versitygw":                              {server: "versitygw"},
@@ -58,7 +58,7 @@ func TestSuite(t *testing.T) {
 	}
 }
 
-// backend opens a server's bucket through an endpoint, as a URL says that is changed.
+// backend opens a server's bucket through an endpoint, with a changed URL.
 func backend(t *testing.T, server testenv.S3Server, endpoint, change string) storagetest.Backend {
 	t.Helper()
 	s := openAs(t, server, endpoint, change, Options{page: 3, maxBackoff: 10 * time.Millisecond})
@@ -93,7 +93,7 @@ func backend(t *testing.T, server testenv.S3Server, endpoint, change string) sto
 	}
 }
 
-// age makes an object one of that age. S3 itself has no such request. MinIO has a header, for mirrors.
+// age sets an object's age. S3 itself has no such request. MinIO has a header for mirrors.
 func age(ctx context.Context, raw *s3.Client, server testenv.S3Server, key string, modified time.Time) error {
 	file := filepath.Join(server.Dir, filepath.FromSlash(key))
 	if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
@@ -121,8 +121,7 @@ func open(t *testing.T, server testenv.S3Server, endpoint string, opts Options) 
 	return openAs(t, server, endpoint, "", opts)
 }
 
-// openAs does so by a URL that differs from the server's own: in its path, and in some parameters. Where that says that the bucket
-// is in the host name, no resolver is asked for it.
+// openAs does so with a changed URL: its path, and some parameters. A bucket in the host name is not resolved.
 func openAs(t *testing.T, server testenv.S3Server, endpoint, change string, opts Options) *Store {
 	t.Helper()
 	server.Setenv(t)
@@ -159,8 +158,8 @@ func openAs(t *testing.T, server testenv.S3Server, endpoint, change string, opts
 	return s
 }
 
-// leftovers names the files of a bucket's that are no objects: parts of multipart uploads, and what the server is still
-// writing. MinIO keeps those of all buckets in one place.
+// leftovers names the files of a bucket that are no objects: parts of multipart uploads, and files being written. MinIO keeps those of all
+// buckets in one place.
 func leftovers(server testenv.S3Server) ([]string, error) {
 	minio := filepath.Join(filepath.Dir(server.Dir), ".minio.sys")
 	var names []string
@@ -183,7 +182,7 @@ func leftovers(server testenv.S3Server) ([]string, error) {
 	return names, nil
 }
 
-// nginx puts an nginx in front of S3, with that in its configuration.
+// nginx puts an nginx with these directives in front of S3.
 func nginx(directives string) func(testing.TB, testenv.S3Server) string {
 	return func(t testing.TB, server testenv.S3Server) string {
 		return testenv.Nginx(t, func(listen string) string {

@@ -12,7 +12,7 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// Presigned addresses lead to the object, wherever its bucket's name stands, and below its prefix.
+// Presigned addresses lead to the object, with the bucket's name in host or path, and below a prefix.
 func TestPresignedAddresses(t *testing.T) {
 	server := testenv.S3(t)
 	for change, start := range map[string]string{

@@ -11,7 +11,7 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// panicking is a body that can't be read.
+// panicking is an unreadable body.
 type panicking struct{}
 
 func (panicking) Read([]byte) (int, error) { panic("boom") }

@@ -24,7 +24,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// parts are Options that send in parts what is above S3's least part size.
+// parts are Options that send bodies above S3's least part size in parts.
 var parts = Options{maxWhole: 6 << 20, partSize: 5 << 20, slice: 5 << 20, maxBackoff: 10 * time.Millisecond}
 
 func TestParts(t *testing.T) {
@@ -86,7 +86,7 @@ func TestPartsAreAborted(t *testing.T) {
 	done()
 	checkNoParts(t, server)
 
-	// What a decompressor says of an input that ends early is not the end of the body.
+	// A decompressor's error for a short input is not the end of the body.
 	body, done = c.Body(t)
 	body.Reader = struct {
 		io.Reader
@@ -136,7 +136,7 @@ func (r *cancelAt) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// accepting starts a server that takes whatever it is sent, and looks at nothing.
+// accepting starts a server that accepts everything unchecked.
 func accepting(t *testing.T, seen func(*http.Request, int64)) testenv.S3Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -190,7 +190,7 @@ func TestWhatIsSent(t *testing.T) {
 	}
 }
 
-// Where the URL does not say what bodies are checked by, the SDK's own setting does.
+// Without a checksum in the URL, the SDK's own setting counts.
 func TestChecksumSetting(t *testing.T) {
 	for _, c := range []struct {
 		url, env string

@@ -1,5 +1,5 @@
-// Package metricstest reads a program's metrics as Prometheus does, and holds them to the rules of this house:
-// each has a help text, names end in their unit, and labels come from fixed sets.
+// Package metricstest reads a program's metrics as Prometheus does, and checks our rules: each has a help text, names end in their unit,
+// and labels come from fixed sets.
 package metricstest
 
 import (
@@ -21,7 +21,7 @@ func Scrape(t testing.TB, metrics http.Handler) []string {
 	return strings.Split(strings.TrimSpace(w.Body.String()), "\n")
 }
 
-// Sample returns the value of a series, "" where there is none.
+// Sample returns the value of a series, or "".
 func Sample(lines []string, series string) string {
 	for _, line := range lines {
 		if value, ok := strings.CutPrefix(line, series+" "); ok {
@@ -31,8 +31,8 @@ func Sample(lines []string, series string) string {
 	return ""
 }
 
-// Check holds every metric of ours among the lines to the rules. labels says which there are, and how many values each
-// may have at most. It returns how many series it saw.
+// Check checks all our metrics among the lines. labels has the expected labels and the largest number of values of each. It returns the
+// number of series.
 func Check(t testing.TB, lines []string, labels map[string]int) (series int) {
 	t.Helper()
 	help := regexp.MustCompile(`^# HELP (\S+) \S`)
@@ -72,7 +72,7 @@ func Check(t testing.TB, lines []string, labels map[string]int) (series int) {
 	return series
 }
 
-// checkName holds our names to Prometheus's conventions.
+// checkName checks our names against Prometheus's conventions.
 func checkName(t testing.TB, name, kind string) {
 	t.Helper()
 	if !strings.HasPrefix(name, "tecken_") {

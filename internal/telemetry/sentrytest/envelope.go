@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// An Event is one event as it was received.
+// An Event is a received event.
 type Event struct {
 	EventID     string                    `json:"event_id"`
 	Level       string                    `json:"level"`
@@ -21,7 +21,7 @@ type Event struct {
 	Contexts    map[string]map[string]any `json:"contexts"`
 	Exception   []Exception               `json:"exception"`
 
-	// Raw is all of the event, for a search after what it must not hold.
+	// Raw is the whole event, to search for what it must not hold.
 	Raw json.RawMessage `json:"-"`
 }
 
@@ -58,18 +58,18 @@ type CheckIn struct {
 		Margin int64 `json:"checkin_margin"` // minutes
 	} `json:"monitor_config"`
 
-	// Raw is all of the check-in.
+	// Raw is the whole check-in.
 	Raw json.RawMessage `json:"-"`
 }
 
-// envelope is what one request may carry of what the Server collects.
+// envelope is the collected part of one request.
 type envelope struct {
 	events   []Event
 	checkIns []CheckIn
 }
 
-// decode reads an envelope: a line of JSON, then for each item a line of JSON and its payload, which
-// ends after the length that line gives, or at the end of its own line.
+// decode reads an envelope: a line of JSON, then for each item a line of JSON and its payload, which ends after the length in that line, or
+// at the end of its own line.
 func decode(data []byte) (envelope, error) {
 	var e envelope
 	header, rest, _ := bytes.Cut(data, []byte{'\n'})

@@ -1,10 +1,8 @@
-// Package sentrytest is an endpoint that speaks Sentry's protocol: what a program sends to its DSN can be
-// read back, parsed and raw. It serves tests in the same process as well as real binaries, over a real
-// connection.
+// Package sentrytest is an endpoint with Sentry's protocol: what a program sends to its DSN can be read back, parsed and raw. It serves
+// tests in the same process as well as real binaries, over a real connection.
 //
-// It takes envelopes, plain or gzipped, at POST /api/<project>/envelope/, and refuses what Sentry would:
-// another key, another path, an envelope that breaks the format
-// (https://develop.sentry.dev/sdk/data-model/envelopes/). It keeps all of what it received in memory.
+// It takes envelopes, plain or gzipped, at POST /api/<project>/envelope/, and refuses what Sentry would: another key, another path, an
+// envelope that breaks the format (https://develop.sentry.dev/sdk/data-model/envelopes/). It keeps everything in memory.
 package sentrytest
 
 import (
@@ -37,7 +35,7 @@ type Server struct {
 	changed  chan struct{} // closed and replaced whenever one of the above grows
 }
 
-// NewServer starts a Server on a free port of this host, to be ended by Close.
+// NewServer starts a Server on a free port of this host. End it with Close.
 func NewServer() *Server {
 	s := &Server{changed: make(chan struct{})}
 	s.http = httptest.NewServer(s)
@@ -47,7 +45,7 @@ func NewServer() *Server {
 // Close ends the server and every connection to it.
 func (s *Server) Close() { s.http.Close() }
 
-// DSN returns what to configure a client with.
+// DSN returns the DSN for clients.
 func (s *Server) DSN() string {
 	return strings.Replace(s.http.URL, "://", "://"+key+"@", 1) + "/" + project
 }
@@ -66,8 +64,8 @@ func (s *Server) CheckIns() []CheckIn {
 	return slices.Clone(s.checkIns)
 }
 
-// Wait returns the events received once there are n of them. It fails when the context ends first, and at
-// once when a request was refused; it returns the events received so far in any case.
+// Wait returns the events received once there are n of them. It fails when the context ends first, and at once when a request was refused;
+// it returns the events so far in any case.
 func (s *Server) Wait(ctx context.Context, n int) ([]Event, error) {
 	for {
 		s.mu.Lock()

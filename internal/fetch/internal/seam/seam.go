@@ -1,5 +1,4 @@
-// Package seam holds what the tests of package fetch put into a network's place. Nothing outside of fetch can
-// import it, so that no setting can.
+// Package seam replaces parts of the network in the tests of package fetch. Only fetch can import it, so no setting can.
 package seam
 
 import (
@@ -11,8 +10,8 @@ import (
 
 // A Seam replaces parts of a client. The zero Seam replaces nothing.
 type Seam struct {
-	Check    func(netip.Addr) error // whether an address may be connected to
+	Check    func(netip.Addr) error // whether an address is allowed
 	Roots    *x509.CertPool         // trusted issuers of certificates
 	Resolver *net.Resolver          // resolves names
-	Pause    time.Duration          // before a transfer is taken up for the first time
+	Pause    time.Duration          // before a broken fetch is first resumed
 }
