@@ -109,7 +109,6 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 	r := &run{
 		Service: s,
 		req:     req,
-		staging: make(chan struct{}, 1),
 		meter:   meter{tell: req.Pass.Done},
 		report: &Report{
 			Declared: req.Declared,
@@ -147,9 +146,8 @@ type run struct {
 	report *Report
 	up     *Upload // report.Upload
 
-	staging chan struct{} // holds a token while a member is in scratch: one at a time
-	meter   meter
-	stream  *sched.Slot // of an archive that is processed as one stream; nil for others
+	meter  meter
+	stream *sched.Slot // of an archive that is processed as one stream; nil for others
 
 	noting sync.Mutex // guards what follows
 	count  int        // members that are in storage
@@ -246,11 +244,11 @@ func orUnavailable(err error) error {
 }
 
 func (r *run) process(ctx context.Context, d Delivery) error {
-	a, release, err := r.verify(ctx, d)
+	defer r.giveMemoryBack()
+	a, err := r.verify(ctx, d)
 	if err != nil {
 		return ofSlots(err)
 	}
-	defer release()
 	return ofSlots(r.publish(ctx, a))
 }
 
@@ -264,82 +262,26 @@ func ofSlots(err error) error {
 	return err
 }
 
-// verify opens the archive and checks all of it. release gives back, after publishing, what an archive that is
-// one stream holds.
-func (r *run) verify(ctx context.Context, d Delivery) (_ *archive.Archive, release func(), _ error) {
+// verify opens the archive and checks all of it.
+func (r *run) verify(ctx context.Context, d Delivery) (*archive.Archive, error) {
 	leave := r.phase(PhaseVerify)
 	defer leave()
-	a, err := archive.Open(ctx, d.File, d.Size, r.Limits)
+	a, err := archive.Open(ctx, d.File, d.Size, r.Limits, r)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	r.up.Format = a.Format()
-	members, release, err := r.verifyMembers(ctx, a, d.Size)
-	for errors.Is(err, archive.ErrMoreMemory) {
-		members, release, err = r.verifyMembers(ctx, a, d.Size)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	r.meter.complete(&r.meter.verified)
-	r.up.Files = make([]File, len(members))
-	for i, m := range members {
-		r.up.Files[i] = fileOf(m)
-	}
-	return a, release, nil
-}
-
-// verifyMembers checks all members. release gives the slots of the decoder back; where checking fails, that has been done.
-func (r *run) verifyMembers(ctx context.Context, a *archive.Archive, size int64) (_ []*archive.Member, release func(), _ error) {
-	held := func() {}
-	if a.Sequential() {
-		task := r.task(size)
-		task.Slots = int((a.Memory() + DecoderSlot - 1) / DecoderSlot)
-		slot, err := r.DecoderSlots.Acquire(ctx, task)
-		if err != nil {
-			return nil, nil, err
-		}
-		held, r.stream = slot.Release, slot
-	}
-	verified := false
-	defer func() {
-		if !verified { // also after a panic
-			held()
-		}
-	}()
 	r.meter.begin(&r.meter.verified, a.Inflated())
-	members, err := a.Verify(ctx, r.inflating(func(cost int64) { r.worked(&r.meter.verified, cost) }))
-	if err != nil {
-		return nil, nil, err
-	}
-	verified = true
-	return members, held, nil
-}
-
-// inflating returns the archive.Acquire for work on this upload's members. ended is told of each piece of it.
-func (r *run) inflating(ended func(cost int64)) archive.Acquire {
-	return func(ctx context.Context, cost int64) (archive.Slot, error) {
-		slot, err := r.VerifySlots.Acquire(ctx, r.task(cost))
+	var files []File // none of an archive that is not verified to its end
+	for m, err := range a.Members(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		return &cpuSlot{Slot: slot, moved: r.moved(slot), ended: func() { ended(cost) }}, nil
+		files = append(files, fileOf(m))
 	}
-}
-
-// A cpuSlot is a slot for work on a member, as the archive sees it.
-type cpuSlot struct {
-	*sched.Slot
-	moved, ended func()
-}
-
-// Moved implements archive.Slot.
-func (s *cpuSlot) Moved() { s.moved() }
-
-// Release implements archive.Slot.
-func (s *cpuSlot) Release() {
-	s.Slot.Release()
-	s.ended()
+	r.up.Files = files
+	r.meter.complete(&r.meter.verified)
+	return a, nil
 }
 
 // worked counts n bytes of members that are dealt with.
