@@ -260,7 +260,7 @@ func (s *site) last() *upload.Report {
 // recorded returns what the database says of the upload.
 func (s *site) recorded(r *upload.Report) upload.Upload {
 	s.Helper()
-	u, err := s.records.Upload(s.Context(), r.Upload.ID)
+	u, err := s.records.Status(s.Context(), r.Upload.ID)
 	if err != nil {
 		s.Fatal(err)
 	}

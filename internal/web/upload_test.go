@@ -308,7 +308,7 @@ func (s *site) receiving() {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(testenv.Patience); time.Now().Before(end); <-tick.C {
-		if _, err := s.records.Upload(s.Context(), 1); err == nil {
+		if _, err := s.records.Status(s.Context(), 1); err == nil {
 			return
 		}
 	}
