@@ -34,11 +34,10 @@ func (r *run) describe(m *spool.Manifest, p Phase) {
 }
 
 // publish brings every verified member to storage.
-func (r *run) publish(ctx context.Context, a *archive.Archive) error {
-	leave := r.phase(PhasePublish)
-	defer leave()
+func (r *run) publish(ctx context.Context) error {
+	r.enter(PhasePublish)
 	r.meter.begin(&r.meter.published, r.unpublished())
-	err := a.Each(ctx, r.PublishParallel, func(ctx context.Context, m *archive.Member) error {
+	err := r.req.Source.Each(ctx, r.PublishParallel, func(ctx context.Context, m *archive.Member) error {
 		if m.Index >= len(r.up.Files) || r.up.Files[m.Index].State != FilePending || r.up.Files[m.Index].MD5 != m.MD5 {
 			return fmt.Errorf("publish %s: it was not verified", m.Name)
 		}

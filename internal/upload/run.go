@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -30,85 +29,30 @@ const (
 	noteInterval = time.Second
 )
 
-// Config is what a Service works with and within.
-type Config struct {
-	Storage Storage
-	Records Records
-	// VerifySlots bound inflating and hashing, PublishSlots calls to storage, of all uploads together.
-	VerifySlots, PublishSlots Slots
-	// DecoderSlots bound the memory of decoders: each stands for DecoderSlot bytes. An archive that is processed as one stream holds
-	// those of its decoder from its first member to its last.
-	DecoderSlots Slots
-	Limits       archive.Limits
-	// MaxSize is the largest archive, in bytes.
-	MaxSize int64
-	// Timeout bounds the time from the last byte received to the end of publishing.
-	Timeout time.Duration
-	// Retention and TryRetention say for how long storage keeps regular and try symbols. An object older
-	// than half of that is refreshed when it is skipped.
-	Retention, TryRetention time.Duration
-	// PublishParallel bounds the members of one upload that are in publishing at once, waiting ones included.
-	PublishParallel int
-	// Lost is told of each end that is not recorded, and never will be. It does not block, and may be nil.
-	Lost func(ctx context.Context, u *Upload, why Loss, err error)
-	// Now is the clock; time.Now outside of tests.
-	Now func() time.Time
+// run is one upload on its way. Its methods run one after the other; those that publish members run at
+// once, each on a File of its own.
+type run struct {
+	*Service
+	req     Request
+	report  *Report
+	up      *Upload   // report.Upload
+	entered time.Time // when the present phase began; zero between phases
+
+	inTime context.Context // has the upload's deadline; nil until the body has arrived
+	stop   func()          // ends it
+	meter  meter
+	stream *sched.Slot // of an archive that is processed as one stream; nil for others
+
+	noting sync.Mutex // guards what follows
+	count  int        // members that are in storage
+	noted  time.Time  // when the manifest was last told of them
 }
 
-// DecoderSlot is how many bytes of memory one of Config's DecoderSlots stands for.
-const DecoderSlot = 1 << 20
-
-// Service runs uploads. It is safe for concurrent use.
-type Service struct {
-	Config
-	progress  progress
-	unsettled ends // that could not be recorded
-}
-
-// NewService makes a Service.
-func NewService(c Config) *Service {
-	return &Service{Config: c, unsettled: ends{came: make(chan struct{}, 1)}}
-}
-
-// A Source delivers the archive of one upload.
-type Source interface {
-	// Deliver streams the archive into ws, which it must do at most once, with at most limit bytes. With an error,
-	// the delivery says what is known nonetheless.
-	Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (Delivery, error)
-}
-
-// A Delivery is an archive that has arrived.
-type Delivery struct {
-	File     *os.File // the whole archive; owned by the workspace
-	Size     int64    // its bytes
-	Filename string   // as in Upload.Filename
-	Try      bool     // the client asks for a try upload
-
-	DownloadURL  string   // as in Upload.DownloadURL, where the request did not say it
-	RedirectURLs []string // as in Upload.RedirectURLs
-}
-
-// A Request is an upload that was authenticated and admitted.
-type Request struct {
-	Token    Token
-	Label    string // as in Upload.TokenLabel
-	Declared int64  // the size the client announced, in bytes; -1 when it did not
-	// DownloadURL is as in Upload.DownloadURL.
-	DownloadURL string
-	Pass        Pass
-	Source      Source
-}
-
-// Run takes one upload from its first byte to its recorded end: receive, verify, publish, record. It
-// closes the request's workspace in any case. Errors that end an upload early because ctx has ended wrap
-// the context's cause ([ErrClientGone], [ErrShutdown], or a deadline of the caller's).
-//
-// The report is never nil; its Err is nil exactly when the upload is completed, and committed. Its
-// Upload.ID is 0 when the upload could not even be begun: then there is no record of it.
-func (s *Service) Run(ctx context.Context, req Request) *Report {
+func newRun(s *Service, req Request) *run {
 	r := &run{
 		Service: s,
 		req:     req,
+		stop:    func() {},
 		meter:   meter{tell: req.Pass.Done},
 		report: &Report{
 			Declared: req.Declared,
@@ -126,86 +70,26 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 		},
 	}
 	r.up = &r.report.Upload
-	defer func() {
-		// Of use only after a panic, which goes on to the caller.
-		_ = req.Pass.Workspace().Close()
-		s.progress.end(r.report.Phase)
-	}()
-	r.run(ctx)
-	return r.report
+	return r
 }
 
-// timestamp is now, as exactly as every database keeps it.
-func (s *Service) timestamp() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
-
-// run is one upload on its way. Its methods run one after the other; those that publish members run at
-// once, each on a File of its own.
-type run struct {
-	*Service
-	req    Request
-	report *Report
-	up     *Upload // report.Upload
-
-	meter  meter
-	stream *sched.Slot // of an archive that is processed as one stream; nil for others
-
-	noting sync.Mutex // guards what follows
-	count  int        // members that are in storage
-	noted  time.Time  // when the manifest was last told of them
-}
-
+// run goes all the way, and writes the report.
 func (r *run) run(ctx context.Context) {
-	err := r.begin(ctx)
+	err := background.Try(func() error { return r.begin(ctx) })
 	if err == nil {
 		err = r.phases(ctx)
 	}
+	defer r.req.Pass.Close() // its workspace is closed by then
 	// The room is given back before anything else is waited for. What can't be removed is the janitor's: no
 	// reason to send two gigabytes again.
 	r.report.Leftover = r.req.Pass.Workspace().Close()
-	if r.up.ID != 0 {
+	switch {
+	case r.up.ID != 0:
 		err = r.end(ctx, err)
+	case r.report.Leftover != nil:
+		err = fmt.Errorf("%w; and its workspace can't be removed: %s", err, r.report.Leftover.Error())
 	}
 	r.report.Err = err
-}
-
-// phases receives, verifies and publishes. A panic in it is an error of this upload, and of no other.
-func (r *run) phases(ctx context.Context) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = background.Caught(v)
-		}
-		// What the end of a context breaks on its way comes in many words.
-		if OutcomeOf(err) == Failed && ctx.Err() != nil {
-			err = because(context.Cause(ctx), err)
-		}
-	}()
-	delivery, err := r.receive(ctx)
-	if err != nil {
-		return err
-	}
-	return r.processInTime(ctx, delivery)
-}
-
-// processInTime processes the delivery inside the upload's deadline.
-func (r *run) processInTime(ctx context.Context, d Delivery) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, ErrDeadline)
-	defer cancel()
-	stop := r.progress.watch(r.Timeout)
-	defer stop()
-	err := r.process(ctx, d)
-	if err != nil && OutcomeOf(err) != Rejected && errors.Is(context.Cause(ctx), ErrDeadline) {
-		done, total := r.done()
-		return &DeadlineError{Timeout: r.Timeout, Done: done, Total: total, err: err}
-	}
-	return err
-}
-
-// because makes cause the reason of err, unless it is already.
-func because(cause, err error) error {
-	if errors.Is(err, cause) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", cause, err)
 }
 
 func (r *run) begin(ctx context.Context) error {
@@ -217,39 +101,109 @@ func (r *run) begin(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) receive(ctx context.Context) (Delivery, error) {
-	leave := r.phase(PhaseReceive)
-	defer leave()
-	d, err := r.req.Source.Deliver(ctx, r.req.Pass.Workspace(), r.MaxSize)
-	r.up.DownloadURL, r.up.RedirectURLs = cmp.Or(r.up.DownloadURL, d.DownloadURL), d.RedirectURLs
-	if _, ok := errors.AsType[*spool.LimitError](err); !ok && errors.Is(err, spool.ErrTooLarge) {
-		return d, &SizeError{Limit: r.MaxSize}
-	}
-	if err != nil {
-		return d, orUnavailable(err)
-	}
-	r.up.Filename, r.up.Size = d.Filename, d.Size
-	r.up.Try = r.up.Try || d.Try
-	r.meter.size = d.Size
-	r.req.Pass.Received(d.Size)
-	return d, nil
+// phases receives, verifies and publishes. A panic in it is an error of this upload, and of no other.
+func (r *run) phases(ctx context.Context) (err error) {
+	r.enter(PhaseReceive)
+	defer func() {
+		if v := recover(); v != nil {
+			err = background.Caught(v)
+		} else {
+			err = r.kindOf(err)
+		}
+		// What the end of a context breaks on its way comes in many words.
+		if OutcomeOf(err) == Failed && ctx.Err() != nil {
+			err = because(context.Cause(ctx), err)
+		}
+		r.giveMemoryBack()
+		r.stop()
+		r.leave()
+	}()
+	return r.process(ctx)
 }
 
-// orUnavailable gives an error of the disk its kind, where it has none.
-func orUnavailable(err error) error {
-	if OutcomeOf(err) == Failed && !errors.Is(err, spool.ErrFull) {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+// process takes the members from the source, and publishes them once all are verified.
+func (r *run) process(ctx context.Context) error {
+	var files []File // none of what is not verified to its end
+	for m, err := range r.req.Source.Members(ctx, &Arrival{r}) {
+		if err != nil {
+			return err
+		}
+		files = append(files, fileOf(m))
+	}
+	r.up.Files = files
+	r.meter.complete(&r.meter.verified)
+	return r.publish(r.inTime) //nolint:contextcheck // it descends from ctx
+}
+
+// received notes what has arrived, and returns a context with the upload's deadline.
+func (r *run) received(ctx context.Context, d Delivery) context.Context {
+	r.up.Filename, r.up.Size = d.Filename, d.Size
+	r.up.Try = r.up.Try || d.Try
+	r.fetchedFrom(d)
+	r.meter.size = d.Size
+	r.req.Pass.Received(d.Size)
+	r.enter(PhaseVerify)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, ErrDeadline)
+	unwatch := r.flights.watch(r.Timeout)
+	r.inTime, r.stop = ctx, func() {
+		unwatch()
+		cancel()
+	}
+	r.accepted()
+	return ctx
+}
+
+// accepted tells the request, once, that the client's part is done.
+func (r *run) accepted() {
+	if r.req.Accepted == nil {
+		return
+	}
+	u, _ := r.InFlight(r.up.ID)
+	r.req.Accepted(u)
+	r.req.Accepted = nil
+	select {
+	case r.flights.news <- struct{}{}: // other instances may be asked about it from now on
+	default:
+	}
+}
+
+// found notes what the body is, and how many bytes its members declare.
+func (r *run) found(format string, declared int64) {
+	r.up.Format = format
+	r.flights.show(r.up, &r.meter, false)
+	r.meter.begin(&r.meter.verified, declared)
+}
+
+// fetchedFrom notes where the body comes from.
+func (r *run) fetchedFrom(d Delivery) {
+	r.up.DownloadURL, r.up.RedirectURLs = cmp.Or(r.up.DownloadURL, d.DownloadURL), d.RedirectURLs
+}
+
+// kindOf gives an error its kind: of receiving, or of what comes after it.
+func (r *run) kindOf(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case r.inTime == nil:
+		return r.ofReceiving(err)
+	}
+	err = ofSlots(err)
+	if OutcomeOf(err) != Rejected && errors.Is(context.Cause(r.inTime), ErrDeadline) {
+		done, total := r.done()
+		return &DeadlineError{Timeout: r.Timeout, Done: done, Total: total, err: err}
 	}
 	return err
 }
 
-func (r *run) process(ctx context.Context, d Delivery) error {
-	defer r.giveMemoryBack()
-	a, err := r.verify(ctx, d)
-	if err != nil {
-		return ofSlots(err)
+// ofReceiving gives an error of receiving its kind, where it has none.
+func (r *run) ofReceiving(err error) error {
+	if _, ok := errors.AsType[*spool.LimitError](err); !ok && errors.Is(err, spool.ErrTooLarge) {
+		return &SizeError{Limit: r.MaxSize}
 	}
-	return ofSlots(r.publish(ctx, a))
+	if OutcomeOf(err) == Failed && !errors.Is(err, spool.ErrFull) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
 }
 
 // ofSlots gives an error that is for want of a slot its kind.
@@ -262,26 +216,12 @@ func ofSlots(err error) error {
 	return err
 }
 
-// verify opens the archive and checks all of it.
-func (r *run) verify(ctx context.Context, d Delivery) (*archive.Archive, error) {
-	leave := r.phase(PhaseVerify)
-	defer leave()
-	a, err := archive.Open(ctx, d.File, d.Size, r.Limits, r)
-	if err != nil {
-		return nil, err
+// because makes cause the reason of err, unless it is already.
+func because(cause, err error) error {
+	if errors.Is(err, cause) {
+		return err
 	}
-	r.up.Format = a.Format()
-	r.meter.begin(&r.meter.verified, a.Inflated())
-	var files []File // none of an archive that is not verified to its end
-	for m, err := range a.Members(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, fileOf(m))
-	}
-	r.up.Files = files
-	r.meter.complete(&r.meter.verified)
-	return a, nil
+	return fmt.Errorf("%w: %w", cause, err)
 }
 
 // worked counts n bytes of members that are dealt with.
@@ -329,28 +269,37 @@ func (r *run) end(ctx context.Context, err error) error {
 		r.report.Stack = p.Stack
 	}
 	if err == nil {
-		leave := r.phase(PhaseRecord)
-		defer leave()
+		r.enter(PhaseRecord)
+		defer r.leave()
 	}
+	r.up.Progress = r.meter.progress()
 	if recErr := r.finish(context.WithoutCancel(ctx), r.up, finishTimeout); recErr != nil {
 		recErr = fmt.Errorf("record the end: %w", recErr)
 		if err == nil {
 			r.up.Outcome, r.up.Error = Failed, Sentence(recErr)
 		}
+		r.flights.show(r.up, &r.meter, true)
 		r.unsettle(context.WithoutCancel(ctx), recErr)
 		return errors.Join(err, recErr)
 	}
 	return err
 }
 
-// phase enters a phase, and returns a function that leaves it.
-func (r *run) phase(p Phase) (leave func()) {
-	r.progress.enter(r.report.Phase, p)
-	r.report.Phase = p
-	start := r.Now()
+// enter enters a phase, and leaves the one before it.
+func (r *run) enter(p Phase) {
+	r.leave()
+	r.up.Phase, r.entered = p, r.Now()
+	r.flights.show(r.up, &r.meter, false)
 	if p != PhaseRecord { // the workspace is gone by then
 		// The manifest is for autopsies alone: an upload does not fail for it.
 		_ = r.req.Pass.Workspace().Update(func(m *spool.Manifest) { r.describe(m, p) })
 	}
-	return func() { r.report.Phases[p] = r.Now().Sub(start) }
+}
+
+// leave ends the measurement of a phase.
+func (r *run) leave() {
+	if !r.entered.IsZero() {
+		r.report.Phases[r.up.Phase] = r.Now().Sub(r.entered)
+		r.entered = time.Time{}
+	}
 }

@@ -17,7 +17,7 @@ func (r *run) Inflate(ctx context.Context, cost int64, do func(ctx context.Conte
 	}
 	defer func() {
 		slot.Release()
-		if r.report.Phase != PhasePublish { // then it was to pass over what is in storage already
+		if r.up.Phase != PhasePublish { // then it was to pass over what is in storage already
 			r.worked(&r.meter.verified, cost)
 		}
 	}()
