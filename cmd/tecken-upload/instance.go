@@ -151,7 +151,7 @@ func (in *instance) openRecords(ctx context.Context) (err error) {
 	if own < conns {
 		conns -= own
 	}
-	if in.records, err = record.Open(ctx, in.config.DatabaseURL, record.Options{MaxConns: conns, Logger: in.logger}); err != nil {
+	if in.records, err = record.Open(ctx, in.config.DatabaseURL, record.Options{MaxConns: conns, Stale: in.config.TenantStale, Logger: in.logger}); err != nil {
 		return err
 	}
 	if in.lookups = in.records; own < in.config.DatabaseMaxConns {
@@ -219,7 +219,8 @@ func (in *instance) openSpool(context.Context) error {
 // serve wires the upload path together, from its end to its beginning.
 func (in *instance) serve(ctx context.Context) {
 	c := in.config
-	watcher := in.watcher()
+	disk := &disk{in.disks, &in.late}
+	watcher := in.watcher(disk)
 	in.uploads = upload.NewService(upload.Config{
 		Storage:      in.uploadStorage(),
 		Records:      in.uploadRecords(),
@@ -233,15 +234,15 @@ func (in *instance) serve(ctx context.Context) {
 			DisallowedSnippets: c.DisallowedSnippets,
 		},
 		MaxSize:         int64(c.MaxUploadSize),
-		Lost:            watcher.EndLost,
 		Timeout:         c.UploadTimeout,
 		Retention:       c.Retention,
 		TryRetention:    c.TryRetention,
 		PublishParallel: publishFactor * c.StorageSlots,
+		Stale:           c.TenantStale,
+		Observer:        watcher,
 		Now:             time.Now,
 	})
 	fetches, waiting := fetchTurns(c)
-	disk := &disk{in.disks, &in.late}
 	in.server = web.New(ctx, web.Config{
 		Exchange: exchange.Config{Tokens: in.records, Reporter: watcher, Logger: in.logger, Now: time.Now},
 		Uploads: uploads.Config{

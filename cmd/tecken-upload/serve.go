@@ -102,6 +102,7 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	loop("indexing", func(ctx context.Context) error { return in.indexRecords(ctx, migrated) })
 	loop("folding", func(ctx context.Context) error { return in.foldRecords(ctx, migrated) })
 	loop("unrecorded ends", in.uploads.Settle)
+	loop("upload progress", in.recordProgress)
 	loop("queue watch", in.watchQueues)
 	loop("spool watch", in.watchSpool)
 	loop("late directories", in.openLate)
@@ -167,6 +168,13 @@ func (in *instance) foldRecords(ctx context.Context, migrated <-chan struct{}) e
 	return in.records.RunFolding(ctx, in.fault("names of older records were not folded"))
 }
 
+// recordProgress records how far uploads in flight are, and that this process lives.
+func (in *instance) recordProgress(ctx context.Context) error {
+	return in.uploads.RecordProgress(ctx, func(err error) {
+		in.logger.Warn("progress of uploads not recorded: other instances take them for lost after TECKEN_TENANT_STALE", "err", err)
+	})
+}
+
 // wait waits until the schema is up to date, or ctx ends.
 func wait(ctx context.Context, migrated <-chan struct{}) {
 	select {
@@ -223,6 +231,9 @@ func (in *instance) drain(ctx context.Context, s *http.Server, again <-chan stru
 	done := make(chan error, 1)
 	background.Go("shutdown", func() {
 		err := s.Shutdown(ctx)
+		if err == nil {
+			err = in.uploads.Wait(ctx)
+		}
 		if err == nil {
 			in.server.Wait()
 		}

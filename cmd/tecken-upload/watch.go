@@ -3,18 +3,21 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tecken-upload/internal/telemetry"
 	"tecken-upload/internal/telemetry/uploadwatch"
+	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web/exchange"
 )
 
-// watcher tells the log, the metrics and Sentry what goes through the server.
+// watcher reports to the log, the metrics and Sentry what goes through the server, and to the window of disk faults how uploads end.
 type watcher struct {
 	*uploadwatch.Uploads
+	disk     *disk
 	logger   *slog.Logger
 	metrics  *telemetry.Metrics
 	reporter *telemetry.Reporter
@@ -23,9 +26,10 @@ type watcher struct {
 	failures *prometheus.CounterVec
 }
 
-func (in *instance) watcher() *watcher {
+func (in *instance) watcher(disk *disk) *watcher {
 	w := &watcher{
-		Uploads:  uploadwatch.NewUploads(in.logger, in.reporter, in.metrics),
+		Uploads:  uploadwatch.NewUploads(in.logger, in.reporter, in.metrics, uploadStatus),
+		disk:     disk,
 		logger:   in.logger,
 		metrics:  in.metrics,
 		reporter: in.reporter,
@@ -45,6 +49,23 @@ func (in *instance) watcher() *watcher {
 		w.failures.WithLabelValues(cause)
 	}
 	return w
+}
+
+// uploadStatus is the status that the end of an upload is answered with.
+func uploadStatus(err error) int {
+	if err == nil {
+		return http.StatusCreated
+	}
+	return exchange.Status(err)
+}
+
+// Ended implements upload.Observer. The disk's window comes first: a client that has its answer finds the heartbeats as they are then.
+func (w *watcher) Ended(ctx context.Context, r *upload.Report) {
+	w.disk.Note(r.Err)
+	if lack := exchange.Lack(r.Err); lack != "" {
+		w.Refused(lack, false)
+	}
+	w.Uploads.Ended(ctx, r)
 }
 
 // Request implements web.Watcher.

@@ -25,7 +25,7 @@ func TestFaultsAreReportedOnce(t *testing.T) {
 	}
 	var log bytes.Buffer
 	in := &instance{logger: slog.New(slog.NewTextHandler(&log, nil)), reporter: reporter, metrics: telemetry.NewMetrics()}
-	w := in.watcher()
+	w := in.watcher(nil)
 	token := &upload.Token{ID: 3, User: "ci@example.com"}
 	for i := range 21 {
 		for _, cause := range []string{"database", "disk"} {

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"sync"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/inflate"
 	"tecken-upload/internal/symbol"
 )
@@ -26,21 +27,37 @@ type Limits struct {
 	DisallowedSnippets []string // no name may contain one of them; empty ones are passed over
 }
 
+// Work lends an archive what reading it takes. Implementations are safe for concurrent use.
+type Work interface {
+	// Inflate calls do once cost bytes may be inflated, in a context that ends when that right is lost. do calls moved as it gets on,
+	// every few megabytes.
+	Inflate(ctx context.Context, cost int64, do func(ctx context.Context, moved func()) error) error
+	// Stage calls write with an empty scratch file, once there may be one and cost bytes may be written to it. The caller closes the
+	// file it returns; after an error of write there is none.
+	Stage(ctx context.Context, cost int64, write func(file Scratch) error) (Scratch, error)
+	// Memory waits until the archive's decoder may hold so many bytes. They replace those of an earlier call, and are lent for as long
+	// as the archive is used.
+	Memory(ctx context.Context, bytes int64) error
+}
+
 // An Archive is a container that was opened. Its methods are not for concurrent use.
 type Archive struct {
 	f         io.ReaderAt
 	size      int64
 	limits    Limits
+	work      Work
 	format    format
-	window    int64     // of the decoder, in bytes
-	entries   []*Member // of a zip: everything in its central directory
-	members   []*Member // the entries but for directories
-	verified  bool
-	inflaters sync.Pool // of *inflate.Reader
+	window    int64                  // of the decoder, in bytes
+	entries   []*Member              // of a zip: everything in its central directory
+	members   []*Member              // the entries but for directories; of a tar, once it was read to its end
+	keys      map[symbol.Key]*Member // the first member of each key
+	inflaters sync.Pool              // of *inflate.Reader
+	staging   chan struct{}          // holds an element while a member of a zip is in scratch: one at a time
 }
 
 // A Member is one file in an archive.
 type Member struct {
+	Index     int            // its place among the archive's members, from 0
 	Name      string         // as sent, but for its plain form: see the package comment
 	Key       symbol.Key     // zero when Ignored
 	Ignored   bool           // harmless extra: not to be published
@@ -56,32 +73,19 @@ type Member struct {
 	zip     zipMember     // where and how a zip holds it
 	head    symbol.Header // of a tar's member, whatever its name
 	link    *Member       // of a hard link: the member it is one to
-	content *passing      // of a tar's member, while Walk yields it
+	content *passing      // of a tar's member, while it passes by
 }
-
-// A Slot is the right to work on a member.
-type Slot interface {
-	// Context is what the work is to be done in; it ends when the slot is lost.
-	Context() context.Context
-	// Moved is told as the work gets on, every few megabytes.
-	Moved()
-	// Release gives the slot back; it is called once.
-	Release()
-}
-
-// Acquire waits for a slot for work on cost bytes.
-type Acquire func(ctx context.Context, cost int64) (Slot, error)
 
 // Open tells the format of the size bytes in f, and checks the whole listing of a zip. A fault of the
 // archive is an [*Error]. The Archive reads f until it is no longer used, and never closes it.
-func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits) (*Archive, error) {
+func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits, w Work) (*Archive, error) {
 	format, err := sniff(ctx, f, size)
 	if err != nil {
 		return nil, err
 	}
-	a := &Archive{f: f, size: size, limits: l, format: format}
+	a := &Archive{f: f, size: size, limits: l, work: w, format: format, staging: make(chan struct{}, 1)}
 	a.inflaters.New = func() any { return inflate.NewReader() }
-	if a.Sequential() {
+	if a.sequential() {
 		err = a.chooseWindow(ctx)
 	} else {
 		err = a.listZip(ctx)
@@ -95,8 +99,8 @@ func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits) (*Archive, e
 // Format returns "zip", "tar", "tar.gz", "tar.bz2", "tar.xz" or "tar.zst".
 func (a *Archive) Format() string { return a.format.name }
 
-// Sequential reports whether the members can only be read one after the other, as in every kind of tar.
-func (a *Archive) Sequential() bool { return a.format.name != "zip" }
+// sequential reports whether the members can only be read one after the other, as in every kind of tar.
+func (a *Archive) sequential() bool { return a.format.name != "zip" }
 
 // Inflated returns the bytes of all members as the listing declares them; 0 where there is no listing, as in
 // every kind of tar.
@@ -108,70 +112,73 @@ func (a *Archive) Inflated() int64 {
 	return sum
 }
 
-// Verify inflates every member once and checks all of it, and returns the members in the archive's
-// order. Each member is read while holding a slot; several of a zip are read at once. A fault of the
-// archive is an [*Error], but for [ErrMoreMemory]; when the context ends, its cause is returned.
-func (a *Archive) Verify(ctx context.Context, acquire Acquire) ([]*Member, error) {
-	verify := a.verifyZip
-	if a.Sequential() {
-		verify = a.verifyTar
-	}
-	if err := verify(ctx, acquire); err != nil {
-		return nil, err
-	}
-	for _, m := range a.members {
-		m.resolveNull()
-	}
-	if err := findDuplicates(a.members); err != nil {
-		return nil, err
-	}
-	a.verified = true
-	return a.members, nil
-}
-
-// Walk goes through the verified members again, in order: the very members that Verify returned. The
-// body of a Sequential archive's member can be made and read only until the next one is yielded; of
-// another's, at any time and concurrently. After an error nothing more is yielded.
-func (a *Archive) Walk(ctx context.Context) iter.Seq2[*Member, error] {
+// Members reads every member once, checks all of it, and yields it: in the archive's order, each as soon as it is checked and those
+// before it are. Several of a zip are read at once. The last thing yielded may be an error, which is all of the archive's: a fault of
+// it is an [*Error]; when the context ends, its cause. Nothing is to become visible of an archive before it has yielded its last member.
+func (a *Archive) Members(ctx context.Context) iter.Seq2[*Member, error] {
 	return func(yield func(*Member, error) bool) {
-		if !a.verified {
-			yield(nil, errors.New("walk of an archive that was not verified"))
-			return
+		verify := a.verifyZip
+		if a.sequential() {
+			verify = a.verifyTar
 		}
-		if a.Sequential() {
-			a.walkTar(ctx, yield)
-			return
-		}
-		for _, m := range a.members {
-			if ctx.Err() != nil {
-				yield(nil, context.Cause(ctx))
-				return
-			}
+		err := verify(ctx, func(m *Member) error {
 			if !yield(m, nil) {
-				return
+				return errStopped
 			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(nil, err)
 		}
 	}
 }
 
-// findDuplicates marks members that repeat an earlier one, and fails where one contradicts it.
-func findDuplicates(members []*Member) error {
-	first := make(map[symbol.Key]*Member, len(members))
-	for _, m := range members {
-		if m.Ignored {
+// errStopped ends the reading of members that the caller wants no more of.
+var errStopped = errors.New("no more members are wanted")
+
+// Each calls do for each member that is to be stored, after [Archive.Members] has yielded all of them: for at most parallel members at
+// once where they can be read at once, otherwise in turn. The member's [Member.Body] can be made until do returns. Each returns the first
+// error of do; when the context ends, its cause.
+func (a *Archive) Each(ctx context.Context, parallel int, do func(context.Context, *Member) error) error {
+	if a.sequential() {
+		return a.walkTar(ctx, do)
+	}
+	g, ctx := background.NewGroup(ctx)
+	g.SetLimit(parallel)
+	for _, m := range a.members {
+		if !m.wanted() {
 			continue
 		}
-		f := first[m.Key]
-		switch {
-		case f == nil:
-			first[m.Key] = m
-		case f.Size != m.Size:
-			return invalid("%s and differ: one has %d bytes, the other %d", namesakes(f, m), f.Size, m.Size)
-		case !bytes.Equal(f.MD5[:], m.MD5[:]):
-			return invalid("%s and differ: both have %d bytes (%d and %d), but not the same", namesakes(f, m), m.Size, f.Size, m.Size)
-		default:
-			m.Duplicate = true
-		}
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return do(ctx, m)
+		})
+	}
+	return g.Wait()
+}
+
+// wanted reports whether m is to be stored.
+func (m *Member) wanted() bool { return !m.Ignored && !m.Duplicate }
+
+// know completes a member that was checked, the next one of the archive: it resolves a null id, marks a member that repeats an earlier
+// one, and fails for one that contradicts an earlier one.
+func (a *Archive) know(m *Member) error {
+	m.resolveNull()
+	if m.Ignored {
+		return nil
+	}
+	f := a.keys[m.Key]
+	switch {
+	case f == nil:
+		a.keys[m.Key] = m
+	case f.Size != m.Size:
+		return invalid("%s and differ: one has %d bytes, the other %d", namesakes(f, m), f.Size, m.Size)
+	case !bytes.Equal(f.MD5[:], m.MD5[:]):
+		return invalid("%s and differ: both have %d bytes (%d and %d), but not the same", namesakes(f, m), m.Size, f.Size, m.Size)
+	default:
+		m.Duplicate = true
 	}
 	return nil
 }

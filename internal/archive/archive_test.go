@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,7 +20,7 @@ func TestEveryFormat(t *testing.T) {
 	files := someFiles()
 	want := map[string]string{}
 	for _, f := range files {
-		if !strings.HasSuffix(f.name, "/") {
+		if _, ignored := map[string]bool{"firefox/": true, "firefox-60-symbols.txt": true, "firefox/.DS_Store": true}[f.name]; !ignored {
 			want[f.name] = f.content
 		}
 	}
@@ -26,8 +29,8 @@ func TestEveryFormat(t *testing.T) {
 			noLeak(t)
 			a, ms, err := verify(t.Context(), build(t, format, files), roomy)
 			must(t, err)
-			if a.Format() != format || a.Sequential() != (format != "zip") {
-				t.Errorf("format %q, sequential %v", a.Format(), a.Sequential())
+			if a.Format() != format {
+				t.Errorf("format %q", a.Format())
 			}
 			type seen struct {
 				Name, Key string
@@ -36,7 +39,10 @@ func TestEveryFormat(t *testing.T) {
 				DebugFile string
 			}
 			var got []seen
-			for _, m := range ms {
+			for i, m := range ms {
+				if m.Index != i {
+					t.Errorf("member %d says that it is %d", i, m.Index)
+				}
 				got = append(got, seen{m.Name, m.Key.String(), m.Ignored, m.Size, m.Header.DebugFile})
 			}
 			const dir = "firefox/44E4EC8C2F41492B9369D6B9A059577C2/"
@@ -164,15 +170,15 @@ func TestReadFails(t *testing.T) {
 			data := build(t, format, someFiles())
 			for from := int64(0); from < int64(len(data)); from += int64(1 + len(data)/500) {
 				var fault *Error
-				a, err := Open(t.Context(), faulty{bytes.NewReader(data), from, eio}, int64(len(data)), roomy)
+				a, err := Open(t.Context(), faulty{bytes.NewReader(data), from, eio}, int64(len(data)), roomy, new(desk))
 				if err == nil {
-					_, err = a.Verify(t.Context(), free)
+					_, err = collect(t.Context(), a)
 				}
 				if !errors.Is(err, eio) || errors.As(err, &fault) {
 					t.Fatalf("failing at %d: %v", from, err)
 				}
 			}
-			_, err := Open(t.Context(), bytes.NewReader(data), int64(len(data))+100000, roomy)
+			_, err := Open(t.Context(), bytes.NewReader(data), int64(len(data))+100000, roomy, new(desk))
 			if fault := (*Error)(nil); errors.As(err, &fault) {
 				t.Errorf("a file shorter than its size: %v", fault)
 			}
@@ -188,17 +194,15 @@ func TestCancelled(t *testing.T) {
 			noLeak(t)
 			data := build(t, format, someFiles())
 			ctx, cancel := context.WithCancelCause(t.Context())
-			a, err := Open(ctx, bytes.NewReader(data), int64(len(data)), roomy)
-			must(t, err)
-			_, err = a.Verify(ctx, func(ctx context.Context, _ int64) (Slot, error) {
+			a, err := open(ctx, data, roomy, &desk{inflate: func(ctx context.Context, _ int64) (context.Context, error) {
 				cancel(cause)
-				return testSlot{ctx, func() {}, func() {}}, nil
-			})
-			if !errors.Is(err, cause) {
-				t.Errorf("verify: %v", err)
+				return ctx, nil
+			}})
+			must(t, err)
+			if _, err = collect(ctx, a); !errors.Is(err, cause) {
+				t.Errorf("members: %v", err)
 			}
-			_, err = Open(ctx, bytes.NewReader(data), int64(len(data)), roomy)
-			if !errors.Is(err, cause) {
+			if _, err = open(ctx, data, roomy, new(desk)); !errors.Is(err, cause) {
 				t.Errorf("open: %v", err)
 			}
 
@@ -206,61 +210,85 @@ func TestCancelled(t *testing.T) {
 			must(t, err)
 			ctx, cancel = context.WithCancelCause(t.Context())
 			defer cancel(nil)
-			var got error
 			n := 0
-			for _, err := range a.Walk(ctx) {
+			err = a.Each(ctx, 1, func(context.Context, *Member) error {
 				n++
 				cancel(cause)
-				got = err
-			}
-			if n != 2 || !errors.Is(got, cause) {
-				t.Errorf("walk: %d steps, %v", n, got)
+				return nil
+			})
+			if n != 1 || !errors.Is(err, cause) {
+				t.Errorf("each: %d members, %v", n, err)
 			}
 		})
 	}
 }
 
 // What a caller refuses is the caller's error, not the archive's.
-func TestAcquireFails(t *testing.T) {
+func TestNoRightToInflate(t *testing.T) {
 	noLeak(t)
 	busy := errors.New("no slot")
 	for _, format := range formats {
-		data := build(t, format, someFiles())
-		a, err := Open(t.Context(), bytes.NewReader(data), int64(len(data)), roomy)
+		a, err := open(t.Context(), build(t, format, someFiles()), roomy, &desk{inflate: func(context.Context, int64) (context.Context, error) { return nil, busy }})
 		must(t, err)
 		var fault *Error
-		_, err = a.Verify(t.Context(), func(context.Context, int64) (Slot, error) { return nil, busy })
-		if !errors.Is(err, busy) || errors.As(err, &fault) {
+		if _, err = collect(t.Context(), a); !errors.Is(err, busy) || errors.As(err, &fault) {
 			t.Errorf("%s: %v", format, err)
 		}
 	}
 }
 
-// Slots are held while reading, asked for with the right cost, and all given back.
-func TestSlots(t *testing.T) {
+// The right to inflate is asked for with the right cost, and a decoder's memory before all.
+func TestWhatWorkIsAskedFor(t *testing.T) {
 	for _, format := range formats {
-		data := build(t, format, someFiles())
-		a, err := Open(t.Context(), bytes.NewReader(data), int64(len(data)), roomy)
+		work := new(desk)
+		a, err := open(t.Context(), build(t, format, someFiles()), roomy, work)
 		must(t, err)
-		costs := make(chan int64, 100)
-		held := make(chan int, 1)
-		held <- 0
-		ms, err := a.Verify(t.Context(), func(ctx context.Context, cost int64) (Slot, error) {
-			costs <- cost
-			held <- <-held + 1
-			return testSlot{ctx, func() {}, func() { held <- <-held - 1 }}, nil
-		})
+		ms, err := collect(t.Context(), a)
 		must(t, err)
-		close(costs)
 		var want, got int64
-		for c := range costs {
+		for _, c := range work.costs {
 			got += c
 		}
 		for _, m := range ms {
 			want += m.Size
 		}
-		if n := <-held; n != 0 || got != want {
-			t.Errorf("%s: %d slots kept; cost %d, want %d", format, n, got, want)
+		if n := work.held.Load(); n != 0 || got != want {
+			t.Errorf("%s: %d rights kept; cost %d, want %d", format, n, got, want)
+		}
+		if asked := len(work.memory) == 1; asked != (format != "zip") {
+			t.Errorf("%s: memory %d", format, work.memory)
+		}
+	}
+}
+
+// A member is yielded once it is checked, not only when all are; a caller may stop at any, and nothing reads the archive any more.
+func TestMembersComeOneByOne(t *testing.T) {
+	noLeak(t)
+	files := []file{{"a/A/a.sym", strings.Repeat("a", 1000)}, {"b/B/b.sym", strings.Repeat("b", 100)}, {"c/C/c.sym", "c"}}
+	for _, format := range formats {
+		for stop := range files {
+			work := &desk{inflate: func(ctx context.Context, cost int64) (context.Context, error) {
+				if cost == 1 && stop < 2 {
+					<-ctx.Done() // the last one is never checked
+				}
+				return ctx, nil
+			}}
+			a, err := open(t.Context(), build(t, format, files), roomy, work)
+			must(t, err)
+			n := 0
+			for m, err := range a.Members(t.Context()) {
+				must(t, err)
+				if m.Name != files[n].name {
+					t.Errorf("%s: member %d is %s", format, n, m.Name)
+				}
+				if n == stop {
+					break
+				}
+				n++
+			}
+			if n != stop || work.held.Load() != 0 {
+				t.Errorf("%s: stopped at %d, not at %d; %d at work", format, n, stop, work.held.Load())
+			}
 		}
 	}
 }
@@ -290,23 +318,14 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
-// Order of use: nothing is published that was not verified.
+// A tar's body can be made only while its content passes by.
 func TestOutOfTurn(t *testing.T) {
 	for _, format := range formats {
-		data := build(t, format, someFiles())
-		a, err := Open(t.Context(), bytes.NewReader(data), int64(len(data)), roomy)
+		a, ms, err := verify(t.Context(), build(t, format, someFiles()), roomy)
 		must(t, err)
-		for m, err := range a.Walk(t.Context()) {
-			if err == nil {
-				t.Errorf("%s: %s yielded before it was verified", format, m.Name)
-			}
-		}
-		ms, err := a.Verify(t.Context(), free)
-		must(t, err)
-		scratch := &scratchFiles{}
-		b, err := ms[1].Body(t.Context(), scratch.new)
-		if (err == nil) == a.Sequential() {
-			t.Errorf("%s: body outside Walk: %v", format, err)
+		b, err := ms[1].Body(t.Context())
+		if (err == nil) == a.sequential() {
+			t.Errorf("%s: body outside of Each: %v", format, err)
 		}
 		if err == nil {
 			must(t, b.Close())
@@ -314,49 +333,86 @@ func TestOutOfTurn(t *testing.T) {
 	}
 }
 
-// Members that nobody asks for are passed over, and a walk can be left at any point.
-func TestWalkPartly(t *testing.T) {
+// A member whose body is not made is passed over, and an error ends the way at any of them.
+func TestEachInPart(t *testing.T) {
 	noLeak(t)
-	files := someFiles()
+	enough := errors.New("enough")
+	files := []file{{"a/A/a.sym", "a"}, {"b/B/b.sym", "bb"}, {"c/C/c.pdb", "ccc"}}
 	for _, format := range formats {
 		a, ms, err := verify(t.Context(), build(t, format, files), roomy)
 		must(t, err)
 		for stop := range ms {
 			i := 0
-			for m, err := range a.Walk(t.Context()) {
-				must(t, err)
+			err := a.Each(t.Context(), 1, func(ctx context.Context, m *Member) error {
 				if m != ms[i] {
 					t.Errorf("%s: member %d is %s", format, i, m.Name)
 				}
 				if i == stop {
-					scratch := &scratchFiles{}
-					b, err := m.Body(t.Context(), scratch.new)
-					must(t, err)
-					if got := bodyContent(t, m, b); got != files[i+1].content { // the first is a directory
+					if got := content(ctx, t, m); got != files[i].content {
 						t.Errorf("%s: %s holds %q", format, m.Name, got)
 					}
-					must(t, b.Close())
-					break
+					return enough
 				}
 				i++
+				return nil
+			})
+			if i != stop || !errors.Is(err, enough) {
+				t.Errorf("%s: ended at %d, not at %d: %v", format, i, stop, err)
 			}
 		}
 	}
 }
 
-// A panic of the caller inside Walk is the caller's, not a decoder's.
-func TestWalkPanic(t *testing.T) {
+// The members of a zip are stored at once, as many as are said; of a tar, in turn.
+func TestEachAtOnce(t *testing.T) {
+	files := make([]file, 6)
+	for i := range files {
+		files[i] = file{fmt.Sprintf("a/A/%d.sym", i), "x"}
+	}
+	for _, format := range formats {
+		a, _, err := verify(t.Context(), build(t, format, files), roomy)
+		must(t, err)
+		most := 3
+		if a.sequential() {
+			most = 1
+		}
+		var busy atomic.Int64
+		at := make(chan struct{}, len(files))
+		must(t, a.Each(t.Context(), 3, func(context.Context, *Member) error {
+			if n := int(busy.Add(1)); n > most {
+				t.Errorf("%s: %d at once", format, n)
+			}
+			at <- struct{}{}
+			for len(at) < most { // all that may be are here at least once
+				runtime.Gosched()
+			}
+			busy.Add(-1)
+			return nil
+		}))
+	}
+}
+
+// A panic of the caller's is the caller's, not a decoder's.
+func TestCallersPanic(t *testing.T) {
 	a, _, err := verify(t.Context(), build(t, "tar.gz", someFiles()), roomy)
 	must(t, err)
-	defer func() {
-		if p := recover(); p != "mine" {
-			t.Errorf("recovered %v", p)
-		}
-	}()
-	for m, err := range a.Walk(t.Context()) {
-		must(t, err)
-		t.Logf("at %s", m.Name)
-		panic("mine")
+	for name, f := range map[string]func(){
+		"members": func() {
+			for _, err := range a.Members(t.Context()) {
+				must(t, err)
+				panic("mine")
+			}
+		},
+		"each": func() { _ = a.Each(t.Context(), 1, func(context.Context, *Member) error { panic("mine") }) },
+	} {
+		func() {
+			defer func() {
+				if p := recover(); p != "mine" {
+					t.Errorf("%s: recovered %v", name, p)
+				}
+			}()
+			f()
+		}()
 	}
 }
 
@@ -367,23 +423,19 @@ func TestChangedBetweenPasses(t *testing.T) {
 		a, _, err := verify(t.Context(), data, roomy)
 		must(t, err)
 		copy(data, build(t, format, []file{{"x/A/x.sym", strings.Repeat("x", 99)}, {"y/A/y.sym", "y"}}))
-		var last error
-		for _, err := range a.Walk(t.Context()) {
-			last = err
-		}
+		err = a.Each(t.Context(), 1, func(context.Context, *Member) error { return nil })
 		var fault *Error
-		if last == nil || errors.As(last, &fault) {
-			t.Errorf("%s: %v", format, last)
+		if err == nil || errors.As(err, &fault) {
+			t.Errorf("%s: %v", format, err)
 		}
 	}
 	data := zipOf(t, someFiles())
-	a, ms, err := verify(t.Context(), data, roomy)
+	_, ms, err := verify(t.Context(), data, roomy)
 	must(t, err)
 	copy(data[ms[2].zip.data:], "\xff\xff")
-	b, err := ms[2].Body(t.Context(), nil)
+	b, err := ms[2].Body(t.Context())
 	must(t, err)
 	if _, err := io.ReadAll(b); err == nil {
 		t.Error("a changed member was read without an error")
 	}
-	_ = a
 }

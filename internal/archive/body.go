@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -49,23 +50,20 @@ func (b *Body) Close() error {
 	return b.close()
 }
 
-// Body makes the body of a verified member; the caller closes it. Reading it fails with the context's
-// cause once ctx ends. Members of a Sequential archive, and a .sym that a zip holds stored, are written
-// to a file that scratch is asked for; others need none. A .sym that came deflated, and a member that
-// came stored, are read straight from the archive.
-func (m *Member) Body(ctx context.Context, scratch func() (Scratch, error)) (*Body, error) {
+// Body makes what is to be stored of a member that [Archive.Each] is at; the caller closes it. Reading it fails with the context's
+// cause once ctx ends. Members of a tar, and a .sym that a zip holds stored, are staged for that; others are not. A .sym that came
+// deflated, and a member that came stored, are read straight from the archive.
+func (m *Member) Body(ctx context.Context) (*Body, error) {
 	switch {
-	case !m.archive.verified:
-		return nil, fmt.Errorf("body of %s before it was verified", m.Name)
-	case m.archive.Sequential() && m.content == nil:
+	case m.archive.sequential() && m.content == nil:
 		return nil, fmt.Errorf("body of %s when it is not its turn", m.Name)
-	case m.archive.Sequential():
-		return m.content.body(m, scratch)
+	case m.archive.sequential():
+		return m.content.body(ctx, m)
 	}
 	src := newSource(ctx, m.archive.f, m.zip.data, m.zip.size)
 	switch {
 	case m.zip.method == methodStored && m.Key.IsSym():
-		return m.stage(src, scratch)
+		return m.stageInTurn(ctx, src)
 	case m.zip.method == methodStored:
 		return &Body{ReadSeeker: src, Size: m.Size, CRC32: m.crc}, nil
 	case m.Key.IsSym():
@@ -113,17 +111,48 @@ func (g *gzipped) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// stage writes m's content to a scratch file, as it is to be stored.
-func (m *Member) stage(content io.Reader, scratch func() (Scratch, error)) (_ *Body, err error) {
-	f, err := scratch()
-	if err != nil {
-		return nil, fmt.Errorf("scratch for %s: %w", m.Name, err)
+// stageInTurn stages m once no other member is in scratch.
+func (m *Member) stageInTurn(ctx context.Context, content io.Reader) (b *Body, err error) {
+	staging := m.archive.staging
+	select {
+	case staging <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("stage %s: %w", m.Name, err), f.Close())
+		if b == nil { // also after a panic
+			<-staging
 		}
 	}()
+	if b, err = m.stage(ctx, content); err != nil {
+		return nil, err
+	}
+	file := b.close
+	b.close = sync.OnceValue(func() error {
+		defer func() { <-staging }()
+		return file()
+	})
+	return b, nil
+}
+
+// stage writes m's content to a scratch file, as it is to be stored.
+func (m *Member) stage(ctx context.Context, content io.Reader) (*Body, error) {
+	var out *tallied
+	f, err := m.archive.work.Stage(ctx, m.Size, func(f Scratch) (err error) {
+		if out, err = m.writeTo(f, content); err != nil {
+			return err
+		}
+		_, err = f.Seek(0, io.SeekStart)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("stage %s: %w", m.Name, err)
+	}
+	return &Body{ReadSeeker: f, Size: out.n, CRC32: out.crc, Gzip: m.Key.IsSym(), close: f.Close}, nil
+}
+
+// writeTo writes m's content to f, as it is to be stored.
+func (m *Member) writeTo(f io.Writer, content io.Reader) (*tallied, error) {
 	out := &tallied{w: f}
 	buffered := bufio.NewWriterSize(out, bufSize)
 	plain := &tallied{w: buffered}
@@ -142,13 +171,7 @@ func (m *Member) stage(content io.Reader, scratch func() (Scratch, error)) (_ *B
 	if plain.n != m.Size || plain.crc != m.crc {
 		return nil, errors.New("the content is not what it was when it was verified")
 	}
-	if err := errors.Join(finish(), buffered.Flush()); err != nil {
-		return nil, err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	return &Body{ReadSeeker: f, Size: out.n, CRC32: out.crc, Gzip: m.Key.IsSym(), close: f.Close}, nil
+	return out, errors.Join(finish(), buffered.Flush())
 }
 
 // A tallied writer counts what it writes, and computes its CRC-32.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -27,9 +28,8 @@ func TestBodySeeks(t *testing.T) {
 	a, ms, err := verify(t.Context(), data, roomy)
 	must(t, err)
 	noLeak(t)
-	scratch := &scratchFiles{}
 	for _, m := range ms {
-		b, err := m.Body(t.Context(), scratch.new)
+		b, err := m.Body(t.Context())
 		must(t, err)
 		whole, err := io.ReadAll(b)
 		must(t, err)
@@ -49,9 +49,6 @@ func TestBodySeeks(t *testing.T) {
 		must(t, b.Close())
 	}
 	contents(t, a)
-	if scratch.open != 0 {
-		t.Errorf("%d scratch files left open", scratch.open)
-	}
 }
 
 func seekRandomly(t *testing.T, rnd *rand.Rand, b *Body, off int64) {
@@ -80,7 +77,7 @@ func TestWrappedNotCompressedAgain(t *testing.T) {
 	e := deflated("a/A/a.sym", strings.Repeat(symText, 50))
 	_, ms, err := verify(t.Context(), makeZip([]*entry{e}, nil), roomy)
 	must(t, err)
-	b, err := ms[0].Body(t.Context(), nil)
+	b, err := ms[0].Body(t.Context())
 	must(t, err)
 	raw, err := io.ReadAll(b)
 	must(t, err)
@@ -96,7 +93,7 @@ func TestGzipIsDeterministic(t *testing.T) {
 	for range 2 {
 		_, ms, err := verify(t.Context(), data, roomy)
 		must(t, err)
-		b, err := ms[0].Body(t.Context(), new(scratchFiles).new)
+		b, err := ms[0].Body(t.Context())
 		must(t, err)
 		raw, err := io.ReadAll(b)
 		must(t, err)
@@ -131,14 +128,15 @@ func (s *badScratch) Close() error                   { s.closed = true; return n
 func TestScratchFails(t *testing.T) {
 	full := errors.New("no space left on device")
 	for name, s := range map[string]*badScratch{"write": {write: full}, "seek": {seek: full}, "open": nil} {
-		_, ms, err := verify(t.Context(), makeZip([]*entry{stored("a/A/a.sym", symText)}, nil), roomy)
+		a, ms, err := verify(t.Context(), makeZip([]*entry{stored("a/A/a.sym", symText)}, nil), roomy)
 		must(t, err)
-		_, err = ms[0].Body(t.Context(), func() (Scratch, error) {
+		a.work.(*desk).scratch = func() (Scratch, error) {
 			if s == nil {
 				return nil, full
 			}
 			return s, nil
-		})
+		}
+		_, err = ms[0].Body(t.Context())
 		var fault *Error
 		if !errors.Is(err, full) || errors.As(err, &fault) {
 			t.Errorf("%s: %v", name, err)
@@ -157,12 +155,43 @@ func TestBodyCancelled(t *testing.T) {
 	must(t, err)
 	for _, m := range ms {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		b, err := m.Body(ctx, nil)
+		b, err := m.Body(ctx)
 		must(t, err)
 		cancel(cause)
 		if _, err := io.ReadAll(b); !errors.Is(err, cause) {
 			t.Errorf("%s: %v", m.Name, err)
 		}
 		must(t, b.Close())
+	}
+}
+
+// However many members of a zip are stored at once, one is in scratch at a time; the next one waits for the end of its body, or of ctx.
+func TestOneIsInScratchAtATime(t *testing.T) {
+	entries := make([]*entry, 5)
+	for i := range entries {
+		entries[i] = stored(fmt.Sprintf("a/A/%d.sym", i), symText)
+	}
+	a, ms, err := verify(t.Context(), makeZip(entries, nil), roomy)
+	must(t, err)
+	work := a.work.(*desk)
+	must(t, a.Each(t.Context(), len(entries), func(ctx context.Context, m *Member) error {
+		b, err := m.Body(ctx)
+		must(t, err)
+		if n := work.open.Load(); n != 1 {
+			t.Errorf("%d scratch files", n)
+		}
+		return errors.Join(b.Close(), b.Close())
+	}))
+	cause := errors.New("deadline of the test")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	first, err := ms[0].Body(ctx)
+	must(t, err)
+	cancel(cause)
+	if _, err := ms[1].Body(ctx); !errors.Is(err, cause) {
+		t.Errorf("a second one: %v", err)
+	}
+	must(t, first.Close())
+	if n := work.open.Load(); n != 0 {
+		t.Errorf("%d scratch files left open", n)
 	}
 }

@@ -16,9 +16,9 @@ import (
 	"tecken-upload/internal/inflate"
 )
 
-// ErrMoreMemory: the decoder needs more memory than [Archive.Memory] said, because the archive was compressed in several parts, and
-// differently. Memory says more now, and the archive can be verified once more.
-var ErrMoreMemory = errors.New("the archive's decoder needs more memory")
+// errMoreMemory: the decoder needs more memory than the archive's beginning asks for, because the archive was compressed in several
+// parts, and differently. The window is the largest now, and the archive is read once more.
+var errMoreMemory = errors.New("the archive's decoder needs more memory")
 
 // What decoders hold, in bytes. An archive's beginning asks for a window, or dictionary, and decides about most of it.
 const (
@@ -78,8 +78,8 @@ var (
 	}
 )
 
-// Memory returns how many bytes the decoder of a compressed tar may hold; 0 for an archive without one.
-func (a *Archive) Memory() int64 {
+// memory returns how many bytes the decoder of a compressed tar may hold; 0 for an archive without one.
+func (a *Archive) memory() int64 {
 	if a.format.compression == nil {
 		return 0
 	}
@@ -134,7 +134,7 @@ const (
 	discardedFor = 5 * time.Second
 )
 
-// A discarded counts memory that nobody uses any more, and gives it back to the system.
+// A discarded counts memory that is no longer used, and gives it back to the system.
 type discarded struct {
 	free func() // gives it back
 
@@ -182,7 +182,7 @@ func (a *Archive) widen() error {
 		return invalid("The %s asks, in a later part, for "+c.advice, a.format.name, c.most+1, c.most)
 	}
 	a.window = c.most
-	return ErrMoreMemory
+	return errMoreMemory
 }
 
 // zstdWindow returns the window of the first frame. RFC 8878, section 3.1.1.1.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,8 +69,8 @@ func TestMemory(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if a.Memory() != c.memory {
-			t.Errorf("%s: %d bytes, want %d", name, a.Memory(), c.memory)
+		if got := append(a.work.(*desk).memory, 0)[0]; got != c.memory {
+			t.Errorf("%s: %d bytes, want %d", name, got, c.memory)
 		}
 		contents(t, a)
 	}
@@ -90,7 +91,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// A file of several parts whose first one does not ask for most is verified once more, with more memory.
+// A file of several parts whose first one does not ask for most is read once more, with more memory; no member comes twice.
 func TestMoreMemory(t *testing.T) {
 	data := tarOf(t, someFiles())
 	for name, parts := range map[string][2][]byte{
@@ -98,16 +99,15 @@ func TestMoreMemory(t *testing.T) {
 		"tar.xz":  {xzWith(t, 22, data[:1024]), xzWith(t, 28, data[1024:])},
 	} {
 		file := append(parts[0], parts[1]...)
-		a, err := Open(t.Context(), bytes.NewReader(file), int64(len(file)), roomy)
+		a, ms, err := verify(t.Context(), file, roomy)
 		must(t, err)
-		if _, err := a.Verify(t.Context(), free); !errors.Is(err, ErrMoreMemory) {
-			t.Errorf("%s: %v", name, err)
+		if c := a.format.compression; !slices.Equal(a.work.(*desk).memory, []int64{usualWindow + c.memory, c.most + c.memory}) {
+			t.Errorf("%s: %d bytes", name, a.work.(*desk).memory)
 		}
-		if want := a.format.compression.most + a.format.compression.memory; a.Memory() != want {
-			t.Errorf("%s: %d bytes then, want %d", name, a.Memory(), want)
-		}
-		if _, err := a.Verify(t.Context(), free); err != nil {
-			t.Errorf("%s: %v", name, err)
+		for i, m := range ms {
+			if m.Index != i {
+				t.Errorf("%s: member %d comes at %d", name, m.Index, i)
+			}
 		}
 		contents(t, a)
 	}
@@ -116,14 +116,11 @@ func TestMoreMemory(t *testing.T) {
 		"tar.xz":  {xzWith(t, 22, data[:1024]), xzWith(t, 30, data[1024:])},
 	} {
 		file := append(parts[0], parts[1]...)
-		a, err := Open(t.Context(), bytes.NewReader(file), int64(len(file)), roomy)
+		work := new(desk)
+		a, err := open(t.Context(), file, roomy, work)
 		must(t, err)
-		_, err = a.Verify(t.Context(), free)
-		if !errors.Is(err, ErrMoreMemory) {
-			t.Errorf("%s: %v", name, err)
-		}
-		if _, err = a.Verify(t.Context(), free); !errors.Is(err, ErrInvalid) {
-			t.Errorf("%s: %v", name, err)
+		if _, err = collect(t.Context(), a); !errors.Is(err, ErrInvalid) || len(work.memory) != 2 {
+			t.Errorf("%s: %v, memory %d", name, err, work.memory)
 		}
 	}
 }

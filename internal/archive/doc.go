@@ -3,13 +3,13 @@
 //
 // An archive is read in two passes:
 //
-//	Open     tells the format by its magic bytes and checks the whole listing of a zip
-//	Verify   inflates every member once and checks everything there is to check
-//	Walk     goes through the verified members again, to publish them
+//	Open      tells the format by its magic bytes and checks the whole listing of a zip
+//	Members   inflates every member once, checks everything there is to check, and yields it
+//	Each      goes through the members again, to store them
 //
-// After Verify returned without an error, this holds: every member has exactly the bytes it declares,
-// with the CRC-32 it declares, inside every limit; every member that is not ignored has a valid
-// [symbol.Key]; and members of one key have one content.
+// A member that Members yields has exactly the bytes it declares, with the CRC-32 it declares, inside every limit; has a valid
+// [symbol.Key], unless it is ignored; and contradicts no member before it. The archive is good once Members has yielded all of
+// them: a fault at its end is one of the whole.
 //
 // # One archive, one meaning
 //
@@ -35,7 +35,7 @@
 //
 // A .sym member is stored as gzip, every other as it is. The gzip of a .sym that a zip holds deflated is
 // made of the member's own deflate stream (RFC 1952 around RFC 1951), without inflating it again; that
-// works because Verify made sure that the stream ends exactly where the zip says it ends.
+// works because Members made sure that the stream ends exactly where the zip says it ends.
 //
 // # Formats
 //

@@ -86,7 +86,7 @@ func FuzzZipLikeGo(f *testing.F) {
 	f.Add(makeZip([]*entry{emptyBlocks("a/A/a.sym")}, nil))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a, _, err := verify(t.Context(), data, fuzzLimits)
-		if err != nil || a.Sequential() || goMissesZip64(data) {
+		if err != nil || a.sequential() || goMissesZip64(data) {
 			return
 		}
 		z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -233,31 +235,75 @@ func build(t testing.TB, format string, files []file) []byte {
 	return compress(t, format, tarOf(t, files))
 }
 
-// A testSlot tells a test what is done with it.
-type testSlot struct {
-	ctx            context.Context
-	moved, release func()
+// A desk is the Work of a test: it lends everything at once, unless the test says otherwise.
+type desk struct {
+	inflate func(ctx context.Context, cost int64) (context.Context, error) // whether Inflate may, and in which context
+	scratch func() (Scratch, error)
+	moved   atomic.Int64
+	held    atomic.Int64 // calls of Inflate that are at work
+	open    atomic.Int64 // scratch files
+
+	mu     sync.Mutex
+	costs  []int64 // of the calls of Inflate
+	memory []int64 // of the calls of Memory
 }
 
-func (s testSlot) Context() context.Context { return s.ctx }
-func (s testSlot) Moved()                   { s.moved() }
-func (s testSlot) Release()                 { s.release() }
+func (d *desk) Inflate(ctx context.Context, cost int64, do func(context.Context, func()) error) (err error) {
+	d.mu.Lock()
+	d.costs = append(d.costs, cost)
+	d.mu.Unlock()
+	if d.inflate != nil {
+		if ctx, err = d.inflate(ctx, cost); err != nil {
+			return err
+		}
+	}
+	d.held.Add(1)
+	defer d.held.Add(-1)
+	return do(ctx, func() { d.moved.Add(1) })
+}
 
-// free is an Acquire that never waits.
-func free(ctx context.Context, _ int64) (Slot, error) {
-	return testSlot{ctx, func() {}, func() {}}, context.Cause(ctx)
+func (d *desk) Stage(_ context.Context, _ int64, write func(Scratch) error) (f Scratch, err error) {
+	f = &scratchFile{open: &d.open}
+	if d.scratch != nil {
+		if f, err = d.scratch(); err != nil {
+			return nil, err
+		}
+	}
+	d.open.Add(1)
+	if err := write(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (d *desk) Memory(_ context.Context, bytes int64) error {
+	d.memory = append(d.memory, bytes)
+	return nil
+}
+
+// open opens data.
+func open(ctx context.Context, data []byte, l Limits, w Work) (*Archive, error) {
+	return Open(ctx, bytes.NewReader(data), int64(len(data)), l, w)
+}
+
+// collect returns all members, or none and the error.
+func collect(ctx context.Context, a *Archive) (ms []*Member, err error) {
+	for m, err := range a.Members(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		ms = append(ms, m)
+	}
+	return ms, nil
 }
 
 // verify opens and verifies data.
 func verify(ctx context.Context, data []byte, l Limits) (*Archive, []*Member, error) {
-	a, err := Open(ctx, bytes.NewReader(data), int64(len(data)), l)
+	a, err := open(ctx, data, l, new(desk))
 	if err != nil {
 		return nil, nil, err
 	}
-	ms, err := a.Verify(ctx, free)
-	if errors.Is(err, ErrMoreMemory) {
-		ms, err = a.Verify(ctx, free)
-	}
+	ms, err := collect(ctx, a)
 	return a, ms, err
 }
 
@@ -280,18 +326,11 @@ func rejected(t *testing.T, data []byte, l Limits, kind error) string {
 
 var _ Scratch = (*os.File)(nil)
 
-// scratchFiles gives out scratch files in memory, and knows how many are still open.
-type scratchFiles struct{ open int }
-
+// A scratchFile is in memory, and counts itself out of those that are open.
 type scratchFile struct {
 	bytes.Buffer // what is written
 	*bytes.Reader
-	owner *scratchFiles
-}
-
-func (s *scratchFiles) new() (Scratch, error) {
-	s.open++
-	return &scratchFile{owner: s}, nil
+	open *atomic.Int64
 }
 
 func (f *scratchFile) Read(p []byte) (int, error)  { return f.Reader.Read(p) }
@@ -306,29 +345,31 @@ func (f *scratchFile) Seek(offset int64, whence int) (int64, error) {
 }
 
 func (f *scratchFile) Close() error {
-	f.owner.open--
+	f.open.Add(-1)
 	return nil
 }
 
-// contents reads the plain content of every member's body, by name, checking all that a Body promises.
+// contents reads the plain content of every member that is to be stored, by name, checking all that a Body promises.
 func contents(t testing.TB, a *Archive) map[string]string {
 	t.Helper()
 	got := map[string]string{}
-	scratch := &scratchFiles{}
-	for m, err := range a.Walk(t.Context()) {
-		must(t, err)
-		if strings.HasSuffix(m.Name, "/") {
-			continue
-		}
-		b, err := m.Body(t.Context(), scratch.new)
-		must(t, err)
-		got[m.Name] = bodyContent(t, m, b)
-		must(t, b.Close())
-	}
-	if scratch.open != 0 {
-		t.Errorf("%d scratch files left open", scratch.open)
+	must(t, a.Each(t.Context(), 1, func(ctx context.Context, m *Member) error {
+		got[m.Name] = content(ctx, t, m)
+		return nil
+	}))
+	if n := a.work.(*desk).open.Load(); n != 0 {
+		t.Errorf("%d scratch files left open", n)
 	}
 	return got
+}
+
+// content reads the plain content of a member's body.
+func content(ctx context.Context, t testing.TB, m *Member) string {
+	t.Helper()
+	b, err := m.Body(ctx)
+	must(t, err)
+	defer func() { must(t, b.Close()) }()
+	return bodyContent(t, m, b)
 }
 
 // bodyContent reads b, and returns what a reader of the stored object would see.

@@ -222,10 +222,10 @@ func TestBadDecoders(t *testing.T) {
 			}
 		}()}, ErrTooLarge},
 	} {
-		a, err := Open(t.Context(), bytes.NewReader(header), blockSize, roomy)
+		a, err := Open(t.Context(), bytes.NewReader(header), blockSize, roomy, new(desk))
 		must(t, err)
 		a.format = format{"tar.bad", &compression{open: c.decoder.Open}}
-		_, err = a.Verify(t.Context(), free)
+		_, err = collect(t.Context(), a)
 		var fault *Error
 		if !errors.As(err, &fault) || !errors.Is(err, c.kind) {
 			t.Errorf("%s: %v", name, err)
@@ -245,7 +245,7 @@ func TestEndlessDecoder(t *testing.T) {
 	noLeak(t)
 	cause := errors.New("deadline of the test")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	a, err := Open(ctx, bytes.NewReader(tarOf(t, someFiles())), 4096, roomy)
+	a, err := Open(ctx, bytes.NewReader(tarOf(t, someFiles())), 4096, roomy, new(desk))
 	must(t, err)
 	rounds := 0
 	decoder := badDecoder{read: func(r io.Reader, p []byte) (int, error) {
@@ -259,7 +259,7 @@ func TestEndlessDecoder(t *testing.T) {
 		}
 	}}
 	a.format = format{"tar.bad", &compression{open: decoder.Open}}
-	if _, err := a.Verify(ctx, free); !errors.Is(err, cause) {
+	if _, err := collect(ctx, a); !errors.Is(err, cause) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -261,9 +261,9 @@ func TestBombIsBounded(t *testing.T) {
 func readBy(t *testing.T, data []byte, kind error) int64 {
 	t.Helper()
 	read := &counted{Reader: bytes.NewReader(data)}
-	a, err := Open(t.Context(), read, int64(len(data)), roomy)
+	a, err := Open(t.Context(), read, int64(len(data)), roomy, new(desk))
 	must(t, err)
-	if _, err = a.Verify(t.Context(), free); !errors.Is(err, kind) {
+	if _, err = collect(t.Context(), a); !errors.Is(err, kind) {
 		t.Errorf("got %v, want %v", err, kind)
 	}
 	return read.n

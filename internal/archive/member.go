@@ -28,7 +28,7 @@ func checkNotEmpty(members []*Member, entries int) error {
 	return nil
 }
 
-// resolveNull gives a verified member whose debug id is null the key that it is looked up by: a .sym, that of the code id in
+// resolveNull gives a checked member whose debug id is null the key that it is looked up by: a .sym, that of the code id in
 // its header. Another such member is ignored, for nothing would ever find it.
 func (m *Member) resolveNull() {
 	if m.Ignored || !m.Key.IsNull() {

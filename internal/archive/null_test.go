@@ -40,15 +40,7 @@ func TestNullIDs(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", format, diff)
 		}
-		for m, err := range a.Walk(t.Context()) {
-			must(t, err)
-			if m.Key.IsSym() {
-				b, err := m.Body(t.Context(), new(scratchFiles).new)
-				must(t, err)
-				bodyContent(t, m, b)
-				must(t, b.Close())
-			}
-		}
+		contents(t, a)
 	}
 	// Two modules without an id that claim one code id contradict each other.
 	files[6].content += "PUBLIC 1 0 g\n"

@@ -59,7 +59,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, s.err
 }
 
-// Seek lets a plain tar's reader skip what nobody asked for.
+// Seek lets a plain tar's reader skip content that is not read.
 func (s *source) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekStart:
@@ -134,18 +134,16 @@ func (s *stream) decode(p []byte) (n int, err error) {
 	return n, err
 }
 
-// movedStep is after how many bytes of content a slot is told that its work gets on: less than a second's work of the slowest
+// movedStep is after how many bytes of content work reports that it gets on: less than a second's work of the slowest
 // decoder, on all but the slowest machines.
 const movedStep = 4 << 20
 
-// A pace tells a slot how work gets on, and ends it with the slot.
+// A pace reports how work gets on, and ends it with its context.
 type pace struct {
-	ctx   context.Context //nolint:containedctx // the slot's, which lasts as long
+	ctx   context.Context //nolint:containedctx // that of the work, which lasts as long
 	moved func()
-	n     int64 // bytes since the slot was told last
+	n     int64 // bytes since the last report
 }
-
-func newPace(s Slot) *pace { return &pace{ctx: s.Context(), moved: s.Moved} }
 
 func (p *pace) Write(b []byte) (int, error) {
 	if p.ctx.Err() != nil {
@@ -158,9 +156,9 @@ func (p *pace) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A digest takes a member's content and learns all that Verify wants to know of it.
+// A digest takes a member's content and learns all there is to know of it.
 type digest struct {
-	pace *pace
+	pace pace
 	want int64 // bytes declared; one more fails with errMore
 	n    int64
 	md5  hash.Hash
@@ -168,8 +166,8 @@ type digest struct {
 	scan symbol.HeaderScanner
 }
 
-func newDigest(s Slot, m *Member) *digest {
-	return &digest{pace: newPace(s), want: m.Size, md5: md5.New()}
+func newDigest(ctx context.Context, moved func(), m *Member) *digest {
+	return &digest{pace: pace{ctx: ctx, moved: moved}, want: m.Size, md5: md5.New()}
 }
 
 func (d *digest) Write(p []byte) (int, error) {

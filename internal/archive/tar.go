@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 
 	"github.com/mholt/archiver/v4"
+
+	"tecken-upload/internal/symbol"
 )
 
 // Bounds of what a tar may hold beside its members' content: headers, long names, padding.
@@ -168,23 +170,50 @@ func (p *tarPass) isTar() bool {
 	return !decoded || len(p.tar.head) == 0 || isTar(p.tar.head)
 }
 
-// verifyTar reads all members, one after the other.
-func (a *Archive) verifyTar(ctx context.Context, acquire Acquire) error {
+// verifyTar reads all members, one after the other, and gives each. Where the decoder turns out to need more memory, it begins again
+// with more, and gives none twice.
+func (a *Archive) verifyTar(ctx context.Context, give func(*Member) error) error {
+	given := 0
+	for {
+		if err := a.work.Memory(ctx, a.memory()); err != nil {
+			return err
+		}
+		err := a.verifyTarOnce(ctx, func(m *Member) error {
+			if m.Index < given {
+				return nil
+			}
+			given++
+			return give(m)
+		})
+		if !errors.Is(err, errMoreMemory) {
+			return err
+		}
+	}
+}
+
+func (a *Archive) verifyTarOnce(ctx context.Context, give func(*Member) error) error {
 	l := a.limits
 	l.MaxMemberSize = min(l.MaxMemberSize, maxTarMember)
 	t := &tarListing{archive: a, sum: newTally(l), names: naming{disallowed: l.DisallowedSnippets}, files: make(map[string]*Member)}
+	a.keys = make(map[symbol.Key]*Member)
 	buf := make([]byte, bufSize)
 	err := a.readTar(ctx, true, func(h *tar.Header, content io.Reader) error {
 		m, err := t.add(h)
-		if err != nil || m == nil || m.link != nil {
+		if err != nil || m == nil {
 			return err
 		}
-		slot, err := acquire(ctx, m.Size)
+		if m.link == nil {
+			err = a.work.Inflate(ctx, m.Size, func(ctx context.Context, moved func()) error {
+				return m.verifyTar(newDigest(ctx, moved, m), content, buf)
+			})
+		}
+		if err == nil {
+			err = a.know(m)
+		}
 		if err != nil {
 			return err
 		}
-		defer slot.Release()
-		return m.verifyTar(slot, content, buf)
+		return give(m)
 	})
 	if err != nil {
 		return err
@@ -193,8 +222,7 @@ func (a *Archive) verifyTar(ctx context.Context, acquire Acquire) error {
 	return checkNotEmpty(a.members, t.sum.entries)
 }
 
-func (m *Member) verifyTar(slot Slot, content io.Reader, buf []byte) error {
-	d := newDigest(slot, m)
+func (m *Member) verifyTar(d *digest, content io.Reader, buf []byte) error {
 	if _, err := io.CopyBuffer(d, content, buf); err != nil {
 		return err
 	}

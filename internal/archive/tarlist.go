@@ -38,6 +38,7 @@ func (t *tarListing) add(h *tar.Header) (*Member, error) {
 	if err := t.sum.add(m); err != nil {
 		return nil, err
 	}
+	m.Index = len(t.members)
 	t.members = append(t.members, m)
 	t.files[m.Name] = m
 	return m, nil
@@ -63,7 +64,7 @@ func (t *tarListing) link(m *Member, h *tar.Header) error {
 	return nil
 }
 
-// inOrder returns the members as they are walked: hard links behind their target, since its content passes by but once.
+// inOrder returns the members as their contents pass by: hard links behind their target.
 func (t *tarListing) inOrder() []*Member {
 	links := make(map[*Member][]*Member)
 	for _, m := range t.members {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 
 	"tecken-upload/internal/inflate"
 )
@@ -14,13 +13,15 @@ import (
 // A passing is a content that passes by once, and belongs to one member or, with hard links, to several.
 type passing struct {
 	stream io.Reader
-	staged *Body // what the first of several made of it; nil: it was not read
+	read   bool  // a member was made of it
+	staged *Body // what the first of several made of it
 	last   *Member
 }
 
 // body makes m's body of the content, or of what another member has made of it.
-func (c *passing) body(m *Member, scratch func() (Scratch, error)) (*Body, error) {
+func (c *passing) body(ctx context.Context, m *Member) (*Body, error) {
 	content := c.stream
+	c.read = true
 	if c.staged != nil {
 		if _, err := c.staged.Seek(0, io.SeekStart); err != nil {
 			return nil, err
@@ -35,7 +36,7 @@ func (c *passing) body(m *Member, scratch func() (Scratch, error)) (*Body, error
 			}
 		}
 	}
-	b, err := m.stage(content, scratch)
+	b, err := m.stage(ctx, content)
 	if err != nil || c.staged != nil || m == c.last {
 		return b, err
 	}
@@ -43,7 +44,7 @@ func (c *passing) body(m *Member, scratch func() (Scratch, error)) (*Body, error
 	return c.lend(), nil
 }
 
-// lend returns what is staged to one who does not close it.
+// lend returns what is staged, for a use that does not close it.
 func (c *passing) lend() *Body {
 	b := *c.staged
 	b.close = nil
@@ -57,52 +58,37 @@ func (c *passing) close() error {
 	return c.staged.Close()
 }
 
-// Skip reads past the content of a member that Walk has just yielded and nobody wants. In a compressed tar all of it has to
-// be inflated, which is otherwise done when the walk goes on, outside of any slot. Of other members there is nothing to read.
-func (m *Member) Skip(ctx context.Context, acquire Acquire) error {
-	c := m.content
-	if c == nil || c.staged != nil || m != c.last || m.archive.format.compression == nil || m.Size == 0 {
-		return nil
-	}
-	slot, err := acquire(ctx, m.Size)
-	if err != nil {
-		return err
-	}
-	defer slot.Release()
-	if _, err := io.CopyBuffer(newPace(slot), c.stream, make([]byte, bufSize)); err != nil {
-		return fmt.Errorf("read past %s: %w", m.Name, err)
-	}
-	return nil
-}
-
-// A tarWalk goes through the verified members of a tar once more.
+// A tarWalk goes through the checked members of a tar once more.
 type tarWalk struct {
+	archive *Archive
+	ctx     context.Context //nolint:containedctx // that of one call, which the walk does not outlive
+	do      func(context.Context, *Member) error
 	left    []*Member
-	yield   func(*Member, error) bool
-	stopped bool
+	err     error // of do
 }
 
 var errChanged = errors.New("the tar is not what it was when it was verified")
 
-// walkTar yields the verified members, each with its content.
-func (a *Archive) walkTar(ctx context.Context, yield func(*Member, error) bool) {
-	w := &tarWalk{left: a.members, yield: yield}
+// walkTar calls do for each member that is wanted, while its content passes by.
+func (a *Archive) walkTar(ctx context.Context, do func(context.Context, *Member) error) error {
+	w := &tarWalk{archive: a, ctx: ctx, do: do, left: a.members}
 	err := a.readTar(ctx, false, w.member)
 	var fault *Error
 	switch {
-	case w.stopped:
-		return
+	case w.err != nil:
+		return w.err
 	case errors.As(err, &fault):
 		err = fmt.Errorf("%w: %s", errChanged, fault.Reason)
 	case err == nil && len(w.left) > 0:
 		err = errChanged
 	}
 	if err != nil {
-		yield(nil, err)
+		return fmt.Errorf("read the archive again: %w", err)
 	}
+	return nil
 }
 
-// member yields the members that the content of a regular file belongs to.
+// member deals with the members that the content of a regular file belongs to.
 func (w *tarWalk) member(h *tar.Header, content io.Reader) (err error) {
 	if !isRegular(h) {
 		return nil
@@ -120,16 +106,32 @@ func (w *tarWalk) member(h *tar.Header, content io.Reader) (err error) {
 	c := &passing{stream: content, last: all[n-1]}
 	defer func() { err = errors.Join(err, c.close()) }()
 	for _, m := range all {
-		if !w.one(m, c) {
-			w.stopped = true
-			return fs.SkipAll
+		if w.err = w.one(m, c); w.err != nil {
+			return w.err
 		}
 	}
-	return nil
+	return w.skip(target, c)
 }
 
-func (w *tarWalk) one(m *Member, c *passing) bool {
+func (w *tarWalk) one(m *Member, c *passing) error {
+	if !m.wanted() {
+		return nil
+	}
 	m.content = c
 	defer func() { m.content = nil }()
-	return w.yield(m, nil)
+	return w.do(w.ctx, m)
+}
+
+// skip reads past a content that was not read. In a compressed tar all of it has to be inflated, which is otherwise done when the walk
+// goes on, without the right to do so.
+func (w *tarWalk) skip(m *Member, c *passing) error {
+	if c.read || w.archive.format.compression == nil || m.Size == 0 {
+		return nil
+	}
+	return w.archive.work.Inflate(w.ctx, m.Size, func(ctx context.Context, moved func()) error {
+		if _, err := io.CopyBuffer(&pace{ctx: ctx, moved: moved}, c.stream, make([]byte, bufSize)); err != nil {
+			return fmt.Errorf("read past %s: %w", m.Name, err)
+		}
+		return nil
+	})
 }

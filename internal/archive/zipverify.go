@@ -10,43 +10,73 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"tecken-upload/internal/background"
 	"tecken-upload/internal/inflate"
+	"tecken-upload/internal/symbol"
 )
 
-// verifyZip reads the members in parallel, the largest first: it alone decides how long that takes.
-func (a *Archive) verifyZip(ctx context.Context, acquire Acquire) error {
-	largest := slices.SortedStableFunc(slices.Values(a.entries), func(x, y *Member) int { return cmp.Compare(y.Size, x.Size) })
-	g, gctx := background.NewGroup(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, m := range largest {
-		if gctx.Err() != nil {
-			break
+// verifyZip reads the entries in parallel, the largest first: it alone decides how long that takes. It gives the members in order.
+func (a *Archive) verifyZip(ctx context.Context, give func(*Member) error) error {
+	a.keys = make(map[symbol.Key]*Member, len(a.members))
+	ctx, cancel := context.WithCancel(ctx)
+	read, err := a.readZip(ctx)
+	defer func() {
+		cancel()
+		for range read { // nothing reads the archive behind the caller
 		}
-		g.Go(func() error {
-			slot, err := acquire(gctx, m.Size)
-			if err != nil {
+	}()
+	checked := make(map[*Member]bool)
+	next := 0
+	for m := range read {
+		checked[m] = true
+		for ; next < len(a.members) && checked[a.members[next]]; next++ {
+			m := a.members[next]
+			m.Index = next
+			if err := a.know(m); err != nil {
 				return err
 			}
-			defer slot.Release()
-			return m.verifyZip(slot) //nolint:contextcheck // it has the slot's
+			if err := give(m); err != nil {
+				return err
+			}
+		}
+	}
+	return err()
+}
+
+// readZip reads and checks the entries, and sends each that is good. err returns what ended the reading, once the channel is closed.
+func (a *Archive) readZip(ctx context.Context) (read <-chan *Member, err func() error) {
+	largest := slices.SortedStableFunc(slices.Values(a.entries), func(x, y *Member) int { return cmp.Compare(y.Size, x.Size) })
+	g, ctx := background.NewGroup(ctx)
+	good := make(chan *Member, len(largest))
+	var begun atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
+		g.Go(func() error {
+			for {
+				i := int(begun.Add(1)) - 1
+				if i >= len(largest) {
+					return nil
+				}
+				if err := a.work.Inflate(ctx, largest[i].Size, largest[i].verifyZip); err != nil {
+					return err
+				}
+				good <- largest[i]
+			}
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return nil
+	var ended error
+	background.Go("verify", func() {
+		defer close(good)
+		ended = g.Wait()
+	})
+	return good, func() error { return ended }
 }
 
 // verifyZip reads all of m and checks it.
-func (m *Member) verifyZip(slot Slot) error {
-	ctx := slot.Context()
+func (m *Member) verifyZip(ctx context.Context, moved func()) error {
 	src := newSource(ctx, m.archive.f, m.zip.data, m.zip.size)
-	d := newDigest(slot, m)
+	d := newDigest(ctx, moved, m)
 	read := m.copy
 	if m.zip.method == methodDeflated {
 		read = m.inflate

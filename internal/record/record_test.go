@@ -118,7 +118,7 @@ func mustKey(t *testing.T, name string) symbol.Key {
 // wantUpload compares s's record of an upload.
 func wantUpload(t *testing.T, s *record.Store, want upload.Upload) {
 	t.Helper()
-	got, err := s.Upload(t.Context(), want.ID)
+	got, err := s.Status(t.Context(), want.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func wantUnavailable(t *testing.T, s *record.Store) {
 	})
 	_, tokenErr := s.Token(t.Context(), upload.TokenHash{})
 	_, tokensErr := s.Tokens(t.Context())
-	_, uploadErr := s.Upload(t.Context(), 1)
+	_, uploadErr := s.Status(t.Context(), 1)
 	_, recordErr := s.UploadRecord(t.Context(), 1)
 	_, fileErr := s.FileRecord(t.Context(), 1)
 	_, uploadsErr := s.ListUploads(t.Context(), &catalogue.UploadQuery{Limit: 1})
@@ -209,7 +209,7 @@ func wantUnavailable(t *testing.T, s *record.Store) {
 		"Finish":      s.Finish(t.Context(), &upload.Upload{ID: 1, Outcome: upload.Failed}),
 		"Check":       s.Check(t.Context()),
 		"RevokeToken": s.RevokeToken(t.Context(), 1),
-		"CreateToken": createErr, "Token": tokenErr, "Tokens": tokensErr, "Upload": uploadErr,
+		"CreateToken": createErr, "Token": tokenErr, "Tokens": tokensErr, "Status": uploadErr,
 		"UploadRecord": recordErr, "FileRecord": fileErr, "ListUploads": uploadsErr, "ListFiles": filesErr, "Stats": statsErr, "Expire": expireErr,
 	} {
 		wantErr(t, name, err, upload.ErrUnavailable)

@@ -62,6 +62,7 @@ type Options struct {
 	MaxConns int              // bound of connections; 10 unless positive
 	Logger   *slog.Logger     // nil: no log
 	Now      func() time.Time // nil: time.Now
+	Stale    time.Duration    // silence of an upload's process after which the upload is lost; 0: never
 }
 
 // A Store keeps records in one database. It implements upload.Records, and is safe for concurrent use.
@@ -69,6 +70,7 @@ type Store struct {
 	database
 	log       *slog.Logger
 	now       func() time.Time
+	stale     time.Duration                  // Options.Stale
 	migration atomic.Pointer[error]          // result of the latest attempt to migrate
 	ready     atomic.Bool                    // the schema is there, and the Store is open
 	indexed   atomic.Bool                    // the trigram index of keys exists
@@ -127,7 +129,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	return &Store{database: db, log: opts.Logger, now: opts.Now, scan: scanLimit, patience: finishPatience}, nil
+	return &Store{database: db, log: opts.Logger, now: opts.Now, stale: opts.Stale, scan: scanLimit, patience: finishPatience}, nil
 }
 
 // Check returns nil if the database answers and its schema is there, else an error wrapping upload.ErrUnavailable. It ends soon after ctx.

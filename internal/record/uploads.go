@@ -26,8 +26,8 @@ func (s *Store) Begin(ctx context.Context, u *upload.Upload) error {
 	}
 	err := s.change(ctx, queryTimeout, "begin an upload", func(ctx context.Context, tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, `
-			INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url)
-			SELECT user_id, id, $2, $3, $4, $5, $6, $7, $8, $9 FROM tokens WHERE id = $1
+			INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url, seen_at)
+			SELECT user_id, id, $2, $3, $4, $5, $6, $7, $8, $9, `+s.clockNow()+` FROM tokens WHERE id = $1
 			RETURNING id`,
 			u.TokenID, text(u.TokenLabel), text(u.Filename), text(u.Bucket), u.Try, text(u.Format), u.Size, micros(u.CreatedAt),
 			optional(u.DownloadURL),
@@ -73,12 +73,13 @@ func (s *Store) finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error 
 	var userID, created int64
 	err := tx.QueryRowContext(ctx, `
 		UPDATE uploads SET filename = $2, bucket = $3, try = $4, format = $5, size = $6, ended_at = $7, outcome = $8, error = $9,
-			uploaded_count = $10, skipped_count = $11, ignored_count = $12, pending_count = $13, download_url = $14, redirect_urls = $15
-		WHERE id = $1 AND created_at = $16 AND ended_at IS NULL
+			uploaded_count = $10, skipped_count = $11, ignored_count = $12, pending_count = $13, download_url = $14, redirect_urls = $15,
+			phase = $16, progress = $17
+		WHERE id = $1 AND created_at = $18 AND ended_at IS NULL
 		RETURNING user_id, created_at`,
 		u.ID, text(u.Filename), text(u.Bucket), u.Try, text(u.Format), u.Size, micros(u.EndedAt), text(string(u.Outcome)), optional(u.Error),
 		count[upload.FileUploaded], count[upload.FileSkipped], count[upload.FileIgnored], count[upload.FilePending],
-		optional(u.DownloadURL), lines(u.RedirectURLs), micros(u.CreatedAt),
+		optional(u.DownloadURL), lines(u.RedirectURLs), optional(string(u.Phase)), u.Progress, micros(u.CreatedAt),
 	).Scan(&userID, &created)
 	if errors.Is(err, sql.ErrNoRows) {
 		// It has ended, or never began, or a restore gave its id to another.
@@ -163,35 +164,6 @@ func appendFileValues(args []any, uploadID int64, position int, f *upload.File) 
 		optional(f.Header.OS), optional(f.Header.Arch), optional(f.Header.DebugFile), optional(f.Header.DebugID),
 		optional(f.Header.CodeFile), optional(f.Header.CodeID), optional(f.Header.Generator),
 		key, codeFile, f.Replaced)
-}
-
-// Upload returns the upload with the given id and its files, or upload.ErrNotFound.
-func (s *Store) Upload(ctx context.Context, id int64) (upload.Upload, error) {
-	u := upload.Upload{ID: id}
-	err := s.query(ctx, fmt.Sprintf("read upload %d", id), func(ctx context.Context, r *reading) error {
-		var created, ended sql.NullInt64
-		var redirects string
-		err := r.conn.QueryRowContext(ctx, `
-			SELECT users.email, token_id, token_label, filename, bucket, try, format, size, uploads.created_at, ended_at,
-				COALESCE(outcome, ''), COALESCE(error, ''), COALESCE(download_url, ''), COALESCE(redirect_urls, '')
-			FROM uploads JOIN users ON users.id = user_id WHERE uploads.id = $1`, id,
-		).Scan(&u.User, &u.TokenID, &u.TokenLabel, &u.Filename, &u.Bucket, &u.Try, &u.Format, &u.Size, &created, &ended,
-			&u.Outcome, &u.Error, &u.DownloadURL, &redirects)
-		if err != nil {
-			return err
-		}
-		u.CreatedAt, u.EndedAt, u.RedirectURLs = fromMicros(created), fromMicros(ended), fromLines(redirects)
-		if u.EndedAt.IsZero() {
-			// Its files come with its end, perhaps right now: don't return half of that.
-			return nil
-		}
-		u.Files, err = r.files(ctx, id)
-		return err
-	})
-	if err != nil {
-		return upload.Upload{}, err
-	}
-	return u, nil
 }
 
 // files reads the files of an upload in order; nil if there are none.

@@ -42,6 +42,7 @@ func TestUploadRoundTrip(t *testing.T) {
 		u.Filename, u.Try, u.Format, u.Size = "symbole größe 符号.zip", true, "zip", 5_000_000_000
 		u.EndedAt = time.UnixMicro(1_700_000_300_000_001).UTC()
 		u.Outcome, u.Error = upload.TimedOut, "the upload's deadline passed: 1 of 3 stored"
+		u.Phase, u.Progress = upload.PhasePublish, 0.625
 		u.RedirectURLs = []string{"https://b.example.com/x.zip", "https://b.example.com/y.zip"}
 		const id = "44E4EC8C2F41492B9369D6B9A059577C2"
 		u.Files = []upload.File{
@@ -79,7 +80,7 @@ func TestTimesComeFromTheClockWhereMissing(t *testing.T) {
 		if err := errors.Join(s.Begin(t.Context(), &u), s.Finish(t.Context(), &u)); err != nil {
 			t.Fatal(err)
 		}
-		got, err := s.Upload(t.Context(), u.ID)
+		got, err := s.Status(t.Context(), u.ID)
 		if err != nil || got.CreatedAt != now || got.EndedAt != now {
 			t.Errorf("got %v and %v (%v), want %v", got.CreatedAt, got.EndedAt, err, now)
 		}
@@ -189,7 +190,7 @@ func TestWhatIsNotThere(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, record.Options{})
 		u := begun(t, s, newToken(t, s))
-		_, err := s.Upload(t.Context(), u.ID+1)
+		_, err := s.Status(t.Context(), u.ID+1)
 		wantErr(t, "Upload", err, upload.ErrNotFound)
 		wantErr(t, "Begin", s.Begin(t.Context(), &upload.Upload{TokenID: u.TokenID + 1}), upload.ErrNotFound)
 		wantErr(t, "Finish", s.Finish(t.Context(), &upload.Upload{ID: u.ID + 1, Outcome: upload.Failed}), upload.ErrNotFound)

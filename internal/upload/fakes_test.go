@@ -2,6 +2,7 @@ package upload_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -46,14 +47,15 @@ func (s *storage) Refresh(ctx context.Context, loc upload.Location, obj upload.O
 
 // records keeps records in memory, and fails the test when it is not used as it must be.
 type records struct {
-	t       *testing.T
-	mu      sync.Mutex
-	last    int64
-	ended   map[int64]upload.Upload
-	failing bool
-	begin   func() error
-	finish  func(u *upload.Upload) error
-	settled chan int64 // is told of each end, where it is there
+	t        *testing.T
+	mu       sync.Mutex
+	last     int64
+	ended    map[int64]upload.Upload
+	failing  bool
+	begin    func() error
+	finish   func(u *upload.Upload) error
+	progress func(uploads []upload.Upload) error
+	settled  chan int64 // is told of each end, where it is there
 }
 
 func (r *records) Begin(ctx context.Context, u *upload.Upload) error {
@@ -70,6 +72,16 @@ func (r *records) Begin(ctx context.Context, u *upload.Upload) error {
 	}
 	r.last++
 	u.ID = r.last
+	return nil
+}
+
+func (r *records) Progress(ctx context.Context, uploads []upload.Upload) error {
+	if _, bounded := ctx.Deadline(); !bounded || len(uploads) == 0 {
+		r.t.Errorf("Progress of %d uploads, bounded: %t", len(uploads), bounded)
+	}
+	if r.progress != nil {
+		return r.progress(uploads)
+	}
 	return nil
 }
 
@@ -114,4 +126,30 @@ func (p *panickingSlots) Acquire(ctx context.Context, task sched.Task) (*sched.S
 		panic("boom")
 	}
 	return p.Slots.Acquire(ctx, task)
+}
+
+// ends are those that are reported.
+type ends struct {
+	t    *testing.T
+	mu   sync.Mutex
+	last *upload.Report
+	lost []string
+}
+
+func (e *ends) Ended(ctx context.Context, r *upload.Report) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ctx.Err() != nil || r.Upload.Outcome == "" || (r.Err == nil) != (r.Upload.Outcome == upload.Completed) {
+		e.t.Errorf("reported %+v: %v", r, ctx.Err())
+	}
+	e.last = r
+}
+
+func (e *ends) EndLost(_ context.Context, u *upload.Upload, why upload.Loss, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err == nil || u.ID == 0 || u.Outcome == "" {
+		e.t.Errorf("lost %+v: %v", u, err)
+	}
+	e.lost = append(e.lost, fmt.Sprintf("%d %s", u.ID, why))
 }

@@ -19,7 +19,7 @@ type Place struct {
 	// that are dealt with since the last call, which may be 0: those of a completed upload add up to its size. It is safe
 	// for concurrent use, and may be nil.
 	Worked func(bytes int64)
-	// Leave gives everything but the workspace back. It is called once, by whoever was admitted, after Run.
+	// Leave gives everything but the workspace back. It is called once. It may be nil.
 	Leave func()
 }
 
@@ -46,6 +46,14 @@ func (p pass) Done(bytes int64) {
 	if p.place.Worked != nil {
 		p.place.Worked(bytes)
 	}
+}
+
+func (p pass) Close() error {
+	err := p.place.Workspace.Close()
+	if p.place.Leave != nil {
+		p.place.Leave()
+	}
+	return err
 }
 
 // A meter tells how much of an archive has been dealt with. Verifying all of it is half of the work,
@@ -90,6 +98,13 @@ func (m *meter) complete(s *share) {
 	defer m.mu.Unlock()
 	s.done, s.of = 1, 1
 	m.update(1) // which is no piece of its own
+}
+
+// progress returns how much of the work is done, from 0 to 1.
+func (m *meter) progress() float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return (m.verified.ratio() + m.published.ratio()) / 2
 }
 
 // update tells what has not been told, where it is so many bytes or more. Called with mu held.

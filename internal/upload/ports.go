@@ -35,6 +35,10 @@ type Records interface {
 	// Begin records a new upload, without its end, and assigns u.ID.
 	Begin(ctx context.Context, u *Upload) error
 
+	// Progress records how far uploads in flight are, and that their process lives. It leaves those alone that have ended, or whose
+	// record is gone.
+	Progress(ctx context.Context, uploads []Upload) error
+
 	// Finish records u's end and its files, all of it or nothing, and is durable once it returns nil.
 	// Called again for the same upload it changes nothing.
 	Finish(ctx context.Context, u *Upload) error
@@ -51,6 +55,8 @@ type Pass interface {
 	// Done reports a piece of processing, a member verified or published, and the bytes of the archive dealt with since the last call,
 	// which may be 0. Those of a completed upload add up to its size.
 	Done(bytes int64)
+	// Close closes the workspace and gives back whatever the upload holds. Run calls it at its end. Calling it again does nothing.
+	Close() error
 }
 
 // Slots shares a bounded amount of work among tenants; a [sched.Scheduler] does.

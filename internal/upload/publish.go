@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"sync"
 	"sync/atomic"
 
 	"tecken-upload/internal/archive"
-	"tecken-upload/internal/background"
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/spool"
 )
@@ -35,58 +33,21 @@ func (r *run) describe(m *spool.Manifest, p Phase) {
 	}
 }
 
-// publish brings every verified member to storage. Members of an archive that can only be read from its
-// front to its end go one after the other, those of another at once.
-func (r *run) publish(ctx context.Context, a *archive.Archive) error {
-	leave := r.phase(PhasePublish)
-	defer leave()
+// publish brings every verified member to storage.
+func (r *run) publish(ctx context.Context) error {
+	r.enter(PhasePublish)
 	r.meter.begin(&r.meter.published, r.unpublished())
-	ctx, cancel := context.WithCancel(ctx)
-	g, ctx := background.NewGroup(ctx)
-	g.SetLimit(r.PublishParallel)
-	defer func() {
-		// Only after a panic is there anything left to wait for: nobody may use the archive behind our back.
-		cancel()
-		_ = g.Wait()
-	}()
-	i := -1
-	for m, err := range a.Walk(ctx) {
-		if err != nil {
-			g.Go(func() error { return fmt.Errorf("read the archive again: %w", err) })
-			break
+	err := r.req.Source.Each(ctx, r.PublishParallel, func(ctx context.Context, m *archive.Member) error {
+		if m.Index >= len(r.up.Files) || r.up.Files[m.Index].State != FilePending || r.up.Files[m.Index].MD5 != m.MD5 {
+			return fmt.Errorf("publish %s: it was not verified", m.Name)
 		}
-		i++
-		f := &r.up.Files[i]
-		switch {
-		case a.Sequential():
-			if err = r.publishNext(ctx, m, f); err != nil {
-				g.Go(func() error { return err })
-			}
-		case f.State != FileIgnored:
-			g.Go(func() error { return r.publishMember(ctx, m, f) })
-		}
-		if err != nil {
-			break
-		}
-	}
-	if err := g.Wait(); err != nil {
+		return r.publishMember(ctx, m, &r.up.Files[m.Index])
+	})
+	if err != nil {
 		return err
 	}
 	r.meter.complete(&r.meter.published)
 	return nil
-}
-
-// publishNext does what is to be done with a member while the walk waits.
-func (r *run) publishNext(ctx context.Context, m *archive.Member, f *File) error {
-	if f.State != FileIgnored {
-		if err := r.publishMember(ctx, m, f); err != nil {
-			return err
-		}
-	}
-	if f.State == FileUploaded {
-		return nil
-	}
-	return m.Skip(ctx, r.inflating(func(int64) {}))
 }
 
 // unpublished returns the bytes of the members that are to be in storage.
@@ -110,11 +71,11 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) err
 		r.noteDone(f)
 		return nil
 	}
-	body, done, err := r.body(ctx, m)
+	body, err := m.Body(ctx)
 	if err != nil {
 		return err
 	}
-	done = sync.OnceFunc(done)
+	done := sync.OnceFunc(func() { _ = body.Close() }) // of a scratch file that was read to its end
 	loc := Location{Key: f.Key, Try: r.up.Try}
 	obj := Object{Size: f.Size, MD5: f.MD5, Gzip: body.Gzip}
 	var begun atomic.Bool
@@ -132,104 +93,6 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) err
 	f.StoredSize, f.Replaced, f.State = body.Size, there == another, FileUploaded
 	r.noteDone(f)
 	return nil
-}
-
-// moved returns what tells that work behind a slot is getting on, and with it the stream that it may belong to: one of its
-// members may take longer than the watch over progress waits.
-func (r *run) moved(slot *sched.Slot) func() {
-	stream := r.stream
-	return func() {
-		if slot.Moved() && stream != nil {
-			stream.Moved()
-		}
-	}
-}
-
-// moving is a body that tells when it gets on. What is read once more, for another attempt, is no news; but where the first reading,
-// to hash it, came to its end, the second one is what sends it.
-type moving struct {
-	io.ReadSeeker
-	moved func()
-
-	at    int64 // where the next read begins
-	told  int64 // up to where was told of
-	ended bool  // all of it was read
-	again bool  // and is news once more
-}
-
-// Read implements io.Reader.
-func (m *moving) Read(p []byte) (int, error) {
-	n, err := m.ReadSeeker.Read(p)
-	m.at += int64(n)
-	m.ended = m.ended || errors.Is(err, io.EOF)
-	if m.at > m.told {
-		m.told = m.at
-		m.moved()
-	}
-	return n, err
-}
-
-// Seek implements io.Seeker.
-func (m *moving) Seek(offset int64, whence int) (int64, error) {
-	at, err := m.ReadSeeker.Seek(offset, whence)
-	if err == nil {
-		m.at = at
-		if m.ended && !m.again {
-			m.told, m.again = at, true
-		}
-	}
-	return at, err
-}
-
-// growing is a scratch file that tells of each write.
-type growing struct {
-	archive.Scratch
-	moved func()
-}
-
-// Write implements io.Writer.
-func (g growing) Write(p []byte) (int, error) {
-	g.moved()
-	return g.Scratch.Write(p)
-}
-
-// body makes what is to be stored of m; done ends its use. A member that has to be staged for that is staged
-// behind a slot for work of the processor, and holds none of storage's meanwhile; one of this upload is at
-// a time.
-func (r *run) body(ctx context.Context, m *archive.Member) (body *archive.Body, done func(), err error) {
-	unstage, release, made := func() {}, func() {}, false
-	defer func() {
-		release()
-		if !made { // also after a panic
-			unstage()
-		}
-	}()
-	body, err = m.Body(ctx, func() (archive.Scratch, error) {
-		select {
-		case r.staging <- struct{}{}:
-			unstage = func() { <-r.staging }
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-		slot, err := r.VerifySlots.Acquire(ctx, r.task(m.Size))
-		if err != nil {
-			return nil, err
-		}
-		release = slot.Release
-		scratch, err := r.req.Pass.Workspace().Scratch(slot.Context()) //nolint:contextcheck // it descends from ctx
-		if err != nil {
-			return nil, err
-		}
-		return growing{scratch, r.moved(slot)}, nil
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	made = true
-	return body, func() {
-		_ = body.Close() // of a scratch file that was read to its end
-		unstage()
-	}, nil
 }
 
 // noteDone tells that one more member is in storage: the meter, and now and then the manifest.

@@ -9,9 +9,7 @@ import (
 type Report struct {
 	Upload   Upload                  // as recorded, with its files
 	Declared int64                   // the request's Content-Length; -1 when it had none
-	Status   int                     // the HTTP status it was answered with
 	Phases   map[Phase]time.Duration // how long each phase took; those not reached are missing
-	Phase    Phase                   // the phase it ended in
 	Leftover error                   // what of the workspace could not be removed, and is left to the janitor
 	Err      error                   // nil when Completed
 	Stack    []byte                  // of a recovered panic; nil otherwise
@@ -28,8 +26,10 @@ const (
 	PhaseRecord  Phase = "record"
 )
 
-// Observer is told of uploads. Implementations are safe for concurrent use and do not block on a network.
+// Observer reports the ends of uploads. Implementations are safe for concurrent use and do not block on a network.
 type Observer interface {
-	// Ended is called once for each upload that Records.Begin was called for, after its end.
+	// Ended is called once for each upload that Records.Begin was called for, after its end, whether a client waits for it or not.
 	Ended(ctx context.Context, r *Report)
+	// EndLost is called for each end that is not recorded, and never will be.
+	EndLost(ctx context.Context, u *Upload, why Loss, err error)
 }

@@ -1,33 +1,12 @@
 package upload
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"os"
 	"sync"
 	"time"
 
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/background"
-	"tecken-upload/internal/sched"
-	"tecken-upload/internal/spool"
-)
-
-// What we would rather lose.
-const (
-	// beginTimeout bounds writing an upload's beginning: its body waits for that.
-	beginTimeout = 5 * time.Second
-	// finishTimeout bounds writing an upload's end, even when the upload's own time is over: rather an
-	// answer that is late by this much than a record without an end. It is milliseconds with a database that
-	// is well.
-	finishTimeout = 30 * time.Second
-	// lookupLease bounds a lookup in storage with all its attempts: rather an upload of a tenant whose lookups hang than the slots
-	// that its others need. It is milliseconds with storage that is well.
-	lookupLease = 20 * time.Second
-	// noteInterval paces what a manifest says of publishing: how stale may the autopsy of a killed upload be?
-	noteInterval = time.Second
 )
 
 // Config is what a Service works with and within.
@@ -49,8 +28,10 @@ type Config struct {
 	Retention, TryRetention time.Duration
 	// PublishParallel bounds the members of one upload that are in publishing at once, waiting ones included.
 	PublishParallel int
-	// Lost is told of each end that is not recorded, and never will be. It does not block, and may be nil.
-	Lost func(ctx context.Context, u *Upload, why Loss, err error)
+	// Stale is after what time without a sign of life an upload in flight counts as lost.
+	Stale time.Duration
+	// Observer reports the ends of uploads.
+	Observer Observer
 	// Now is the clock; time.Now outside of tests.
 	Now func() time.Time
 }
@@ -61,31 +42,18 @@ const DecoderSlot = 1 << 20
 // Service runs uploads. It is safe for concurrent use.
 type Service struct {
 	Config
-	progress  progress
-	unsettled ends // that could not be recorded
+	flights   flights
+	running   sync.WaitGroup // uploads
+	unsettled ends           // that could not be recorded
 }
 
 // NewService makes a Service.
 func NewService(c Config) *Service {
-	return &Service{Config: c, unsettled: ends{came: make(chan struct{}, 1)}}
-}
-
-// A Source delivers the archive of one upload.
-type Source interface {
-	// Deliver streams the archive into ws, which it must do at most once, with at most limit bytes. With an error,
-	// the delivery says what is known nonetheless.
-	Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (Delivery, error)
-}
-
-// A Delivery is an archive that has arrived.
-type Delivery struct {
-	File     *os.File // the whole archive; owned by the workspace
-	Size     int64    // its bytes
-	Filename string   // as in Upload.Filename
-	Try      bool     // the client asks for a try upload
-
-	DownloadURL  string   // as in Upload.DownloadURL, where the request did not say it
-	RedirectURLs []string // as in Upload.RedirectURLs
+	return &Service{
+		Config:    c,
+		flights:   flights{news: make(chan struct{}, 1)},
+		unsettled: ends{came: make(chan struct{}, 1)},
+	}
 }
 
 // A Request is an upload that was authenticated and admitted.
@@ -97,318 +65,42 @@ type Request struct {
 	DownloadURL string
 	Pass        Pass
 	Source      Source
+	// Accepted is called once the client's part is done, with the upload as it is then, before anything else that may take long. It may
+	// be nil.
+	Accepted func(Upload)
 }
 
 // Run takes one upload from its first byte to its recorded end: receive, verify, publish, record. It
-// closes the request's workspace in any case. Errors that end an upload early because ctx has ended wrap
-// the context's cause ([ErrClientGone], [ErrShutdown], or a deadline of the caller's).
+// closes the request's pass in any case, and reports the end to Config.Observer. Errors that end an upload early because ctx has ended
+// wrap the context's cause ([ErrClientGone], [ErrShutdown], or a deadline of the caller's). A panic is an error of this upload alone.
 //
 // The report is never nil; its Err is nil exactly when the upload is completed, and committed. Its
-// Upload.ID is 0 when the upload could not even be begun: then there is no record of it.
+// Upload.ID is 0 when the upload could not even be begun: then there is no record of it, and the observer is not called.
 func (s *Service) Run(ctx context.Context, req Request) *Report {
-	r := &run{
-		Service: s,
-		req:     req,
-		staging: make(chan struct{}, 1),
-		meter:   meter{tell: req.Pass.Done},
-		report: &Report{
-			Declared: req.Declared,
-			Phases:   make(map[Phase]time.Duration),
-			Upload: Upload{
-				User:       req.Token.User,
-				TokenID:    req.Token.ID,
-				TokenLabel: req.Label,
-				Bucket:     s.Storage.Name(),
-				Try:        req.Token.TryOnly(),
-				CreatedAt:  s.timestamp(),
-
-				DownloadURL: req.DownloadURL,
-			},
-		},
-	}
-	r.up = &r.report.Upload
-	defer func() {
-		// Of use only after a panic, which goes on to the caller.
-		_ = req.Pass.Workspace().Close()
-		s.progress.end(r.report.Phase)
-	}()
+	s.running.Add(1)
+	defer s.running.Done()
+	r := newRun(s, req)
 	r.run(ctx)
+	if r.up.ID != 0 {
+		s.Observer.Ended(context.WithoutCancel(ctx), r.report)
+	}
 	return r.report
+}
+
+// Wait waits until no upload runs, or ctx ends. No upload may be begun meanwhile.
+func (s *Service) Wait(ctx context.Context) error {
+	ended := make(chan struct{})
+	background.Go("uploads", func() {
+		s.running.Wait()
+		close(ended)
+	})
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // timestamp is now, as exactly as every database keeps it.
 func (s *Service) timestamp() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
-
-// run is one upload on its way. Its methods run one after the other; those that publish members run at
-// once, each on a File of its own.
-type run struct {
-	*Service
-	req    Request
-	report *Report
-	up     *Upload // report.Upload
-
-	staging chan struct{} // holds a token while a member is in scratch: one at a time
-	meter   meter
-	stream  *sched.Slot // of an archive that is processed as one stream; nil for others
-
-	noting sync.Mutex // guards what follows
-	count  int        // members that are in storage
-	noted  time.Time  // when the manifest was last told of them
-}
-
-func (r *run) run(ctx context.Context) {
-	err := r.begin(ctx)
-	if err == nil {
-		err = r.phases(ctx)
-	}
-	// The room is given back before anything else is waited for. What can't be removed is the janitor's: no
-	// reason to send two gigabytes again.
-	r.report.Leftover = r.req.Pass.Workspace().Close()
-	if r.up.ID != 0 {
-		err = r.end(ctx, err)
-	}
-	r.report.Err = err
-}
-
-// phases receives, verifies and publishes. A panic in it is an error of this upload, and of no other.
-func (r *run) phases(ctx context.Context) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = background.Caught(v)
-		}
-		// What the end of a context breaks on its way comes in many words.
-		if OutcomeOf(err) == Failed && ctx.Err() != nil {
-			err = because(context.Cause(ctx), err)
-		}
-	}()
-	delivery, err := r.receive(ctx)
-	if err != nil {
-		return err
-	}
-	return r.processInTime(ctx, delivery)
-}
-
-// processInTime processes the delivery inside the upload's deadline.
-func (r *run) processInTime(ctx context.Context, d Delivery) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, ErrDeadline)
-	defer cancel()
-	stop := r.progress.watch(r.Timeout)
-	defer stop()
-	err := r.process(ctx, d)
-	if err != nil && OutcomeOf(err) != Rejected && errors.Is(context.Cause(ctx), ErrDeadline) {
-		done, total := r.done()
-		return &DeadlineError{Timeout: r.Timeout, Done: done, Total: total, err: err}
-	}
-	return err
-}
-
-// because makes cause the reason of err, unless it is already.
-func because(cause, err error) error {
-	if errors.Is(err, cause) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", cause, err)
-}
-
-func (r *run) begin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, beginTimeout)
-	defer cancel()
-	if err := r.Records.Begin(ctx, r.up); err != nil {
-		return fmt.Errorf("begin the record: %w", err)
-	}
-	return nil
-}
-
-func (r *run) receive(ctx context.Context) (Delivery, error) {
-	leave := r.phase(PhaseReceive)
-	defer leave()
-	d, err := r.req.Source.Deliver(ctx, r.req.Pass.Workspace(), r.MaxSize)
-	r.up.DownloadURL, r.up.RedirectURLs = cmp.Or(r.up.DownloadURL, d.DownloadURL), d.RedirectURLs
-	if _, ok := errors.AsType[*spool.LimitError](err); !ok && errors.Is(err, spool.ErrTooLarge) {
-		return d, &SizeError{Limit: r.MaxSize}
-	}
-	if err != nil {
-		return d, orUnavailable(err)
-	}
-	r.up.Filename, r.up.Size = d.Filename, d.Size
-	r.up.Try = r.up.Try || d.Try
-	r.meter.size = d.Size
-	r.req.Pass.Received(d.Size)
-	return d, nil
-}
-
-// orUnavailable gives an error of the disk its kind, where it has none.
-func orUnavailable(err error) error {
-	if OutcomeOf(err) == Failed && !errors.Is(err, spool.ErrFull) {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	return err
-}
-
-func (r *run) process(ctx context.Context, d Delivery) error {
-	a, release, err := r.verify(ctx, d)
-	if err != nil {
-		return ofSlots(err)
-	}
-	defer release()
-	return ofSlots(r.publish(ctx, a))
-}
-
-// ofSlots gives an error that is for want of a slot its kind.
-func ofSlots(err error) error {
-	for _, lost := range []error{sched.ErrLeaseExpired, sched.ErrRunaways, sched.ErrQueueFull} {
-		if errors.Is(err, lost) && !errors.Is(err, ErrUnavailable) {
-			return fmt.Errorf("%w: %w", ErrUnavailable, err)
-		}
-	}
-	return err
-}
-
-// verify opens the archive and checks all of it. release gives back, after publishing, what an archive that is
-// one stream holds.
-func (r *run) verify(ctx context.Context, d Delivery) (_ *archive.Archive, release func(), _ error) {
-	leave := r.phase(PhaseVerify)
-	defer leave()
-	a, err := archive.Open(ctx, d.File, d.Size, r.Limits)
-	if err != nil {
-		return nil, nil, err
-	}
-	r.up.Format = a.Format()
-	members, release, err := r.verifyMembers(ctx, a, d.Size)
-	for errors.Is(err, archive.ErrMoreMemory) {
-		members, release, err = r.verifyMembers(ctx, a, d.Size)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	r.meter.complete(&r.meter.verified)
-	r.up.Files = make([]File, len(members))
-	for i, m := range members {
-		r.up.Files[i] = fileOf(m)
-	}
-	return a, release, nil
-}
-
-// verifyMembers checks all members. release gives the slots of the decoder back; where checking fails, that has been done.
-func (r *run) verifyMembers(ctx context.Context, a *archive.Archive, size int64) (_ []*archive.Member, release func(), _ error) {
-	held := func() {}
-	if a.Sequential() {
-		task := r.task(size)
-		task.Slots = int((a.Memory() + DecoderSlot - 1) / DecoderSlot)
-		slot, err := r.DecoderSlots.Acquire(ctx, task)
-		if err != nil {
-			return nil, nil, err
-		}
-		held, r.stream = slot.Release, slot
-	}
-	verified := false
-	defer func() {
-		if !verified { // also after a panic
-			held()
-		}
-	}()
-	r.meter.begin(&r.meter.verified, a.Inflated())
-	members, err := a.Verify(ctx, r.inflating(func(cost int64) { r.worked(&r.meter.verified, cost) }))
-	if err != nil {
-		return nil, nil, err
-	}
-	verified = true
-	return members, held, nil
-}
-
-// inflating returns the archive.Acquire for work on this upload's members. ended is told of each piece of it.
-func (r *run) inflating(ended func(cost int64)) archive.Acquire {
-	return func(ctx context.Context, cost int64) (archive.Slot, error) {
-		slot, err := r.VerifySlots.Acquire(ctx, r.task(cost))
-		if err != nil {
-			return nil, err
-		}
-		return &cpuSlot{Slot: slot, moved: r.moved(slot), ended: func() { ended(cost) }}, nil
-	}
-}
-
-// A cpuSlot is a slot for work on a member, as the archive sees it.
-type cpuSlot struct {
-	*sched.Slot
-	moved, ended func()
-}
-
-// Moved implements archive.Slot.
-func (s *cpuSlot) Moved() { s.moved() }
-
-// Release implements archive.Slot.
-func (s *cpuSlot) Release() {
-	s.Slot.Release()
-	s.ended()
-}
-
-// worked counts n bytes of members that are dealt with.
-func (r *run) worked(s *share, n int64) {
-	r.meter.count(s, n)
-	if r.stream != nil {
-		r.stream.Moved()
-	}
-}
-
-// task is a piece of this upload's work, for the scheduler.
-func (r *run) task(cost int64) sched.Task {
-	return sched.Task{Tenant: r.up.TokenID, Weight: r.req.Token.Weight, Upload: r.up.ID, Cost: cost}
-}
-
-func fileOf(m *archive.Member) File {
-	f := File{Name: m.Name, Key: m.Key, State: FilePending, Size: m.Size, MD5: m.MD5, Header: m.Header}
-	if m.Ignored || m.Duplicate {
-		f.State = FileIgnored
-	}
-	return f
-}
-
-// done counts the members that are in storage, and those that are to be.
-func (r *run) done() (done, total int) {
-	for i := range r.up.Files {
-		switch r.up.Files[i].State {
-		case FileUploaded, FileSkipped:
-			done++
-			total++
-		case FilePending:
-			total++
-		case FileIgnored:
-		}
-	}
-	return done, total
-}
-
-// end settles the outcome and records it. The error it returns is the one the upload ended with.
-func (r *run) end(ctx context.Context, err error) error {
-	r.up.EndedAt = r.timestamp()
-	r.up.Outcome = OutcomeOf(err)
-	r.up.Error = Sentence(err)
-	if p, ok := errors.AsType[*background.PanicError](err); ok {
-		r.report.Stack = p.Stack
-	}
-	if err == nil {
-		leave := r.phase(PhaseRecord)
-		defer leave()
-	}
-	if recErr := r.finish(context.WithoutCancel(ctx), r.up, finishTimeout); recErr != nil {
-		recErr = fmt.Errorf("record the end: %w", recErr)
-		if err == nil {
-			r.up.Outcome, r.up.Error = Failed, Sentence(recErr)
-		}
-		r.unsettle(context.WithoutCancel(ctx), recErr)
-		return errors.Join(err, recErr)
-	}
-	return err
-}
-
-// phase enters a phase, and returns a function that leaves it.
-func (r *run) phase(p Phase) (leave func()) {
-	r.progress.enter(r.report.Phase, p)
-	r.report.Phase = p
-	start := r.Now()
-	if p != PhaseRecord { // the workspace is gone by then
-		// The manifest is for autopsies alone: an upload does not fail for it.
-		_ = r.req.Pass.Workspace().Update(func(m *spool.Manifest) { r.describe(m, p) })
-	}
-	return func() { r.report.Phases[p] = r.Now().Sub(start) }
-}

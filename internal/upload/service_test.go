@@ -35,6 +35,7 @@ type house struct {
 	spool   *spool.Spool
 	storage *storage
 	records *records
+	ends    *ends
 }
 
 func newHouse(t *testing.T) *house {
@@ -52,7 +53,7 @@ func newHouse(t *testing.T) *house {
 			t.Error(err)
 		}
 	})
-	h := &house{T: t, spool: sp, storage: &storage{Store: dir}, records: &records{t: t, ended: make(map[int64]upload.Upload)}}
+	h := &house{T: t, spool: sp, storage: &storage{Store: dir}, records: &records{t: t, ended: make(map[int64]upload.Upload)}, ends: &ends{t: t}}
 	h.config = upload.Config{
 		Storage:         h.storage,
 		Records:         h.records,
@@ -65,6 +66,8 @@ func newHouse(t *testing.T) *house {
 		Retention:       time.Hour,
 		TryRetention:    20 * time.Minute,
 		PublishParallel: 4,
+		Stale:           time.Minute,
+		Observer:        h.ends,
 		Now:             time.Now,
 	}
 	h.service = upload.NewService(h.config)
@@ -79,8 +82,8 @@ type source struct {
 	try     bool
 }
 
-func (s source) Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (upload.Delivery, error) {
-	f, err := ws.Receive(ctx, s.content, limit)
+func (s source) Deliver(ctx context.Context, in *upload.Arrival) (upload.Delivery, error) {
+	f, err := in.Workspace().Receive(ctx, s.content, in.Limit())
 	if err != nil {
 		return upload.Delivery{}, err
 	}
@@ -92,13 +95,18 @@ func (s source) Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (
 }
 
 // post runs one upload and checks what holds for every one of them.
-func (h *house) post(ctx context.Context, token upload.Token, src upload.Source) *upload.Report {
+func (h *house) post(ctx context.Context, token upload.Token, src upload.Deliverer) *upload.Report {
 	h.Helper()
 	ws, err := h.spool.Create(h.Context(), -1)
 	if err != nil {
 		h.Fatal(err)
 	}
-	report := h.service.Run(ctx, upload.Request{Token: token, Label: "nightly", Declared: -1, Pass: upload.Place{Workspace: ws}.Pass(), Source: src})
+	closed := 0
+	pass := upload.Place{Workspace: ws, Leave: func() { closed++ }}.Pass()
+	report := h.service.Run(ctx, upload.Request{Token: token, Label: "nightly", Declared: -1, Pass: pass, Source: upload.Archive(src)})
+	if begun := report.Upload.ID != 0; closed != 1 || begun != (h.ends.last == report) {
+		h.Errorf("the pass was closed %d times, the end of %d reported: %t", closed, report.Upload.ID, h.ends.last == report)
+	}
 	usage, err := h.spool.Usage(h.Context())
 	if err != nil {
 		h.Fatal(err)
@@ -114,7 +122,7 @@ func (h *house) post(ctx context.Context, token upload.Token, src upload.Source)
 	return report
 }
 
-func (h *house) complete(token upload.Token, src upload.Source) upload.Upload {
+func (h *house) complete(token upload.Token, src upload.Deliverer) upload.Upload {
 	h.Helper()
 	r := h.post(h.Context(), token, src)
 	if r.Err != nil || r.Upload.Outcome != upload.Completed || r.Upload.Error != "" {

@@ -99,7 +99,7 @@ func (r *run) unsettle(ctx context.Context, err error) {
 }
 
 // Settle records, until ctx ends, the ends that could not be recorded when they came. One that fails again waits behind the others; one that
-// can never be recorded, and those that are left when ctx ends, are lost, of which Config.Lost is told. It returns nil.
+// can never be recorded, and those that are left when ctx ends, are lost, which is reported to Config.Observer. It returns nil.
 func (s *Service) Settle(ctx context.Context) error {
 	for ctx.Err() == nil {
 		next, ok := s.unsettled.pop()
@@ -160,14 +160,17 @@ func (s *Service) keep(ctx context.Context, e end, err error) (lost bool) {
 }
 
 func (s *Service) lose(ctx context.Context, u *Upload, why Loss, err error) {
-	if s.Lost != nil {
-		s.Lost(ctx, u, why, err)
-	}
+	s.flights.land(u.ID)
+	s.Observer.EndLost(ctx, u, why, err)
 }
 
 // finish records an end. A panic is an error: the next end is tried all the same.
 func (s *Service) finish(ctx context.Context, u *Upload, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return background.Try(func() error { return s.Records.Finish(ctx, u) })
+	err := background.Try(func() error { return s.Records.Finish(ctx, u) })
+	if err == nil {
+		s.flights.land(u.ID)
+	}
+	return err
 }

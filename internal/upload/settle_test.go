@@ -16,21 +16,14 @@ import (
 // unrecorded runs so many uploads while the database is away. lost gets what is lost of them, and why.
 func unrecorded(t *testing.T, uploads int) (h *house, lost *[]string) {
 	t.Helper()
-	h, lost = newHouse(t), new([]string)
-	h.config.Lost = func(_ context.Context, u *upload.Upload, why upload.Loss, err error) {
-		if err == nil || u.ID == 0 || u.Outcome == "" {
-			t.Errorf("lost %+v: %v", u, err)
-		}
-		*lost = append(*lost, fmt.Sprintf("%d %s", u.ID, why))
-	}
-	h.service = upload.NewService(h.config)
+	h = newHouse(t)
 	h.records.failing = true
 	h.records.finish = func(*upload.Upload) error { return fmt.Errorf("%w: refused", upload.ErrUnavailable) }
 	content := map[string]string{"a/AA/a.sym": sym}
 	for range uploads {
 		h.post(t.Context(), regular, source{content: zipOf(t, content, zip.Deflate)})
 	}
-	return h, lost
+	return h, &h.ends.lost
 }
 
 // recorded returns the uploads whose ends are recorded, in order.

@@ -22,6 +22,9 @@ const (
 	Interrupted Outcome = "interrupted" // the server shut down; what was published stays
 )
 
+// Lost is the outcome that an upload without an end is shown with once its process is known to have died. It is never recorded.
+const Lost Outcome = "lost"
+
 // A FileState says what became of one member of an archive.
 type FileState string
 
@@ -48,12 +51,19 @@ type Upload struct {
 	EndedAt    time.Time // zero while running, and for ever when the process died
 	Outcome    Outcome   // empty while running, and for ever when the process died
 	Error      string    // one sentence where the outcome is not Completed
+	Phase      Phase     // that it is in, or ended in; empty before the first, and in old records
+	Progress   float64   // how much of the work on the body is done, from 0 to 1
 	Files      []File    // in the archive's order; written by Records.Finish
 
 	// DownloadURL is where the archive was to be fetched from, empty where the client sent it; RedirectURLs are the
 	// addresses that this led to, in their order. They have neither user information nor a query.
 	DownloadURL  string   // written by Records.Begin, or by Records.Finish where it was not known yet
 	RedirectURLs []string // written by Records.Finish
+}
+
+// Lose shows u as an upload whose process died before it ended.
+func (u *Upload) Lose() {
+	u.Outcome, u.Error = Lost, "The server that ran this upload died before the upload ended. Send it again; what was stored will be skipped."
 }
 
 // A File is the record of one member.

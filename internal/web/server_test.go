@@ -81,6 +81,7 @@ func newSite(t *testing.T, change ...func(*web.Config, *upload.Config)) *site {
 		MaxSize: maxUpload, Timeout: time.Minute, Retention: 2 * time.Hour, TryRetention: time.Hour, PublishParallel: 4, Now: time.Now,
 	}
 	disk := spoolDisk(3, time.Now)
+	uc.Observer = s.watcher
 	sc := web.Config{
 		Exchange: exchange.Config{Tokens: s.records, Reporter: s.watcher, Logger: slog.New(slog.DiscardHandler), Now: time.Now},
 		Uploads: uploads.Config{
@@ -96,6 +97,7 @@ func newSite(t *testing.T, change ...func(*web.Config, *upload.Config)) *site {
 	for _, c := range change {
 		c(&sc, &uc)
 	}
+	s.watcher.disk = sc.Uploads.Disk
 	sc.Uploads.Uploads = upload.NewService(uc)
 	s.server = web.New(t.Context(), sc)
 	ts := httptest.NewUnstartedServer(nil)
@@ -260,7 +262,7 @@ func (s *site) last() *upload.Report {
 // recorded returns what the database says of the upload.
 func (s *site) recorded(r *upload.Report) upload.Upload {
 	s.Helper()
-	u, err := s.records.Upload(s.Context(), r.Upload.ID)
+	u, err := s.records.Status(s.Context(), r.Upload.ID)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -270,6 +272,7 @@ func (s *site) recorded(r *upload.Report) upload.Upload {
 // watcher keeps what it is told.
 type watcher struct {
 	ended chan *upload.Report
+	disk  uploads.Disk
 
 	mu       sync.Mutex
 	requests []string
@@ -279,7 +282,15 @@ type watcher struct {
 	stacks   int
 }
 
-func (w *watcher) Ended(_ context.Context, r *upload.Report) { w.ended <- r }
+func (w *watcher) Ended(_ context.Context, r *upload.Report) {
+	w.disk.Note(r.Err)
+	if lack := exchange.Lack(r.Err); lack != "" {
+		w.Refused(lack, false)
+	}
+	w.ended <- r
+}
+
+func (w *watcher) EndLost(context.Context, *upload.Upload, upload.Loss, error) {}
 
 func (w *watcher) Request(route, method string, status int, _ time.Duration) {
 	w.mu.Lock()

@@ -120,21 +120,25 @@ func (l *listing) add(name string, content io.Reader) error {
 // limits are above what any archive of the test's own holds.
 var limits = archive.Limits{MaxMembers: 100, MaxMemberSize: most, MaxExtractedSize: 4 * most}
 
-type slot struct{ ctx context.Context } //nolint:containedctx // that is what a slot is
+// work lends everything at once.
+type work struct{}
 
-func (s slot) Context() context.Context { return s.ctx }
-func (slot) Moved()                     {}
-func (slot) Release()                   {}
+func (work) Inflate(ctx context.Context, _ int64, do func(context.Context, func()) error) error {
+	return do(ctx, func() {})
+}
 
-func acquire(ctx context.Context, _ int64) (archive.Slot, error) { return slot{ctx}, nil }
+func (work) Stage(_ context.Context, _ int64, write func(archive.Scratch) error) (archive.Scratch, error) {
+	s := new(scratch)
+	return s, write(s)
+}
+
+func (work) Memory(context.Context, int64) error { return nil }
 
 // scratch is a scratch file in memory, which is written once, then read.
 type scratch struct {
 	written bytes.Buffer
 	*bytes.Reader
 }
-
-func newScratch() (archive.Scratch, error) { return &scratch{}, nil }
 
 func (s *scratch) Write(p []byte) (int, error) { return s.written.Write(p) }
 
@@ -150,12 +154,10 @@ func (s *scratch) Close() error { return nil }
 // ours reads the archive as an upload is read, down to the bodies that would be stored, by symbol key. What it accepted must be
 // readable: every error that is no refusal is a fault of ours.
 func ours(ctx context.Context, data []byte) (found map[string]string, refusal *archive.Error, err error) {
-	a, err := archive.Open(ctx, bytes.NewReader(data), int64(len(data)), limits)
+	a, err := archive.Open(ctx, bytes.NewReader(data), int64(len(data)), limits, work{})
 	if err == nil {
-		_, err = a.Verify(ctx, acquire)
-	}
-	for errors.Is(err, archive.ErrMoreMemory) {
-		_, err = a.Verify(ctx, acquire) // as an upload does
+		for _, err = range a.Members(ctx) { // an error is the last
+		}
 	}
 	switch {
 	case errors.As(err, &refusal):
@@ -164,24 +166,22 @@ func ours(ctx context.Context, data []byte) (found map[string]string, refusal *a
 		return nil, nil, err
 	}
 	found = map[string]string{}
-	for m, err := range a.Walk(ctx) {
-		if err != nil {
-			return nil, nil, err
-		}
+	err = a.Each(ctx, 1, func(ctx context.Context, m *archive.Member) (err error) {
 		key := m.Key.String()
-		if m.Ignored || passedOver(key) {
-			continue
+		if passedOver(key) {
+			return nil
 		}
 		if found[key], err = bodySum(ctx, m); err != nil {
-			return nil, nil, fmt.Errorf("body of %s: %w", m.Name, err)
+			return fmt.Errorf("body of %s: %w", m.Name, err)
 		}
-	}
-	return found, nil, nil
+		return nil
+	})
+	return found, nil, err
 }
 
 // bodySum is the MD5 of what a client would download of m.
 func bodySum(ctx context.Context, m *archive.Member) (string, error) {
-	b, err := m.Body(ctx, newScratch)
+	b, err := m.Body(ctx)
 	if err != nil {
 		return "", err
 	}

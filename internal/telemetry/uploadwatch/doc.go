@@ -1,4 +1,4 @@
-// Package uploadwatch tells of uploads: to a log, to Prometheus and to Sentry, by means of package telemetry.
+// Package uploadwatch reports uploads: to a log, to Prometheus and to Sentry, by means of package telemetry.
 //
 // An upload leaves exactly one line, msg "upload ended", with the keys
 //
@@ -9,5 +9,5 @@
 //	uploaded skipped ignored pending                members by what became of them
 //	extensions                                      for each class of [Extension]: files, bytes
 //	phases elapsed                                  seconds in each phase; from first byte to end
-//	outcome status phase err                        how it ended, where, and why
+//	outcome status phase err                        how it ended, the HTTP status for that, where, and why
 package uploadwatch

@@ -7,8 +7,8 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// EndLost tells of an upload's end that is not recorded, and never will be: in the log, which then has all that is left of it, to Prometheus
-// and to Sentry. It is an upload.Config's Lost.
+// EndLost reports an upload's end that is not recorded, and never will be: to the log, which then has all that is left of it, to Prometheus
+// and to Sentry.
 func (u *Uploads) EndLost(ctx context.Context, lost *upload.Upload, why upload.Loss, err error) {
 	reason := oneOf(why, upload.Losses())
 	u.lostEnds.WithLabelValues(reason).Inc()

@@ -2,7 +2,6 @@ package uploadwatch
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 
@@ -38,7 +37,7 @@ func (t *tally) add(f upload.File) {
 	t.stored += f.StoredSize
 }
 
-// tallies count an upload's files in every way that is told of.
+// tallies count an upload's files in every way that is reported.
 type tallies struct {
 	all         tally
 	byState     map[upload.FileState]tally
@@ -68,8 +67,8 @@ func plus[K comparable](m map[K]tally, key K, f upload.File) {
 	m[key] = t
 }
 
-// facts are all that explains an upload.
-func facts(r *upload.Report, t tallies) []slog.Attr {
+// facts are all that explains an upload. status is that of its answer.
+func facts(r *upload.Report, t tallies, status int) []slog.Attr {
 	u := &r.Upload
 	out := []slog.Attr{
 		slog.Int64("upload", u.ID),
@@ -101,8 +100,8 @@ func facts(r *upload.Report, t tallies) []slog.Attr {
 	}
 	out = append(out,
 		slog.String("outcome", string(u.Outcome)),
-		slog.Int("status", r.Status),
-		slog.String("phase", string(r.Phase)),
+		slog.Int("status", status),
+		slog.String("phase", string(u.Phase)),
 	)
 	if err := cause(r); err != nil {
 		out = append(out, slog.String("err", err.Error()))
@@ -141,8 +140,8 @@ func cause(r *upload.Report) error {
 		return r.Err
 	case r.Upload.Error != "":
 		return errors.New(r.Upload.Error)
-	case r.Upload.Outcome != upload.Completed || r.Status >= 500:
-		return fmt.Errorf("answered %d, for no reason given", r.Status)
+	case r.Upload.Outcome != upload.Completed:
+		return errors.New("for no reason given")
 	}
 	return nil
 }

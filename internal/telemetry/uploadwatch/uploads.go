@@ -20,15 +20,16 @@ const (
 	other = "other"
 )
 
-// Uploads tells of uploads that ended; it implements [upload.Observer]. Of each it writes one log line, at
+// Uploads reports the ends of uploads; it implements [upload.Observer]. Of each it writes one log line, at
 // level info; warn where the server's shutdown cut it off, error where it failed or its deadline passed.
-// It counts all of them, and reports to Sentry those that panicked, were answered 5xx, failed, timed out
+// It counts all of them, and reports to Sentry those that panicked, failed, timed out
 // or were cut off: never one that was rejected or that its client gave up. Of those that fail for want of a service it reports one an
 // hour of a kind: an outage is not a thousand events.
 type Uploads struct {
 	log      *slog.Logger
 	reporter *telemetry.Reporter
 	reports  telemetry.Throttle // of what services fail us with
+	status   func(err error) int
 
 	uploads   *prometheus.CounterVec
 	bytes     prometheus.Counter
@@ -40,9 +41,11 @@ type Uploads struct {
 	lostEnds  *prometheus.CounterVec
 }
 
-// NewUploads makes an Uploads and registers its metrics, which can be done once for each [telemetry.Metrics].
-func NewUploads(log *slog.Logger, reporter *telemetry.Reporter, metrics *telemetry.Metrics) *Uploads {
+// NewUploads makes an Uploads and registers its metrics, which can be done once for each [telemetry.Metrics]. status returns the HTTP
+// status that the end of an upload is answered with: nil is one that is completed.
+func NewUploads(log *slog.Logger, reporter *telemetry.Reporter, metrics *telemetry.Metrics, status func(err error) int) *Uploads {
 	u := &Uploads{
+		status:   status,
 		log:      log,
 		reporter: reporter,
 		uploads: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -86,10 +89,10 @@ func NewUploads(log *slog.Logger, reporter *telemetry.Reporter, metrics *telemet
 	return u
 }
 
-// Ended tells of one upload.
+// Ended reports one upload.
 func (u *Uploads) Ended(ctx context.Context, r *upload.Report) {
 	tallies := count(r.Upload.Files)
-	explained := facts(r, tallies)
+	explained := facts(r, tallies, u.status(r.Err))
 	u.measure(r, tallies)
 	u.report(r, explained)
 	if len(r.Stack) > 0 {
@@ -97,6 +100,18 @@ func (u *Uploads) Ended(ctx context.Context, r *upload.Report) {
 		explained = append(explained, slog.String("stack", string(r.Stack)))
 	}
 	u.log.LogAttrs(ctx, level(r), "upload ended", explained...)
+	if r.Leftover != nil {
+		u.reportLeftover(ctx, r)
+	}
+}
+
+// reportLeftover reports a workspace that could not be removed, to Sentry once an hour.
+func (u *Uploads) reportLeftover(ctx context.Context, r *upload.Report) {
+	const message = "workspace of an upload not removed"
+	u.log.LogAttrs(ctx, slog.LevelError, message, slog.Int64("upload", r.Upload.ID), slog.Any("err", r.Leftover))
+	if u.reports.Due(message) {
+		u.reporter.Error(message, r.Leftover, slog.Int64("upload", r.Upload.ID))
+	}
 }
 
 func (u *Uploads) measure(r *upload.Report, t tallies) {
@@ -118,7 +133,7 @@ func (u *Uploads) measure(r *upload.Report, t tallies) {
 }
 
 func (u *Uploads) report(r *upload.Report, explained []slog.Attr) {
-	where := oneOf(r.Phase, phases())
+	where := oneOf(r.Upload.Phase, phases())
 	switch {
 	case len(r.Stack) > 0:
 		u.reporter.Panic("upload panicked in "+where, cause(r), r.Stack, explained...)
@@ -146,10 +161,8 @@ func (u *Uploads) Refused(err error, facts ...slog.Attr) bool {
 // due reports whether an upload that did not panic is our failure.
 func due(r *upload.Report) bool {
 	switch r.Upload.Outcome {
-	case upload.Rejected, upload.Cancelled:
+	case upload.Completed, upload.Rejected, upload.Cancelled:
 		return false
-	case upload.Completed:
-		return r.Status >= 500
 	}
 	return true
 }

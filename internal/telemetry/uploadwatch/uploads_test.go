@@ -65,12 +65,12 @@ func newReporter(t *testing.T) (*telemetry.Reporter, *sentrytest.Server) {
 func explode() { panic("boom") }
 
 // report returns what is told of an upload that came to an end in its publish phase.
-func report(outcome upload.Outcome, status int, err error) *upload.Report {
+func report(outcome upload.Outcome, err error) *upload.Report {
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return &upload.Report{
 		Upload: upload.Upload{
 			ID: 7, User: "ci@example.com", TokenID: 3, TokenLabel: "linux", Filename: "symbols.zip", Try: true, Format: "zip",
-			Size: 3000, CreatedAt: began, EndedAt: began.Add(4 * time.Second), Outcome: outcome,
+			Size: 3000, CreatedAt: began, EndedAt: began.Add(4 * time.Second), Outcome: outcome, Phase: upload.PhasePublish,
 			Files: []upload.File{
 				{Name: "a.pdb/1/a.sym", State: upload.FileUploaded, Size: 4500, StoredSize: 1000},
 				{Name: "b.pdb/1/b.SYM", State: upload.FileSkipped, Size: 500},
@@ -81,22 +81,23 @@ func report(outcome upload.Outcome, status int, err error) *upload.Report {
 			},
 		},
 		Declared: 3200,
-		Status:   status,
 		Phases: map[upload.Phase]time.Duration{
 			upload.PhaseReceive: 1500 * time.Millisecond, upload.PhaseVerify: time.Second, upload.PhasePublish: 500 * time.Millisecond,
 		},
-		Phase: upload.PhasePublish,
-		Err:   err,
+		Err: err,
 	}
 }
 
-// ended tells of one upload, and returns its log line and the events it made.
-func ended(t *testing.T, r *upload.Report) (line map[string]any, events []sentrytest.Event, metrics []string) {
+// answered is a status for every end of an upload.
+func answered(status int) func(error) int { return func(error) int { return status } }
+
+// ended reports one upload that was answered with a status, and returns its log line and the events it made.
+func ended(t *testing.T, r *upload.Report, status int) (line map[string]any, events []sentrytest.Event, metrics []string) {
 	t.Helper()
 	reporter, server := newReporter(t)
 	log, lines := newLog(t)
 	m := telemetry.NewMetrics()
-	uploadwatch.NewUploads(log, reporter, m).Ended(t.Context(), r)
+	uploadwatch.NewUploads(log, reporter, m, answered(status)).Ended(t.Context(), r)
 	if !reporter.Close(flushTimeout) {
 		t.Error("not everything was sent")
 	}
@@ -115,14 +116,14 @@ func ended(t *testing.T, r *upload.Report) (line map[string]any, events []sentry
 func TestOutagesAreReportedOnce(t *testing.T) {
 	log, lines := newLog(t)
 	reporter, server := newReporter(t)
-	u := uploadwatch.NewUploads(log, reporter, telemetry.NewMetrics())
+	u := uploadwatch.NewUploads(log, reporter, telemetry.NewMetrics(), answered(500))
 	refused := func(code string) error {
 		return fmt.Errorf("put a.sym: %w", &upload.RefusedError{Code: code, Advice: "the rights", Err: errors.New("403")})
 	}
 	full, bug := fmt.Errorf("put a.sym: %w: 507", upload.ErrUnavailable), errors.New("a bug")
 	for range 2 {
 		for _, err := range []error{refused("AccessDenied"), full, refused("NoSuchBucket"), refused("AccessDenied"), bug} {
-			u.Ended(t.Context(), report(upload.Failed, 500, err))
+			u.Ended(t.Context(), report(upload.Failed, err))
 		}
 	}
 	if !reporter.Close(flushTimeout) {
@@ -171,10 +172,10 @@ func explained(outcome upload.Outcome, status int, err string) map[string]any {
 }
 
 func TestUploadsByURLTellWhereFrom(t *testing.T) {
-	r := report(upload.Failed, 503, errors.New("lost"))
+	r := report(upload.Failed, errors.New("lost"))
 	r.Upload.DownloadURL = "https://a.example.com/x.zip"
 	r.Upload.RedirectURLs = []string{"https://b.example.com/x.zip", "https://b.example.com/y.zip"}
-	line, events, _ := ended(t, r)
+	line, events, _ := ended(t, r, 503)
 	for key, want := range map[string]any{
 		"download_url": "https://a.example.com/x.zip", "redirect_urls": "https://b.example.com/x.zip https://b.example.com/y.zip",
 	} {
@@ -202,13 +203,12 @@ func TestUploadsTellTheSameEverywhere(t *testing.T) {
 		{upload.TimedOut, 504, upload.ErrDeadline, "the upload's deadline passed", "ERROR", "upload timed_out in publish"},
 		{upload.Failed, 503, cut, cutText, "ERROR", "upload failed in publish: backing service unavailable"},
 		{upload.Failed, 503, &upload.BusyError{Reason: "the disk is full"}, "the disk is full", "ERROR", "upload failed in publish: no room"},
-		{upload.Failed, 500, nil, "answered 500, for no reason given", "ERROR", "upload failed in publish"},
-		{upload.Completed, 500, nil, "answered 500, for no reason given", "WARN", "upload completed in publish"},
+		{upload.Failed, 500, nil, "for no reason given", "ERROR", "upload failed in publish"},
 		{"", 500, errors.New("lost"), "lost", "WARN", "upload other in publish"},
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprint(tt.outcome, tt.status), func(t *testing.T) {
-			line, events, _ := ended(t, report(tt.outcome, tt.status, tt.err))
+			line, events, _ := ended(t, report(tt.outcome, tt.err), tt.status)
 			if line["level"] != tt.level {
 				t.Errorf("level %v instead of %s", line["level"], tt.level)
 			}
@@ -243,12 +243,12 @@ func TestUploadsTellTheSameEverywhere(t *testing.T) {
 }
 
 func TestUploadsReportPanics(t *testing.T) {
-	r := report(upload.Failed, 500, errors.New("panic: boom"))
+	r := report(upload.Failed, errors.New("panic: boom"))
 	func() {
 		defer func() { _, r.Stack = recover(), debug.Stack() }()
 		explode()
 	}()
-	line, events, _ := ended(t, r)
+	line, events, _ := ended(t, r, 500)
 	if len(events) != 1 {
 		t.Fatalf("%d events", len(events))
 	}
@@ -266,7 +266,7 @@ func TestUploadsReportPanics(t *testing.T) {
 }
 
 func TestUploadsCount(t *testing.T) {
-	_, _, lines := ended(t, report(upload.TimedOut, 504, context.DeadlineExceeded))
+	_, _, lines := ended(t, report(upload.TimedOut, context.DeadlineExceeded), 504)
 	for series, want := range map[string]string{
 		`tecken_uploads_total{outcome="timed_out"}`:                       "1",
 		`tecken_uploads_total{outcome="completed"}`:                       "0",
@@ -290,22 +290,20 @@ func TestUploadsCount(t *testing.T) {
 // TestMetricsAreBounded feeds the metrics with whatever a client could choose.
 func TestMetricsAreBounded(t *testing.T) {
 	m := telemetry.NewMetrics()
-	u := uploadwatch.NewUploads(slog.New(slog.DiscardHandler), &telemetry.Reporter{}, m)
+	u := uploadwatch.NewUploads(slog.New(slog.DiscardHandler), &telemetry.Reporter{}, m, answered(200))
 	if got := metricstest.Sample(metricstest.Scrape(t, m.Handler()), `tecken_uploads_total{outcome="failed"}`); got != "0" {
 		t.Error("an outcome that has not happened is missing: no rate can rise from it")
 	}
 	for i := range 500 {
 		u.Ended(t.Context(), &upload.Report{
 			Upload: upload.Upload{
-				Outcome: upload.Outcome(fmt.Sprint("outcome", i)), Filename: fmt.Sprint("f", i), TokenID: int64(i), Size: -1,
+				Outcome: upload.Outcome(fmt.Sprint("outcome", i)), Phase: upload.Phase(fmt.Sprint("phase", i)), Filename: fmt.Sprint("f", i), TokenID: int64(i), Size: -1,
 				Files: []upload.File{
 					{Name: fmt.Sprintf("a/b/c.ext%d", i), State: upload.FileState(fmt.Sprint("state", i)), Size: -1, StoredSize: -1},
 					{Name: fmt.Sprintf("a/b/%d.SYM", i), Key: symbol.Key{}, State: upload.FileUploaded, Size: 1},
 				},
 			},
 			Phases: map[upload.Phase]time.Duration{upload.Phase(fmt.Sprint("phase", i)): time.Second},
-			Phase:  upload.Phase(fmt.Sprint("phase", i)),
-			Status: 200,
 		})
 	}
 	for i := range 500 {
@@ -317,13 +315,36 @@ func TestMetricsAreBounded(t *testing.T) {
 	}
 }
 
-// An end that is lost is told of everywhere, with what is left of it.
+// A workspace that stays behind is reported beside its upload, to Sentry once.
+func TestLeftovers(t *testing.T) {
+	reporter, server := newReporter(t)
+	log, lines := newLog(t)
+	u := uploadwatch.NewUploads(log, reporter, telemetry.NewMetrics(), answered(201))
+	for range 2 {
+		r := report(upload.Completed, nil)
+		r.Leftover = errors.New("unlink x: input/output error")
+		u.Ended(t.Context(), r)
+	}
+	if !reporter.Close(flushTimeout) {
+		t.Error("not everything was sent")
+	}
+	events, err := server.Wait(t.Context(), 1)
+	if err != nil || len(events) != 1 || events[0].Exception[0].Value != "unlink x: input/output error" {
+		t.Errorf("events %+v: %v", events, err)
+	}
+	got := lines()
+	if len(got) != 4 || got[1]["msg"] != "workspace of an upload not removed" || got[1]["upload"] != 7.0 || got[1]["err"] == nil {
+		t.Errorf("lines %v", got)
+	}
+}
+
+// An end that is lost is reported everywhere, with what is left of it.
 func TestEndLost(t *testing.T) {
 	reporter, server := newReporter(t)
 	log, lines := newLog(t)
 	m := telemetry.NewMetrics()
-	r := report(upload.Completed, 503, nil)
-	uploadwatch.NewUploads(log, reporter, m).EndLost(t.Context(), &r.Upload, upload.LostRecord, errors.New("finish upload 7: not found"))
+	r := report(upload.Completed, nil)
+	uploadwatch.NewUploads(log, reporter, m, answered(503)).EndLost(t.Context(), &r.Upload, upload.LostRecord, errors.New("finish upload 7: not found"))
 	if !reporter.Close(flushTimeout) {
 		t.Error("not everything was sent")
 	}

@@ -39,7 +39,6 @@ var sentinels = map[string]struct {
 	"upload.ErrSourceSlow":       {upload.ErrSourceSlow, 504},
 	"archive.ErrInvalid":         {archive.ErrInvalid, 400},
 	"archive.ErrTooLarge":        {archive.ErrTooLarge, 413},
-	"archive.ErrMoreMemory":      {archive.ErrMoreMemory, 500}, // the domain verifies once more
 	"upload.ErrNoFile":           {upload.ErrNoFile, 400},
 	"upload.ErrNotForm":          {upload.ErrNotForm, 400},
 	"upload.ErrMalformed":        {upload.ErrMalformed, 400},

@@ -76,6 +76,15 @@ func Reason(err error) string {
 	return reasonError
 }
 
+// Lack returns the reason of an upload that was begun, and ended for want of room; "" of another one.
+func Lack(err error) string {
+	full, isFull := errors.AsType[*spool.FullError](err)
+	if isFull && full.Busy || errors.Is(err, upload.ErrBusy) {
+		return Reason(err)
+	}
+	return ""
+}
+
 // RefusalReasons lists the reasons that uploads are refused for.
 func RefusalReasons() []string {
 	reasons := append([]string{ReasonDatabase, ReasonDisk, reasonError}, lacks()...)

@@ -3,7 +3,6 @@ package uploads
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"tecken-upload/internal/background"
-	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web/exchange"
 )
@@ -40,19 +38,11 @@ func (s *Server) Post(c echo.Context) error {
 	if err != nil {
 		return s.refuse(c, exchange.Caller{Token: &token, Label: label}, err, exchange.DiscardAuthenticated)
 	}
-	report.Status = http.StatusCreated
-	if report.Err != nil {
-		report.Status = exchange.Status(report.Err)
-	}
-	// Told of first: whoever has the answer finds the log line, and the heartbeats as they now are.
-	s.Disk.Note(report.Err)
-	s.countLack(report.Err)
-	s.Watcher.Ended(context.WithoutCancel(r.Context()), report)
 	if report.Err != nil {
 		s.AnswerAndDiscard(c, exchange.DiscardAuthenticated, func() { s.WriteError(c, report.Err) })
 		return nil
 	}
-	s.Write(c, report.Status, newUploadBody(&report.Upload))
+	s.Write(c, http.StatusCreated, newUploadBody(&report.Upload))
 	return nil
 }
 
@@ -76,35 +66,26 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 	if err != nil {
 		return nil, err
 	}
-	defer place.Leave()
 	body := s.newBody(ctx, c)
 	defer body.release()
-	return s.run(ctx, c, upload.Request{
+	return s.run(ctx, upload.Request{
 		Token:    token,
 		Label:    label,
 		Declared: r.ContentLength,
 		Pass:     place.Pass(),
-		Source: &multipartSource{body: body, contentType: r.Header.Get("Content-Type"), fetch: func(ctx context.Context, ws *spool.Workspace, form urlForm) (upload.Delivery, error) {
-			return s.fetchInto(ctx, ws, token, place, form)
-		}},
+		Source: upload.Archive(&multipartSource{body: body, contentType: r.Header.Get("Content-Type"), fetch: func(ctx context.Context, in *upload.Arrival, form urlForm) (upload.Delivery, error) {
+			return s.fetchInto(ctx, in, token, place, form)
+		}}),
 	})
 }
 
 // run runs one upload that was admitted, and returns as upload does.
-func (s *Server) run(ctx context.Context, c echo.Context, req upload.Request) (*upload.Report, error) {
+func (s *Server) run(ctx context.Context, req upload.Request) (*upload.Report, error) {
 	report := s.Uploads.Run(ctx, req)
-	s.reportLeftover(ctx, c, exchange.Caller{Token: &req.Token, Label: req.Label}, report.Leftover)
 	if report.Upload.ID == 0 {
 		return nil, exchange.OrService(exchange.ReasonDatabase, report.Err)
 	}
 	return report, nil
-}
-
-// reportLeftover reports a workspace that could not be removed; err may be nil.
-func (s *Server) reportLeftover(ctx context.Context, c echo.Context, from exchange.Caller, err error) {
-	if err != nil {
-		s.Report(ctx, c, from, fmt.Errorf("remove a workspace: %w", err))
-	}
 }
 
 // admit waits at the gate, no longer than there is anybody to let in.
@@ -162,14 +143,14 @@ func (s *Server) refuse(c echo.Context, from exchange.Caller, err error, limit e
 type multipartSource struct {
 	body        *body
 	contentType string
-	fetch       func(ctx context.Context, ws *spool.Workspace, form urlForm) (upload.Delivery, error)
+	fetch       func(ctx context.Context, in *upload.Arrival, form urlForm) (upload.Delivery, error)
 }
 
-// Deliver implements upload.Source.
-func (m *multipartSource) Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (upload.Delivery, error) {
+// Deliver implements upload.Deliverer.
+func (m *multipartSource) Deliver(ctx context.Context, in *upload.Arrival) (upload.Delivery, error) {
 	var file *os.File
 	form, err := readForm(m.body, m.contentType, func(content io.Reader) (err error) {
-		file, err = ws.Receive(ctx, content, limit)
+		file, err = in.Workspace().Receive(ctx, content, in.Limit())
 		return err
 	})
 	address := strings.TrimSpace(form.URL)
@@ -181,7 +162,7 @@ func (m *multipartSource) Deliver(ctx context.Context, ws *spool.Workspace, limi
 		return upload.Delivery{}, err
 	}
 	if file == nil {
-		return m.fetch(ctx, ws, urlForm{url: address, try: form.Try})
+		return m.fetch(ctx, in, urlForm{url: address, try: form.Try})
 	}
 	info, err := file.Stat()
 	if err != nil {

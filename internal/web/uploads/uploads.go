@@ -9,12 +9,10 @@ package uploads
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"tecken-upload/internal/fetch"
 	"tecken-upload/internal/sched"
-	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web/exchange"
 )
@@ -35,7 +33,7 @@ type Gate interface {
 
 // Disk counts the errors that mean a full disk. It is safe for concurrent use.
 type Disk interface {
-	// Note takes the error of an upload, or nil.
+	// Note takes the error of an upload that was not begun.
 	Note(err error)
 }
 
@@ -47,8 +45,7 @@ type Runner interface {
 
 // Watcher observes uploads. It is safe for concurrent use, and does not block.
 type Watcher interface {
-	upload.Observer
-	// Refused is called for each upload that was refused before it was begun, and for those that ended for want of room. reason is one of
+	// Refused is called for each upload that was refused before it was begun. reason is one of
 	// exchange.RefusalReasons; failed says that it is a failure of ours, one of exchange.FailureCauses, of which no upload's record tells.
 	Refused(reason string, failed bool)
 }
@@ -102,13 +99,5 @@ func (s *Server) Fetches() sched.Stats { return s.fetches.Stats() }
 func (s *Server) countRefusal(err error) {
 	if reason := exchange.Reason(err); reason != "" {
 		s.Watcher.Refused(reason, exchange.Ours(err))
-	}
-}
-
-// countLack counts an upload that was begun, and ended for want of room.
-func (s *Server) countLack(err error) {
-	full, isFull := errors.AsType[*spool.FullError](err)
-	if isFull && full.Busy || errors.Is(err, upload.ErrBusy) {
-		s.Watcher.Refused(exchange.Reason(err), false)
 	}
 }

@@ -53,25 +53,27 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 	if err != nil {
 		return nil, err
 	}
-	defer place.Leave()
+	pass := place.Pass()
 	fetched, err := s.enterFetch(ctx, token, until)
 	if err != nil {
-		s.reportLeftover(ctx, c, exchange.Caller{Token: &token, Label: label}, place.Workspace.Close())
+		if left := pass.Close(); left != nil {
+			s.Report(ctx, c, exchange.Caller{Token: &token, Label: label}, fmt.Errorf("remove a workspace: %w", left))
+		}
 		return nil, err
 	}
 	defer fetched()
-	return s.run(ctx, c, upload.Request{
+	return s.run(ctx, upload.Request{
 		Token:       token,
 		Label:       label,
 		Declared:    -1,
 		DownloadURL: download.URL(),
-		Pass:        place.Pass(),
-		Source:      s.newURLSource(download, form.try, place, fetched),
+		Pass:        pass,
+		Source:      upload.Archive(s.newURLSource(download, form.try, place, fetched)),
 	})
 }
 
 // fetchInto delivers the archive that a multipart form names, for an upload that was admitted with the form.
-func (s *Server) fetchInto(ctx context.Context, ws *spool.Workspace, token upload.Token, place upload.Place, form urlForm) (d upload.Delivery, err error) {
+func (s *Server) fetchInto(ctx context.Context, in *upload.Arrival, token upload.Token, place upload.Place, form urlForm) (d upload.Delivery, err error) {
 	ctx, here := exchange.WhileHere(ctx)
 	defer here()
 	download, err := s.Fetch.Download(form.url)
@@ -80,7 +82,7 @@ func (s *Server) fetchInto(ctx context.Context, ws *spool.Workspace, token uploa
 	}
 	fetched, err := s.enterFetch(ctx, token, time.Now().Add(s.FetchWait))
 	if err == nil {
-		d, err = s.newURLSource(download, form.try, place, fetched).Deliver(ctx, ws, s.MaxUploadSize)
+		d, err = s.newURLSource(download, form.try, place, fetched).Deliver(ctx, in)
 	}
 	d.DownloadURL = download.URL()
 	return d, err
@@ -151,10 +153,10 @@ type urlSource struct {
 	done     func()           // called once nothing more is fetched
 }
 
-// Deliver implements upload.Source.
-func (u *urlSource) Deliver(ctx context.Context, ws *spool.Workspace, limit int64) (upload.Delivery, error) {
+// Deliver implements upload.Deliverer.
+func (u *urlSource) Deliver(ctx context.Context, in *upload.Arrival) (upload.Delivery, error) {
 	defer u.done()
-	file, err := u.receive(ctx, ws, limit)
+	file, err := u.receive(ctx, in.Workspace(), in.Limit())
 	d := upload.Delivery{
 		File:         file,
 		Filename:     cleanName(u.download.Filename()),
@@ -162,7 +164,7 @@ func (u *urlSource) Deliver(ctx context.Context, ws *spool.Workspace, limit int6
 		RedirectURLs: u.download.Redirects(),
 	}
 	if err != nil {
-		return d, ofFetch(err, limit)
+		return d, ofFetch(err, in.Limit())
 	}
 	info, err := file.Stat()
 	if err != nil {

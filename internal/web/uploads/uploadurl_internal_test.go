@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -128,57 +125,16 @@ func TestTurnsAreNotForTwoTenants(t *testing.T) {
 	}
 }
 
-// runs keeps the requests that it is to run.
-type runs chan upload.Request
-
-func (r runs) Run(_ context.Context, req upload.Request) *upload.Report {
-	r <- req
-	return &upload.Report{Err: upload.ErrShutdown}
-}
-
-// tokens knows one token.
-type tokens struct{}
-
-func (tokens) Token(context.Context, upload.TokenHash) (upload.Token, error) {
-	return upload.Token{ID: 1, Weight: 1, Permissions: []upload.Permission{upload.PermissionUpload}, ExpiresAt: time.Now().Add(time.Hour)}, nil
-}
-
-type noDisk struct{}
-
-func (noDisk) Note(error) {}
-
-type noWatcher struct{ Watcher }
-
-func (noWatcher) Refused(string, bool) {}
-
 // A download that is slow makes way for others that wait for their turn, and else may be as slow as it likes.
 func TestASlowDownloadThatIsInTheWay(t *testing.T) {
 	remote := fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "PK") }))
-	started := make(runs, 1)
-	r := exchange.New(t.Context(), exchange.Config{Tokens: tokens{}, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
-	s := New(t.Context(), r, Config{
-		Gate: idleGate{}, Uploads: started, Disk: noDisk{}, Watcher: noWatcher{},
-		MaxUploadSize: 1 << 20, ReceiveTimeout: time.Minute, ReceiveStallTimeout: time.Minute, ReceiveMinRate: 100,
-		Fetch: remote.Client(), MaxFetches: 1, FetchWait: time.Second,
-	})
-	e := echo.New()
-	e.POST("/upload/", s.Post)
-	ts := httptest.NewServer(e)
-	defer ts.Close()
+	s := &Server{Config: Config{Gate: idleGate{}, ReceiveMinRate: 100, Fetch: remote.Client()}, fetches: newFetchTurns(1, 0)}
 	slow := func() error {
-		form := strings.NewReader(url.Values{"url": {remote.At("/")}}.Encode())
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, ts.URL+"/upload/", form)
+		download, err := s.Fetch.Download(remote.At("/"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Auth-Token", strings.Repeat("a", 32))
-		resp, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		u := (<-started).Source.(*urlSource)
+		u := s.newURLSource(download, false, upload.Place{}, func() {})
 		defer u.download.Close()
 		if err := u.download.Open(t.Context(), 100); err != nil {
 			t.Fatal(err)

@@ -1,0 +1,84 @@
+package upload
+
+import (
+	"context"
+	"iter"
+	"os"
+
+	"tecken-upload/internal/archive"
+	"tecken-upload/internal/spool"
+)
+
+// A Source brings the members of one upload: out of an archive, or as they are.
+type Source interface {
+	// Members receives the body and yields the members in order, each as soon as it is verified, be it that the body still arrives. Once
+	// the body's last byte is there it calls the run's received, and works from then on in the context that this returns. The last
+	// thing it yields may be an error, which ends the upload.
+	Members(ctx context.Context, in *Arrival) iter.Seq2[*archive.Member, error]
+
+	// Each calls do for each member that is to be stored, once Members has yielded the last one: as archive.Archive's Each does.
+	Each(ctx context.Context, parallel int, do func(context.Context, *archive.Member) error) error
+}
+
+// An Arrival is an upload as its Source sees it.
+type Arrival struct{ run *run }
+
+// Workspace returns the upload's room on disk.
+func (in *Arrival) Workspace() *spool.Workspace { return in.run.req.Pass.Workspace() }
+
+// Limit returns the largest body, in bytes.
+func (in *Arrival) Limit() int64 { return in.run.MaxSize }
+
+// Accepted reports that the client's part is done: what is still to come comes without it. Once the body has arrived that need not be
+// reported.
+func (in *Arrival) Accepted() { in.run.accepted() }
+
+// A Delivery is a file that has arrived.
+type Delivery struct {
+	File     *os.File // all of it; owned by the workspace
+	Size     int64    // its bytes
+	Filename string   // as in Upload.Filename
+	Try      bool     // the client asks for a try upload
+
+	DownloadURL  string   // as in Upload.DownloadURL, where the request did not say it
+	RedirectURLs []string // as in Upload.RedirectURLs
+}
+
+// A Deliverer brings an archive as one file.
+type Deliverer interface {
+	// Deliver streams the file into the arrival's workspace, which it must do at most once, with at most Limit bytes. With an error,
+	// the delivery says what is known nonetheless.
+	Deliver(ctx context.Context, in *Arrival) (Delivery, error)
+}
+
+// Archive returns the source of an archive that is opened once all of it has arrived.
+func Archive(d Deliverer) Source { return &arrived{deliverer: d} }
+
+type arrived struct {
+	deliverer Deliverer
+	archive   *archive.Archive
+}
+
+// Members implements Source.
+func (s *arrived) Members(ctx context.Context, in *Arrival) iter.Seq2[*archive.Member, error] {
+	return func(yield func(*archive.Member, error) bool) {
+		d, err := s.deliverer.Deliver(ctx, in)
+		if err != nil {
+			in.run.fetchedFrom(d)
+			yield(nil, err)
+			return
+		}
+		ctx := in.run.received(ctx, d)
+		if s.archive, err = archive.Open(ctx, d.File, d.Size, in.run.Limits, in.run); err != nil {
+			yield(nil, err)
+			return
+		}
+		in.run.found(s.archive.Format(), s.archive.Inflated())
+		s.archive.Members(ctx)(yield)
+	}
+}
+
+// Each implements Source.
+func (s *arrived) Each(ctx context.Context, parallel int, do func(context.Context, *archive.Member) error) error {
+	return s.archive.Each(ctx, parallel, do)
+}

@@ -1,0 +1,117 @@
+package upload
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"tecken-upload/internal/archive"
+	"tecken-upload/internal/sched"
+)
+
+// Inflate implements archive.Work.
+func (r *run) Inflate(ctx context.Context, cost int64, do func(ctx context.Context, moved func()) error) error {
+	slot, err := r.VerifySlots.Acquire(ctx, r.task(cost))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		slot.Release()
+		if r.up.Phase != PhasePublish { // then it was to pass over what is in storage already
+			r.worked(&r.meter.verified, cost)
+		}
+	}()
+	return do(slot.Context(), r.moved(slot)) //nolint:contextcheck // it descends from ctx
+}
+
+// Stage implements archive.Work. It holds a slot for work of the processor, and none of storage's.
+func (r *run) Stage(ctx context.Context, cost int64, write func(archive.Scratch) error) (archive.Scratch, error) {
+	slot, err := r.VerifySlots.Acquire(ctx, r.task(cost))
+	if err != nil {
+		return nil, err
+	}
+	defer slot.Release()
+	scratch, err := r.req.Pass.Workspace().Scratch(slot.Context()) //nolint:contextcheck // it descends from ctx
+	if err != nil {
+		return nil, err
+	}
+	if err := write(growing{scratch, r.moved(slot)}); err != nil {
+		return nil, errors.Join(err, scratch.Close())
+	}
+	return scratch, nil
+}
+
+// Memory implements archive.Work. The slots are held until giveMemoryBack.
+func (r *run) Memory(ctx context.Context, bytes int64) (err error) {
+	r.giveMemoryBack()
+	task := r.task(r.up.Size)
+	task.Slots = int((bytes + DecoderSlot - 1) / DecoderSlot)
+	r.stream, err = r.DecoderSlots.Acquire(ctx, task)
+	return err
+}
+
+func (r *run) giveMemoryBack() {
+	if r.stream != nil {
+		r.stream.Release()
+		r.stream = nil
+	}
+}
+
+// moved returns what reports that work behind a slot gets on, and with it the stream that it may belong to: one of its
+// members may take longer than the watch over progress waits.
+func (r *run) moved(slot *sched.Slot) func() {
+	stream := r.stream
+	return func() {
+		if slot.Moved() && stream != nil {
+			stream.Moved()
+		}
+	}
+}
+
+// moving is a body that reports when it gets on. What is read once more, for another attempt, is no progress; but where the first
+// reading, to hash it, came to its end, the second one is what sends it.
+type moving struct {
+	io.ReadSeeker
+	moved func()
+
+	at    int64 // where the next read begins
+	told  int64 // up to where was reported
+	ended bool  // all of it was read
+	again bool  // and is reported once more
+}
+
+// Read implements io.Reader.
+func (m *moving) Read(p []byte) (int, error) {
+	n, err := m.ReadSeeker.Read(p)
+	m.at += int64(n)
+	m.ended = m.ended || errors.Is(err, io.EOF)
+	if m.at > m.told {
+		m.told = m.at
+		m.moved()
+	}
+	return n, err
+}
+
+// Seek implements io.Seeker.
+func (m *moving) Seek(offset int64, whence int) (int64, error) {
+	at, err := m.ReadSeeker.Seek(offset, whence)
+	if err == nil {
+		m.at = at
+		if m.ended && !m.again {
+			m.told, m.again = at, true
+		}
+	}
+	return at, err
+}
+
+// growing is a scratch file that reports each write.
+type growing struct {
+	archive.Scratch
+	moved func()
+}
+
+// Write implements io.Writer.
+func (g growing) Write(p []byte) (int, error) {
+	g.moved()
+	return g.Scratch.Write(p)
+}
