@@ -84,3 +84,28 @@ func (e *RefusedError) Error() string {
 
 // Unwrap returns ErrRefused, and what it came from.
 func (e *RefusedError) Unwrap() []error { return []error{ErrRefused, e.Err} }
+
+// A Backing is a service that uploads depend on.
+type Backing string
+
+// The services whose absence is counted apart.
+const (
+	BackingDatabase Backing = "database"
+	BackingDisk     Backing = "disk" // of the spool
+)
+
+// OfBacking says of an ErrUnavailable which service is unavailable; another error stays as it is.
+func OfBacking(service Backing, err error) error {
+	if errors.Is(err, ErrUnavailable) {
+		return &backingError{service, err}
+	}
+	return err
+}
+
+type backingError struct {
+	service Backing
+	error
+}
+
+// Unwrap returns what the service failed with.
+func (e *backingError) Unwrap() error { return e.error }

@@ -9,16 +9,6 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// The protocol's refusals; their texts are fixed.
-//
-//nolint:staticcheck // the wire protocol's texts
-var (
-	ErrNoToken      = errors.New("This requires an Auth-Token to authenticate the request")
-	ErrTokenUnknown = errors.New("API Token not matched")
-	ErrTokenExpired = errors.New("API Token found but expired")
-	ErrForbidden    = errors.New("Forbidden")
-)
-
 // Authenticate returns the token that the request bears, and the label behind it.
 func (s *Responder) Authenticate(r *http.Request) (upload.Token, string, error) {
 	header := r.Header.Get("Auth-Token")
@@ -36,7 +26,7 @@ func (s *Responder) Authenticate(r *http.Request) (upload.Token, string, error) 
 	case errors.Is(err, upload.ErrNotFound):
 		return upload.Token{}, "", ErrTokenUnknown
 	case err != nil:
-		return upload.Token{}, "", OrService(ReasonDatabase, fmt.Errorf("look up the token: %w", err))
+		return upload.Token{}, "", upload.OfBacking(upload.BackingDatabase, fmt.Errorf("look up the token: %w", err))
 	case token.Revoked():
 		return upload.Token{}, "", ErrTokenUnknown
 	case token.Expired(s.Now()):

@@ -15,8 +15,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"tecken-upload/internal/archive"
-	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 )
 
@@ -27,50 +25,54 @@ const statusClientGone = 499
 // retryAfter is told with a 503 that knows no better, more or less: see someTime.
 const retryAfter = 15 * time.Second
 
-// statuses is the one table from error to status, and to the reason that the metric of refused uploads has for it; the first that matches
-// counts, so that what ended an upload stands before what that broke on its way.
-var statuses = []struct {
-	is     error
-	status int
-	reason string // "": it refuses no upload
-}{
-	{upload.ErrClientGone, statusClientGone, ""},
-	{upload.ErrShutdown, http.StatusServiceUnavailable, "shutdown"},
-	{upload.ErrDeadline, http.StatusGatewayTimeout, "slow"},
-	{upload.ErrReceiveTimeout, http.StatusGatewayTimeout, "slow"},
-	{ErrNoToken, http.StatusForbidden, "token"},
-	{ErrTokenUnknown, http.StatusForbidden, "token"},
-	{ErrTokenExpired, http.StatusForbidden, "token"},
-	{ErrForbidden, http.StatusForbidden, "permission"},
-	{ErrEncodedForm, http.StatusBadRequest, "form"},
-	{upload.ErrNoFile, http.StatusBadRequest, "form"},
-	{upload.ErrMalformed, http.StatusBadRequest, "form"},
-	{archive.ErrInvalid, http.StatusBadRequest, "form"},
-	{archive.ErrTooLarge, http.StatusRequestEntityTooLarge, "size"},
-	{upload.ErrTooLarge, http.StatusRequestEntityTooLarge, "size"},
-	{spool.ErrTooLarge, http.StatusRequestEntityTooLarge, "size"},
-	{upload.ErrSource, http.StatusBadRequest, "url"},
-	{upload.ErrSourceDown, http.StatusServiceUnavailable, "url"},
-	{upload.ErrSourceSlow, http.StatusGatewayTimeout, "url"},
-	{upload.ErrOverLimit, http.StatusTooManyRequests, "limit"},
-	{upload.ErrBusy, http.StatusServiceUnavailable, "busy"},
-	{spool.ErrFull, http.StatusServiceUnavailable, "disk_full"},
-	{upload.ErrRefused, http.StatusInternalServerError, "refused"},
-	{upload.ErrUnavailable, http.StatusServiceUnavailable, "unavailable"},
-	{ErrSymbolNotFound, http.StatusNotFound, ""},
-	{ErrNoRecord, http.StatusNotFound, ""},
-	{ErrBadQuery, http.StatusBadRequest, ""},
+// statuses are the statuses of the errors of uploads, by their class.
+var statuses = map[upload.Class]int{
+	upload.ClassBroken:      http.StatusInternalServerError,
+	upload.ClassGone:        statusClientGone,
+	upload.ClassInvalid:     http.StatusBadRequest,
+	upload.ClassTooLarge:    http.StatusRequestEntityTooLarge,
+	upload.ClassOverLimit:   http.StatusTooManyRequests,
+	upload.ClassUnavailable: http.StatusServiceUnavailable,
+	upload.ClassTooSlow:     http.StatusGatewayTimeout,
 }
 
-// Status returns the status that err is answered with. An error of no known kind is our fault: 500.
-func Status(err error) int {
-	for _, s := range statuses {
-		if errors.Is(err, s.is) {
-			return s.status
-		}
-	}
-	return http.StatusInternalServerError
+// A Refusal is an error of the web's own: what a request is answered that no upload, file or record is at fault for. Its texts are the wire
+// protocol's.
+type Refusal struct {
+	status int
+	reason string // as in upload.Kind
+	text   string
 }
+
+// Error returns what the client reads.
+func (r *Refusal) Error() string { return r.text }
+
+// The refusals of the web.
+var (
+	ErrNoToken        = &Refusal{http.StatusForbidden, reasonToken, "This requires an Auth-Token to authenticate the request"}
+	ErrTokenUnknown   = &Refusal{http.StatusForbidden, reasonToken, "API Token not matched"}
+	ErrTokenExpired   = &Refusal{http.StatusForbidden, reasonToken, "API Token found but expired"}
+	ErrForbidden      = &Refusal{http.StatusForbidden, reasonPermission, "Forbidden"}
+	ErrEncodedForm    = &Refusal{http.StatusBadRequest, reasonForm, "The body has a Content-Encoding, which is not undone here; send the form as it is"}
+	ErrSymbolNotFound = &Refusal{http.StatusNotFound, "", "Symbol Not Found"}
+	ErrNoRecord       = &Refusal{http.StatusNotFound, "", "Not Found"}
+	ErrBadQuery       = &Refusal{http.StatusBadRequest, "", "bad query"} // wrapped by QueryFaults, which have a body of their own
+)
+
+// refusalOf returns what err is answered and counted as. An error of no known kind is our fault: 500.
+func refusalOf(err error) *Refusal {
+	kind, known := upload.KindOf(err)
+	if refusal, ok := errors.AsType[*Refusal](err); ok && !known {
+		return refusal
+	}
+	return &Refusal{statuses[kind.Class], kind.Reason, upload.Sentence(err)}
+}
+
+// Status returns the status that err is answered with.
+func Status(err error) int { return refusalOf(err).status }
+
+// Reason returns the reason that an upload is refused for with err; "" where its client hung up.
+func Reason(err error) string { return refusalOf(err).reason }
 
 // OrGone marks errors that the client caused by hanging up: whatever was done for it was cancelled.
 func OrGone(r *http.Request, err error) error {
@@ -79,18 +81,6 @@ func OrGone(r *http.Request, err error) error {
 	}
 	return err
 }
-
-// What requests are refused for by the web alone.
-var (
-	// ErrEncodedForm: the body was compressed for its way.
-	ErrEncodedForm error = protocolError("The body has a Content-Encoding, which is not undone here; send the form as it is")
-	// ErrSymbolNotFound: there is no such symbol file. The text is that of Mozilla's Tecken.
-	ErrSymbolNotFound error = protocolError("Symbol Not Found")
-	// ErrNoRecord: there is no record of that id.
-	ErrNoRecord = errors.New("Not Found") //nolint:staticcheck // an answer's text
-	// ErrBadQuery: the request's parameters are at fault. It is wrapped by QueryFaults.
-	ErrBadQuery = errors.New("bad query")
-)
 
 // QueryFaults say by parameter what is wrong with a request.
 type QueryFaults map[string][]string
@@ -106,26 +96,6 @@ func (e QueryFaults) Error() string {
 
 // Unwrap returns ErrBadQuery.
 func (e QueryFaults) Unwrap() error { return ErrBadQuery }
-
-// A protocolError is an error whose text is what the client is told.
-type protocolError string
-
-// Error implements error.
-func (e protocolError) Error() string { return string(e) }
-
-// textOf returns what the client is told of err.
-func textOf(err error) string {
-	if fixed, ok := errors.AsType[protocolError](err); ok {
-		return fixed.Error()
-	}
-	if Status(err) == http.StatusForbidden {
-		return err.Error()
-	}
-	if errors.Is(err, ErrNoRecord) {
-		return ErrNoRecord.Error()
-	}
-	return upload.Sentence(err)
-}
 
 // someTime is retryAfter, more or less a quarter of it: those who are refused together, because something is down or full, are not to
 // come back together.
@@ -163,7 +133,7 @@ func (s *Responder) WriteError(c echo.Context, err error) {
 		s.Write(c, status, faultsBody{faults})
 		return
 	}
-	s.Write(c, status, errorBody{Error: textOf(err)})
+	s.Write(c, status, errorBody{Error: refusalOf(err).text})
 }
 
 // WriteStatus writes an error that is its status alone.

@@ -24,7 +24,6 @@ var sentinels = map[string]struct {
 	err    error
 	status int
 }{
-	"upload.ErrNotFound":         {upload.ErrNotFound, 500}, // never leaves the domain
 	"upload.ErrUnavailable":      {upload.ErrUnavailable, 503},
 	"upload.ErrRefused":          {upload.ErrRefused, 500},
 	"upload.ErrBusy":             {upload.ErrBusy, 503},
@@ -44,8 +43,6 @@ var sentinels = map[string]struct {
 	"upload.ErrMalformed":        {upload.ErrMalformed, 400},
 	"spool.ErrFull":              {spool.ErrFull, 503},
 	"spool.ErrTooLarge":          {spool.ErrTooLarge, 413},
-	"spool.ErrInUse":             {spool.ErrInUse, 500},    // the janitor's
-	"spool.ErrNotSpool":          {spool.ErrNotSpool, 500}, // the janitor's
 	"exchange.ErrEncodedForm":    {ErrEncodedForm, 400},
 	"exchange.ErrNoToken":        {ErrNoToken, 403},
 	"exchange.ErrTokenUnknown":   {ErrTokenUnknown, 403},
@@ -58,6 +55,8 @@ var sentinels = map[string]struct {
 
 func TestEverySentinelHasAStatus(t *testing.T) {
 	inside := []string{
+		"upload.ErrNotFound", "archive.ErrMoreMemory", // these never leave the domain
+		"spool.ErrInUse", "spool.ErrNotSpool", // the janitor's
 		"web.errDiskFull",       // a heartbeat's, never an answer
 		"symbols.errSlowReader", // the end of an answer, never one
 	}
@@ -69,12 +68,16 @@ func TestEverySentinelHasAStatus(t *testing.T) {
 		}
 	}
 	for name, s := range sentinels {
+		_, known := upload.KindOf(s.err)
+		if _, refused := errors.AsType[*Refusal](s.err); known == refused {
+			t.Errorf("%s is in the table of kinds: %t; a refusal of the web's: %t", name, known, refused)
+		}
 		for _, err := range []error{s.err, fmt.Errorf("put x: %w", s.err), errors.Join(errors.New("secret"), s.err)} {
 			if got := Status(err); got != s.status {
 				t.Errorf("%s: status %d, want %d", name, got, s.status)
 			}
 		}
-		if text := textOf(fmt.Errorf("put secret: %w", s.err)); s.status != 403 && strings.Contains(text, "secret") || text == "" {
+		if text := refusalOf(fmt.Errorf("put secret: %w", s.err)).text; strings.Contains(text, "secret") || text == "" {
 			t.Errorf("%s is told as %q", name, text)
 		}
 	}
@@ -103,17 +106,17 @@ func TestEveryRefusalHasAReason(t *testing.T) {
 		}
 	}
 	for err, want := range map[error]string{
-		errors.New("x"):                                                 "error",
-		&upload.BusyError{Lack: upload.LackTime}:                        "time",
-		&upload.BusyError{Lack: upload.LackFetch, OverLimit: true}:      "fetch",
-		&upload.BusyError{}:                                             "busy",
-		&spool.FullError{Busy: true}:                                    "spool",
-		&spool.FullError{}:                                              "disk_full",
-		&spool.LimitError{}:                                             "size",
-		OrService(ReasonDatabase, upload.ErrUnavailable):                "database",
-		OrService(ReasonDisk, &spool.FullError{}):                       "disk_full",
-		OrService(ReasonDisk, fmt.Errorf("%w", upload.ErrUnavailable)):  "disk",
-		OrService(ReasonDatabase, fmt.Errorf("%w", upload.ErrShutdown)): "shutdown",
+		errors.New("x"):                                            "error",
+		&upload.BusyError{Lack: upload.LackTime}:                   "time",
+		&upload.BusyError{Lack: upload.LackFetch, OverLimit: true}: "fetch",
+		&upload.BusyError{}:                                        "busy",
+		&spool.FullError{Busy: true}:                               "spool",
+		&spool.FullError{}:                                         "disk_full",
+		&spool.LimitError{}:                                        "size",
+		upload.OfBacking(upload.BackingDatabase, upload.ErrUnavailable):                "database",
+		upload.OfBacking(upload.BackingDisk, &spool.FullError{}):                       "disk_full",
+		upload.OfBacking(upload.BackingDisk, fmt.Errorf("%w", upload.ErrUnavailable)):  "disk",
+		upload.OfBacking(upload.BackingDatabase, fmt.Errorf("%w", upload.ErrShutdown)): "shutdown",
 	} {
 		if got := Reason(fmt.Errorf("enter: %w", err)); got != want {
 			t.Errorf("%T %v is counted as %q, not %q", err, err, got, want)

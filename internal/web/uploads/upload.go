@@ -83,7 +83,7 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 func (s *Server) run(ctx context.Context, req upload.Request) (*upload.Report, error) {
 	report := s.Uploads.Run(ctx, req)
 	if report.Upload.ID == 0 {
-		return nil, exchange.OrService(exchange.ReasonDatabase, report.Err)
+		return nil, upload.OfBacking(upload.BackingDatabase, report.Err)
 	}
 	return report, nil
 }
@@ -99,7 +99,7 @@ func (s *Server) admit(ctx context.Context, token upload.Token, size int64) (upl
 func (s *Server) enter(ctx context.Context, token upload.Token, size int64) (place upload.Place, err error) {
 	err = s.whileTaking(ctx, func(ctx context.Context) (err error) {
 		place, err = s.Gate.Enter(ctx, token, size)
-		return exchange.OrService(exchange.ReasonDisk, err)
+		return upload.OfBacking(upload.BackingDisk, err)
 	})
 	return place, err
 }
