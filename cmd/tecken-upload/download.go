@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/storage"
 	"tecken-upload/internal/storage/dirstore"
 	"tecken-upload/internal/storage/s3store"
@@ -22,7 +22,7 @@ const lookupAttempts = 3
 
 // downloads is what answers them.
 type downloads struct {
-	finder *download.Finder
+	finder *lookup.Finder
 	links  symbols.Links // nil where storage is a directory
 }
 
@@ -33,7 +33,7 @@ func (in *instance) openDownloads(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var source download.Storage
+	var source lookup.Storage
 	if place.Dir != "" {
 		source, err = dirstore.New(place.Dir)
 	} else {
@@ -42,7 +42,7 @@ func (in *instance) openDownloads(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in.downloads.finder = download.New(download.Config{
+	in.downloads.finder = lookup.New(lookup.Config{
 		Storage:    source,
 		Records:    in.lookups,
 		Extensions: in.config.LookedUp(),
@@ -57,7 +57,7 @@ func (in *instance) openDownloads(ctx context.Context) error {
 
 func (in *instance) openLookups(ctx context.Context, place storage.Config) (*s3store.Store, *s3store.Linker, error) {
 	store, err := s3store.Open(ctx, place, s3store.Options{
-		Conns:    download.Lookups + download.Looks + maxDownloads(),
+		Conns:    lookup.Lookups + lookup.Looks + maxDownloads(),
 		Attempts: lookupAttempts,
 		Clock:    &in.s3Clock,
 	})
@@ -69,7 +69,7 @@ func (in *instance) openLookups(ctx context.Context, place storage.Config) (*s3s
 
 // lookupQueries returns how many of the connections to the database are lookups' own, and recordReads how many the API of records
 // may use of the others. From three connections on they leave one or more to uploads.
-func lookupQueries(conns int) int { return min(download.MaxQueries, max(1, conns*2/5)) }
+func lookupQueries(conns int) int { return min(lookup.MaxQueries, max(1, conns*2/5)) }
 
 func recordReads(conns int) int { return max(1, conns/5) }
 

@@ -8,13 +8,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
 
-var _ download.Records = (*record.Store)(nil)
+var _ lookup.Records = (*record.Store)(nil)
 
 // finished records an upload of files.
 func finished(t *testing.T, s *record.Store, tok upload.Token, try bool, files ...upload.File) {
@@ -73,7 +73,7 @@ func TestModules(t *testing.T) {
 			}
 		}
 		m, err := s.Module(t.Context(), "libxul.so", "C2")
-		want := download.Module{Key: mustKey(t, "libxul.so/BB1/libxul.so.sym"), DebugFile: "libxul.so", DebugID: "BB1", CodeID: "C2", Generator: "dump_syms 2"}
+		want := lookup.Module{Key: mustKey(t, "libxul.so/BB1/libxul.so.sym"), DebugFile: "libxul.so", DebugID: "BB1", CodeID: "C2", Generator: "dump_syms 2"}
 		if diff := cmp.Diff(want, m, cmp.AllowUnexported(symbol.Key{})); err != nil || diff != "" {
 			t.Errorf("%v (-want +got)\n%s", err, diff)
 		}
@@ -155,7 +155,7 @@ func askLookups(t *testing.T, s *record.Store) {
 	key := mustKey(t, "app7.so/A7/app7.SYM")
 	for _, try := range []bool{false, true} {
 		for _, code := range []bool{false, true} {
-			if _, err := s.Spellings(t.Context(), download.SpellingQuery{Key: key, CodeID: code, Try: try}); err != nil {
+			if _, err := s.Spellings(t.Context(), lookup.SpellingQuery{Key: key, CodeID: code, Try: try}); err != nil {
 				t.Fatal(err)
 			}
 		}

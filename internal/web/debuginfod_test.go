@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
@@ -342,7 +342,7 @@ func TestTheLengthOfWhatIsInflated(t *testing.T) {
 // Whoever gives away no debug information keeps it from debuginfod's clients too. Programs have no end of their own.
 func TestDebugFilesAreNotForEverybody(t *testing.T) {
 	b := build(t)
-	s := newSite(t, withDownloads(func(c *download.Config) { c.Extensions = []string{".sym"} }))
+	s := newSite(t, withDownloads(func(c *lookup.Config) { c.Extensions = []string{".sym"} }))
 	s.publish(s.token, b.files(t, true))
 	s.wantStatus(404, "GET", "/buildid/"+b.buildID+"/debuginfo")
 	s.wantStatus(200, "GET", "/buildid/"+b.buildID+"/executable")

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
@@ -33,7 +33,7 @@ func TestDownloadsWhileStorageIsDown(t *testing.T) {
 
 	heal := proxy.Add("timeout", "downstream", map[string]any{"timeout": 0}) // no byte comes back
 	var wg sync.WaitGroup
-	for i := range 2 * download.Lookups {
+	for i := range 2 * lookup.Lookups {
 		wg.Go(func() {
 			resp, err := http.Head(fmt.Sprintf("%s/app/A%d/app.sym", s.url, i))
 			if err != nil {
@@ -78,7 +78,7 @@ func TestDownloadsThatStorageRefuses(t *testing.T) {
 
 // Without the database, code ids can't be looked up: that is no "not found" either. Debug ids need none.
 func TestDownloadsWithoutADatabase(t *testing.T) {
-	s := newSite(t, withDownloads(func(c *download.Config) { c.Records = noDatabase{} }))
+	s := newSite(t, withDownloads(func(c *lookup.Config) { c.Records = noDatabase{} }))
 	s.wantStatus(503, "GET", "/xul.dll/5CF2591C6859000/xul.sym")
 	s.wantStatus(503, "GET", "/api/syminfo/xul.dll/5CF2591C6859000")
 	s.wantStatus(503, "GET", "/buildid/0123456789abcdef0123/debuginfo")
@@ -88,12 +88,12 @@ func TestDownloadsWithoutADatabase(t *testing.T) {
 
 type noDatabase struct{}
 
-func (noDatabase) Spellings(context.Context, download.SpellingQuery) ([]symbol.Key, error) {
+func (noDatabase) Spellings(context.Context, lookup.SpellingQuery) ([]symbol.Key, error) {
 	return nil, fmt.Errorf("look up: %w", upload.ErrUnavailable)
 }
 
-func (noDatabase) Module(context.Context, string, string) (download.Module, error) {
-	return download.Module{}, fmt.Errorf("look up: %w", upload.ErrUnavailable)
+func (noDatabase) Module(context.Context, string, string) (lookup.Module, error) {
+	return lookup.Module{}, fmt.Errorf("look up: %w", upload.ErrUnavailable)
 }
 
 func (noDatabase) Builds(context.Context, string, string, bool) ([]symbol.Key, error) {
@@ -144,7 +144,7 @@ func TestABrokenObjectIsCutShort(t *testing.T) {
 
 // breakingStorage sends so much of each file, and no more.
 type breakingStorage struct {
-	download.Storage
+	lookup.Storage
 	after int64
 }
 
@@ -170,7 +170,7 @@ func (b *breakingContent) Read(p []byte) (int, error) {
 // A download that breaks off in the middle, for storage does, looks like that to its client, and somebody is told: of one, where
 // many do.
 func TestADownloadThatBreaksOff(t *testing.T) {
-	s := newSite(t, withDownloads(func(c *download.Config) { c.Storage = &breakingStorage{c.Storage, 100 << 10} }))
+	s := newSite(t, withDownloads(func(c *lookup.Config) { c.Storage = &breakingStorage{c.Storage, 100 << 10} }))
 	const key = "app/AB/app.pdb"
 	s.publish(s.token, map[string]string{key: strings.Repeat("x", 300<<10)})
 	for range 3 {
@@ -308,7 +308,7 @@ func (s *site) waitRequest(want string) {
 
 // hangingStorage looks for as long as it is let.
 type hangingStorage struct {
-	download.Storage
+	lookup.Storage
 	begun, ended chan struct{}
 }
 
@@ -321,7 +321,7 @@ func (h *hangingStorage) Stat(ctx context.Context, _ upload.Location) (upload.Ob
 
 func TestAClientThatHangsUpWhileWaiting(t *testing.T) {
 	storage := &hangingStorage{begun: make(chan struct{}, 1), ended: make(chan struct{}, 1)}
-	s := newSite(t, withDownloads(func(c *download.Config) { c.Storage = storage }))
+	s := newSite(t, withDownloads(func(c *lookup.Config) { c.Storage = storage }))
 	conn := s.raw("GET /" + xulKey + " HTTP/1.1\nHost: x\n\n")
 	<-storage.begun
 	conn.Close()
@@ -333,4 +333,4 @@ func TestAClientThatHangsUpWhileWaiting(t *testing.T) {
 	s.waitRequest("GET /:debug_file/:debug_id/:file 499")
 }
 
-var _ symbols.Finder = (*download.Finder)(nil)
+var _ symbols.Finder = (*lookup.Finder)(nil)

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/storage"
 	"tecken-upload/internal/storage/s3store"
 	"tecken-upload/internal/testenv"
@@ -29,13 +29,13 @@ const (
 var extensions = []string{".sym", ".pdb", ".dll", ".exe", ".pd_", ".dl_", ".ex_", ".dbg.gz", ".tar.bz2"}
 
 // withDownloads lets a site's symbols be downloaded.
-func withDownloads(change ...func(*download.Config)) func(*web.Config, *upload.Config) {
+func withDownloads(change ...func(*lookup.Config)) func(*web.Config, *upload.Config) {
 	return func(sc *web.Config, uc *upload.Config) {
-		dc := download.Config{Storage: uc.Storage.(download.Storage), Records: sc.Exchange.Tokens.(download.Records)}
+		dc := lookup.Config{Storage: uc.Storage.(lookup.Storage), Records: sc.Exchange.Tokens.(lookup.Records)}
 		for _, c := range change {
 			c(&dc)
 		}
-		finder := download.New(dc)
+		finder := lookup.New(dc)
 		uc.Storage, uc.Records, sc.Symbols.Finder = finder.Uploads(uc.Storage), finder.Recorded(uc.Records), finder
 	}
 }
@@ -252,7 +252,7 @@ func TestDownloadFromS3(t *testing.T) {
 }
 
 func TestWhatIsNotDownloaded(t *testing.T) {
-	s := newSite(t, withDownloads(func(c *download.Config) { c.Storage, c.Extensions = nil, extensions })) // whoever looks into storage panics
+	s := newSite(t, withDownloads(func(c *lookup.Config) { c.Storage, c.Extensions = nil, extensions })) // whoever looks into storage panics
 	for path, want := range map[string]int{
 		"/xul.pdb/44E4EC8C2F41492B9369D6B9A059577C2/file.ptr": 404,
 		"/xul.pdb/000000000000000000000000000000000/xul.sym":  404,
@@ -353,7 +353,7 @@ func TestLegacyKeys(t *testing.T) {
 		}
 	}
 	for _, legacy := range []bool{false, true} {
-		s := newSite(t, withDownloads(func(c *download.Config) { c.Legacy = legacy }))
+		s := newSite(t, withDownloads(func(c *lookup.Config) { c.Legacy = legacy }))
 		dir = s.objects
 		put("app/aB/app.sym")
 		want := map[bool]int{false: 404, true: 200}[legacy]

@@ -17,8 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tecken-upload/internal/download"
 	"tecken-upload/internal/fetch/fetchtest"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
@@ -288,16 +288,16 @@ func (b broken) Token(context.Context, upload.TokenHash) (upload.Token, error) {
 	return upload.Token{}, b.err
 }
 
-func (b broken) Find(context.Context, download.Query) (download.Found, error) {
-	return download.Found{}, b.err
+func (b broken) Find(context.Context, lookup.Query) (lookup.Found, error) {
+	return lookup.Found{}, b.err
 }
 
-func (b broken) Module(context.Context, download.Query) (download.Module, error) {
-	return download.Module{}, b.err
+func (b broken) Module(context.Context, lookup.Query) (lookup.Module, error) {
+	return lookup.Module{}, b.err
 }
 
-func (b broken) FindBinary(context.Context, download.BinaryQuery) (download.Found, error) {
-	return download.Found{}, b.err
+func (b broken) FindBinary(context.Context, lookup.BinaryQuery) (lookup.Found, error) {
+	return lookup.Found{}, b.err
 }
 
 // faults asks for everything where nothing works.

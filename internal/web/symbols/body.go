@@ -14,7 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"tecken-upload/internal/background"
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/web/exchange"
 )
@@ -25,7 +25,7 @@ const sendStall = 60 * time.Second
 
 // A payload is a file to be sent as it is stored or, where that is gzip and its reader wants none, inflated.
 type payload struct {
-	file    download.File
+	file    lookup.File
 	key     symbol.Key
 	binary  bool // for debuginfod's clients
 	inflate bool
@@ -35,7 +35,7 @@ type payload struct {
 
 // sendFile sends what was found. Where that takes no body, because there is none to a HEAD or the client has it, a look at
 // it will do: no place is waited for.
-func (s *Server) sendFile(c echo.Context, found download.Found, binary bool) error {
+func (s *Server) sendFile(c echo.Context, found lookup.Found, binary bool) error {
 	r := c.Request()
 	p := &payload{key: found.Location.Key, binary: binary, turns: s.inflating}
 	var err error
@@ -66,7 +66,7 @@ func (s *Server) sendFile(c echo.Context, found download.Found, binary bool) err
 
 // measure finds out how many bytes the inflated form has, where it is that which is sent and nothing has told so far. There are
 // clients that take no answer without its length.
-func (s *Server) measure(r *http.Request, found download.Found, p *payload) {
+func (s *Server) measure(r *http.Request, found lookup.Found, p *payload) {
 	if !p.file.Gzip || acceptsGzip(r.Header) || p.plain() >= 0 {
 		return
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/web/exchange"
 )
 
@@ -14,16 +14,16 @@ import (
 // are a 404.
 //
 // Protocol: https://man7.org/linux/man-pages/man8/debuginfod.8.html
-func (s *Server) DebugInfo(c echo.Context) error { return s.getBinary(c, download.DebugInfo) }
+func (s *Server) DebugInfo(c echo.Context) error { return s.getBinary(c, lookup.DebugInfo) }
 
 // Executable answers them with the program itself.
-func (s *Server) Executable(c echo.Context) error { return s.getBinary(c, download.Executable) }
+func (s *Server) Executable(c echo.Context) error { return s.getBinary(c, lookup.Executable) }
 
-func (s *Server) getBinary(c echo.Context, kind download.Kind) error {
+func (s *Server) getBinary(c echo.Context, kind lookup.Kind) error {
 	r := c.Request()
-	q := download.BinaryQuery{ID: exchange.PathComponents(r)[1], Kind: kind, Refresh: r.URL.Query().Has("_refresh")}
-	find := func() (download.Found, error) { return s.Finder.FindBinary(r.Context(), q) }
-	return s.answerFound(c, find, func(found download.Found) error { return s.sendFile(c, found, true) })
+	q := lookup.BinaryQuery{ID: exchange.PathComponents(r)[1], Kind: kind, Refresh: r.URL.Query().Has("_refresh")}
+	find := func() (lookup.Found, error) { return s.Finder.FindBinary(r.Context(), q) }
+	return s.answerFound(c, find, func(found lookup.Found) error { return s.sendFile(c, found, true) })
 }
 
 // describeBinary tells debuginfod's clients of a file what they want to know.

@@ -18,7 +18,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web/exchange"
@@ -27,29 +27,29 @@ import (
 // oneSymbol has one file under every name, and none where that is "missing".
 type oneSymbol struct {
 	Finder
-	file download.File
+	file lookup.File
 	text string // of the file
 
 	open, most, looked, read atomic.Int64
 }
 
-func (o *oneSymbol) Find(_ context.Context, q download.Query) (download.Found, error) {
+func (o *oneSymbol) Find(_ context.Context, q lookup.Query) (lookup.Found, error) {
 	if q.File == "missing" {
-		return download.Found{}, upload.ErrNotFound
+		return lookup.Found{}, upload.ErrNotFound
 	}
-	return download.Found{}, nil
+	return lookup.Found{}, nil
 }
 
-func (o *oneSymbol) FindBinary(ctx context.Context, _ download.BinaryQuery) (download.Found, error) {
-	return o.Find(ctx, download.Query{})
+func (o *oneSymbol) FindBinary(ctx context.Context, _ lookup.BinaryQuery) (lookup.Found, error) {
+	return o.Find(ctx, lookup.Query{})
 }
 
-func (o *oneSymbol) Look(context.Context, download.Found) (download.File, error) {
+func (o *oneSymbol) Look(context.Context, lookup.Found) (lookup.File, error) {
 	o.looked.Add(1)
 	return o.file, nil
 }
 
-func (o *oneSymbol) Open(context.Context, download.Found) (download.File, error) {
+func (o *oneSymbol) Open(context.Context, lookup.Found) (lookup.File, error) {
 	open := o.open.Add(1)
 	for most := o.most.Load(); open > most && !o.most.CompareAndSwap(most, open); most = o.most.Load() {
 	}
@@ -58,7 +58,7 @@ func (o *oneSymbol) Open(context.Context, download.Found) (download.File, error)
 	return file, nil
 }
 
-func (o *oneSymbol) Measure(context.Context, download.Found, download.File, func(io.ReadSeeker) (int64, error)) int64 {
+func (o *oneSymbol) Measure(context.Context, lookup.Found, lookup.File, func(io.ReadSeeker) (int64, error)) int64 {
 	return -1
 }
 
@@ -86,7 +86,7 @@ type site struct {
 
 // newDownloads makes a site of one symbol of so many bytes.
 func newDownloads(t *testing.T, size, places int) (site, *oneSymbol) {
-	symbol := &oneSymbol{file: download.File{Stored: int64(size), Inflated: int64(size)}, text: strings.Repeat("x", size)}
+	symbol := &oneSymbol{file: lookup.File{Stored: int64(size), Inflated: int64(size)}, text: strings.Repeat("x", size)}
 	r := exchange.New(t.Context(), exchange.Config{Logger: slog.New(slog.DiscardHandler), Now: time.Now})
 	s, e := New(r, Config{Finder: symbol, MaxDownloads: places}), echo.New()
 	e.HTTPErrorHandler = r.HandleError
@@ -297,7 +297,7 @@ func TestThoseWithoutAPlaceComeBackApart(t *testing.T) {
 func TestWhatIsCutShortHasNoEnd(t *testing.T) {
 	s, symbol := newDownloads(t, 0, 1)
 	whole := string(gzipped(t, strings.Repeat("x", 100<<10)))
-	symbol.file = download.File{Object: upload.Object{Size: -1}, Gzip: true, Stored: int64(len(whole)), Inflated: -1}
+	symbol.file = lookup.File{Object: upload.Object{Size: -1}, Gzip: true, Stored: int64(len(whole)), Inflated: -1}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for text, broken := range map[string]bool{whole: false, whole[:len(whole)/2]: true} {

@@ -22,7 +22,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/sync/semaphore"
 
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web/exchange"
@@ -36,18 +36,18 @@ const downloadFaultInterval = 10 * time.Second
 // upload.ErrUnavailable, or the cause of ctx.
 type Finder interface {
 	// Find finds a symbol file, or a binary by an id of SSQP's.
-	Find(ctx context.Context, q download.Query) (download.Found, error)
+	Find(ctx context.Context, q lookup.Query) (lookup.Found, error)
 	// Module tells of the binary that a symbol file is of.
-	Module(ctx context.Context, q download.Query) (download.Module, error)
+	Module(ctx context.Context, q lookup.Query) (lookup.Module, error)
 	// FindBinary finds the binary of a build id.
-	FindBinary(ctx context.Context, q download.BinaryQuery) (download.Found, error)
+	FindBinary(ctx context.Context, q lookup.BinaryQuery) (lookup.Found, error)
 	// Look describes what was found. What was remembered may be gone; then it is not found so again.
-	Look(ctx context.Context, found download.Found) (download.File, error)
+	Look(ctx context.Context, found lookup.Found) (lookup.File, error)
 	// Open describes it, and opens it to be read until ctx ends.
-	Open(ctx context.Context, found download.Found) (download.File, error)
+	Open(ctx context.Context, found lookup.Found) (lookup.File, error)
 	// Measure returns how many bytes a gzip file has once inflated, or -1 where that can't be told. count is given the file to
 	// find that out, where it is not remembered.
-	Measure(ctx context.Context, found download.Found, file download.File, count func(stored io.ReadSeeker) (int64, error)) int64
+	Measure(ctx context.Context, found lookup.Found, file lookup.File, count func(stored io.ReadSeeker) (int64, error)) int64
 }
 
 // Links makes addresses at which clients fetch symbol files from storage by themselves.
@@ -86,9 +86,9 @@ func New(r *exchange.Responder, c Config) *Server {
 }
 
 // lookupQuery says what is asked for by file, id and name, with what the request's query adds.
-func lookupQuery(r *http.Request, parts []string) download.Query {
+func lookupQuery(r *http.Request, parts []string) lookup.Query {
 	query := r.URL.Query()
-	q := download.Query{File: parts[0], ID: parts[1], Try: query.Has("try"), Refresh: query.Has("_refresh")}
+	q := lookup.Query{File: parts[0], ID: parts[1], Try: query.Has("try"), Refresh: query.Has("_refresh")}
 	if len(parts) > 2 {
 		q.Name = parts[2]
 	}
@@ -105,13 +105,13 @@ func (s *Server) Symbol(c echo.Context) error {
 	}
 	q := lookupQuery(r, parts)
 	q.Try = q.Try || try
-	find := func() (download.Found, error) {
+	find := func() (lookup.Found, error) {
 		start := time.Now()
 		found, err := s.Finder.Find(r.Context(), q)
 		setDebugTime(c, time.Since(start))
 		return found, err
 	}
-	return s.answerFound(c, find, func(found download.Found) error {
+	return s.answerFound(c, find, func(found lookup.Found) error {
 		switch {
 		case found.IsBinary():
 			return s.sendFile(c, found, false)
@@ -130,7 +130,7 @@ func (s *Server) Symbol(c echo.Context) error {
 }
 
 // answerFound answers with what find finds. What it remembered may be gone: then it is asked once more.
-func (s *Server) answerFound(c echo.Context, find func() (download.Found, error), answer func(download.Found) error) error {
+func (s *Server) answerFound(c echo.Context, find func() (lookup.Found, error), answer func(lookup.Found) error) error {
 	for again := false; ; again = true {
 		found, err := find()
 		if err != nil {

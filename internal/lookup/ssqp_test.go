@@ -1,4 +1,4 @@
-package download_test
+package lookup_test
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
@@ -47,10 +47,10 @@ func TestELFBySSQP(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := &builds{shelf: &shelf{}}
-		f := download.New(download.Config{Storage: s, Records: s})
-		s.put("lib.so/"+c.debugID+"/lib.so", download.Program(id))
-		s.put("lib.so/"+c.debugID+"/lib.so.DEBUG", download.Program(id))
-		for _, q := range []download.Query{
+		f := lookup.New(lookup.Config{Storage: s, Records: s})
+		s.put("lib.so/"+c.debugID+"/lib.so", lookup.Program(id))
+		s.put("lib.so/"+c.debugID+"/lib.so.DEBUG", lookup.Program(id))
+		for _, q := range []lookup.Query{
 			asked("lib.so", "elf-buildid-"+c.sent, "lib.so"), asked("LIB.SO", "ELF-BuildID-"+strings.ToUpper(c.sent), "lib.so"),
 		} {
 			found, err := f.Find(t.Context(), q)
@@ -67,9 +67,9 @@ func TestELFBySSQP(t *testing.T) {
 		}
 		// debuginfod's clients know how long an id is.
 		if c.sent != c.id {
-			wantBinary(t, f, download.BinaryQuery{ID: c.sent, Kind: download.Executable}, upload.ErrNotFound)
+			wantBinary(t, f, lookup.BinaryQuery{ID: c.sent, Kind: lookup.Executable}, upload.ErrNotFound)
 		}
-		wantBinary(t, f, download.BinaryQuery{ID: c.id, Kind: download.Executable}, nil)
+		wantBinary(t, f, lookup.BinaryQuery{ID: c.id, Kind: lookup.Executable}, nil)
 	}
 }
 
@@ -84,10 +84,10 @@ func TestMachOBySSQP(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &builds{shelf: &shelf{}}
-	f := download.New(download.Config{Storage: s, Records: s})
-	s.put("XUL/"+machDebugID+"/XUL", download.MachO(false, uuid))
-	s.put("XUL/"+machDebugID+"/XUL.dSYM.dwarf", download.MachO(true, uuid))
-	s.put("other/"+machDebugID+"/XUL", download.MachO(false, slices.Repeat([]byte{7}, 16)))
+	f := lookup.New(lookup.Config{Storage: s, Records: s})
+	s.put("XUL/"+machDebugID+"/XUL", lookup.MachO(false, uuid))
+	s.put("XUL/"+machDebugID+"/XUL.dSYM.dwarf", lookup.MachO(true, uuid))
+	s.put("other/"+machDebugID+"/XUL", lookup.MachO(false, slices.Repeat([]byte{7}, 16)))
 	for id, want := range map[string]string{
 		"mach-uuid-" + machUUID:                       "XUL/" + machDebugID + "/XUL",
 		"Mach-UUID-" + strings.ToUpper(machUUID):      "XUL/" + machDebugID + "/XUL",
@@ -139,10 +139,10 @@ func TestDebugFilesAreHidden(t *testing.T) {
 		want       error
 	}{{nil, nil}, {[]string{".sym", ".Debug"}, nil}, {[]string{".dbg.gz"}, nil}, {[]string{".sym", ".pdb"}, upload.ErrNotFound}} {
 		_, s := newShelf(t)
-		f := download.New(download.Config{Storage: s, Records: s, Extensions: c.extensions})
+		f := lookup.New(lookup.Config{Storage: s, Records: s, Extensions: c.extensions})
 		s.put("app/AB/app.DBG", program(t))
 		q := binaryQuery()
-		q.Kind = download.DebugInfo
+		q.Kind = lookup.DebugInfo
 		wantBinary(t, f, q, c.want)
 		if _, err := f.Find(t.Context(), asked("_.debug", "elf-buildid-sym-"+buildID, "_.debug")); !errors.Is(err, c.want) {
 			t.Errorf("%q: %v", c.extensions, err)
@@ -151,7 +151,7 @@ func TestDebugFilesAreHidden(t *testing.T) {
 }
 
 // measured measures what is found, counting how often that is done.
-func measured(t *testing.T, f *download.Finder, found download.Found, file download.File, count func(io.Reader) (int64, error)) (size int64, times int) {
+func measured(t *testing.T, f *lookup.Finder, found lookup.Found, file lookup.File, count func(io.Reader) (int64, error)) (size int64, times int) {
 	t.Helper()
 	size = f.Measure(t.Context(), found, file, func(stored io.ReadSeeker) (int64, error) {
 		times++
@@ -165,8 +165,8 @@ func TestMeasure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, s := newShelf(t)
 		s.put("app/AB/app.dbg.gz", bytes.Repeat([]byte("x"), 1000))
-		found := download.Found{Location: upload.Location{Key: mustKey(t, "app/AB/app.dbg.gz")}}
-		file := download.File{Stored: 1000}
+		found := lookup.Found{Location: upload.Location{Key: mustKey(t, "app/AB/app.dbg.gz")}}
+		file := lookup.File{Stored: 1000}
 		count := func(r io.Reader) (int64, error) { n, err := io.Copy(io.Discard, r); return 7 * n, err }
 		broken := func(io.Reader) (int64, error) { return 3, errors.New("broken") }
 		away := func(io.Reader) (int64, error) { return 3, upload.ErrUnavailable }

@@ -1,4 +1,4 @@
-package download_test
+package lookup_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
@@ -68,11 +68,11 @@ func (s *fakeStorage) Refresh(context.Context, upload.Location, upload.Object) e
 type fakeRecords struct {
 	mu        sync.Mutex
 	spellings map[string][]string // keys, by the key that is asked for
-	module    download.Module
+	module    lookup.Module
 	fail      func(ctx context.Context) error // before the answer; may be nil
 
 	asked, busy, most atomic.Int64
-	queries           []download.SpellingQuery
+	queries           []lookup.SpellingQuery
 }
 
 // ask counts a call.
@@ -88,7 +88,7 @@ func (r *fakeRecords) ask(ctx context.Context) error {
 	return nil
 }
 
-func (r *fakeRecords) Spellings(ctx context.Context, q download.SpellingQuery) (keys []symbol.Key, err error) {
+func (r *fakeRecords) Spellings(ctx context.Context, q lookup.SpellingQuery) (keys []symbol.Key, err error) {
 	if err := r.ask(ctx); err != nil {
 		return nil, err
 	}
@@ -105,12 +105,12 @@ func (r *fakeRecords) Spellings(ctx context.Context, q download.SpellingQuery) (
 	return keys, nil
 }
 
-func (r *fakeRecords) Module(ctx context.Context, _, _ string) (download.Module, error) {
+func (r *fakeRecords) Module(ctx context.Context, _, _ string) (lookup.Module, error) {
 	if err := r.ask(ctx); err != nil {
-		return download.Module{}, err
+		return lookup.Module{}, err
 	}
-	if r.module == (download.Module{}) {
-		return download.Module{}, upload.ErrNotFound
+	if r.module == (lookup.Module{}) {
+		return lookup.Module{}, upload.ErrNotFound
 	}
 	return r.module, nil
 }
@@ -123,15 +123,15 @@ func (r *fakeRecords) ModuleFiles(ctx context.Context, _, _ string, _ bool) ([]s
 	return nil, r.ask(ctx)
 }
 
-func newFinder(s *fakeStorage, change ...func(*download.Config)) *download.Finder {
-	c := download.Config{Storage: s, Records: &fakeRecords{}, Extensions: []string{".pdb", ".sym"}}
+func newFinder(s *fakeStorage, change ...func(*lookup.Config)) *lookup.Finder {
+	c := lookup.Config{Storage: s, Records: &fakeRecords{}, Extensions: []string{".pdb", ".sym"}}
 	for _, ch := range change {
 		ch(&c)
 	}
-	return download.New(c)
+	return lookup.New(c)
 }
 
-func query(id string) download.Query { return download.Query{File: "app", ID: id, Name: "app.pdb"} }
+func query(id string) lookup.Query { return lookup.Query{File: "app", ID: id, Name: "app.pdb"} }
 
 func mustKey(t *testing.T, name string) symbol.Key {
 	t.Helper()
@@ -151,7 +151,7 @@ func location(t *testing.T, id string) upload.Location {
 	return upload.Location{Key: key}
 }
 
-func wantFind(t *testing.T, f *download.Finder, q download.Query, want error) {
+func wantFind(t *testing.T, f *lookup.Finder, q lookup.Query, want error) {
 	t.Helper()
 	if _, err := f.Find(t.Context(), q); !errors.Is(err, want) || (err == nil) != (want == nil) {
 		t.Errorf("find %s: %v, want %v", q.ID, err, want)
@@ -199,7 +199,7 @@ func TestAnswersAreBelievedForATime(t *testing.T) {
 func TestTheOrderOfLegacyKeys(t *testing.T) {
 	var asked []string
 	s := &tryStorage{asked: &asked}
-	f := download.New(download.Config{Storage: s, Records: &fakeRecords{}, Extensions: []string{".pdb"}, Legacy: true})
+	f := lookup.New(lookup.Config{Storage: s, Records: &fakeRecords{}, Extensions: []string{".pdb"}, Legacy: true})
 	q := query("aB")
 	q.Try = true
 	wantFind(t, f, q, upload.ErrNotFound)
@@ -228,7 +228,7 @@ func TestFailuresAreNotRemembered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := &fakeStorage{stat: fail}
 			var told []string
-			f := newFinder(s, func(c *download.Config) {
+			f := newFinder(s, func(c *lookup.Config) {
 				c.Observe = func(kind string, cached bool, _ time.Duration, err error) {
 					told = append(told, fmt.Sprintf("%s %t %t", kind, cached, err == nil))
 				}
@@ -358,7 +358,7 @@ func TestLookupsAreBounded(t *testing.T) {
 			return ctx.Err()
 		}}
 		f := newFinder(s)
-		wantBounded(t, download.Lookups, &s.most, func(i int) error {
+		wantBounded(t, lookup.Lookups, &s.most, func(i int) error {
 			_, err := f.Find(t.Context(), query(fmt.Sprintf("A%d", i)))
 			return err
 		})

@@ -1,4 +1,4 @@
-package download_test
+package lookup_test
 
 import (
 	"context"
@@ -10,17 +10,17 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/upload"
 )
 
 // asked is a query for a key, of three components.
-func asked(file, id, name string) download.Query {
-	return download.Query{File: file, ID: id, Name: name}
+func asked(file, id, name string) lookup.Query {
+	return lookup.Query{File: file, ID: id, Name: name}
 }
 
 // wantFound compares where a query leads to, "" for nowhere.
-func wantFound(t *testing.T, f *download.Finder, q download.Query, want string, moved bool) {
+func wantFound(t *testing.T, f *lookup.Finder, q lookup.Query, want string, moved bool) {
 	t.Helper()
 	found, err := f.Find(t.Context(), q)
 	if want == "" {
@@ -42,12 +42,12 @@ func (r *fakeRecords) wantAsked(t *testing.T, want int64) {
 }
 
 // withRecords makes a Finder of everything, with these keys in storage and these spellings recorded.
-func withRecords(present []string, spellings map[string][]string) (*download.Finder, *fakeStorage, *fakeRecords) {
+func withRecords(present []string, spellings map[string][]string) (*lookup.Finder, *fakeStorage, *fakeRecords) {
 	s, r := &fakeStorage{present: make(map[string]bool)}, &fakeRecords{spellings: spellings}
 	for _, key := range present {
 		s.present[key] = true
 	}
-	return newFinder(s, func(c *download.Config) { c.Extensions, c.Records = nil, r }), s, r
+	return newFinder(s, func(c *lookup.Config) { c.Extensions, c.Records = nil, r }), s, r
 }
 
 func TestSpellings(t *testing.T) {
@@ -64,7 +64,7 @@ func TestSpellings(t *testing.T) {
 			"mingw.exe/5CF2591C/mingw.sym": {"mingw.exe/5CF2591C/mingw.sym"},
 		})
 	for _, c := range []struct {
-		q     download.Query
+		q     lookup.Query
 		want  string
 		moved bool
 	}{
@@ -113,7 +113,7 @@ func TestExtensions(t *testing.T) {
 	}{{nil, 5}, {[]string{}, 5}, {[]string{".dll", ".pdb"}, 3}, {[]string{".DLL"}, 2}, {[]string{".sym"}, 0}} {
 		s := &fakeStorage{present: make(map[string]bool)}
 		r := &fakeRecords{}
-		f := newFinder(s, func(config *download.Config) { config.Extensions, config.Records = c.extensions, r })
+		f := newFinder(s, func(config *lookup.Config) { config.Extensions, config.Records = c.extensions, r })
 		found := 0
 		for _, key := range keys {
 			s.present[key] = true
@@ -131,7 +131,7 @@ func TestExtensions(t *testing.T) {
 // Whatever no key can be is not found, and nobody is asked.
 func TestNamesThatNoKeyHas(t *testing.T) {
 	f, s, r := withRecords(nil, nil)
-	for _, q := range []download.Query{
+	for _, q := range []lookup.Query{
 		asked("..", "AB", "x.sym"), asked("x", "AB", "a/b.sym"), asked("x", "XYZ", "x.sym"), asked("x", "", "x.sym"), asked("x\x00", "AB", "x.sym"),
 		asked("x", "0000", "x.sym"), asked("x", "AB", "file.ptr"), asked("x", "AB", "FILE.PTR"), asked("x\xff", "AB", "x.sym"),
 		asked("x.so", "elf-buildid-", "x.so"), asked("x.so", "elf-buildid-xyz", "x.so"), asked("x.so", "elf-buildid-coreclr-0123456789abcdef", "x.so"),
@@ -251,7 +251,7 @@ func TestQueriesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _, r := withRecords(nil, nil)
 		r.fail = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-		wantBounded(t, download.MaxQueries, &r.most, func(i int) error {
+		wantBounded(t, lookup.MaxQueries, &r.most, func(i int) error {
 			_, err := f.Find(t.Context(), asked("app.dll", fmt.Sprintf("C%d", i), "app.sym"))
 			return err
 		})
@@ -261,9 +261,9 @@ func TestQueriesAreBounded(t *testing.T) {
 // What is known of a module is remembered by its file and id, whatever else is asked with.
 func TestModulesAreRemembered(t *testing.T) {
 	f, _, r := withRecords(nil, nil)
-	r.module = download.Module{Key: mustKey(t, "app.pdb/AB/app.sym"), Try: true}
+	r.module = lookup.Module{Key: mustKey(t, "app.pdb/AB/app.sym"), Try: true}
 	for _, try := range []bool{true, false} {
-		m, err := f.Module(t.Context(), download.Query{File: "app.pdb", ID: "ab", Try: try})
+		m, err := f.Module(t.Context(), lookup.Query{File: "app.pdb", ID: "ab", Try: try})
 		if err != nil || m != r.module {
 			t.Errorf("module %+v, %v", m, err)
 		}

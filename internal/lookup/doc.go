@@ -1,4 +1,4 @@
-// Package download finds symbol files again: by key, in any case; by code id; by the build id or UUID of a binary.
+// Package lookup finds symbol files again: by key, in any case; by code id; by the build id or UUID of a binary.
 //
 // A [Finder] looks into storage and into the records, and remembers for a while what it found, and what it did not
 // find. What it guarantees:
@@ -17,4 +17,4 @@
 //
 // It does not bound how many contents its callers hold open to send them: however slow a client reads, no lookup waits for
 // it. It does not promise that what it remembers is still there: storage may have expired it up to 10 minutes ago.
-package download
+package lookup

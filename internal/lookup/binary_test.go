@@ -1,4 +1,4 @@
-package download_test
+package lookup_test
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tecken-upload/internal/download"
+	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
@@ -85,15 +85,15 @@ type nopCloser struct{ io.ReadSeeker }
 
 func (nopCloser) Close() error { return nil }
 
-func (s *shelf) Spellings(context.Context, download.SpellingQuery) ([]symbol.Key, error) {
+func (s *shelf) Spellings(context.Context, lookup.SpellingQuery) ([]symbol.Key, error) {
 	s.queries.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.spelled), nil
 }
 
-func (s *shelf) Module(context.Context, string, string) (download.Module, error) {
-	return download.Module{}, upload.ErrNotFound
+func (s *shelf) Module(context.Context, string, string) (lookup.Module, error) {
+	return lookup.Module{}, upload.ErrNotFound
 }
 
 func (s *shelf) Builds(context.Context, string, string, bool) ([]symbol.Key, error) {
@@ -130,18 +130,18 @@ func (s *shelf) put(key string, content []byte) {
 const buildID = "30313233343536373839616263646566"
 
 // newShelf makes a Finder of a module with that build id, and no file yet.
-func newShelf(t *testing.T) (*download.Finder, *shelf) {
+func newShelf(t *testing.T) (*lookup.Finder, *shelf) {
 	t.Helper()
 	key, err := symbol.ParseKey("app/AB/app.sym")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &shelf{builds: []symbol.Key{key}}
-	return download.New(download.Config{Storage: s, Records: s, Extensions: []string{".sym", ".dbg.gz"}}), s
+	return lookup.New(lookup.Config{Storage: s, Records: s, Extensions: []string{".sym", ".dbg.gz"}}), s
 }
 
-func binaryQuery() download.BinaryQuery {
-	return download.BinaryQuery{ID: buildID, Kind: download.Executable}
+func binaryQuery() lookup.BinaryQuery {
+	return lookup.BinaryQuery{ID: buildID, Kind: lookup.Executable}
 }
 
 // program makes the head of a program with that build id: 64 bits, little-endian, all code.
@@ -151,10 +151,10 @@ func program(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return download.Program(id)
+	return lookup.Program(id)
 }
 
-func wantBinary(t *testing.T, f *download.Finder, q download.BinaryQuery, want error) {
+func wantBinary(t *testing.T, f *lookup.Finder, q lookup.BinaryQuery, want error) {
 	t.Helper()
 	if _, err := f.FindBinary(t.Context(), q); !errors.Is(err, want) || (err == nil) != (want == nil) {
 		t.Errorf("find the %s of %s: %v, want %v", q.Kind, q.ID, err, want)
@@ -175,7 +175,7 @@ func TestBinariesOfOtherInstances(t *testing.T) {
 		wantBinary(t, f, binaryQuery(), nil)
 
 		debug := binaryQuery()
-		debug.Kind = download.DebugInfo
+		debug.Kind = lookup.DebugInfo
 		wantBinary(t, f, debug, upload.ErrNotFound)
 		s.put("app/AB/app.dbg", program(t))
 		wantBinary(t, f, debug, upload.ErrNotFound)
@@ -217,7 +217,7 @@ func TestABinaryThatIsGone(t *testing.T) {
 	s.put("app/AB/app", []byte("another file by now"))
 	s.put("app/AB/app.1", program(t))
 	wantBinary(t, f, binaryQuery(), nil)
-	for _, open := range []func(context.Context, download.Found) (download.File, error){f.Open, f.Look} {
+	for _, open := range []func(context.Context, lookup.Found) (lookup.File, error){f.Open, f.Look} {
 		if _, err := open(t.Context(), found); !errors.Is(err, upload.ErrNotFound) {
 			t.Errorf("open: %v", err)
 		}
@@ -232,7 +232,7 @@ func TestABinaryThatIsGone(t *testing.T) {
 func TestRefreshByCodeID(t *testing.T) {
 	f, s := newShelf(t)
 	s.present = map[string]bool{"app/AB/app.sym": true, "app/CD/app.sym": true}
-	q := download.Query{File: "app", ID: "C0DE", Name: "app.sym"}
+	q := lookup.Query{File: "app", ID: "C0DE", Name: "app.sym"}
 	for _, c := range []struct {
 		recorded, want string
 		refresh        bool
@@ -286,7 +286,7 @@ func TestLooksAreBounded(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		wantBounded(t, download.Looks, &s.most, func(i int) error {
+		wantBounded(t, lookup.Looks, &s.most, func(i int) error {
 			q := binaryQuery()
 			q.ID += fmt.Sprintf("%02x", i)
 			_, err := f.FindBinary(t.Context(), q)
@@ -305,7 +305,7 @@ func TestOpeningIsBounded(t *testing.T) {
 			return nil
 		}
 		s.put("app/A1/app.pdb", []byte("x"))
-		found := download.Found{Location: location(t, "A1")}
+		found := lookup.Found{Location: location(t, "A1")}
 		file, err := f.Open(t.Context(), found)
 		if err != nil {
 			t.Fatal(err)
