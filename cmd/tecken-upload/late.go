@@ -30,7 +30,7 @@ type late struct {
 // orLate opens the directory of a setting, now or later.
 func (in *instance) orLate(ctx context.Context, setting string, open func(context.Context) error) error {
 	err := open(ctx)
-	if !health.MayPass(err) {
+	if !upload.MayPass(err) {
 		return err
 	}
 	in.logger.ErrorContext(ctx, "directory can't be used yet", "setting", setting, "err", err, "retry_in", lateInterval)

@@ -11,6 +11,7 @@ package catalogue
 import (
 	"errors"
 
+	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
 
@@ -143,4 +144,18 @@ type Tally struct {
 type Stats struct {
 	UploadsToday, UploadsYesterday, UploadsMonth Tally // bytes of archives
 	FilesToday, FilesYesterday, FilesMonth       Tally // bytes as stored
+}
+
+// A SpellingQuery asks which files a key means that none is stored under.
+type SpellingQuery struct {
+	Key    symbol.Key // in any case
+	CodeID bool       // its first two components may be a code file and a code id
+	Try    bool       // of try uploads as well
+}
+
+// A Module is what the header of a .sym says of the binary it was made of, and the key that the .sym is stored under.
+type Module struct {
+	Key                                             symbol.Key
+	Try                                             bool // of a try upload
+	DebugFile, DebugID, CodeFile, CodeID, Generator string
 }

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
@@ -85,15 +86,15 @@ type nopCloser struct{ io.ReadSeeker }
 
 func (nopCloser) Close() error { return nil }
 
-func (s *shelf) Spellings(context.Context, lookup.SpellingQuery) ([]symbol.Key, error) {
+func (s *shelf) Spellings(context.Context, catalogue.SpellingQuery) ([]symbol.Key, error) {
 	s.queries.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.spelled), nil
 }
 
-func (s *shelf) Module(context.Context, string, string) (lookup.Module, error) {
-	return lookup.Module{}, upload.ErrNotFound
+func (s *shelf) Module(context.Context, string, string) (catalogue.Module, error) {
+	return catalogue.Module{}, upload.ErrNotFound
 }
 
 func (s *shelf) Builds(context.Context, string, string, bool) ([]symbol.Key, error) {

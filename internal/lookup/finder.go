@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
@@ -70,7 +71,7 @@ type Finder struct {
 	Config
 	objects   *cache[upload.Object]
 	spellings *cache[[]symbol.Key]
-	modules   *cache[Module]
+	modules   *cache[catalogue.Module]
 	// binaries remembers where those of a build id are.
 	binaries *cache[upload.Location]
 	// sizes remembers how many bytes gzip files have once inflated.
@@ -102,7 +103,7 @@ func New(c Config) *Finder {
 		Config:    c,
 		objects:   newCache[upload.Object](maxAnswers, tell("symbol")),
 		spellings: newCache[[]symbol.Key](maxAnswers, tell("spelling")),
-		modules:   newCache[Module](maxAnswers, tell("module")),
+		modules:   newCache[catalogue.Module](maxAnswers, tell("module")),
 		binaries:  newCache[upload.Location](maxAnswers, tell("binary")),
 		sizes:     newCache[int64](maxAnswers, tell("size")),
 		lookups:   make(places, Lookups),

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
@@ -68,11 +69,11 @@ func (s *fakeStorage) Refresh(context.Context, upload.Location, upload.Object) e
 type fakeRecords struct {
 	mu        sync.Mutex
 	spellings map[string][]string // keys, by the key that is asked for
-	module    lookup.Module
+	module    catalogue.Module
 	fail      func(ctx context.Context) error // before the answer; may be nil
 
 	asked, busy, most atomic.Int64
-	queries           []lookup.SpellingQuery
+	queries           []catalogue.SpellingQuery
 }
 
 // ask counts a call.
@@ -88,7 +89,7 @@ func (r *fakeRecords) ask(ctx context.Context) error {
 	return nil
 }
 
-func (r *fakeRecords) Spellings(ctx context.Context, q lookup.SpellingQuery) (keys []symbol.Key, err error) {
+func (r *fakeRecords) Spellings(ctx context.Context, q catalogue.SpellingQuery) (keys []symbol.Key, err error) {
 	if err := r.ask(ctx); err != nil {
 		return nil, err
 	}
@@ -105,12 +106,12 @@ func (r *fakeRecords) Spellings(ctx context.Context, q lookup.SpellingQuery) (ke
 	return keys, nil
 }
 
-func (r *fakeRecords) Module(ctx context.Context, _, _ string) (lookup.Module, error) {
+func (r *fakeRecords) Module(ctx context.Context, _, _ string) (catalogue.Module, error) {
 	if err := r.ask(ctx); err != nil {
-		return lookup.Module{}, err
+		return catalogue.Module{}, err
 	}
-	if r.module == (lookup.Module{}) {
-		return lookup.Module{}, upload.ErrNotFound
+	if r.module == (catalogue.Module{}) {
+		return catalogue.Module{}, upload.ErrNotFound
 	}
 	return r.module, nil
 }

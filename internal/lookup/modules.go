@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/symbol"
 )
 
@@ -13,10 +14,10 @@ import (
 type Records interface {
 	// Spellings returns the keys that q may mean: of regular uploads first; among these, spellings of its key before
 	// the .sym of a code id.
-	Spellings(ctx context.Context, q SpellingQuery) ([]symbol.Key, error)
+	Spellings(ctx context.Context, q catalogue.SpellingQuery) ([]symbol.Key, error)
 	// Module returns the module of a debug file and id, or a code file and id, the file in any case: of regular uploads or, where
 	// these have none, of try uploads. It fails with upload.ErrNotFound.
-	Module(ctx context.Context, file, id string) (Module, error)
+	Module(ctx context.Context, file, id string) (catalogue.Module, error)
 	// Builds returns the keys of the .sym whose code ids are among those from first to last, in the order of their texts.
 	Builds(ctx context.Context, first, last string, try bool) ([]symbol.Key, error)
 	// ModuleFiles returns the keys of the files that were uploaded for a module, or for all modules of that debug id where
@@ -24,30 +25,16 @@ type Records interface {
 	ModuleFiles(ctx context.Context, debugFile, debugID string, try bool) ([]symbol.Key, error)
 }
 
-// A SpellingQuery asks which files a key means that none is stored under.
-type SpellingQuery struct {
-	Key    symbol.Key // in any case
-	CodeID bool       // its first two components may be a code file and a code id
-	Try    bool       // of try uploads as well
-}
-
-// A Module is what the header of a .sym says of the binary it was made of, and the key that the .sym is stored under.
-type Module struct {
-	Key                                             symbol.Key
-	Try                                             bool // of a try upload
-	DebugFile, DebugID, CodeFile, CodeID, Generator string
-}
-
 // Module returns what is known of the module with that file and id, of its debug information or of its code: of a regular upload
 // or, without one, of a try upload. It fails as Find does.
-func (f *Finder) Module(ctx context.Context, q Query) (Module, error) {
+func (f *Finder) Module(ctx context.Context, q Query) (catalogue.Module, error) {
 	q.Name = "x.sym"
 	key, err := q.key()
 	if err != nil {
-		return Module{}, err
+		return catalogue.Module{}, err
 	}
 	file, id := key.DebugFile(), key.DebugID()
-	return f.modules.get(ctx, fmt.Sprintf("%s/%s", file, id), q.Refresh, func(ctx context.Context) (m Module, err error) {
+	return f.modules.get(ctx, fmt.Sprintf("%s/%s", file, id), q.Refresh, func(ctx context.Context) (m catalogue.Module, err error) {
 		err = f.queries.use(ctx, func(ctx context.Context) error {
 			m, err = f.Records.Module(ctx, file, id)
 			return err

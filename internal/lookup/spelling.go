@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
@@ -19,7 +20,7 @@ var errAway = fmt.Errorf("%w: the records failed a moment ago", upload.ErrUnavai
 
 // elsewhere finds what is not stored under the key that was asked for.
 func (f *Finder) elsewhere(ctx context.Context, asked symbol.Key, q Query) (Found, error) {
-	keys, err := f.spelled(ctx, SpellingQuery{Key: asked, CodeID: asked.IsSym() && len(q.ID) != debugIDLen, Try: q.Try}, q.Refresh)
+	keys, err := f.spelled(ctx, catalogue.SpellingQuery{Key: asked, CodeID: asked.IsSym() && len(q.ID) != debugIDLen, Try: q.Try}, q.Refresh)
 	if err != nil {
 		return Found{}, err
 	}
@@ -55,7 +56,7 @@ func addresses(asked, recorded symbol.Key) (keys []symbol.Key) {
 }
 
 // spelled returns the keys that q may mean, at least one.
-func (f *Finder) spelled(ctx context.Context, q SpellingQuery, refresh bool) ([]symbol.Key, error) {
+func (f *Finder) spelled(ctx context.Context, q catalogue.SpellingQuery, refresh bool) ([]symbol.Key, error) {
 	alone := !q.CodeID // storage can answer alone
 	keys, err := f.spellings.get(ctx, fmt.Sprintf("%s %t", q.Key, q.Try), refresh, func(ctx context.Context) ([]symbol.Key, error) {
 		if !alone {
@@ -75,7 +76,7 @@ func (f *Finder) spelled(ctx context.Context, q SpellingQuery, refresh bool) ([]
 }
 
 // readSpellings reads which keys are recorded now.
-func (f *Finder) readSpellings(ctx context.Context, q SpellingQuery) (keys []symbol.Key, err error) {
+func (f *Finder) readSpellings(ctx context.Context, q catalogue.SpellingQuery) (keys []symbol.Key, err error) {
 	err = f.queries.use(ctx, func(ctx context.Context) error {
 		keys, err = f.Records.Spellings(ctx, q)
 		return err

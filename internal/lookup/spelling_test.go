@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/upload"
 )
@@ -261,7 +262,7 @@ func TestQueriesAreBounded(t *testing.T) {
 // What is known of a module is remembered by its file and id, whatever else is asked with.
 func TestModulesAreRemembered(t *testing.T) {
 	f, _, r := withRecords(nil, nil)
-	r.module = lookup.Module{Key: mustKey(t, "app.pdb/AB/app.sym"), Try: true}
+	r.module = catalogue.Module{Key: mustKey(t, "app.pdb/AB/app.sym"), Try: true}
 	for _, try := range []bool{true, false} {
 		m, err := f.Module(t.Context(), lookup.Query{File: "app.pdb", ID: "ab", Try: try})
 		if err != nil || m != r.module {

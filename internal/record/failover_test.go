@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"tecken-upload/internal/lookup"
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
@@ -40,7 +40,7 @@ func TestFailoverBehindOneAddress(t *testing.T) {
 			standby := primary.Standby(t)
 			lookups := openMigrated(t, address, record.Options{MaxConns: 1})
 			lookUp := func() error {
-				_, err := lookups.Spellings(t.Context(), lookup.SpellingQuery{Key: mustKey(t, "a.so/AA/a.sym")})
+				_, err := lookups.Spellings(t.Context(), catalogue.SpellingQuery{Key: mustKey(t, "a.so/AA/a.sym")})
 				return err
 			}
 			if err := lookUp(); err != nil {

@@ -8,13 +8,13 @@ import (
 	"strings"
 	"testing"
 
-	"tecken-upload/internal/lookup"
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/upload"
 )
 
 // wantSpellings compares the keys that a query may mean.
-func wantSpellings(t *testing.T, s *record.Store, q lookup.SpellingQuery, want ...string) {
+func wantSpellings(t *testing.T, s *record.Store, q catalogue.SpellingQuery, want ...string) {
 	t.Helper()
 	keys, err := s.Spellings(t.Context(), q)
 	if got := names(keys); err != nil || !slices.Equal(got, want) {
@@ -51,7 +51,7 @@ func TestSpellings(t *testing.T) {
 			{"LIB.so/C2/LIB.so.sym", true, true, []string{"lib.so/AA4/lib.so.sym"}},
 			{"c.exe/C3/c.sym", true, false, []string{"C.exe/C3/C.sym"}},
 		} {
-			wantSpellings(t, s, lookup.SpellingQuery{Key: mustKey(t, c.key), CodeID: c.code, Try: c.try}, c.want...)
+			wantSpellings(t, s, catalogue.SpellingQuery{Key: mustKey(t, c.key), CodeID: c.code, Try: c.try}, c.want...)
 		}
 	})
 }
@@ -69,13 +69,13 @@ func TestSpellingsAreFew(t *testing.T) {
 			}
 			finished(t, s, tok, false, files...)
 		}
-		wantSpellings(t, s, lookup.SpellingQuery{Key: mustKey(t, "app/C1/y.sym"), CodeID: true}, "app/AA1/app.sym", "app/AA1/apps.sym")
+		wantSpellings(t, s, catalogue.SpellingQuery{Key: mustKey(t, "app/C1/y.sym"), CodeID: true}, "app/AA1/app.sym", "app/AA1/apps.sym")
 		var files []upload.File
 		for _, name := range []string{"Xy", "xY", "XY", "xy", "Xy"} {
 			files = append(files, symFile(t, name+"/BB1/x.sym", "", "", upload.FileUploaded))
 		}
 		finished(t, s, tok, false, files...)
-		wantSpellings(t, s, lookup.SpellingQuery{Key: mustKey(t, "xy/BB1/X.sym")}, "Xy/BB1/x.sym", "xy/BB1/x.sym", "XY/BB1/x.sym", "xY/BB1/x.sym")
+		wantSpellings(t, s, catalogue.SpellingQuery{Key: mustKey(t, "xy/BB1/X.sym")}, "Xy/BB1/x.sym", "xy/BB1/x.sym", "XY/BB1/x.sym", "xY/BB1/x.sym")
 	})
 }
 
@@ -99,8 +99,8 @@ func TestRecordsOfOlderVersionsAreFolded(t *testing.T) {
 		old := migratedTo(t, url, 8)
 		recordedBefore(t, old, 1, files)
 		s, other := openMigrated(t, url, record.Options{}), openMigrated(t, url, record.Options{})
-		byCode := func(key string) lookup.SpellingQuery {
-			return lookup.SpellingQuery{Key: mustKey(t, key), CodeID: true}
+		byCode := func(key string) catalogue.SpellingQuery {
+			return catalogue.SpellingQuery{Key: mustKey(t, key), CodeID: true}
 		}
 		wantSpellings(t, s, byCode("App.dll/C6/App.sym"), "App6.pdb/AA6/App.sym")
 		wantSpellings(t, s, byCode("App7.pdb/C7/App.sym"), "App7.pdb/AA7/App.sym")

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"tecken-upload/internal/lookup"
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
@@ -22,7 +22,7 @@ const (
 
 // Spellings returns the keys that q may mean, at most 4 and each once: those of regular uploads, then, if q includes them, of try uploads;
 // in each, spellings of the key in another case, then the .sym of the code id; in each, the last uploaded first.
-func (s *Store) Spellings(ctx context.Context, q lookup.SpellingQuery) (keys []symbol.Key, err error) {
+func (s *Store) Spellings(ctx context.Context, q catalogue.SpellingQuery) (keys []symbol.Key, err error) {
 	var ways []way
 	for _, try := range kinds(q.Try) {
 		ways = append(ways, bySpelling(q.Key).of(try))
@@ -58,7 +58,7 @@ func keysOf(found []recorded) (keys []symbol.Key) {
 
 // Module returns the module of a debug file and id, or of a code file and id, the file in any case: the last one of a regular upload, else
 // of a try upload, else upload.ErrNotFound.
-func (s *Store) Module(ctx context.Context, file, id string) (m lookup.Module, err error) {
+func (s *Store) Module(ctx context.Context, file, id string) (m catalogue.Module, err error) {
 	err = s.query(ctx, "look up a module", func(ctx context.Context, r *reading) error {
 		found, err := r.follow(ctx,
 			byDebugID(id).of(false), byCode(file, id).of(false), byDebugID(id).of(true), byCode(file, id).of(true))
@@ -135,7 +135,7 @@ func (w *way) of(try bool) way {
 
 // A recorded is a stored file, and the way that found it.
 type recorded struct {
-	lookup.Module
+	catalogue.Module
 	way int
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/symbol"
@@ -73,7 +74,7 @@ func TestModules(t *testing.T) {
 			}
 		}
 		m, err := s.Module(t.Context(), "libxul.so", "C2")
-		want := lookup.Module{Key: mustKey(t, "libxul.so/BB1/libxul.so.sym"), DebugFile: "libxul.so", DebugID: "BB1", CodeID: "C2", Generator: "dump_syms 2"}
+		want := catalogue.Module{Key: mustKey(t, "libxul.so/BB1/libxul.so.sym"), DebugFile: "libxul.so", DebugID: "BB1", CodeID: "C2", Generator: "dump_syms 2"}
 		if diff := cmp.Diff(want, m, cmp.AllowUnexported(symbol.Key{})); err != nil || diff != "" {
 			t.Errorf("%v (-want +got)\n%s", err, diff)
 		}
@@ -155,7 +156,7 @@ func askLookups(t *testing.T, s *record.Store) {
 	key := mustKey(t, "app7.so/A7/app7.SYM")
 	for _, try := range []bool{false, true} {
 		for _, code := range []bool{false, true} {
-			if _, err := s.Spellings(t.Context(), lookup.SpellingQuery{Key: key, CodeID: code, Try: try}); err != nil {
+			if _, err := s.Spellings(t.Context(), catalogue.SpellingQuery{Key: key, CodeID: code, Try: try}); err != nil {
 				t.Fatal(err)
 			}
 		}

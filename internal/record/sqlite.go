@@ -18,7 +18,6 @@ import (
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
-	"tecken-upload/internal/health"
 	"tecken-upload/internal/upload"
 )
 
@@ -36,7 +35,7 @@ func openSQLite(path string, maxConns int) (database, error) {
 	}
 	path = filepath.Clean(path)
 	makeDir := func() error { return os.MkdirAll(filepath.Dir(path), 0o750) }
-	if err := makeDir(); err != nil && !health.MayPass(err) {
+	if err := makeDir(); err != nil && !upload.MayPass(err) {
 		return database{}, err
 	}
 	writing := url.Values{

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/testenv"
@@ -88,12 +89,12 @@ func TestDownloadsWithoutADatabase(t *testing.T) {
 
 type noDatabase struct{}
 
-func (noDatabase) Spellings(context.Context, lookup.SpellingQuery) ([]symbol.Key, error) {
+func (noDatabase) Spellings(context.Context, catalogue.SpellingQuery) ([]symbol.Key, error) {
 	return nil, fmt.Errorf("look up: %w", upload.ErrUnavailable)
 }
 
-func (noDatabase) Module(context.Context, string, string) (lookup.Module, error) {
-	return lookup.Module{}, fmt.Errorf("look up: %w", upload.ErrUnavailable)
+func (noDatabase) Module(context.Context, string, string) (catalogue.Module, error) {
+	return catalogue.Module{}, fmt.Errorf("look up: %w", upload.ErrUnavailable)
 }
 
 func (noDatabase) Builds(context.Context, string, string, bool) ([]symbol.Key, error) {

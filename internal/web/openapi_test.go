@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/fetch/fetchtest"
 	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/testenv"
@@ -292,8 +293,8 @@ func (b broken) Find(context.Context, lookup.Query) (lookup.Found, error) {
 	return lookup.Found{}, b.err
 }
 
-func (b broken) Module(context.Context, lookup.Query) (lookup.Module, error) {
-	return lookup.Module{}, b.err
+func (b broken) Module(context.Context, lookup.Query) (catalogue.Module, error) {
+	return catalogue.Module{}, b.err
 }
 
 func (b broken) FindBinary(context.Context, lookup.BinaryQuery) (lookup.Found, error) {

@@ -22,6 +22,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/sync/semaphore"
 
+	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
@@ -38,7 +39,7 @@ type Finder interface {
 	// Find finds a symbol file, or a binary by an id of SSQP's.
 	Find(ctx context.Context, q lookup.Query) (lookup.Found, error)
 	// Module tells of the binary that a symbol file is of.
-	Module(ctx context.Context, q lookup.Query) (lookup.Module, error)
+	Module(ctx context.Context, q lookup.Query) (catalogue.Module, error)
 	// FindBinary finds the binary of a build id.
 	FindBinary(ctx context.Context, q lookup.BinaryQuery) (lookup.Found, error)
 	// Look describes what was found. What was remembered may be gone; then it is not found so again.
