@@ -1,5 +1,8 @@
 // Package catalogue is the language in which records are asked for: what a list may be filtered by, and what is
-// known of an upload or a file. The server asks in it, package record answers.
+// known of an upload or a file. The web asks in it, package record answers.
+//
+// A filter is one entry of a table in filters.go: the name of its parameter, how its value is read, and its condition. Tests fail where a
+// filter narrows nothing down in one of the databases, or where docs/openapi.yaml does not name it.
 //
 // Every list is bounded: a page has at most Limit records, and is read from a bounded number of rows, however many
 // there are. A page may therefore hold fewer records than Limit, even none, and still have a Next: only a page

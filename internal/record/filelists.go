@@ -66,7 +66,7 @@ func (s *Store) ListFiles(ctx context.Context, q *catalogue.FileQuery) (page cat
 }
 
 func (r *reading) listFiles(ctx context.Context, q *catalogue.FileQuery) (page catalogue.Files, err error) {
-	if q.Size.Empty() || q.Created.Empty() || q.Completed.Empty() {
+	if impossible(q.Conditions()) {
 		return page, nil
 	}
 	counting := *q

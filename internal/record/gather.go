@@ -25,8 +25,8 @@ func (r *reading) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (fo
 	if after != nil && !q.Created.Holds(after[0].(int64)) {
 		return nil, read, catalogue.ErrCursor
 	}
-	g := gathering{reading: r, query: q, skip: q.Skip, most: q.Limit + 1, left: r.scan + 2*q.Skip, at: after} // each file may have its own upload
-	g.storedFiles(q)
+	files, uploads := conditionsOf(q)
+	g := gathering{reading: r, clauses: files, uploads: uploads, query: q, skip: q.Skip, most: q.Limit + 1, left: r.scan + 2*q.Skip, at: after} // each file may have its own upload
 	read.next, err = g.run(ctx)
 	read.passed = q.Skip - g.skip
 	if len(g.files) == g.most {
@@ -37,12 +37,17 @@ func (r *reading) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (fo
 	return g.files, read, err
 }
 
-// storedFiles adds the filters of files.
-func (c *clauses) storedFiles(q *catalogue.FileQuery) {
-	c.add("state = 'uploaded'")
-	c.span("stored_size", q.Size)
-	c.whether(q.Compressed, `lower(file) LIKE '%_.sym'`)
-	c.whether(q.Replaced, "replaced")
+// conditionsOf returns the filters of files, and those of their uploads.
+func conditionsOf(q *catalogue.FileQuery) (files clauses, uploads []catalogue.Condition) {
+	files.add("state = 'uploaded'")
+	for _, c := range q.Conditions() {
+		if c.OfUpload {
+			uploads = append(uploads, c)
+		} else {
+			files.meets(&c)
+		}
+	}
+	return files, uploads
 }
 
 // A holder is an upload in which files are searched.
@@ -55,6 +60,7 @@ type holder struct {
 type gathering struct {
 	*reading
 	clauses // about files
+	uploads []catalogue.Condition
 	query   *catalogue.FileQuery
 	skip    int   // files to skip
 	most    int   // files to collect
@@ -92,12 +98,10 @@ func (g *gathering) run(ctx context.Context) (end []any, err error) {
 // holders returns the next uploads with files, beginning with that of the last file read if it may have more. next is the key of the last
 // upload read, or nil at the end of all.
 func (g *gathering) holders(ctx context.Context, users userSet) (holders []holder, next []any, err error) {
-	q := g.query
-	_, w, err := uploadWalk(&catalogue.UploadQuery{Created: q.Created, Try: q.Try, Buckets: q.Buckets})
+	_, w, err := uploadWalk(&catalogue.UploadQuery{}, g.uploads)
 	if err != nil {
 		return nil, nil, err
 	}
-	w.filter.span("ended_at", q.Completed)
 	w.of(users)
 	if g.at != nil {
 		w.after, w.with = g.at[:2], g.at[2] != behindAll

@@ -69,14 +69,15 @@ func (r *reading) filterFiles(ctx context.Context, c *clauses, q *catalogue.File
 	if err != nil || users.none {
 		return users.none, err
 	}
-	c.storedFiles(q)
+	files, uploads := conditionsOf(q)
+	c.and(&files)
 	of := users.filter
 	if users.id != 0 {
 		of.add("user_id = ?", users.id)
 	}
-	of.uploads(q.Try, q.Buckets)
-	of.span("created_at", q.Created)
-	of.span("ended_at", q.Completed)
+	for i := range uploads {
+		of.meets(&uploads[i])
+	}
 	if len(of.terms) != 0 {
 		c.add("(SELECT "+strings.Join(of.terms, " AND ")+" FROM uploads WHERE id = upload_id)", of.args...)
 	}

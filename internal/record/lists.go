@@ -4,10 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 
 	"tecken-upload/internal/catalogue"
-	"tecken-upload/internal/upload"
 )
 
 // uploadColumns are the columns of an upload's record, in scanUpload's order.
@@ -45,8 +45,9 @@ func (s *Store) ListUploads(ctx context.Context, q *catalogue.UploadQuery) (page
 }
 
 func (r *reading) listUploads(ctx context.Context, q *catalogue.UploadQuery) (page catalogue.Uploads, err error) {
-	l, w, err := uploadWalk(q)
-	if err != nil || q.Size.Empty() || q.Created.Empty() || q.Completed.Empty() {
+	conditions := q.Conditions()
+	l, w, err := uploadWalk(q, conditions)
+	if err != nil || impossible(conditions) {
 		return page, err
 	}
 	users, err := r.users(ctx, q.UserID, q.User)
@@ -79,10 +80,15 @@ func counted(skip, limit int) (int, int, bool) {
 	return catalogue.MaxSkip - 1, 1, true
 }
 
-// uploadWalk plans the walk through the uploads that q selects, of any user.
-func uploadWalk(q *catalogue.UploadQuery) (l list, w *walk, err error) {
-	w = &walk{table: "uploads", reverse: !q.Ascending}
-	span, other, column := q.Created, q.Size, "size"
+// impossible reports whether no row meets conditions.
+func impossible(conditions []catalogue.Condition) bool {
+	return slices.ContainsFunc(conditions, func(c catalogue.Condition) bool { return c.Span.Empty() })
+}
+
+// uploadWalk plans the walk through the uploads that meet conditions, in the order that q asks for, of any user.
+func uploadWalk(q *catalogue.UploadQuery, conditions []catalogue.Condition) (l list, w *walk, err error) {
+	w = &walk{table: "uploads", key: []string{"created_at", "id"}, reverse: !q.Ascending}
+	first := aTime
 	switch {
 	case q.BySize && q.Ascending:
 		l = listSizeUp
@@ -93,32 +99,16 @@ func uploadWalk(q *catalogue.UploadQuery) (l list, w *walk, err error) {
 	default:
 		l = listCreated
 	}
-	w.key = []string{"created_at", "id"}
 	if q.BySize {
-		w.key[0], column = "size", "created_at"
-		span, other = other, span
+		w.key[0], first = "size", aSize
 	}
-	if span != nil {
-		w.from, w.until = span.From, span.Until
-	}
-	w.filter.span(column, other)
-	w.filter.uploads(q.Try, q.Buckets)
-	if q.Completed != nil {
-		w.filter.add("outcome = ?", string(upload.Completed))
-		w.filter.span("ended_at", q.Completed)
-	}
-	if q.Incomplete {
-		w.filter.add("(outcome IS NULL OR outcome <> ?)", string(upload.Completed))
-	}
-	switch {
-	case q.Running:
-		w.filter.add("ended_at IS NULL")
-	case q.Outcome != "":
-		w.filter.add("outcome = ?", string(q.Outcome))
-	}
-	first := aTime
-	if q.BySize {
-		first = aSize
+	var span *catalogue.Span
+	for i := range conditions {
+		if c := &conditions[i]; c.Span != nil && c.Column == w.key[0] { // the index serves it
+			span, w.from, w.until = c.Span, c.Span.From, c.Span.Until
+		} else {
+			w.filter.meets(c)
+		}
 	}
 	if w.after, err = l.key(q.After, false, first, anID); err != nil {
 		return l, w, err
@@ -127,20 +117,6 @@ func uploadWalk(q *catalogue.UploadQuery) (l list, w *walk, err error) {
 		return l, w, fmt.Errorf("page %.40q: %w", q.After, catalogue.ErrCursor)
 	}
 	return l, w, nil
-}
-
-// uploads adds the filters of uploads.
-func (c *clauses) uploads(try *bool, buckets []catalogue.Term) {
-	c.whether(try, "try")
-	for _, not := range []bool{false, true} {
-		var names []any
-		for _, b := range buckets {
-			if b.Not == not {
-				names = append(names, b.Text)
-			}
-		}
-		c.among("bucket", not, names)
-	}
 }
 
 // idChunk bounds the ids of a statement.

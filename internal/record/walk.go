@@ -41,34 +41,14 @@ func (c *clauses) and(others *clauses) {
 	c.args = slices.Concat(c.args, others.args)
 }
 
-// among adds that a column is, or is not, one of some values.
-func (c *clauses) among(column string, not bool, values []any) {
-	if len(values) > 0 {
-		op := " IN ("
-		if not {
-			op = " NOT IN ("
-		}
-		c.add(column+op+strings.Repeat("?, ", len(values)-1)+"?)", values...)
+// meets adds a condition.
+func (c *clauses) meets(condition *catalogue.Condition) {
+	if span := condition.Span; span != nil {
+		c.add(condition.Column+" >= ?", span.From)
+		c.add(condition.Column+" < ?", span.Until)
+		return
 	}
-}
-
-// whether adds that a condition holds, or does not; want may be nil.
-func (c *clauses) whether(want *bool, condition string, args ...any) {
-	switch {
-	case want == nil:
-	case *want:
-		c.add(condition, args...)
-	default:
-		c.add("NOT ("+condition+")", args...)
-	}
-}
-
-// span adds the bounds of a column.
-func (c *clauses) span(column string, span *catalogue.Span) {
-	if span != nil {
-		c.add(column+" >= ?", span.From)
-		c.add(column+" < ?", span.Until)
-	}
+	c.add(condition.Term, condition.Args...)
 }
 
 func (c *clauses) sql() string {

@@ -93,14 +93,14 @@ func (s *Server) inTurn(ctx context.Context, read func() error) error {
 func (s *Server) ListUploads(c echo.Context) error { return s.ForUser(c, s.listUploads) }
 
 func (s *Server) listUploads(c echo.Context, token *upload.Token) (any, error) {
-	query, err := readUploadQuery(c.Request(), s.Now())
-	if err != nil {
-		return nil, err
+	query, faults := catalogue.ReadUploads(c.Request().URL.RawQuery, s.Now())
+	if len(faults) > 0 {
+		return nil, exchange.QueryFaults(faults)
 	}
 	query.UserID = viewer(token)
 	ctx := c.Request().Context()
 	var page catalogue.Uploads
-	err = s.inTurn(ctx, func() (err error) {
+	err := s.inTurn(ctx, func() (err error) {
 		page, err = s.Uploads.ListUploads(ctx, query)
 		return ofPage(err, query.After)
 	})
@@ -114,14 +114,14 @@ func (s *Server) listUploads(c echo.Context, token *upload.Token) (any, error) {
 func (s *Server) ListFiles(c echo.Context) error { return s.ForUser(c, s.listFiles) }
 
 func (s *Server) listFiles(c echo.Context, token *upload.Token) (any, error) {
-	query, err := readFileQuery(c.Request(), s.Now())
-	if err != nil {
-		return nil, err
+	query, faults := catalogue.ReadFiles(c.Request().URL.RawQuery, s.Now())
+	if len(faults) > 0 {
+		return nil, exchange.QueryFaults(faults)
 	}
 	query.UserID = viewer(token)
 	ctx := c.Request().Context()
 	var page catalogue.Files
-	err = s.inTurn(ctx, func() (err error) {
+	err := s.inTurn(ctx, func() (err error) {
 		page, err = s.Files.ListFiles(ctx, query)
 		return ofPage(err, query.After)
 	})
@@ -230,7 +230,7 @@ func recordError(err error) error {
 // ofPage makes an error about the page that a request asks for one about its parameter.
 func ofPage(err error, page string) error {
 	if errors.Is(err, catalogue.ErrCursor) {
-		return otherPage(page)
+		return exchange.QueryFaults(catalogue.OtherPage(page))
 	}
 	return err
 }

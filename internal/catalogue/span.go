@@ -1,4 +1,4 @@
-package records
+package catalogue
 
 import (
 	"math"
@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"tecken-upload/internal/catalogue"
 )
 
 const (
@@ -17,11 +15,11 @@ const (
 )
 
 // everything holds all numbers.
-var everything = catalogue.Span{From: math.MinInt64, Until: math.MaxInt64}
+var everything = Span{From: math.MinInt64, Until: math.MaxInt64}
 
 // span returns the numbers that all of a list of conditions leave; leaves says which one of them does.
-func (p *param) span(fault string, leaves func(operator, value string) (catalogue.Span, bool)) *catalogue.Span {
-	var all *catalogue.Span
+func (p *param) span(fault string, leaves func(operator, value string) (Span, bool)) *Span {
+	var all *Span
 	for _, condition := range p.list() {
 		value := strings.TrimLeft(condition, "<>=")
 		s, ok := leaves(condition[:len(condition)-len(value)], strings.TrimSpace(value))
@@ -38,7 +36,7 @@ func (p *param) span(fault string, leaves func(operator, value string) (catalogu
 }
 
 // compared returns the numbers that compare with a value: those from least to before beyond are equal to it.
-func compared(operator string, least, beyond int64) (catalogue.Span, bool) {
+func compared(operator string, least, beyond int64) (Span, bool) {
 	s := everything
 	switch operator {
 	case "", "=":
@@ -61,11 +59,11 @@ func compared(operator string, least, beyond int64) (catalogue.Span, bool) {
 var sizes = regexp.MustCompile(`^([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.) *([kmg]?)b?$`)
 
 // size returns the bytes that are asked for.
-func (p *param) size() *catalogue.Span {
-	return p.span(sizeFault, func(operator, text string) (catalogue.Span, bool) {
+func (p *param) size() *Span {
+	return p.span(sizeFault, func(operator, text string) (Span, bool) {
 		parts := sizes.FindStringSubmatch(strings.ToLower(text))
 		if parts == nil {
-			return catalogue.Span{}, false
+			return Span{}, false
 		}
 		shift := map[string]int{"k": 10, "m": 20, "g": 30}[parts[2]]
 		if n, err := strconv.ParseInt(parts[1], 10, 64); err == nil && n < math.MaxInt64>>shift {
@@ -74,7 +72,7 @@ func (p *param) size() *catalogue.Span {
 		f, err := strconv.ParseFloat(parts[1], 64)
 		f *= float64(int64(1) << shift)
 		if err != nil || f >= 1<<62 || !strings.Contains(parts[1], ".") {
-			return catalogue.Span{}, false
+			return Span{}, false
 		}
 		up := int64(math.Ceil(f)) // no size is equal to a fraction
 		if f == math.Floor(f) {
@@ -85,25 +83,34 @@ func (p *param) size() *catalogue.Span {
 }
 
 // created returns when uploads began that are asked for.
-func (p *param) created() *catalogue.Span {
+func (p *param) created() *Span {
 	span, null := p.dates()
 	if null {
-		return &catalogue.Span{} // they all began
+		return &Span{} // they all began
 	}
 	return span
 }
 
 // completed returns when uploads were completed that are asked for, or that they were not.
-func (p *param) completed() (span *catalogue.Span, incomplete bool) {
+func (p *param) completed() (span *Span, incomplete bool) {
 	span, null := p.dates()
 	if null && span != nil {
-		return &catalogue.Span{}, false // nothing is both
+		return &Span{}, false // nothing is both
 	}
 	return span, null
 }
 
+// stored returns when uploads of files were completed that are asked for: files that were stored are complete.
+func (p *param) stored() *Span {
+	span, incomplete := p.completed()
+	if incomplete {
+		return &Span{}
+	}
+	return span
+}
+
 // dates returns the times that a list of dates leaves, and whether there is to be none.
-func (p *param) dates() (span *catalogue.Span, null bool) {
+func (p *param) dates() (span *Span, null bool) {
 	rest := p.list()
 	dates := rest[:0]
 	for _, condition := range rest {
@@ -116,7 +123,7 @@ func (p *param) dates() (span *catalogue.Span, null bool) {
 	}
 	only := *p
 	only.text = strings.Join(dates, ",")
-	span = only.span(dateFault, func(operator, text string) (catalogue.Span, bool) { return p.date(operator, text) })
+	span = only.span(dateFault, func(operator, text string) (Span, bool) { return p.date(operator, text) })
 	p.faults = only.faults
 	return span, null
 }
@@ -126,10 +133,10 @@ var layouts = []string{time.DateOnly, "2006-01-02 15:04:05Z07:00", "2006-01-02 1
 
 // date returns the times that a date leaves, as Tecken has it: a midnight that is asked for is all of its day; else it is a moment. What
 // comes behind a moment begins a second later, since clients cut off fractions of the times that they are told.
-func (p *param) date(operator, text string) (catalogue.Span, bool) {
+func (p *param) date(operator, text string) (Span, bool) {
 	at, ok := p.moment(strings.ToLower(text))
 	if !ok {
-		return catalogue.Span{}, false
+		return Span{}, false
 	}
 	switch whole := at.Hour() == 0 && at.Minute() == 0; {
 	case strings.TrimPrefix(operator, "=") == "" && whole:
