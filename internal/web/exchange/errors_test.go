@@ -57,8 +57,7 @@ func TestEverySentinelHasAStatus(t *testing.T) {
 	inside := []string{
 		"upload.ErrNotFound", "archive.ErrMoreMemory", // these never leave the domain
 		"spool.ErrInUse", "spool.ErrNotSpool", // the janitor's
-		"web.errDiskFull",       // a heartbeat's, never an answer
-		"symbols.errSlowReader", // the end of an answer, never one
+		"web.errDiskFull", // a heartbeat's, never an answer
 	}
 	for _, dir := range []string{"../../upload", "../../archive", "../../spool", ".", "..", "../uploads", "../symbols", "../records"} {
 		for _, name := range sentinelsOf(t, dir) {

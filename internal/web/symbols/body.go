@@ -1,7 +1,6 @@
 package symbols
 
 import (
-	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,15 +12,10 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"tecken-upload/internal/background"
 	"tecken-upload/internal/lookup"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/web/exchange"
 )
-
-// sendStall is how long one write of a download may take: 32 KiB at most. A slow reader is not cut off, one that has
-// stopped is.
-const sendStall = 60 * time.Second
 
 // A payload is a file to be sent as it is stored or, where that is gzip and its reader wants none, inflated.
 type payload struct {
@@ -29,15 +23,15 @@ type payload struct {
 	key     symbol.Key
 	binary  bool // for debuginfod's clients
 	inflate bool
-	turns   inflateTurns // to do so
+	slots   inflateSlots // to do so
 	size    int64        // bytes of the inflated form, where that was measured; -1 or 0: it was not
 }
 
 // sendFile sends what was found. Where that takes no body, because there is none to a HEAD or the client has it, a look at
-// it will do: no place is waited for.
+// it will do: it waits for no slot.
 func (s *Server) sendFile(c echo.Context, found lookup.Found, binary bool) error {
 	r := c.Request()
-	p := &payload{key: found.Location.Key, binary: binary, turns: s.inflating}
+	p := &payload{key: found.Location.Key, binary: binary, slots: s.inflating}
 	var err error
 	if r.Method == http.MethodHead || isConditional(r.Header) {
 		if p.file, err = s.Finder.Look(r.Context(), found); err != nil {
@@ -71,7 +65,7 @@ func (s *Server) measure(r *http.Request, found lookup.Found, p *payload) {
 		return
 	}
 	p.size = s.Finder.Measure(r.Context(), found, p.file, func(stored io.ReadSeeker) (int64, error) {
-		return io.Copy(io.Discard, &inflating{stored: stored, size: -1, turns: p.turns})
+		return io.Copy(io.Discard, &inflating{stored: stored, size: -1, slots: p.slots})
 	})
 	if p.size > 0 {
 		p.file.Inflated = p.size
@@ -118,9 +112,10 @@ func (s *Server) send(c echo.Context, p *payload) error {
 	p.inflate = p.file.Gzip && !acceptsGzip(r.Header)
 	p.setRange(r)
 	p.describe(h)
-	w := &downloadWriter{ResponseWriter: c.Response(), payload: p, extend: func() { s.SetWriteDeadline(c, sendStall) }}
-	over := s.hurry(c, w)
-	defer over()
+	deadline := &sendDeadline{crowded: s.sending.crowded, set: func(wait time.Duration) { s.SetWriteDeadline(c, wait) }}
+	w := &downloadWriter{ResponseWriter: c.Response(), payload: p, stopping: s.Stopping(), extend: deadline.extend}
+	release := exchange.WhenEnded(s.Stopping(), func() { s.SetWriteDeadline(c, exchange.StopTime) })
+	defer release()
 	sendInSteps(r.Context())
 	content := p.content()
 	http.ServeContent(w, r, "", p.file.Object.Modified, content)
@@ -153,29 +148,6 @@ func (p *payload) setRange(r *http.Request) {
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", p.file.Stored))
 	default:
 		r.Header.Set("Range", "bytes="+spec)
-	}
-}
-
-// hurry gives w its end: when the server stops or, for a body that is read too slowly, when others want its place. It is over
-// once the returned function is called.
-func (s *Server) hurry(c echo.Context, w *downloadWriter) (over func()) {
-	ending, end := context.WithCancelCause(s.Stopping())
-	w.ending = ending
-	hurried := make(chan struct{})
-	hurry := background.AfterContext(ending, "download deadline", func() {
-		defer close(hurried)
-		s.SetWriteDeadline(c, exchange.StopTime)
-	})
-	unwatch := func() {}
-	if w.payload.file.ReadSeekCloser != nil {
-		unwatch = s.sending.watch(&w.sent, func() { end(errSlowReader) })
-	}
-	return func() {
-		unwatch()
-		if !hurry() {
-			<-hurried // or the next answer on this connection would be in a hurry
-		}
-		end(nil)
 	}
 }
 

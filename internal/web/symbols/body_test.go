@@ -21,7 +21,7 @@ import (
 func TestEachWriteHasItsOwnTime(t *testing.T) {
 	extended := 0
 	stopping, stop := context.WithCancelCause(t.Context())
-	w := &downloadWriter{ResponseWriter: httptest.NewRecorder(), payload: &payload{}, ending: stopping, extend: func() { extended++ }}
+	w := &downloadWriter{ResponseWriter: httptest.NewRecorder(), payload: &payload{}, stopping: stopping, extend: func(int) { extended++ }}
 	w.WriteHeader(http.StatusOK)
 	for range 3 {
 		if _, err := w.Write([]byte("x")); err != nil {
@@ -77,7 +77,7 @@ func gzipped(t *testing.T, text string) []byte {
 	return b.Bytes()
 }
 
-// What is inflated is what was compressed, to the last byte: or else the answer is cut short, and somebody is told.
+// What is inflated is what was compressed, to the last byte: or else the answer is cut short, and the fault reported.
 func TestWhatIsInflatedIsChecked(t *testing.T) {
 	for _, size := range []int{2, 32<<10 - 1, 32 << 10, 64 << 10, 64<<10 + 1} {
 		text := strings.Repeat("x", size)
@@ -99,7 +99,7 @@ func TestWhatIsInflatedIsChecked(t *testing.T) {
 			if c.at > 0 {
 				stored[len(stored)-c.at] ^= 1
 			}
-			f := &inflating{stored: bytes.NewReader(stored), size: int64(c.known), turns: make(inflateTurns, 1)}
+			f := &inflating{stored: bytes.NewReader(stored), size: int64(c.known), slots: make(inflateSlots, 1)}
 			length, err := f.Seek(0, io.SeekEnd)
 			if err != nil {
 				t.Fatal(err)
@@ -127,15 +127,15 @@ func (s *stalling) Read(p []byte) (int, error) {
 	return s.ReadSeeker.Read(p)
 }
 
-// Who inflates has a turn, which who waits for storage gives to others.
-func TestTurnsToInflate(t *testing.T) {
+// A download that inflates holds a slot, except while it waits for storage.
+func TestSlotsToInflate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := make(inflateTurns, 1)
+		slots := make(inflateSlots, 1)
 		text := strings.Repeat("x", 100<<10)
 		inflate := func(stored io.ReadSeeker) <-chan error {
 			over := make(chan error, 1)
 			go func() {
-				_, err := io.Copy(io.Discard, &inflating{stored: stored, size: int64(len(text)), turns: turns})
+				_, err := io.Copy(io.Discard, &inflating{stored: stored, size: int64(len(text)), slots: slots})
 				over <- err
 			}()
 			synctest.Wait()
@@ -149,13 +149,13 @@ func TestTurnsToInflate(t *testing.T) {
 		if err := <-inflate(bytes.NewReader(gzipped(t, text))); err != nil {
 			t.Errorf("beside one that waits for storage: %v", err)
 		}
-		turns.enter()
+		slots.take()
 		close(let)
 		waiting := inflate(bytes.NewReader(gzipped(t, text)))
 		if len(slow) != 0 || len(waiting) != 0 {
-			t.Error("done without a turn")
+			t.Error("done without a slot")
 		}
-		turns.leave()
+		slots.release()
 		if err := errors.Join(<-slow, <-waiting); err != nil {
 			t.Error(err)
 		}

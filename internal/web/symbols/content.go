@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"sync/atomic"
 
 	"tecken-upload/internal/inflate"
 )
@@ -21,7 +20,7 @@ type sentContent interface {
 // content returns the form that is sent.
 func (p *payload) content() sentContent {
 	if p.inflate {
-		return &inflating{stored: p.file, size: p.plain(), turns: p.turns}
+		return &inflating{stored: p.file, size: p.plain(), slots: p.slots}
 	}
 	return &storedForm{stored: p.file, size: p.file.Stored}
 }
@@ -61,31 +60,31 @@ func (f *storedForm) Seek(offset int64, whence int) (int64, error) {
 	return f.stored.Seek(offset, whence)
 }
 
-// inflateTurns bound how many downloads inflate at the same moment: verifying uploads has the other cores to itself. A turn is one Read,
-// without the time that it waits for what is stored. As many hold one as the channel has room for.
-type inflateTurns chan struct{}
+// inflateSlots bound how many downloads inflate at the same moment: verifying uploads has the other cores. A slot is held during one
+// Read, without the time that it waits for storage. As many are held as the channel has room for.
+type inflateSlots chan struct{}
 
-func (t inflateTurns) enter() { t <- struct{}{} }
-func (t inflateTurns) leave() { <-t }
+func (s inflateSlots) take()    { s <- struct{}{} }
+func (s inflateSlots) release() { <-s }
 
-// betweenTurns reads for one who has a turn, which is somebody else's meanwhile.
-type betweenTurns struct {
+// withoutSlot reads for a download that holds a slot, and releases it meanwhile.
+type withoutSlot struct {
 	io.Reader
-	turns inflateTurns
+	slots inflateSlots
 }
 
 // Read implements io.Reader.
-func (b *betweenTurns) Read(p []byte) (int, error) {
-	b.turns.leave()
-	defer b.turns.enter()
-	return b.Reader.Read(p)
+func (r *withoutSlot) Read(p []byte) (int, error) {
+	r.slots.release()
+	defer r.slots.take()
+	return r.Reader.Read(p)
 }
 
 // inflating reads the inflated form of a stored one, once, from its start. Its size is what it is said to be.
 type inflating struct {
 	stored io.ReadSeeker
 	size   int64 // -1: not known
-	turns  inflateTurns
+	slots  inflateSlots
 	gzip   io.Reader
 	at     int64
 	err    error // that ended it, other than its end
@@ -98,8 +97,8 @@ func (f *inflating) Read(p []byte) (int, error) {
 	if f.err != nil {
 		return 0, f.err
 	}
-	f.turns.enter()
-	defer f.turns.leave()
+	f.slots.take()
+	defer f.slots.release()
 	n, err := f.read(p)
 	if f.at += int64(n); f.at == f.size && err == nil {
 		// Whoever knows the size does not ask what comes after it. The checksum does.
@@ -126,7 +125,7 @@ func (f *inflating) end() error {
 
 func (f *inflating) read(p []byte) (int, error) {
 	if f.gzip == nil {
-		reader, err := inflate.NewGzip(&betweenTurns{f.stored, f.turns})
+		reader, err := inflate.NewGzip(&withoutSlot{f.stored, f.slots})
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF // not even a header
 		}
@@ -153,12 +152,11 @@ func (f *inflating) Seek(_ int64, whence int) (int64, error) {
 // the text of refusals to the server.
 type downloadWriter struct {
 	http.ResponseWriter
-	payload *payload
-	ending  context.Context //nolint:containedctx // a Writer has no other way to hear of its end
-	extend  func()
-	sent    atomic.Int64 // bytes of the body, since whoever watches asked last
-	refused int          // the status of a refusal
-	err     error        // of the first write that failed
+	payload  *payload
+	stopping context.Context // ends when the server stops
+	extend   func(n int)     // called before n bytes are written
+	refused  int             // the status of a refusal
+	err      error           // of the first write that failed
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -173,7 +171,7 @@ func (w *downloadWriter) WriteHeader(status int) {
 		w.refused = status
 		return
 	}
-	w.extend()
+	w.extend(0)
 	w.ResponseWriter.WriteHeader(status)
 }
 
@@ -182,14 +180,13 @@ func (w *downloadWriter) Write(p []byte) (int, error) {
 	if w.refused != 0 {
 		return len(p), nil
 	}
-	w.extend()
+	w.extend(len(p))
 	// After the deadline is set: the other order could miss the end.
-	if w.ending.Err() != nil {
-		w.err = context.Cause(w.ending)
+	if w.stopping.Err() != nil {
+		w.err = context.Cause(w.stopping)
 		return 0, w.err
 	}
 	n, err := w.ResponseWriter.Write(p)
-	w.sent.Add(int64(n))
 	if err != nil {
 		w.err = err
 	}

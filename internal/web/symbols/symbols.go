@@ -73,16 +73,15 @@ type Config struct {
 type Server struct {
 	Config
 	*exchange.Responder
-	told    atomic.Int64 // when a failing download was told of last, in Unix nanoseconds
-	sending sending
-	// inflating are the turns to inflate what is sent.
-	inflating inflateTurns
+	told      atomic.Int64 // when a failing download was told of last, in Unix nanoseconds
+	sending   sending
+	inflating inflateSlots
 }
 
 // New makes a Server.
 func New(r *exchange.Responder, c Config) *Server {
-	s := &Server{Config: c, Responder: r, inflating: make(inflateTurns, max(1, runtime.GOMAXPROCS(0)/2))}
-	s.sending.places = semaphore.NewWeighted(int64(cmp.Or(c.MaxDownloads, MaxDownloads)))
+	s := &Server{Config: c, Responder: r, inflating: make(inflateSlots, max(1, runtime.GOMAXPROCS(0)/2))}
+	s.sending.slots = semaphore.NewWeighted(int64(cmp.Or(c.MaxDownloads, MaxDownloads)))
 	return s
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,7 +25,7 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// oneSymbol has one file under every name, and none where that is "missing".
+// oneSymbol has one file under every name, but "missing" and "moved".
 type oneSymbol struct {
 	Finder
 	file lookup.File
@@ -37,7 +38,7 @@ func (o *oneSymbol) Find(_ context.Context, q lookup.Query) (lookup.Found, error
 	if q.File == "missing" {
 		return lookup.Found{}, upload.ErrNotFound
 	}
-	return lookup.Found{}, nil
+	return lookup.Found{Moved: q.File == "moved"}, nil
 }
 
 func (o *oneSymbol) FindBinary(ctx context.Context, _ lookup.BinaryQuery) (lookup.Found, error) {
@@ -85,10 +86,10 @@ type site struct {
 }
 
 // newDownloads makes a site of one symbol of so many bytes.
-func newDownloads(t *testing.T, size, places int) (site, *oneSymbol) {
+func newDownloads(t *testing.T, size, slots int) (site, *oneSymbol) {
 	symbol := &oneSymbol{file: lookup.File{Stored: int64(size), Inflated: int64(size)}, text: strings.Repeat("x", size)}
 	r := exchange.New(t.Context(), exchange.Config{Logger: slog.New(slog.DiscardHandler), Now: time.Now})
-	s, e := New(r, Config{Finder: symbol, MaxDownloads: places}), echo.New()
+	s, e := New(r, Config{Finder: symbol, MaxDownloads: slots}), echo.New()
 	e.HTTPErrorHandler = r.HandleError
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		e.Add(method, "/:debug_file/:debug_id/:file", s.Symbol)
@@ -162,24 +163,23 @@ func (r *reader) serve(s site, req *http.Request) (broken bool) {
 
 const somePath, someBinary = "/app/AB/app.pdb", "/buildid/0123456789abcdef0123/debuginfo"
 
-// Readers that hold every place for as long as they like keep nobody from an answer: what needs no body needs no place,
-// and they are cut off once somebody waits for theirs.
-func TestSlowReadersKeepNobodyOut(t *testing.T) {
+// Readers that hold every slot for as long as they like keep no other from its answer: what needs no body needs no slot, and they are cut off
+// once another download waits for theirs.
+func TestSlowReadersKeepNoOtherOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const places = 5
-		s, symbol := newDownloads(t, 4<<20, places)
+		s, symbol := newDownloads(t, 4<<20, 0)
 		var wg sync.WaitGroup
 		var cut atomic.Int64
-		for i := range places {
+		for i := range MaxDownloads {
 			wg.Go(func() {
 				if newReader(1<<10).ask(t, s, "GET", []string{somePath, someBinary}[i%2]) {
 					cut.Add(1)
 				}
 			})
 		}
-		<-time.After(5 * time.Minute)
-		if n := symbol.open.Load(); n != places || cut.Load() != 0 {
-			t.Fatalf("%d are read, %d were cut off with nobody waiting", n, cut.Load())
+		<-time.After(2 * time.Minute)
+		if n := symbol.open.Load(); n != MaxDownloads || cut.Load() != 0 {
+			t.Fatalf("%d are read, %d were cut off while none waited", n, cut.Load())
 		}
 		start := time.Now()
 		for _, x := range []struct {
@@ -189,6 +189,7 @@ func TestSlowReadersKeepNobodyOut(t *testing.T) {
 		}{
 			{200, "HEAD", somePath, nil},
 			{200, "HEAD", someBinary, nil},
+			{302, "GET", "/moved/AB/app.pdb", nil},
 			{304, "GET", somePath, []string{"If-None-Match", "*"}},
 			{304, "GET", someBinary, []string{"If-None-Match", "*"}},
 			{412, "GET", someBinary, []string{"If-Match", `"another"`}},
@@ -203,24 +204,46 @@ func TestSlowReadersKeepNobodyOut(t *testing.T) {
 			t.Errorf("it took %v, and %d were cut off", waited, cut.Load())
 		}
 		r := newReader(10 << 20)
-		if r.ask(t, s, "GET", somePath, "If-None-Match", `"another"`); r.Code != 200 || r.Body.Len() != 4<<20 {
+		for r.ask(t, s, "GET", somePath, "If-None-Match", `"another"`); r.Code == 503 && time.Since(start) < sendStall+sendPieceTime; r.ask(t, s, "GET", somePath) {
+			wait, err := strconv.Atoi(r.Header().Get("Retry-After"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(time.Duration(wait) * time.Second)
+			r = newReader(10 << 20)
+		}
+		if r.Code != 200 || r.Body.Len() != 4<<20 {
 			t.Errorf("status %d, %d bytes", r.Code, r.Body.Len())
 		}
 		wg.Wait()
-		if cut.Load() != places || symbol.most.Load() != places || symbol.open.Load() != 0 {
+		if cut.Load() != MaxDownloads || symbol.most.Load() != MaxDownloads || symbol.open.Load() != 0 {
 			t.Errorf("%d were cut off, %d were read at once, %d are left", cut.Load(), symbol.most.Load(), symbol.open.Load())
 		}
 	})
 }
 
-// Who reads as fast as can be asked is not cut off; who finds no place is told to come again, and not that it is its own fault.
+// While others wait, a piece has its time, and not each write of it.
+func TestPiecesWhileOthersWait(t *testing.T) {
+	crowded, set := false, make(map[time.Duration]int)
+	d := &sendDeadline{crowded: func() bool { return crowded }, set: func(wait time.Duration) { set[wait]++ }}
+	for _, crowded = range []bool{false, true, false} {
+		for range 2 * sendPiece / (32 << 10) {
+			d.extend(32 << 10)
+		}
+	}
+	if set[sendStall] != 4*sendPiece/(32<<10) || set[sendPieceTime] != 2 || len(set) != 2 {
+		t.Errorf("%v", set)
+	}
+}
+
+// A reader that is fast enough is not cut off; a download that finds no slot is told to come again, and not that it is its own fault.
 func TestDownloadsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, symbol := newDownloads(t, 4<<20, 3)
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
-				if r := newReader(sendRate * 5 / 4); r.ask(t, s, "GET", somePath) || r.Body.Len() != 4<<20 {
+				if r := newReader(sendPiece / 10 * 5 / 4); r.ask(t, s, "GET", somePath) || r.Body.Len() != 4<<20 {
 					t.Errorf("%d bytes", r.Body.Len())
 				}
 			})
@@ -241,32 +264,32 @@ func TestDownloadsAreBounded(t *testing.T) {
 	})
 }
 
-// Slow readers are in the way for as long as somebody waits, and for a window after.
+// Slots are crowded for as long as a download waits, and for a window after.
 func TestAWaitIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := newDownloads(t, 1, 1)
 		sending := &s.sending
 		leave, err := sending.enter(t.Context())
-		if err != nil || sending.contended() {
-			t.Fatalf("%v; in the way of nobody: %t", err, sending.contended())
+		if err != nil || sending.crowded() {
+			t.Fatalf("%v; crowded: %t", err, sending.crowded())
 		}
 		defer leave()
 		if _, err := sending.enter(t.Context()); !errors.Is(err, upload.ErrBusy) {
 			t.Fatal(err)
 		}
-		<-time.After(sendWindow - time.Second)
-		if !sending.contended() {
+		<-time.After(crowdedWindow - time.Second)
+		if !sending.crowded() {
 			t.Error("forgotten too early")
 		}
 		<-time.After(time.Second)
-		if sending.contended() {
+		if sending.crowded() {
 			t.Error("remembered for too long")
 		}
 	})
 }
 
-// Those who found no place together do not come back together.
-func TestThoseWithoutAPlaceComeBackApart(t *testing.T) {
+// Clients that found no slot together do not come back together.
+func TestClientsWithoutASlotComeBackApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := newDownloads(t, 4<<20, 1)
 		leave, err := s.sending.enter(t.Context())

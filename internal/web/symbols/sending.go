@@ -1,0 +1,95 @@
+package symbols
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
+
+	"tecken-upload/internal/web/exchange"
+)
+
+// MaxDownloads bounds the downloads that are sent at a time, unless the configuration says less.
+const MaxDownloads = 256
+
+// What we would rather lose.
+const (
+	// sendWait bounds the wait of a download for its slot.
+	sendWait = 8 * time.Second
+	// sendStall bounds one write of a download, 32 KiB at most: a slow reader may go on, one that has stopped is cut off.
+	sendStall = 60 * time.Second
+	// sendPiece is what a reader takes in sendPieceTime at the least while others wait for a slot: a telephone's network can do that.
+	sendPiece, sendPieceTime = 256 << 10, 10 * time.Second
+	// crowdedWindow is how long that is in force after a download waited: a refused client comes again.
+	crowdedWindow = 20 * time.Second
+	// sendAhead is how many bytes wait in the kernel until what has been sent arrives.
+	sendAhead = 96 << 10
+)
+
+// sending bounds the downloads whose bodies are being sent: each holds a connection and an open file. An answer without a body takes no
+// slot.
+type sending struct {
+	slots  *semaphore.Weighted
+	waited atomic.Int64 // when a download last waited for a slot, in Unix nanoseconds
+}
+
+// enter takes a slot, and returns the function that releases it.
+func (s *sending) enter(ctx context.Context) (leave func(), err error) {
+	if !s.slots.TryAcquire(1) {
+		s.waited.Store(time.Now().UnixNano())
+		err := s.wait(ctx)
+		s.waited.Store(time.Now().UnixNano())
+		if err != nil {
+			return nil, err
+		}
+	}
+	return func() { s.slots.Release(1) }, nil
+}
+
+func (s *sending) wait(ctx context.Context) error {
+	waiting, cancel := context.WithTimeout(ctx, sendWait)
+	defer cancel()
+	switch err := s.slots.Acquire(waiting, 1); {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return exchange.Busy("This server is sending as many files as it can. Try again later.")
+}
+
+// crowded reports whether a download waits for a slot, or did less than crowdedWindow ago.
+func (s *sending) crowded() bool { return time.Since(time.Unix(0, s.waited.Load())) < crowdedWindow }
+
+// A sendDeadline gives the writes of one download their time.
+type sendDeadline struct {
+	crowded func() bool
+	set     func(wait time.Duration)
+	left    int // bytes of the piece that has its time already
+}
+
+// extend is called before n bytes are written.
+func (d *sendDeadline) extend(n int) {
+	switch {
+	case !d.crowded():
+		d.left = 0
+		d.set(sendStall)
+	case d.left <= 0:
+		d.left = sendPiece - n
+		d.set(sendPieceTime)
+	default:
+		d.left -= n
+	}
+}
+
+// sendInSteps lets the writes to a request's connection move as its reader does. Without it the kernel takes some MiB ahead, and then
+// nothing before a third of that is gone: a minute may pass for a reader that never stopped.
+func sendInSteps(ctx context.Context) {
+	if raw, ok := exchange.RawConn(ctx); ok {
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, sendAhead) // in steps of its own otherwise
+		})
+	}
+}
