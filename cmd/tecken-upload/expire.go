@@ -8,17 +8,17 @@ import (
 	"tecken-upload/internal/storage/dirstore"
 )
 
-// expireSymbols removes, until ctx ends, expired try symbols from a storage directory. A bucket has rules of its
-// own for that. Several instances that share a directory may do it at once: each object has a lock.
+// expireSymbols removes expired try symbols from a storage directory until ctx ends. A bucket has its own rules. Several instances may
+// share a directory: each object has a lock.
 func (in *instance) expireSymbols(ctx context.Context) error {
 	dir, ok := in.storage.(*dirstore.Store)
 	if !ok {
 		return nil
 	}
-	pause := time.Minute // not in the way of a start
+	pause := time.Minute // not during the start
 	for {
 		select {
-		// At random, so that instances that were started together do not sweep together.
+		// Random, so that instances started together sweep at different times.
 		case <-time.After(pause/2 + rand.N(pause)):
 		case <-ctx.Done():
 			return nil

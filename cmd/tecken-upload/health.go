@@ -25,12 +25,11 @@ type prover interface {
 type checkedStorage interface {
 	upload.Storage
 	prover
-	// Check fails where storage can't be reached. It writes nothing.
+	// Check returns an error if storage can't be reached. It writes nothing.
 	Check(ctx context.Context) error
 }
 
-// writes are probes that write to what uploads are written to. Callers share a probe's call, so that a disk that hangs holds one
-// goroutine.
+// writes are probes that write where uploads are written. Callers share a probe's call, so that a hung disk holds one goroutine.
 type writes struct{ spool, records, storage *probe.Probe[struct{}] }
 
 // watchWrites builds in.writes, in.disks and both proofs.
@@ -72,17 +71,17 @@ func answers(ctx context.Context, p *probe.Probe[struct{}]) bool {
 	return err == nil
 }
 
-// uploadStorage is what uploads store to, watched.
+// uploadStorage is the uploads' storage, watched.
 func (in *instance) uploadStorage() upload.Storage {
 	return health.WatchStorage(in.downloads.finder.Uploads(in.storage), in.storageProof)
 }
 
-// uploadRecords is what uploads are recorded in, watched.
+// uploadRecords is the uploads' records, watched.
 func (in *instance) uploadRecords() upload.Records {
 	return health.WatchRecords(in.downloads.finder.Recorded(in.records), in.recordsProof)
 }
 
-// checks are what the heartbeat looks at. A service must answer, and prove that it can be written to.
+// checks are the heartbeat's checks. A service must answer, and prove that it can be written to.
 func (in *instance) checks() map[string]web.Check {
 	both := func(check web.Check, p *health.Proof) web.Check {
 		return func(ctx context.Context) error {
@@ -101,7 +100,7 @@ func (in *instance) checks() map[string]web.Check {
 	}
 }
 
-// proveSpool makes a workspace, and so all that an upload makes but its bytes.
+// proveSpool makes a workspace: all that an upload needs except its bytes.
 func (in *instance) proveSpool(ctx context.Context) (struct{}, error) {
 	workspace, err := in.spool.Create(ctx, 0)
 	if err != nil {
@@ -110,20 +109,20 @@ func (in *instance) proveSpool(ctx context.Context) (struct{}, error) {
 	return struct{}{}, workspace.Close()
 }
 
-// checkSpool makes a workspace as well, and counts its error for the disk: no room is asked for, so "full" is the kernel's word.
+// checkSpool makes a workspace too, and counts its error for the disk: it reserves no room, so "full" is the kernel's error.
 func (in *instance) checkSpool(ctx context.Context) error {
 	_, err := in.writes.spool.Ask(ctx)
 	in.disks.Note(err)
 	return err
 }
 
-// roomy reports whether the disk has its headroom free, of bytes and of inodes.
+// roomy reports whether the disk has its headroom free, in bytes and inodes.
 func (in *instance) roomy(ctx context.Context) bool {
 	usage, err := in.usage.Ask(ctx)
 	return err == nil && usage.Free >= usage.Headroom && (usage.Inodes == 0 || usage.FreeInodes >= minInodes)
 }
 
-// reportDisk reports a disk that turns the heartbeats red, and one that no longer does.
+// reportDisk reports a disk that turns the heartbeats red, or green again.
 func (in *instance) reportDisk(disk upload.Disk, red bool) {
 	if !red {
 		in.logger.Info("a disk can be written to again", "disk", disk)
@@ -134,7 +133,7 @@ func (in *instance) reportDisk(disk upload.Disk, red bool) {
 	in.reporter.Error("a disk keeps failing uploads", fmt.Errorf("disk of %s", disk), slog.String("errors", counts))
 }
 
-// diskErrors counts the errors of disks, by disk and by what they were.
+// diskErrors counts the errors of disks, by disk and fault.
 type diskErrors struct {
 	disks *health.Disks
 	desc  *prometheus.Desc
@@ -143,13 +142,13 @@ type diskErrors struct {
 // Describe implements prometheus.Collector.
 func (d *diskErrors) Describe(ch chan<- *prometheus.Desc) { ch <- d.desc }
 
-// Collect implements prometheus.Collector. It is called in a goroutine of the library's.
+// Collect implements prometheus.Collector. The library calls it in a goroutine of its own.
 func (d *diskErrors) Collect(ch chan<- prometheus.Metric) {
 	background.Guard("metric", func() {
 		counts := d.disks.Counts()
 		for _, disk := range []upload.Disk{upload.DiskSpool, upload.DiskRecords, upload.DiskStorage} {
 			for _, fault := range []upload.DiskFault{upload.FaultFull, upload.FaultQuota, upload.FaultReadOnly, upload.FaultIO} {
-				n := counts[health.Cause{Disk: disk, Fault: fault}] // a rate is only seen to rise from a zero that was there
+				n := counts[health.Cause{Disk: disk, Fault: fault}] // Prometheus sees a rate only from a zero that it has scraped
 				ch <- prometheus.MustNewConstMetric(d.desc, prometheus.CounterValue, float64(n), string(disk), string(fault))
 			}
 		}

@@ -14,20 +14,20 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// lateInterval is how often a directory that could not be opened is tried again.
+// lateInterval is the pause between tries to open a directory.
 const lateInterval = 2 * time.Second
 
-// errNoSpool is what a spool answers that could not be opened yet.
+// errNoSpool is the error of a spool that could not be opened yet.
 var errNoSpool = fmt.Errorf("%w: the spool could not be opened yet", upload.ErrUnavailable)
 
-// late are the directories that could not be opened when the server started, for faults that may pass: a volume without rights for this
-// user, or a disk that is full or read-only. Meanwhile both heartbeats are red, and uploads are answered 503. A restart mends nothing.
+// late are the directories that could not be opened at the start for a fault that can end: a volume without rights for this user, or a full
+// or read-only disk. Meanwhile both heartbeats are red, and uploads are answered 503. A restart does not help.
 type late struct {
 	mu   sync.Mutex
 	open map[string]func(context.Context) error // by setting
 }
 
-// orLate opens the directory of a setting, now or later.
+// orLate opens a setting's directory, now or later.
 func (in *instance) orLate(ctx context.Context, setting string, open func(context.Context) error) error {
 	err := open(ctx)
 	if !upload.MayPass(err) {
@@ -44,14 +44,14 @@ func (in *instance) orLate(ctx context.Context, setting string, open func(contex
 	return nil
 }
 
-// left returns the settings whose directories could not be opened yet.
+// left returns the settings with directories that are not open yet.
 func (l *late) left() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Sorted(maps.Keys(l.open))
 }
 
-// openLate tries again, until ctx ends, to open what could not be opened at the start.
+// openLate retries, until ctx ends, to open what could not be opened at the start.
 func (in *instance) openLate(ctx context.Context) error {
 	tick := time.NewTicker(lateInterval)
 	defer tick.Stop()
@@ -70,7 +70,7 @@ func (in *instance) openLate(ctx context.Context) error {
 	return nil
 }
 
-// try opens the directory of a setting, and reports whether it could.
+// try opens a setting's directory, and reports success.
 func (l *late) try(ctx context.Context, setting string) bool {
 	l.mu.Lock()
 	open := l.open[setting]
@@ -84,7 +84,7 @@ func (l *late) try(ctx context.Context, setting string) bool {
 	return true
 }
 
-// disk is what the heartbeats ask of this machine's disks.
+// disk is what heartbeats check of this machine's disks.
 type disk struct {
 	*health.Disks
 	late *late

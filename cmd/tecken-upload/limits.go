@@ -20,24 +20,24 @@ import (
 )
 
 const (
-	// limitsTimeout bounds what the command waits for leases.
+	// limitsTimeout bounds the wait for leases.
 	limitsTimeout = 10 * time.Second
-	// limitsRecordsTimeout bounds what it waits for the database, which only adds to what it shows.
+	// limitsRecordsTimeout bounds the wait for the database, which only adds to the output.
 	limitsRecordsTimeout = 5 * time.Second
 	// maxLeasesBody bounds a server's answer, in bytes: about 300,000 leases.
 	maxLeasesBody = 64 << 20
 )
 
-// limitsCommand shows which tenant holds which of its places. With Redis it shows the whole fleet's, and no server
-// needs to run; else those of the server on this machine.
+// limitsCommand lists tenants' leases: with Redis the whole fleet's, without the need of a running server; else those of the server on this
+// machine.
 type limitsCommand struct {
 	config.Database
 	config.Tenants
-	MetricsListen string `name:"tecken-metrics-listen" default:"127.0.0.1:8001" help:"Without Redis: where the running server serves /metrics."`
-	JSON          bool   `help:"Print one JSON object a line, one for each tenant."`
+	MetricsListen string `name:"tecken-metrics-listen" default:"127.0.0.1:8001" help:"Without Redis: the running server's address for /metrics."`
+	JSON          bool   `help:"Print one JSON object a tenant, each on a line."`
 }
 
-// A tenantLimit is one tenant that holds leases. The user and the limit are zero where they are not known.
+// A tenantLimit is a tenant with leases. User and limit are zero if unknown.
 type tenantLimit struct {
 	Tenant int64         `json:"tenant"`
 	User   string        `json:"user,omitempty"`
@@ -56,7 +56,7 @@ func (c *limitsCommand) Run(p *process) error {
 	}
 	tokens, err := c.tokens(p)
 	if err != nil {
-		fmt.Fprintf(p.stderr, "Users and limits are not known: %v\n", err)
+		fmt.Fprintf(p.stderr, "Users and limits are unknown: %v\n", err)
 	}
 	limits := limitsOf(held, tokens)
 	if !c.JSON {
@@ -71,8 +71,8 @@ func (c *limitsCommand) Run(p *process) error {
 	return nil
 }
 
-// held asks Redis, or the server on this machine. Redis knows no limits: those are this command's own settings, which are
-// to be those of the fleet.
+// held gets the leases from Redis, or from the server on this machine. Redis has no limits: those come from this command's settings, which
+// must be the fleet's.
 func (c *limitsCommand) held(ctx context.Context, notes io.Writer) (held heldLeases, err error) {
 	if c.RedisURL == "" {
 		fmt.Fprintln(notes, "TECKEN_REDIS_URL is not set: these are the leases of the server on this machine alone.")
@@ -90,7 +90,7 @@ func (c *limitsCommand) held(ctx context.Context, notes io.Writer) (held heldLea
 	return held, nil
 }
 
-// tokens returns all tokens there are.
+// tokens returns all tokens.
 func (c *limitsCommand) tokens(p *process) (tokens []upload.Token, err error) {
 	if err := existing(c.Database); err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (c *limitsCommand) tokens(p *process) (tokens []upload.Token, err error) {
 	return tokens, err
 }
 
-// limitsOf puts together what is known of each tenant that holds a lease.
+// limitsOf joins leases and tokens by tenant.
 func limitsOf(held heldLeases, tokens []upload.Token) []tenantLimit {
 	known := map[int64]upload.Token{}
 	for _, t := range tokens {
@@ -125,7 +125,7 @@ func limitsOf(held heldLeases, tokens []upload.Token) []tenantLimit {
 	return limits
 }
 
-// printLimits prints one line for each lease.
+// printLimits prints one line a lease.
 func printLimits(w io.Writer, limits []tenantLimit) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "TENANT\tUSER\tHELD\tLIMIT\tINSTANCE\tSINCE\tRENEWED")
@@ -142,13 +142,13 @@ func printLimits(w io.Writer, limits []tenantLimit) error {
 	return table.Flush()
 }
 
-// heldLeases are leases, and of how many places a tenant of weight 1 has; the answer to GET /leases.
+// heldLeases are leases, and the limit of a tenant of weight 1: the answer to GET /leases.
 type heldLeases struct {
 	TenantUploads int           `json:"tenant_uploads"`
 	Leases        []lease.Lease `json:"leases"`
 }
 
-// leasesHandler answers GET /leases at the metrics listener: what this instance holds.
+// leasesHandler answers GET /leases at the metrics listener with this instance's leases.
 func leasesHandler(k *lease.Keeper, tenantUploads int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		text, err := json.Marshal(heldLeases{TenantUploads: tenantUploads, Leases: append([]lease.Lease{}, k.Held()...)})
@@ -157,15 +157,15 @@ func leasesHandler(k *lease.Keeper, tenantUploads int) http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(append(text, '\n')) // whoever asked has gone
+		_, _ = w.Write(append(text, '\n')) // the client has gone
 	})
 }
 
-// askServer returns what the server says whose metrics listener has the given address.
+// askServer returns the answer of the server with that metrics listener.
 func askServer(ctx context.Context, address string) (held heldLeases, err error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || port == "" || port == "0" {
-		return held, fmt.Errorf("TECKEN_METRICS_LISTEN is %q, which does not tell where the server listens", address)
+		return held, fmt.Errorf("TECKEN_METRICS_LISTEN is %q, which is no address of a server", address)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost" // it listens everywhere
@@ -179,7 +179,7 @@ func askServer(ctx context.Context, address string) (held heldLeases, err error)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return held, fmt.Errorf("ask the server, which is to run with the same TECKEN_METRICS_LISTEN: %w", err)
+		return held, fmt.Errorf("ask the server, which must run with the same TECKEN_METRICS_LISTEN: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

@@ -119,7 +119,7 @@ func TestLimitsWithoutRecords(t *testing.T) {
 	for _, url := range []string{"sqlite:" + path, "postgres://127.0.0.1:1/none"} {
 		settings["TECKEN_DATABASE_URL"] = url
 		code, stdout, stderr := command(t, settings, "limits")
-		if code != 0 || !regexp.MustCompile(`\n1 +- +1 +- +host-1 `).MatchString(stdout) || !strings.Contains(stderr, "Users and limits are not known: ") {
+		if code != 0 || !regexp.MustCompile(`\n1 +- +1 +- +host-1 `).MatchString(stdout) || !strings.Contains(stderr, "Users and limits are unknown: ") {
 			t.Errorf("%s: %d\n%s%s", url, code, stdout, stderr)
 		}
 	}
@@ -139,8 +139,8 @@ func TestLimitsCanNotBeTold(t *testing.T) {
 		want     string
 	}{
 		"nobody listens": {map[string]string{"TECKEN_METRICS_LISTEN": ":1"}, 1, "connection refused"},
-		"port 0":         {map[string]string{"TECKEN_METRICS_LISTEN": "127.0.0.1:0"}, 1, "does not tell where the server listens"},
-		"no port":        {map[string]string{"TECKEN_METRICS_LISTEN": "localhost"}, 1, "does not tell where the server listens"},
+		"port 0":         {map[string]string{"TECKEN_METRICS_LISTEN": "127.0.0.1:0"}, 1, "which is no address of a server"},
+		"no port":        {map[string]string{"TECKEN_METRICS_LISTEN": "localhost"}, 1, "which is no address of a server"},
 		"another server": {map[string]string{"TECKEN_METRICS_LISTEN": wrong.Listener.Addr().String()}, 1, "answers 404 Not Found"},
 		"not JSON":       {map[string]string{"TECKEN_METRICS_LISTEN": nonsense.Listener.Addr().String()}, 1, "read the answer"},
 		"Redis down":     {map[string]string{"TECKEN_REDIS_URL": "redis://127.0.0.1:1"}, 1, "ask Redis"},

@@ -31,20 +31,20 @@ func main() {
 type cli struct {
 	Serve   serveCommand   `cmd:"" default:"withargs" help:"Run the server (the default)."`
 	Token   tokenCommand   `cmd:"" help:"Make, list and revoke API tokens."`
-	Limits  limitsCommand  `cmd:"" help:"Show who holds how many of a tenant's places."`
-	Verify  verifyCommand  `cmd:"" help:"Read stored symbols back, and find broken ones."`
-	Version versionCommand `cmd:"" help:"Print what this program was built of."`
+	Limits  limitsCommand  `cmd:"" help:"List tenants' leases."`
+	Verify  verifyCommand  `cmd:"" help:"Read stored symbols back and find broken ones."`
+	Version versionCommand `cmd:"" help:"Print this program's version."`
 }
 
-// process is what a command may use of the process it runs in.
+// process is what a command uses of its process.
 type process struct {
 	ctx    context.Context //nolint:containedctx // a command runs exactly once, inside of run
 	stdout io.Writer
 	stderr *telemetry.Lines
 }
 
-// run is the whole program. It returns the exit status: 0, 1 when a command failed, 2 when it was not
-// understood, or could not be completed.
+// run is the whole program. It returns the exit status: 0, 1 when a command failed, 2 when its arguments are wrong, or it could not be
+// completed.
 func run(ctx context.Context, args []string, lookup func(string) (string, bool), stdout, stderr io.Writer) int {
 	lines := telemetry.NewLines(stderr)
 	defer lines.Close(flushTimeout)

@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// expireInterval is the time between two passes through expired records. Each instance makes its own.
+	// expireInterval is the time between an instance's passes through expired records.
 	expireInterval = time.Hour
-	// inFlightSlack is how much longer than its time-outs allow an upload may last: it waits for places and slots, and
-	// its end for the database to come back.
+	// inFlightSlack is how much longer than its time-outs an upload may last: it waits for leases and slots, and its end for the database
+	// to come back.
 	inFlightSlack = 24 * time.Hour
 )
 
@@ -29,7 +29,7 @@ func (in *instance) expireRecords(ctx context.Context) error {
 	})
 }
 
-// inFlight returns how long an upload may last. Time-outs that add up to more than a Duration holds mean for ever.
+// inFlight returns the longest time of an upload. Time-outs that overflow a Duration mean for ever.
 func inFlight(c *config.Server) time.Duration {
 	total := inFlightSlack
 	for _, d := range []time.Duration{c.ReceiveTimeout, c.UploadTimeout} {

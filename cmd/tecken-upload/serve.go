@@ -38,7 +38,7 @@ const (
 // How the program ends that does not wait for what it began.
 var (
 	errStoppedAtOnce = errors.New("stopped at once by a second signal")
-	errStillBusy     = errors.New("stopped, though work in the background does not end")
+	errStillBusy     = errors.New("background work did not stop in time")
 )
 
 // serveCommand runs the server until a signal ends it.

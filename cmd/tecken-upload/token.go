@@ -18,28 +18,28 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// commandTimeout bounds what a token command waits for the database.
+// commandTimeout bounds a token command's wait for the database.
 const commandTimeout = 30 * time.Second
 
-// tokenCommand is the family of token commands. They work on the database alone: no server needs to run.
+// tokenCommand is the group of token commands. They use the database alone: no server needs to run.
 type tokenCommand struct {
-	Create tokenCreate `cmd:"" help:"Make a token and print it; it is never shown again."`
+	Create tokenCreate `cmd:"" help:"Make a token and print it. It is not stored."`
 	List   tokenList   `cmd:"" help:"List all tokens."`
-	Revoke tokenRevoke `cmd:"" help:"Make a token invalid at once."`
+	Revoke tokenRevoke `cmd:"" help:"Revoke a token at once."`
 }
 
 type tokenCreate struct {
 	config.Database
-	User       string          `required:"" placeholder:"E-MAIL" help:"Whom the token belongs to."`
+	User       string          `required:"" placeholder:"E-MAIL" help:"The token's user."`
 	Permission []string        `required:"" placeholder:"NAME" help:"upload_symbols or upload_try_symbols, view_all_uploads, or both."`
-	Expires    config.Lifetime `default:"365d" help:"After how long it expires: a Go duration, or days as in 365d."`
+	Expires    config.Lifetime `default:"365d" help:"Its lifetime: a Go duration, or days as in 365d."`
 	Weight     int             `default:"1" help:"Its share of the server, relative to other tokens."`
 }
 
 // Run is called by kong.
 func (c *tokenCreate) Run(p *process) error {
 	if err := existing(c.Database); err != nil {
-		fmt.Fprintf(p.stderr, "%v: it is made.\n", err)
+		fmt.Fprintf(p.stderr, "%v: making it.\n", err)
 	}
 	return withRecords(p, c.Database, func(ctx context.Context, records *record.Store) error {
 		spec := record.TokenSpec{User: c.User, Weight: c.Weight, Expires: time.Now().Add(time.Duration(c.Expires))}
@@ -112,7 +112,7 @@ func timeText(t time.Time) string {
 
 type tokenRevoke struct {
 	config.Database
-	ID int64 `arg:"" help:"The token's number, as token list shows it."`
+	ID int64 `arg:"" help:"The token's number, from token list."`
 }
 
 // Run is called by kong.
@@ -133,8 +133,7 @@ func (c *tokenRevoke) Run(p *process) error {
 	})
 }
 
-// existing fails where the database is a file that is not there: a look at it, from the wrong directory perhaps, is to
-// make none.
+// existing returns an error if the database's file is missing: listing tokens, perhaps in the wrong directory, must not make one.
 func existing(d config.Database) error {
 	path, ok := strings.CutPrefix(d.DatabaseURL, "sqlite:")
 	if !ok {

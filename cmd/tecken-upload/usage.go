@@ -8,40 +8,40 @@ import (
 	"tecken-upload/internal/spool"
 )
 
-// Heartbeats and scrapes of the metrics can't wait for a disk that hangs.
+// Heartbeats and scrapes can't wait for a hung disk.
 const (
-	// lookTimeout bounds a look at the spool. A scrape takes three at most, and Prometheus waits for 10 s.
+	// lookTimeout bounds a look at the spool. A scrape takes at most three, and Prometheus waits for 10 s.
 	lookTimeout = 2 * time.Second
-	// lookFresh is for how long a look serves whoever comes next: long enough for the rest of a scrape, however slow the disk is.
+	// lookFresh is how long a look is reused: long enough for the rest of a scrape on a slow disk.
 	lookFresh = 250 * time.Millisecond
-	// spoolInterval is how often the spool is looked at without a request: more often than there are sweeps, which do nothing while the
+	// spoolInterval is the time between looks at the spool without a request: shorter than that between sweeps, which do nothing while the
 	// spool's mark is missing.
 	spoolInterval = 5 * time.Second
 )
 
-// newLook makes what looks at the spool, once at a time.
+// newLook makes a probe that looks at the spool.
 func newLook[T any](look func(ctx context.Context) (T, error)) *probe.Probe[T] {
 	return probe.New(look, probe.Options{Timeout: lookTimeout, Fresh: lookFresh})
 }
 
-// watchSpool looks at the spool, until ctx ends. That puts its mark back where something took it.
+// watchSpool looks at the spool until ctx ends. That restores its mark.
 func (in *instance) watchSpool(ctx context.Context) error {
 	tick := time.NewTicker(spoolInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			_, _ = in.usage.Ask(ctx) // what is wrong with it, the heartbeat tells
+			_, _ = in.usage.Ask(ctx) // the heartbeat reports the error
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// oldestOrphan returns the age of the oldest workspace that a dead server left behind; 0 where there is none. A janitor that
-// works keeps it below TECKEN_ORPHAN_AGE and a few sweeps.
+// oldestOrphan returns the age of the oldest workspace of a dead server, or 0. A working janitor keeps it below TECKEN_ORPHAN_AGE plus a
+// few sweeps.
 func (in *instance) oldestOrphan(ctx context.Context) (oldest time.Duration, err error) {
-	// Read-only: a look at the metrics changes nothing on the disk.
+	// Read-only: reading the metrics changes nothing on the disk.
 	view, err := spool.Attach(in.config.SpoolDir, spool.Options{ReadOnly: true})
 	if err != nil {
 		return 0, err

@@ -19,30 +19,30 @@ import (
 	"tecken-upload/internal/storage/s3store"
 )
 
-// progressInterval is the time between two lines about how far verify is.
+// progressInterval is the time between two lines of progress.
 const progressInterval = 10 * time.Second
 
-// errIncomplete is wrapped by the error of a verify that could not read everything. It is exit status 2.
+// errIncomplete is wrapped by the error of a verify that could not read everything: exit status 2.
 var errIncomplete = errors.New("incomplete")
 
 // verifyCommand reads stored symbol files back. It needs storage alone: neither the database nor a running server.
 type verifyCommand struct {
 	config.Storage
-	Prefix   string        `placeholder:"TEXT" help:"Only files whose symbol key begins so, such as xul.pdb/44E4, of regular and try uploads. v1/xul.pdb/44E4 means regular uploads alone, try/xul.pdb/44E4 try uploads alone."`
-	Since    config.Moment `placeholder:"DATE" help:"Only files that were stored, or refreshed by an upload that skipped them, on that day (2026-01-31, UTC) or at that time (2026-01-31T12:00:00Z) or later."`
-	After    string        `placeholder:"KEY" help:"Only files after this key, to go on where another verify was interrupted: it prints the key when it ends, and in each line about its progress."`
-	Repair   bool          `help:"Move broken files out of the way, to broken/KEY, so that the next upload stores them anew."`
-	Parallel int           `default:"4" help:"Files read at once. Each takes one core at most."`
-	Rate     config.Rate   `default:"32MiB/s" help:"Bytes read a second, of all files together: a server that runs beside it shares the disk and the cores. 0/s is no limit."`
+	Prefix   string        `placeholder:"TEXT" help:"Only files with this beginning of their symbol key, such as xul.pdb/44E4. v1/xul.pdb/44E4 means regular uploads alone, try/xul.pdb/44E4 try uploads alone."`
+	Since    config.Moment `placeholder:"DATE" help:"Only files stored or refreshed since that day (2026-01-31, UTC) or time (2026-01-31T12:00:00Z)."`
+	After    string        `placeholder:"KEY" help:"Only files after this key, to continue an interrupted verify: it prints the key at its end and in each line of progress."`
+	Repair   bool          `help:"Move broken files to broken/KEY, so that the next upload stores them again."`
+	Parallel int           `default:"4" help:"Files read at once, each on at most one core."`
+	Rate     config.Rate   `default:"32MiB/s" help:"Bytes read a second, of all files together, to leave disk and cores to a running server. 0/s: no limit."`
 }
 
 // Help is shown by kong.
 func (c *verifyCommand) Help() string {
-	return `Reads every file that storage lists, and compares its bytes, inflated where they are stored as gzip, with the size and the MD5 in its metadata. Files come in the order of their keys, and the last key is all that another verify needs to go on, however many files there are. Servers may run meanwhile.
+	return `Reads every file that storage lists, and compares its bytes, inflated if stored as gzip, with the size and the MD5 in its metadata. Files come in the order of their keys; another verify can continue after the last one. Servers may run meanwhile.
 
-Standard output has a line for each file that is not good: its key, a tab, what it is, a tab, why. "broken" is what two readings found to differ from its metadata. "moved" is the same, moved to broken/KEY. "not verifiable" has no such metadata, for another server has stored it, and is never moved. "unreadable" is what storage failed to deliver twice, and is never moved. The progress and a summary go to standard error.
+Standard output has a line for each bad file: its key, state and reason, separated by tabs. "broken": two readings differ from the metadata. "moved": the same, moved to broken/KEY. "not verifiable": without such metadata, stored by another server; never moved. "unreadable": two readings failed; never moved. Progress and a summary go to standard error.
 
-The exit status is 0 if no broken file is left, 1 if one is, and 2 if not all files could be read.`
+Exit status: 0 no broken file is left, 1 some are left, 2 not all files could be read.`
 }
 
 // Validate is called by kong.
@@ -81,7 +81,7 @@ func (c *verifyCommand) Run(p *process) error {
 	return conclude(p.stderr, pass.Totals(), err)
 }
 
-// open opens what the server's configuration names. A directory must be there: of a new one nothing could be said.
+// open opens the configured storage. A directory must exist: an empty new one would prove nothing.
 func (c *verifyCommand) open(ctx context.Context) (store audit.Storage, closeStore func(), err error) {
 	place, err := storage.ParseURL(c.StorageURL)
 	if err != nil {
@@ -108,7 +108,7 @@ func printFinding(w io.Writer, f audit.Finding) error {
 	return err
 }
 
-// reportProgress prints how far a pass is, every progressInterval until stop is called.
+// reportProgress prints a pass's progress every progressInterval until stop is called.
 func reportProgress(w io.Writer, pass *audit.Audit) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	background.Go("progress", func() {
@@ -130,7 +130,7 @@ func reportProgress(w io.Writer, pass *audit.Audit) (stop func()) {
 	}
 }
 
-// progressText is totalsText, and where another pass would go on if this one were killed.
+// progressText is totalsText, and where another pass can continue.
 func progressText(t audit.Totals) string {
 	if t.Position == "" {
 		return totalsText(t)
@@ -154,20 +154,20 @@ func totalsText(t audit.Totals) string {
 	return text
 }
 
-// conclude prints the summary, and makes the exit status of what was found.
+// conclude prints the summary, and returns the error for the exit status.
 func conclude(w io.Writer, t audit.Totals, err error) error {
 	fmt.Fprintln(w, totalsText(t))
 	if t.Moved > 0 {
-		fmt.Fprintln(w, "The next upload of what was moved stores it anew. Servers remember for up to 10 minutes that they had it.")
+		fmt.Fprintln(w, "The next upload of a moved file stores it again. Servers may cache it for up to 10 minutes.")
 	}
 	if err != nil && t.Position != "" {
-		fmt.Fprintf(w, "To go on: the same command with --after '%s'\n", t.Position)
+		fmt.Fprintf(w, "To continue: the same command with --after '%s'\n", t.Position)
 	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("verify: %w: %w", errIncomplete, err)
 	case t.Unreadable > 0:
-		return fmt.Errorf("verify: %w: %d files could not be read; with --prefix KEY they are tried again one by one", errIncomplete, t.Unreadable)
+		return fmt.Errorf("verify: %w: %d files could not be read; try each again with --prefix KEY", errIncomplete, t.Unreadable)
 	case t.Broken > t.Moved:
 		return fmt.Errorf("verify: %d broken files are left", t.Broken-t.Moved)
 	}

@@ -8,7 +8,7 @@ import (
 	"tecken-upload/internal/web"
 )
 
-// What the program was built of; set by the linker (-X main.version=…).
+// The build's facts; set by the linker (-X main.version=…).
 var (
 	source  = ""
 	version = "dev"
@@ -29,7 +29,7 @@ func (versionCommand) Run(p *process) error {
 	return err
 }
 
-// buildVersion tells what the linker was told, and else what Go knows.
+// buildVersion returns the linker's values, else Go's own.
 func buildVersion() web.Version {
 	v := web.Version{Source: source, Version: version, Commit: commit, Build: build}
 	info, ok := debug.ReadBuildInfo()

@@ -14,17 +14,17 @@ import (
 	"tecken-upload/internal/testarchive"
 )
 
-// variantDigits is how many digits of a member's id tell the variant.
+// variantDigits is the number of digits of a member's id that vary.
 const variantDigits = 8
 
-// An Archive is what a client posts.
+// An Archive is the file of an upload.
 type Archive struct {
 	Filename string // as the form names it
 	Content  io.ReaderAt
 	Size     int64
-	Members  []testarchive.Member // that are to be stored
+	Members  []testarchive.Member // to be stored
 	Ignored  int                  // other members
-	Broken   bool                 // it must be refused with a 400
+	Broken   bool                 // to be refused with a 400
 }
 
 // NewArchive makes an archive in memory.
@@ -37,7 +37,7 @@ func NewArchive(spec testarchive.Spec) (*Archive, error) {
 	return describe(spec, manifest, bytes.NewReader(content.Bytes())), nil
 }
 
-// CreateArchive makes an archive in a file without a name, below dir. It is gone once nothing refers to it.
+// CreateArchive makes an archive in an unnamed file on dir's file system. It is gone once unused.
 func CreateArchive(dir string, spec testarchive.Spec) (_ *Archive, err error) {
 	f, err := os.CreateTemp(dir, "archive-")
 	if err != nil {
@@ -69,7 +69,7 @@ func describe(spec testarchive.Spec, manifest testarchive.Manifest, content io.R
 // Reader reads the archive from its beginning.
 func (a *Archive) Reader() io.Reader { return io.NewSectionReader(a.Content, 0, a.Size) }
 
-// Break damages the archive in the middle, which is in one of its largest members.
+// Break damages the archive in the middle, in one of its largest members.
 func (a *Archive) Break() {
 	var middle [1]byte
 	if _, err := a.Content.ReadAt(middle[:], a.Size/2); err != nil {
@@ -79,7 +79,7 @@ func (a *Archive) Break() {
 	a.Broken = true
 }
 
-// Variant returns the n-th variant of a zip: the same content under other ids, by other digits in its directory and its local headers.
+// Variant returns the n-th variant of a zip: the same content under other ids, with changed digits in its directory and its local headers.
 func (a *Archive) Variant(n uint32) (*Archive, error) {
 	ids, err := findIDs(a.Content, a.Size)
 	if err != nil {
@@ -95,7 +95,7 @@ func (a *Archive) Variant(n uint32) (*Archive, error) {
 	return &v, nil
 }
 
-// patched reads text in place of what was at some offsets, which are in order.
+// patched replaces text at some offsets, given in order.
 type patched struct {
 	io.ReaderAt
 	offsets []int64
@@ -115,7 +115,7 @@ func (r patched) ReadAt(p []byte, at int64) (int, error) {
 	return n, err
 }
 
-// findIDs finds where a zip names its members' ids, in its central directory and in the local headers.
+// findIDs finds a zip's members' ids, in its central directory and in the local headers.
 // Format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, sections 4.3.7, 4.3.12 and 4.3.16.
 func findIDs(f io.ReaderAt, size int64) ([]int64, error) {
 	const endSize, centralSize, localSize = 22, 46, 30

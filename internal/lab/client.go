@@ -18,11 +18,11 @@ import (
 
 const (
 	boundary = "--------------------------------lab"
-	// pieces is in how many parts a body is sent that takes its time, and pieceSize how many bytes one has at most.
+	// pieces is the number of parts of a slowly sent body, pieceSize the largest size of a part.
 	pieces, pieceSize = 50, 32 << 10
-	// answerLimit bounds what is read of an answer, in bytes.
+	// answerLimit bounds the reading of an answer, in bytes.
 	answerLimit = 4 << 20
-	// mostRetryAfter is the most that a Retry-After may say, in seconds.
+	// mostRetryAfter is the largest Retry-After, in seconds.
 	mostRetryAfter = 120
 )
 
@@ -37,27 +37,27 @@ const (
 	Stalls Ending = "client that stalls" // sends nothing for a while in the middle of the body, then waits for its answer
 )
 
-// ErrLeft is wrapped by the error of an upload whose client did not wait for its answer.
+// ErrLeft is wrapped by the error of an upload after its client left without an answer.
 var ErrLeft = errors.New("the client left")
 
 // An Upload is one request of a client.
 type Upload struct {
-	Label   string // tells it from all others; it is recorded; "": none
+	Label   string // unique, and recorded; "": none
 	Token   string
 	Archive *Archive
-	Send    time.Duration // how long to take for the body; 0: as fast as may be
+	Send    time.Duration // time to send the body; 0: as fast as possible
 	Ending  Ending
-	Share   float64       // of the body that is sent before the ending, and before Midway; 1: all of it
-	Pause   time.Duration // of one that stalls; of others between the last byte and the ending
-	Midway  func()        // is called when that share is sent, if it is not nil
-	Chunked bool          // it does not tell its size
-	Expect  bool          // it asks whether to send its body, and looks for an answer meanwhile, as curl does
+	Share   float64       // of the body sent before the ending, and before Midway; 1: all
+	Pause   time.Duration // of a stalling upload; of others between the last byte and the ending
+	Midway  func()        // called after that share is sent; may be nil
+	Chunked bool          // without a declared size
+	Expect  bool          // it expects a 100 Continue, and looks for an answer meanwhile, as curl does
 }
 
-// An Answer is what became of an upload, as its client sees it.
+// An Answer is an upload's result for its client.
 type Answer struct {
-	Whole      bool // all of the body was sent
-	Status     int  // 0: there is no answer
+	Whole      bool // the whole body was sent
+	Status     int  // 0: no answer
 	RetryAfter string
 	Closes     bool   // the server closes the connection
 	Error      string // the server's sentence
@@ -81,8 +81,8 @@ func (a Answer) String() string {
 	}
 }
 
-// Post sends an upload to the server at address ("host:port"), over a connection of its own. Like clients in the field it sends all
-// of the body before it reads the answer.
+// Post sends an upload to the server at address ("host:port"), over a connection of its own. Like clients in the field it sends the whole
+// body before it reads the answer.
 func Post(ctx context.Context, address string, u Upload) (a Answer) {
 	a.Lost = post(ctx, address, u, &a)
 	if a.Lost != nil && ctx.Err() != nil {
@@ -124,7 +124,7 @@ func post(ctx context.Context, address string, u Upload, a *Answer) error {
 	return fmt.Errorf("%w: %s", ErrLeft, u.Ending)
 }
 
-// body is the form, of so many bytes.
+// body returns the form and its size.
 func (u Upload) body() (io.Reader, int64) {
 	head := fmt.Sprintf("--%s\r\nContent-Disposition: form-data; name=\"%[2]s\"; filename=\"%[2]s\"\r\n"+
 		"Content-Type: application/octet-stream\r\n\r\n", boundary, u.Archive.Filename)
@@ -132,7 +132,7 @@ func (u Upload) body() (io.Reader, int64) {
 	return io.MultiReader(strings.NewReader(head), u.Archive.Reader(), strings.NewReader(tail)), int64(len(head)) + u.Archive.Size + int64(len(tail))
 }
 
-// send sends as much of a body of so many bytes as the ending says, and reports whether that is all of it.
+// send sends a body of that size as far as the ending allows, and reports whether that is all of it.
 func (u Upload) send(ctx context.Context, conn *exchange, body io.Reader, size int64) (whole bool, err error) {
 	part := size
 	if u.Ending != Waits || u.Midway != nil {
@@ -212,7 +212,7 @@ func (a *Answer) read(answers *bufio.Reader) error {
 	return nil
 }
 
-// Contradiction returns what in the answer can't be so, whatever has befallen the server; nil where nothing.
+// Contradiction returns what is impossible in the answer, whatever happened to the server; nil for nothing.
 func (a Answer) Contradiction(u Upload) error {
 	switch a.Status {
 	case 0:

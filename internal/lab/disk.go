@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Disk is a directory with a small file system of its own where one can be mounted, which only root may.
+// A Disk is a directory, with a small file system of its own if it can be mounted, which needs root.
 type Disk struct {
 	Dir   string
-	Plain error // why it is a plain directory; nil where it is not
+	Plain error // why it is a plain directory, or nil
 }
 
-// NewDisk makes a disk of so many bytes, a tmpfs, which ends with the test.
+// NewDisk makes a disk of size bytes, a tmpfs, which ends with the test.
 func NewDisk(t testing.TB, dir string, size int64) *Disk {
 	t.Helper()
 	return mount(t, dir, func() error {
@@ -64,7 +64,7 @@ func mount(t testing.TB, dir string, mount func() error) *Disk {
 	return &Disk{Dir: dir}
 }
 
-// Used returns how many bytes of the disk's file system are in use, and how many are free to processes of any user.
+// Used returns the bytes in use on the disk's file system, and those free to any user.
 func (d *Disk) Used() (used, free int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.Dir, &st); err != nil {
@@ -73,7 +73,7 @@ func (d *Disk) Used() (used, free int64, err error) {
 	return int64(st.Blocks-st.Bfree) * st.Frsize, int64(st.Bavail) * st.Frsize, nil
 }
 
-// Fill takes all the room there is on the disk. What is freed by others later is free.
+// Fill takes all free room on the disk. Room that others free later stays free.
 func (d *Disk) Fill() (free func() error, err error) {
 	if d.Plain != nil {
 		return nil, fmt.Errorf("fill %s: it is no file system of its own: %w", d.Dir, d.Plain)

@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// continueTimeout is how long a client waits for a 100 Continue before it sends its body all the same.
+	// continueTimeout is how long a client waits for a 100 Continue before it sends its body anyway.
 	continueTimeout = time.Second
-	// peekTimeout is how long a client looks for an answer that may be there.
+	// peekTimeout is how long a client looks for an answer.
 	peekTimeout = time.Millisecond
 	// continues begins a 100 Continue.
 	continues = "HTTP/1.1 100"
 )
 
-// errAnswered ends a body whose answer is there before it.
+// errAnswered ends a body that is answered before its end.
 var errAnswered = errors.New("answered")
 
 // An exchange is one request on a connection, and its answer.
@@ -31,7 +31,7 @@ type exchange struct {
 	looks   bool // for an answer while the body is sent
 }
 
-// begin sends the head of a request whose body has so many bytes, and waits for a 100 Continue where it asks for one.
+// begin sends the head of a request with a body of that size, and waits for a 100 Continue if it expects one.
 func (c *exchange) begin(head string, size int64) error {
 	if c.chunked {
 		head += "Transfer-Encoding: chunked\r\n"
@@ -55,7 +55,7 @@ func (c *exchange) begin(head string, size int64) error {
 	return resp.Body.Close() // it has none
 }
 
-// look returns the beginning of an answer that comes within so long, or none.
+// look returns the beginning of an answer that comes in time, or "".
 func (c *exchange) look(within time.Duration) (text string, err error) {
 	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return "", err
@@ -67,7 +67,7 @@ func (c *exchange) look(within time.Duration) (text string, err error) {
 	return string(line), errors.Join(err, c.SetReadDeadline(time.Time{}))
 }
 
-// Write sends a part of the body. The error is errAnswered once there is an answer, for a client that looks.
+// Write sends a part of the body. For a client that looks, the error is errAnswered once there is an answer.
 func (c *exchange) Write(p []byte) (int, error) {
 	if c.looks {
 		text, err := c.look(peekTimeout)

@@ -19,7 +19,7 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// A Part is what a fault befalls. Two faults of one part are not done at once.
+// A Part is the part of a site with a fault. Two faults of one part never overlap.
 type Part string
 
 // The parts of a site.
@@ -35,23 +35,23 @@ const (
 	RedisPart    Part = "Redis"
 )
 
-// detachGrace is how long strace may take to leave a process.
+// detachGrace bounds strace's leaving of a process.
 const detachGrace = 2 * time.Second
 
-// ErrMissed is wrapped by the error of a fault that could not be done, because what it was to befall was just gone.
+// ErrMissed is wrapped by the error of a fault that found its target gone.
 var ErrMissed = errors.New("missed")
 
-// A Fault can be done to a site.
+// A Fault is a fault of a site.
 type Fault struct {
 	Name string
 	Part Part
-	// Lasts: it stays until it is undone. Others are over when Do returns.
+	// Lasts: it lasts until it is undone. Others are over when Do returns.
 	Lasts bool
-	// Do does it, and returns what undoes it; nil where it does not last. It draws what it needs of random.
+	// Do makes the fault, and returns a function that undoes it, or nil. It draws from random.
 	Do func(ctx context.Context, random *rand.Rand) (undo func(context.Context) error, err error)
 }
 
-// Faults returns what can be done to this site on this machine.
+// Faults returns the faults possible for this site on this machine.
 func (s *Site) Faults(ctx context.Context) (all []Fault) {
 	all = append(all,
 		momentary("kill -9 of the server", ServerPart, s.Server.Kill),
@@ -113,7 +113,7 @@ func lasting(name string, part Part, do func() (undo func() error, err error)) F
 	}}
 }
 
-// killRedis kills Redis. Until it is started again no connection of another program gets its port.
+// killRedis kills Redis. Until its restart no connection of another program gets its port.
 func (s *Site) killRedis() (restart func() error, err error) {
 	s.redis.Kill()
 	address, err := netip.ParseAddrPort(s.redis.Addr)
@@ -136,8 +136,8 @@ func (s *Site) killRedis() (restart func() error, err error) {
 	return restart, nil
 }
 
-// injected are the system calls that fail, together: the spool and SQLite write by pwrite64. write is none of them: Go's runtime wakes
-// itself by it, and dies where that fails.
+// injected are the system calls that fail, together: the spool and SQLite write by pwrite64. Not write: Go's runtime wakes itself by it,
+// and dies if it fails.
 var injected = []string{"fsync,fdatasync", "pwrite64", "pread64", "openat", "renameat,renameat2", "fallocate,ftruncate", "mkdirat,unlinkat"}
 
 // inject makes every n-th call of the server fail.
@@ -149,7 +149,7 @@ func (s *Site) inject(ctx context.Context, calls, errno string, n int) (undo fun
 	return undo, nil
 }
 
-// trace attaches strace to a process, and returns once it has.
+// trace attaches strace to a process, and returns once it is attached.
 func trace(ctx context.Context, p *process.Process, expressions ...string) (detach func(context.Context) error, err error) {
 	args := []string{"-f", "-o", os.DevNull, "-p", strconv.Itoa(p.PID())}
 	for _, e := range expressions {
@@ -176,7 +176,7 @@ func trace(ctx context.Context, p *process.Process, expressions ...string) (deta
 	}, nil
 }
 
-// canTrace reports whether a process of ours may be traced here.
+// canTrace reports whether our processes may be traced here.
 func canTrace(ctx context.Context) bool {
 	p, err := process.Start(exec.Command("sleep", "60"))
 	if err != nil {

@@ -13,14 +13,14 @@ import (
 	"tecken-upload/internal/lab/process"
 )
 
-// An Instance is a server that serves.
+// An Instance is a serving server.
 type Instance struct {
 	*process.Process
 	Address string // host:port
-	Metrics string // the same of the metrics
+	Metrics string // the metrics listener's
 }
 
-// serving returns the instance that has logged that it serves.
+// serving returns the instance of that log entry.
 func serving(p *process.Process, logged process.Entry) *Instance {
 	return &Instance{Process: p, Address: logged.Text("address"), Metrics: logged.Text("metrics")}
 }
@@ -31,7 +31,7 @@ func (i *Instance) URL(path string) string { return "http://" + i.Address + path
 // Post sends an upload.
 func (i *Instance) Post(ctx context.Context, u Upload) Answer { return Post(ctx, i.Address, u) }
 
-// Heartbeat returns what one of the heartbeats says: its status, 0 where there is no answer, and its checks.
+// Heartbeat returns a heartbeat's status, 0 without an answer, and its checks.
 func (i *Instance) Heartbeat(ctx context.Context, path string) (status int, checks map[string]string) {
 	status, text, err := Get(ctx, i.URL(path))
 	var said struct{ Checks map[string]string }
@@ -44,7 +44,7 @@ func (i *Instance) Heartbeat(ctx context.Context, path string) (status int, chec
 	return status, said.Checks
 }
 
-// Healthy reports why the server's heartbeat is red; nil where it is green.
+// Healthy returns why the server's heartbeat is red, or nil.
 func (i *Instance) Healthy(ctx context.Context) error {
 	status, text, err := Get(ctx, i.URL("/__heartbeat__"))
 	if err == nil && status != http.StatusOK {
@@ -73,7 +73,7 @@ var restGauges = []string{
 	"tecken_uploads_in_receive", "tecken_uploads_in_verify", "tecken_uploads_in_publish", "tecken_uploads_in_record",
 }
 
-// AtRest reports what the server holds for uploads; nil where it holds nothing.
+// AtRest returns what the server holds for uploads, or nil.
 func (i *Instance) AtRest(ctx context.Context) error {
 	m, err := i.Scrape(ctx)
 	if err != nil {
@@ -98,7 +98,7 @@ func (m Metrics) atRest() error {
 // Metrics is the text of a scrape.
 type Metrics string
 
-// Sum adds up all series of a metric. The name may go on with labels, as they are in the text: with all of them, or with the first.
+// Sum adds up all series of a metric. The name may include labels as they are in the text: all of them, or the first.
 func (m Metrics) Sum(name string) (sum float64, found bool) {
 	for line := range strings.Lines(string(m)) {
 		rest, ok := strings.CutPrefix(line, name)

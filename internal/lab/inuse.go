@@ -13,24 +13,24 @@ import (
 )
 
 const (
-	// goroutinesPerConn is how many goroutines of net/http a connection to storage has.
+	// goroutinesPerConn is the number of net/http's goroutines per connection to storage.
 	goroutinesPerConn = 2
-	// settlePause is between two looks of Settled.
+	// settlePause is the time between two looks of Settled.
 	settlePause = time.Second
 )
 
-// InUse is what a server has in use. Its two pools, of connections to storage and to the records, are bounded, and are kept for the next
-// upload: goroutines and descriptors are counted without them.
+// InUse is what a server has in use. Its two pools, of connections to storage and to the records, are bounded and kept for the next upload:
+// goroutines and descriptors are counted without them.
 type InUse struct {
 	Goroutines  int
 	Descriptors int
 	Storage     int   // connections to storage
 	Records     int   // files of SQLite
-	Held        int64 // bytes of the spool, by the server's own account
+	Held        int64 // bytes of the spool, by the server's account
 	Names       int   // files and directories in the spool
-	Anonymous   int64 // bytes of memory that it has allocated
-	Resident    int64 // bytes of memory, with the pages of its program
-	Busy        error // what it holds for uploads; nil for nothing
+	Anonymous   int64 // allocated bytes of memory
+	Resident    int64 // bytes of memory, with the program's pages
+	Busy        error // what it holds for uploads; nil: nothing
 }
 
 // String implements fmt.Stringer.
@@ -44,7 +44,7 @@ func (u InUse) String() string {
 	return text
 }
 
-// Beyond reports what is in use beyond that of an idle server, memory aside; nil for nothing.
+// Beyond returns what is in use beyond that of an idle server, memory aside; nil for nothing.
 func (u InUse) Beyond(idle InUse) error {
 	var beyond []error
 	for _, c := range []struct {
@@ -61,7 +61,7 @@ func (u InUse) Beyond(idle InUse) error {
 	return errors.Join(append(beyond, u.Busy)...)
 }
 
-// InUse asks a server of the site, the kernel and the file system. Each time makes the server some garbage, so that asking often lets its
+// InUse asks a server of the site, the kernel and the file system. Each call makes some garbage in the server, so that many let its
 // collector run.
 func (s *Site) InUse(ctx context.Context, i *Instance) (u InUse, err error) {
 	m, err := i.Scrape(ctx)
@@ -88,7 +88,7 @@ func (s *Site) InUse(ctx context.Context, i *Instance) (u InUse, err error) {
 	return u, errors.Join(errs[:]...)
 }
 
-// Settled returns what a server has in use once that has not changed for as long as a look takes and a second, memory aside.
+// Settled returns what a server has in use, memory aside, once that stays the same for a look and a second.
 func (s *Site) Settled(ctx context.Context, i *Instance) (u InUse, err error) {
 	for {
 		last := u
@@ -98,7 +98,7 @@ func (s *Site) Settled(ctx context.Context, i *Instance) (u InUse, err error) {
 		if u.Busy == nil && u.Goroutines == last.Goroutines && u.Descriptors == last.Descriptors {
 			return u, nil
 		}
-		// Not more often: the connection of one look is to be gone before the next.
+		// Not more often: the connection of one look must be gone before the next.
 		if Pause(ctx, settlePause); ctx.Err() != nil {
 			return u, fmt.Errorf("the server does not come to rest: %w: %v", context.Cause(ctx), u)
 		}

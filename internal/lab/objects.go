@@ -23,19 +23,19 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// proof is what the server itself puts into storage, to prove that it can.
+// proof is the server's own proof in storage.
 const proof = "v1/.tecken-proof"
 
-// objects are what a site's storage holds, read past the server's own code.
+// objects are the objects in a site's storage, read without the server's code.
 type objects interface {
 	keys(ctx context.Context) ([]string, error)
 	open(ctx context.Context, key string) (*object, error)
 }
 
-// An object is a stored file, with what is stored beside it.
+// An object is a stored file with its metadata.
 type object struct {
 	io.ReadCloser
-	metadata map[string]string // nil: there is none, which only a directory allows
+	metadata map[string]string // nil: none, which only a directory allows
 	gzipped  bool
 }
 
@@ -46,7 +46,7 @@ func (s *Site) objects() objects {
 	return newBucket(s.S3)
 }
 
-// bucket is that of an S3 server, read by a plain client.
+// bucket is an S3 server's bucket, read by a plain client.
 type bucket struct {
 	*s3.Client
 	name string
@@ -110,7 +110,7 @@ func (d directory) keys(context.Context) (all []string, err error) {
 	return all, nil
 }
 
-// open opens a file. Metadata of a file of another size are none.
+// open opens a file. Metadata of a file of another size do not count.
 func (d directory) open(_ context.Context, key string) (*object, error) {
 	path := filepath.Join(string(d), filepath.FromSlash(key))
 	f, err := os.Open(path)
@@ -133,7 +133,7 @@ func (d directory) open(_ context.Context, key string) (*object, error) {
 	return o, nil
 }
 
-// read returns what the object holds.
+// read returns the object's content.
 func (o *object) read() (c content, err error) {
 	var r io.Reader = bufio.NewReader(o)
 	if o.gzipped {
@@ -147,7 +147,7 @@ func (o *object) read() (c content, err error) {
 	return c, err
 }
 
-// describes reports whether the metadata are of that content.
+// describes reports whether the metadata match the content.
 func (o *object) describes(c content) bool {
 	return o.metadata["original_size"] == strconv.FormatInt(c.size, 10) && o.metadata["original_md5_hash"] == c.md5
 }

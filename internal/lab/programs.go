@@ -13,16 +13,16 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// programs is the directory of both programs, once they are built.
+// programs is the directory of both programs, once built.
 var programs struct {
 	once sync.Once
 	dir  string
 	err  error
 }
 
-// Run runs the tests of a package that opens sites, and removes the programs that were built for them. It is what TestMain calls.
+// Run runs the tests of a package that opens sites, and removes the programs built for them. TestMain calls it.
 func Run(m *testing.M) int {
-	defer func() { _ = os.RemoveAll(programs.dir) }() // nothing can be done about what is left in a temporary directory
+	defer func() { _ = os.RemoveAll(programs.dir) }() // remains in a temporary directory are harmless
 	return m.Run()
 }
 
@@ -50,8 +50,8 @@ func Programs(t testing.TB) string {
 	return programs.dir
 }
 
-// readSources reads the directories that the programs are made of: go test repeats a result, instead of running the test again, for as long
-// as nothing has changed that the test has read.
+// readSources reads the directories of the programs' sources: go test repeats a result, instead of running the test again, as long as
+// nothing has changed that the test has read.
 func readSources(root string) error {
 	var errs error
 	for _, dir := range []string{"cmd", "internal"} {

@@ -10,23 +10,23 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// readers is how many objects are read at once.
+// readers is the number of objects read at once.
 const readers = 4
 
-// An Attempt is one upload and what became of it. Attempts that hold different content under the same names must follow each other.
+// An Attempt is an upload and its answer. Attempts with different content under the same names must follow each other.
 type Attempt struct {
 	Upload
 	Answer
-	Begun, Over int // the server's life when it began and when it was over
+	Begun, Over int // the server's life when it began and when it ended
 }
 
-// A Verdict is what a read-back found.
+// A Verdict is the result of a read-back.
 type Verdict struct {
-	Accepted int   // uploads that were answered with a 201
-	Unheard  int   // uploads that are recorded as completed, though their clients have no 201
+	Accepted int   // uploads answered with 201
+	Unheard  int   // uploads recorded as completed, without a 201 for their client
 	Objects  int   // read back
-	Bytes    int64 // of them, inflated
-	Bare     int   // of them without metadata
+	Bytes    int64 // of these, inflated
+	Bare     int   // of these without metadata
 	Wrong    []error
 }
 
@@ -34,19 +34,19 @@ func (v *Verdict) wrong(format string, args ...any) {
 	v.Wrong = append(v.Wrong, fmt.Errorf(format, args...))
 }
 
-// A content is what may be stored under a name.
+// A content is a possible content of a name.
 type content struct {
 	size int64
 	md5  string
 }
 
-// ReadBack compares records, storage and spool with what clients were told, in the order in which they were told. The programs must
-// not run any more, and what is behind them must be well.
+// ReadBack compares records, storage and spool with the clients' answers, in the order of the answers. The programs must have ended, and
+// the backing services must work.
 //
-// Each 201 has one record, as completed, and no attempt has two. Each name of an upload that is recorded as completed is in
-// storage, with the content of the last upload with a 201, or that of one without an answer. Each object decodes
-// to the size and the MD5 in its metadata, and was sent in an archive that is not broken; one that was being replaced may
-// lack metadata in directory storage, which stores it again with the next upload. The spool is empty after a sweep.
+// Each 201 has one record, as completed, and no attempt has two. Each name of an upload that is recorded as completed is in storage, with
+// the content of the last upload with a 201, or that of one without an answer. Each object decodes to the size and the MD5 in its metadata,
+// and was sent in an archive that is not broken. In directory storage an object that was being replaced may lack metadata; the next upload
+// stores it again. The spool is empty after a sweep.
 func (s *Site) ReadBack(ctx context.Context, attempts []Attempt) (v Verdict, err error) {
 	completed, err := s.checkRecords(ctx, &v, attempts)
 	if err != nil {
@@ -66,7 +66,7 @@ type expectation struct {
 	may     []content
 }
 
-// expect returns what is expected of each object key.
+// expect returns the expectation for each object key.
 func expect(attempts []Attempt, completed map[string]bool) map[string]*expectation {
 	all := make(map[string]*expectation)
 	type doubt struct {
@@ -88,7 +88,7 @@ func expect(attempts []Attempt, completed map[string]bool) map[string]*expectati
 				doubts[key] = append(doubts[key], doubt{c, a.Over})
 				continue
 			}
-			// What an earlier life of the server had begun has ended with it.
+			// Work begun in an earlier life of the server ended with it.
 			rest := doubts[key][:0]
 			for _, d := range doubts[key] {
 				if d.over >= a.Begun {
@@ -107,7 +107,7 @@ func expect(attempts []Attempt, completed map[string]bool) map[string]*expectati
 	return all
 }
 
-// checkStorage reads all objects, and compares them with their metadata, and with what is expected.
+// checkStorage reads all objects, and compares them with their metadata and the expectations.
 func (s *Site) checkStorage(ctx context.Context, v *Verdict, expected map[string]*expectation) error {
 	stored := s.objects()
 	keys, err := stored.keys(ctx)
@@ -149,7 +149,7 @@ func (s *Site) checkStorage(ctx context.Context, v *Verdict, expected map[string
 	return g.Wait()
 }
 
-// check reads an object. It reports whether it has no metadata, and its size.
+// check reads an object. It returns whether it lacks metadata, and its size.
 func (e *expectation) check(ctx context.Context, stored objects, key string) (bare bool, size int64, err error) {
 	o, err := stored.open(ctx, key)
 	if err != nil {
@@ -173,7 +173,7 @@ func (e *expectation) check(ctx context.Context, stored objects, key string) (ba
 	return bare, got.size, err
 }
 
-// checkSpool has the disk manager remove from the spool whatever has no owner, and looks at what is left besides the spool's mark.
+// checkSpool sweeps the spool with the disk manager, and checks that only the spool's mark is left.
 func (s *Site) checkSpool(v *Verdict) error {
 	if _, err := s.Run("disk-manager", "sweep"); err != nil {
 		return err

@@ -10,11 +10,11 @@ import (
 	_ "modernc.org/sqlite"             // the driver "sqlite"
 )
 
-// A Record is what a site's database says of an upload.
+// A Record is an upload's record in a site's database.
 type Record struct {
 	ID             int64
 	Label, User    string
-	Outcome        string // "" while it runs, and for ever where its process died
+	Outcome        string // "" while it runs, and for ever if its process died
 	Size           int64
 	Done, Ignored  int // members uploaded or skipped, and others
 	Pending, Files int

@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// awaitPause is between two calls of Await.
+// awaitPause is the time between two calls of Await.
 const awaitPause = 50 * time.Millisecond
 
-// Sample calls look at once, and again in each interval, until stop is called. stop returns what was seen, in order, and how many looks failed.
+// Sample calls look at once, and again in each interval, until stop is called. stop returns the results, in order, and the number of failed
+// looks.
 func Sample[T any](ctx context.Context, interval time.Duration, look func(context.Context) (T, error)) (stop func() (seen []T, missed int)) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -35,7 +36,7 @@ func Sample[T any](ctx context.Context, interval time.Duration, look func(contex
 	}
 }
 
-// Await calls check again and again until it returns nil. It fails when ctx ends before that.
+// Await calls check until it returns nil. It fails if ctx ends first.
 func Await(ctx context.Context, check func(context.Context) error) error {
 	for {
 		err := check(ctx)
@@ -49,7 +50,7 @@ func Await(ctx context.Context, check func(context.Context) error) error {
 	}
 }
 
-// Pause waits for so long, or until ctx ends.
+// Pause waits for d, or until ctx ends.
 func Pause(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return

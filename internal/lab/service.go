@@ -12,24 +12,24 @@ import (
 	"tecken-upload/internal/lab/process"
 )
 
-// respawnPause is between the end of a program that was not asked for and its next start, as of a supervisor that does not spin.
+// respawnPause is the time between an unexpected end of a program and its next start, as of a supervisor that does not spin.
 const respawnPause = 100 * time.Millisecond
 
-// A Service is a program that is started again whenever it ends, as a supervisor does.
+// A Service is a program that is restarted whenever it ends, as by a supervisor.
 type Service struct {
 	command func() *exec.Cmd
-	ready   string    // what it logs once it serves
-	log     io.Writer // gets what it prints, too
+	ready   string    // its log message once it serves
+	log     io.Writer // receives its output too
 	stop    func()
 	stopped context.Context
 	over    chan struct{} // closed once it runs no more
 	last    error         // how its last life ended; valid once over is closed
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	life   *life
 	lives  int
-	served process.Entry // what it logged when it served last
-	ends   []error       // that were not asked for
+	served process.Entry // its log entry when it last began to serve
+	ends   []error       // unexpected ends
 	traces []string
 }
 
@@ -38,11 +38,11 @@ type life struct {
 	*process.Process
 	serving chan struct{} // closed once it serves
 	next    chan struct{} // closed once there is another life
-	asked   bool          // its end was asked for; guarded by the service's mu
+	asked   bool          // its end was requested; guarded by the service's mu
 }
 
-// StartService starts a program, and keeps it running until Stop, or until ctx ends. It logs the message ready once it serves. What it
-// prints is written to log, too.
+// StartService starts a program, and keeps it running until Stop, or until ctx ends. It logs the message ready once it serves. Its output
+// is written to log, too.
 func StartService(ctx context.Context, command func() *exec.Cmd, ready string, log io.Writer) (*Service, error) {
 	s := &Service{command: command, ready: ready, log: log, over: make(chan struct{})}
 	s.stopped, s.stop = context.WithCancel(ctx)
@@ -82,7 +82,7 @@ func (s *Service) awaitReady(l *life) {
 	close(l.serving)
 }
 
-// run starts the program again and again, and ends it in the end.
+// run starts the program again and again, and ends it at the end.
 func (s *Service) run() {
 	defer close(s.over)
 	for {
@@ -104,7 +104,7 @@ func (s *Service) run() {
 	}
 }
 
-// bury notes how a life ended.
+// bury records how a life ended.
 func (s *Service) bury(l *life) (unasked bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,7 +126,7 @@ func (s *Service) current() *life {
 	return s.life
 }
 
-// ask returns the present life. From now on its end is asked for.
+// ask returns the current life, and marks its end as requested.
 func (s *Service) ask() *life {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +134,7 @@ func (s *Service) ask() *life {
 	return s.life
 }
 
-// Process returns the program as it runs now, or has just ended.
+// Process returns the program's current or last process.
 func (s *Service) Process() *process.Process { return s.current().Process }
 
 // Life numbers the runs of the program, from 1.
@@ -144,7 +144,7 @@ func (s *Service) Life() int {
 	return s.lives
 }
 
-// Kill is kill -9. The program is started again at once. The error is ErrMissed where it has ended already.
+// Kill is kill -9. The program is restarted at once. The error is ErrMissed if it has ended already.
 func (s *Service) Kill() error {
 	if s.current().Ended() {
 		return ErrMissed
@@ -152,8 +152,8 @@ func (s *Service) Kill() error {
 	return s.ask().Kill()
 }
 
-// Terminate ends the program with SIGTERM. It fails where the program does not end well. The program is started again. The error is
-// ErrMissed where it does not serve: it may not have come to where it handles signals.
+// Terminate ends the program with SIGTERM, after which it is restarted. It fails if the program does not end well. The error is ErrMissed
+// if it does not serve: it may not handle signals yet.
 func (s *Service) Terminate() error {
 	l := s.current()
 	select {
@@ -167,7 +167,7 @@ func (s *Service) Terminate() error {
 	return s.ask().Stop()
 }
 
-// Pause stops the program where it is, until resume is called. The error is ErrMissed where it has ended.
+// Pause stops the process, until resume is called. The error is ErrMissed if it has ended.
 func (s *Service) Pause() (resume func() error, err error) {
 	l := s.current()
 	if l.Ended() {
@@ -176,7 +176,7 @@ func (s *Service) Pause() (resume func() error, err error) {
 	return func() error { return l.Signal(syscall.SIGCONT) }, l.Signal(syscall.SIGSTOP)
 }
 
-// Serving waits until the program serves: the life that there is, or the next after one that has ended.
+// Serving waits until the program serves: in its current life, or in the next after one that has ended.
 func (s *Service) Serving(ctx context.Context) error {
 	for {
 		l := s.current()
@@ -197,21 +197,21 @@ func (s *Service) Serving(ctx context.Context) error {
 	}
 }
 
-// Served returns what the program logged when it served last.
+// Served returns the program's log entry when it last began to serve.
 func (s *Service) Served() process.Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.served
 }
 
-// Stop ends the program for good, with SIGTERM. It fails where the program does not end well. It may be called again.
+// Stop ends the program for good, with SIGTERM. It fails if the program does not end well. It may be called again.
 func (s *Service) Stop() error {
 	s.stop()
 	<-s.over
 	return s.last
 }
 
-// Ends returns the ends of the program that were not asked for.
+// Ends returns the program's unexpected ends.
 func (s *Service) Ends() []error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

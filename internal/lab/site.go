@@ -16,7 +16,7 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// A Storage is where a site keeps symbols.
+// A Storage is a kind of storage for symbols.
 type Storage string
 
 // The storages.
@@ -26,7 +26,7 @@ const (
 	MinIO     Storage = "MinIO"
 )
 
-// A Database is where a site keeps records.
+// A Database is a kind of database for records.
 type Database string
 
 // The databases.
@@ -42,18 +42,18 @@ const (
 	symbolsSize = 1 << 30
 )
 
-// A Config says what a site is to be.
+// A Config describes a site.
 type Config struct {
-	Dir       string            // the programs' working directory, with their logs; "": one of the test's own
+	Dir       string            // the programs' working directory, with their logs; "": the test's own
 	Programs  string            // the directory of both programs; "": they are built
 	Storage   Storage           // "": Directory
 	Database  Database          // "": SQLite
-	Redis     bool              // the limits of tenants are shared through one
-	ForFaults bool              // it has what Faults needs: small disks, a proxy before S3
-	Settings  map[string]string // of both programs, by their variables; they win over what follows from the rest
+	Redis     bool              // instances share tenants' limits through one
+	ForFaults bool              // it has what Faults need: small disks, a proxy before S3
+	Settings  map[string]string // of both programs, by their variables; they win over the site's own
 }
 
-// A Site is everything that servers and disk managers need, and the programs that run there. It ends with its test.
+// A Site is servers and disk managers with everything that they need. It ends with its test.
 type Site struct {
 	testing.TB
 	Config
@@ -67,7 +67,7 @@ type Site struct {
 	redis    *testenv.RedisServer     // nil without
 }
 
-// Open starts everything of a site but its programs.
+// Open starts a site, without its programs.
 func Open(t testing.TB, c Config) *Site {
 	t.Helper()
 	s := &Site{TB: t, Config: c}
@@ -113,7 +113,7 @@ func (s *Site) UseS3(server testenv.S3Server) {
 	}
 }
 
-// prepareFaults puts the spool, and what is not on a server, on disks of their own, and a proxy before S3.
+// prepareFaults puts the spool, and files of records and symbols, on disks of their own, and a proxy before S3.
 func (s *Site) prepareFaults() {
 	disk := func(name string, size int64) *Disk { return NewDisk(s, filepath.Join(s.Dir, name), size) }
 	s.Spool = disk("spooldisk", spoolSize)
@@ -131,7 +131,7 @@ func (s *Site) prepareFaults() {
 	}
 }
 
-// path returns where a file or directory of a setting is.
+// path returns the path of a setting's file or directory.
 func (s *Site) path(setting string) string {
 	if filepath.IsAbs(setting) {
 		return setting
@@ -142,19 +142,19 @@ func (s *Site) path(setting string) string {
 // SpoolDir returns the directory of the spool.
 func (s *Site) SpoolDir() string { return s.path(s.Settings["TECKEN_SPOOL_DIR"]) }
 
-// sqliteFile returns the file of the records; ok is false where they are elsewhere.
+// sqliteFile returns the file of the records, if they are in one.
 func (s *Site) sqliteFile() (path string, ok bool) {
 	path, ok = strings.CutPrefix(s.Settings["TECKEN_DATABASE_URL"], "sqlite:")
 	return s.path(path), ok
 }
 
-// symbolsDir returns the directory of the symbols; ok is false where they are in S3.
+// symbolsDir returns the directory of the symbols, if they are in one.
 func (s *Site) symbolsDir() (path string, ok bool) {
 	path, ok = strings.CutPrefix(s.Settings["TECKEN_STORAGE_URL"], "file:")
 	return s.path(path), ok
 }
 
-// Command returns one of the programs, with the site's settings, which is not started yet.
+// Command returns one of the programs, with the site's settings, not yet started.
 func (s *Site) Command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.Programs, name), args...)
 	cmd.Dir, cmd.Env = s.Dir, []string{}
@@ -164,7 +164,7 @@ func (s *Site) Command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Run runs a program to its end, and returns what it printed on standard output.
+// Run runs a program to its end, and returns its standard output.
 func (s *Site) Run(name string, args ...string) (string, error) {
 	cmd := s.Command(name, args...)
 	out, err := cmd.Output()
@@ -174,7 +174,7 @@ func (s *Site) Run(name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// Start starts a program, which is killed in the end if it still runs. What it printed is logged where the test has failed.
+// Start starts a program, which is killed at the end if it still runs. Its output is logged if the test fails.
 func (s *Site) Start(name string, args ...string) *process.Process {
 	s.Helper()
 	p, err := process.Start(s.Command(name, args...), s.log(name))
@@ -192,7 +192,7 @@ func (s *Site) Start(name string, args ...string) *process.Process {
 	return p
 }
 
-// log opens the file of what a program prints, of all of its runs.
+// log opens the file of a program's output, of all its runs.
 func (s *Site) log(name string) *os.File {
 	s.Helper()
 	log, err := os.OpenFile(filepath.Join(s.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -228,7 +228,7 @@ func (s *Site) ServeHealthy() *Instance {
 	return i
 }
 
-// Token makes a token that may upload symbols, as an operator does. The arguments are more of "token create".
+// Token makes a token that may upload symbols, as an operator would. The arguments are more of "token create".
 func (s *Site) Token(user string, args ...string) string {
 	s.Helper()
 	out, err := s.Run("tecken-upload", append([]string{"token", "create", "--user", user, "--permission", "upload_symbols"}, args...)...)
@@ -238,7 +238,7 @@ func (s *Site) Token(user string, args ...string) string {
 	return strings.TrimSuffix(out, "\n")
 }
 
-// StartServer starts the server, to be started again whenever it ends, and waits until it serves.
+// StartServer starts the server as a service, and waits until it serves.
 func (s *Site) StartServer() {
 	s.Helper()
 	s.Server = s.service("tecken-upload", "serving")

@@ -14,8 +14,8 @@ import (
 // progressChunk is how many uploads a statement of Progress has at most.
 const progressChunk = 64
 
-// Progress records how far uploads in flight are, and that their process lives. One that has ended, or whose record is gone, is left
-// alone.
+// Progress records the progress of uploads in flight, and that their process lives. It skips uploads that have ended, or without a
+// record.
 func (s *Store) Progress(ctx context.Context, uploads []upload.Upload) error {
 	return s.change(ctx, queryTimeout, "record the progress of uploads", func(ctx context.Context, tx *sql.Tx) error {
 		for len(uploads) > 0 {
@@ -52,8 +52,8 @@ func (s *Store) clockNow() string {
 	return "(" + s.clock + ")"
 }
 
-// Status returns the upload with the given id, with its files once it has ended, or upload.ErrNotFound. An upload without an end whose
-// process has not been seen for Options.Stale is upload.Lost.
+// Status returns the upload with the given id, with its files once it has ended, or upload.ErrNotFound. An upload without an end is
+// upload.Lost if its process has not been seen for Options.Stale.
 func (s *Store) Status(ctx context.Context, id int64) (u upload.Upload, err error) {
 	err = s.query(ctx, fmt.Sprintf("read upload %d", id), func(ctx context.Context, r *reading) (err error) {
 		u, err = r.status(ctx, id)

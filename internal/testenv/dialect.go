@@ -13,19 +13,19 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// A dialect stands in front of an S3 server, and makes it one that is known to refuse something, or to change it.
+// A dialect is a proxy that gives an S3 server the refusals and changes of another one.
 type dialect struct {
-	// refuse returns the status, the code and the message that a request is refused with; 0: none.
+	// refuse returns the status, code and message of a refusal; 0: none.
 	refuse func(r *http.Request) (status int, code, message string)
-	// change is what becomes of another request on its way; may be nil.
+	// change changes another request on its way; may be nil.
 	change func(r *http.Request)
-	// answered looks at the server's answer; may be nil.
+	// answered sees the server's answer; may be nil.
 	answered func(resp *http.Response)
-	// ahead is by how much its clock is ahead of this machine's.
+	// ahead is the lead of its clock over this machine's.
 	ahead time.Duration
 }
 
-// start returns the endpoint of the server that speaks it.
+// start returns the proxy's endpoint.
 func (d dialect) start(t testing.TB, server S3Server) string {
 	t.Helper()
 	pass := passS3(t, server.Endpoint)
@@ -58,7 +58,7 @@ func (d dialect) start(t testing.TB, server S3Server) string {
 	return front.URL
 }
 
-// Backblaze starts a Backblaze B2 of the server, and returns its endpoint. It knows no checksum but Content-MD5.
+// Backblaze returns the endpoint of the server as a Backblaze B2. It knows no checksum but Content-MD5.
 func Backblaze(t testing.TB, server S3Server) string {
 	t.Helper()
 	return dialect{refuse: func(r *http.Request) (int, string, string) {
@@ -72,8 +72,8 @@ func Backblaze(t testing.TB, server S3Server) string {
 	}}.start(t, server)
 }
 
-// OldCeph starts a Ceph of the years before 2025 of the server, and returns its endpoint. It knows no checksums in trailers, and
-// does not look at others: a body that it could not check fails the test.
+// OldCeph returns the endpoint of the server as a Ceph before 2025. It knows no checksums in trailers, and ignores others: a body that it
+// could not check fails the test.
 func OldCeph(t testing.TB, server S3Server) string {
 	t.Helper()
 	return dialect{refuse: func(r *http.Request) (int, string, string) {
@@ -88,8 +88,8 @@ func OldCeph(t testing.TB, server S3Server) string {
 	}}.start(t, server)
 }
 
-// Google starts a Google Cloud Storage of the server, and returns its endpoint. Its front end rewrites Accept-Encoding, and what is
-// stored as gzip it inflates, without a length, for those who do not ask for gzip: who does that fails the test.
+// Google returns the endpoint of the server as a Google Cloud Storage. Its front end rewrites Accept-Encoding, and inflates objects stored
+// as gzip, without a length, for requests that do not accept gzip: such a request fails the test.
 func Google(t testing.TB, server S3Server) string {
 	t.Helper()
 	return dialect{
@@ -106,7 +106,7 @@ func Google(t testing.TB, server S3Server) string {
 	}.start(t, server)
 }
 
-// Forgetful starts a server that keeps no metadata, and returns its endpoint.
+// Forgetful returns the endpoint of the server without metadata.
 func Forgetful(t testing.TB, server S3Server) string {
 	t.Helper()
 	return dialect{answered: func(resp *http.Response) {
@@ -118,7 +118,7 @@ func Forgetful(t testing.TB, server S3Server) string {
 	}}.start(t, server)
 }
 
-// Ahead makes a server one whose clock is ahead of this machine's.
+// Ahead returns the endpoint of the server with a clock ahead of this machine's.
 func Ahead(by time.Duration) func(t testing.TB, server S3Server) string {
 	return func(t testing.TB, server S3Server) string {
 		t.Helper()
@@ -130,10 +130,10 @@ func Ahead(by time.Duration) func(t testing.TB, server S3Server) string {
 	}
 }
 
-// amzDate is how dates are written that are signed.
+// amzDate is the form of signed dates.
 const amzDate = "20060102T150405Z"
 
-// tooSkewed refuses what was signed too long before or after now.
+// tooSkewed refuses a request signed too long before or after now.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html
 func tooSkewed(r *http.Request, now time.Time) (int, string, string) {
 	const allowed = 15 * time.Minute
@@ -157,7 +157,7 @@ func tooSkewed(r *http.Request, now time.Time) (int, string, string) {
 	return 0, "", ""
 }
 
-// sign signs a request that was signed for another time.
+// sign signs a request again, for another time.
 func (s S3Server) sign(t testing.TB, r *http.Request) {
 	query := r.URL.Query()
 	for name := range query {

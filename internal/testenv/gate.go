@@ -14,32 +14,32 @@ import (
 	"time"
 )
 
-// socketName is what PostgreSQL's socket is called in the directory that a URL names as its host.
+// socketName is the name of PostgreSQL's socket in the directory that a URL has as its host.
 const socketName = ".s.PGSQL.5432"
 
-// A Gate stands before a server, as the one address of it, and counts who goes through. While the server is stopped it still
-// opens, to a closed door: who comes is counted, and hung up on. It may lead to another server; connections that were made stay.
+// A Gate is a proxy with a constant address in front of a server, and counts connections. While the server is stopped it accepts
+// connections, counts and closes them. It may lead to another server; existing connections stay.
 type Gate struct {
-	Addr string // what leads to the gate: a TCP address, or the path of a socket
+	Addr string // the gate's TCP address, or the path of its socket
 
 	network string
 
 	mu       sync.Mutex
 	upstream string
-	open     map[string]int // sessions, by where they lead
+	open     map[string]int // sessions by server
 	most     map[string]int
 	came     []time.Time
 	cancels  int
 }
 
-// NewGate stands before the TCP server at upstream ("host:port"), until the end of the test.
+// NewGate makes a gate to the TCP server at upstream ("host:port"), until the end of the test.
 func NewGate(t testing.TB, upstream string) *Gate {
 	t.Helper()
 	return newGate(t, "tcp", "127.0.0.1:0", upstream)
 }
 
-// PostgresGate stands before the cluster of the database at address, until the end of the test, and returns the database's URL
-// through the gate.
+// PostgresGate makes a gate to the cluster of the database at address, until the end of the test, and returns the database's URL through
+// the gate.
 func PostgresGate(t testing.TB, address string) (g *Gate, through string) {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -89,22 +89,22 @@ func newGate(t testing.TB, network, at, upstream string) *Gate {
 	return g
 }
 
-// Lead leads who comes from now on to another server.
+// Lead leads new connections to another server.
 func (g *Gate) Lead(upstream string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.upstream = upstream
 }
 
-// cancelRequest is what a client of PostgreSQL says in place of a protocol's version to cancel a query, over a connection that
-// makes no session.
+// cancelRequest stands in place of a protocol's version in a PostgreSQL client's request to cancel a query, over a connection that makes no
+// session.
 // Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
 const cancelRequest = 80877102
 
 // pass connects one client, and counts it until both sides have hung up.
 func (g *Gate) pass(ctx context.Context, client net.Conn) {
 	defer client.Close()
-	hello := make([]byte, 8) // of PostgreSQL its length, and a version
+	hello := make([]byte, 8) // in PostgreSQL's protocol a length and a version
 	if _, err := io.ReadFull(client, hello); err != nil {
 		return
 	}
@@ -127,7 +127,7 @@ func (g *Gate) pass(ctx context.Context, client net.Conn) {
 	done := make(chan struct{}, 2)
 	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
 		go func() {
-			_, _ = io.Copy(way[0], way[1]) // however it ends, it has ended
+			_, _ = io.Copy(way[0], way[1]) // an error also ends it
 			done <- struct{}{}
 		}()
 	}
@@ -152,14 +152,14 @@ func (g *Gate) count(upstream string, n int) {
 	g.most[upstream] = max(g.most[upstream], g.open[upstream])
 }
 
-// Open returns how many connections to a server are open, and how many were at once at the most.
+// Open returns the number of open connections to a server, and the largest number at a time.
 func (g *Gate) Open(upstream string) (now, most int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.open[upstream], g.most[upstream]
 }
 
-// Between returns how many came from one moment to another.
+// Between returns the number of connections made between two times.
 func (g *Gate) Between(from, to time.Time) (n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -171,7 +171,7 @@ func (g *Gate) Between(from, to time.Time) (n int) {
 	return n
 }
 
-// Cancels returns how many requests to cancel a query came, each on a connection of its own.
+// Cancels returns the number of requests to cancel a query, each on a connection of its own.
 func (g *Gate) Cancels() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// nginxMain is the configuration around the one under test. Everything it writes is below its prefix; Debian's
-// own paths are absolute, and root's.
+// nginxMain is the configuration around the one under test. It writes only below its prefix; Debian's own paths are absolute, and root's.
 const nginxMain = `%[2]s
 daemon off;
 worker_processes 2;
@@ -34,8 +33,7 @@ http {
 }
 `
 
-// nginxRunner runs nginx until standard input ends, which it does with the test process if not before: workers
-// whose master is killed would stay, and listen.
+// nginxRunner runs nginx until standard input ends, at the latest with the test process: workers outlive a killed master, and listen.
 const nginxRunner = `exec 3<&0
 "$@" 3<&- &
 pid=$!
@@ -47,16 +45,15 @@ wait "$pid"`
 type NginxServer struct {
 	URL string // http://127.0.0.1:<port>
 	Dir string // its prefix
-	// AccessLog is a file with a line for each request that has ended: method, path, status, and the addresses of
-	// the servers it was passed to, one after the other, separated by ", "; "-" where to none.
+	// AccessLog is a file with a line for each ended request: method, path, status, and the addresses of the servers it was passed to, in
+	// order, separated by ", "; "-" for none.
 	AccessLog string
 
 	program string
 }
 
-// Nginx starts an nginx of the test's own, of two workers, which ends with it. config returns what is to stand
-// in its http block, with a server that listens to the address it is given, "127.0.0.1:<port>", without TLS. The
-// test is skipped where nginx is not installed.
+// Nginx starts the test's own nginx with two workers. config returns the content of its http block, with a server that listens to the given
+// address, "127.0.0.1:<port>", without TLS. The test is skipped if nginx is not installed.
 func Nginx(t testing.TB, config func(listen string) string) *NginxServer {
 	t.Helper()
 	program, err := exec.LookPath("nginx")
@@ -66,7 +63,7 @@ func Nginx(t testing.TB, config func(listen string) string) *NginxServer {
 			Missing(t, "nginx", "scripts/test installs Debian's package nginx-light.")
 		}
 	}
-	// Someone else may take the port between our finding it free and the server's binding it.
+	// Another process may take the port before nginx binds it.
 	for range 3 {
 		addr := freeAddr(t)
 		dir := t.TempDir()
@@ -81,7 +78,7 @@ func Nginx(t testing.TB, config func(listen string) string) *NginxServer {
 	return nil
 }
 
-// Configure writes what is to stand in the http block, for [NginxServer.Reload] to read.
+// Configure writes the content of the http block, for [NginxServer.Reload].
 func (n *NginxServer) Configure(t testing.TB, config string) {
 	t.Helper()
 	user := ""
@@ -94,8 +91,8 @@ func (n *NginxServer) Configure(t testing.TB, config string) {
 	}
 }
 
-// Reload makes nginx take its configuration anew: requests in progress end under the old one. It fails, and
-// changes nothing, where the configuration has a fault.
+// Reload makes nginx read its configuration again: requests in progress end under the old one. For a faulty configuration it fails and
+// changes nothing.
 func (n *NginxServer) Reload(ctx context.Context) error {
 	cmd := n.command(ctx, "-s", "reload")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -104,7 +101,7 @@ func (n *NginxServer) Reload(ctx context.Context) error {
 	return nil
 }
 
-// ReloadCommand returns what "nginx -s reload" is for this nginx, for a shell.
+// ReloadCommand is "nginx -s reload" for this nginx, for a shell.
 func (n *NginxServer) ReloadCommand() string {
 	return fmt.Sprintf("'%s' -p '%s' -c nginx.conf -e error.log -s reload", n.program, n.Dir)
 }
@@ -126,7 +123,7 @@ func (n *NginxServer) start(t testing.TB) error {
 	defer said.Close()
 	nginx := n.command(context.Background())
 	cmd := exec.Command("/bin/sh", append([]string{"-c", nginxRunner, "runner"}, nginx.Args...)...)
-	// Its session is its own, so that Ctrl-C reaches the test, and nginx only through it.
+	// A session of its own: Ctrl-C reaches the test, and nginx only through it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Dir, cmd.Stdout, cmd.Stderr = n.Dir, said, said
 	stdin, err := cmd.StdinPipe()
@@ -139,13 +136,13 @@ func (n *NginxServer) start(t testing.TB) error {
 	exited := make(chan struct{})
 	go func() {
 		defer close(exited)
-		_ = cmd.Wait() // it is ended by us
+		_ = cmd.Wait() // we end it
 	}()
 	t.Cleanup(func() { n.stop(t, stdin, exited) })
 	return n.wait(t.Context(), exited)
 }
 
-// wait waits for nginx's pid file, which it writes when it has bound its port.
+// wait waits for the pid file, which nginx writes once it has bound its port.
 func (n *NginxServer) wait(ctx context.Context, exited <-chan struct{}) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("it does not start"))
 	defer cancel()
@@ -165,9 +162,9 @@ func (n *NginxServer) wait(ctx context.Context, exited <-chan struct{}) error {
 	}
 }
 
-// stop ends nginx, and shows its logs where the test has failed.
+// stop ends nginx, and shows its logs if the test has failed.
 func (n *NginxServer) stop(t testing.TB, stdin io.Closer, exited <-chan struct{}) {
-	_ = stdin.Close() // that it is closed already is as good
+	_ = stdin.Close() // perhaps closed already
 	<-exited
 	if t.Failed() {
 		t.Logf("logs of nginx:\n%s", n.logs())
@@ -176,7 +173,7 @@ func (n *NginxServer) stop(t testing.TB, stdin io.Closer, exited <-chan struct{}
 
 func (n *NginxServer) logs() (text []byte) {
 	for _, name := range []string{"said", "error.log", "access.log"} {
-		part, _ := os.ReadFile(filepath.Join(n.Dir, name)) // missing where it never came so far
+		part, _ := os.ReadFile(filepath.Join(n.Dir, name)) // missing if it never got that far
 		text = append(text, part...)
 	}
 	return text

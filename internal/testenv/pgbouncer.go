@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// pgbouncerSettings let each transaction have another of a few connections, to any database.
+// pgbouncerSettings give each transaction one of a few connections, to any database.
 const pgbouncerSettings = `[databases]
 * = host=%[1]s user=%[2]s
 [pgbouncer]
@@ -29,7 +29,7 @@ server_idle_timeout = 1
 server_round_robin = 1
 `
 
-// pooledPostgres is the pooler in front of the cluster that all tests of the binary share.
+// pooledPostgres is the pooler of the cluster that all tests of the binary share.
 var pooledPostgres = sync.OnceValues(func() (*pgbouncer, error) {
 	p, err := sharedPostgres()
 	if err != nil {
@@ -38,8 +38,8 @@ var pooledPostgres = sync.OnceValues(func() (*pgbouncer, error) {
 	return startPgBouncer(p)
 })
 
-// PgBouncer returns the URL of an empty database of the test's own, as Postgres does, behind a PgBouncer in transaction mode: each
-// transaction may go over another connection than the last. The test is skipped where PostgreSQL or PgBouncer is not installed.
+// PgBouncer returns the URL of the test's own empty database, as Postgres does, behind a PgBouncer in transaction mode: each transaction
+// may use another connection. The test is skipped if PostgreSQL or PgBouncer is not installed.
 func PgBouncer(t testing.TB) (address string) {
 	t.Helper()
 	direct := Postgres(t)
@@ -57,10 +57,10 @@ func PgBouncer(t testing.TB) (address string) {
 	return b.url(u.Path)
 }
 
-// A pgbouncer is a running PgBouncer that listens on a unix socket in the folder of its cluster. It ends with that.
+// A pgbouncer is a running PgBouncer that listens on a unix socket in its cluster's folder. It ends with the cluster.
 type pgbouncer struct {
 	dir   string
-	stdin io.Closer // kept, for the program ends with it
+	stdin io.Closer // kept, since the program ends with it
 }
 
 func (b *pgbouncer) url(path string) string {
@@ -89,7 +89,7 @@ func startPgBouncer(p *PostgresCluster) (*pgbouncer, error) {
 		return nil, err
 	}
 	defer log.Close()
-	// It ends when its standard input does, as the cluster does: with the test process, however that ends.
+	// It ends with its standard input, as the cluster does: with the test process, in any case.
 	cmd := exec.Command("/bin/sh", "-c", `"$0" "$1" & cat >/dev/null; kill -INT $!; wait`, program, settings)
 	cmd.SysProcAttr, cmd.Dir, cmd.Stdout, cmd.Stderr = p.sys, b.dir, log, log
 	if b.stdin, err = cmd.StdinPipe(); err != nil {

@@ -27,11 +27,11 @@ const (
 	postgresPoll = 20 * time.Millisecond
 )
 
-// sharedPostgres is the cluster that Postgres hands out databases of, one for each test binary.
+// sharedPostgres is the cluster with the databases of Postgres, one per test binary.
 var sharedPostgres = sync.OnceValues(newPostgres)
 
-// Postgres returns the URL of an empty database of the test's own, in a cluster that all tests of the binary
-// share. The test is skipped where PostgreSQL is not installed.
+// Postgres returns the URL of the test's own empty database, in a cluster that all tests of the binary share. The test is skipped if
+// PostgreSQL is not installed.
 func Postgres(t testing.TB) (url string) {
 	t.Helper()
 	p, err := sharedPostgres()
@@ -39,8 +39,8 @@ func Postgres(t testing.TB) (url string) {
 	return p.Database(t)
 }
 
-// NewPostgres starts a cluster of the test's own, which the test may stop and start. It takes a second or
-// two. The test is skipped where PostgreSQL is not installed.
+// NewPostgres starts the test's own cluster, which it may stop and start. It takes a second or two. The test is skipped if PostgreSQL is
+// not installed.
 func NewPostgres(t testing.TB) *PostgresCluster {
 	t.Helper()
 	p, err := newPostgres()
@@ -59,24 +59,23 @@ func postgresFailed(t testing.TB, err error) {
 	}
 }
 
-// A PostgresCluster is a PostgreSQL server that listens on a unix socket only, in a folder of its own. It ends
-// with the test process, however that ends, and its folder goes with it.
+// A PostgresCluster is a PostgreSQL server that listens on a unix socket only, in a folder of its own. Both end with the test process,
+// however that ends.
 type PostgresCluster struct {
 	dir       string
 	bin       string // the folder of its programs
 	sys       *syscall.SysProcAttr
 	databases atomic.Int64
-	release   func() error // lets the reaper go to work
+	release   func() error // starts the reaper's work
 
 	server  *exec.Cmd // nil while stopped
 	demoted bool
 }
 
-// Socket returns the path of the socket that the server listens on.
+// Socket returns the path of the server's socket.
 func (p *PostgresCluster) Socket() string { return filepath.Join(p.dir, socketName) }
 
-// reaper waits for its standard input to end, which it does with the test process if not before, then
-// stops the server and removes the folder.
+// reaper waits for the end of its standard input, at the latest with the test process, then stops the server and removes the folder.
 const reaper = `cat >/dev/null
 pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
 if [ -n "$pid" ]; then
@@ -87,7 +86,7 @@ rm -rf "$1"`
 
 func newPostgres() (*PostgresCluster, error) { return makePostgres((*PostgresCluster).init) }
 
-// Standby starts a standby of the cluster, which follows it until it is promoted.
+// Standby starts a standby of the cluster, which follows it until its promotion.
 func (p *PostgresCluster) Standby(t testing.TB) *PostgresCluster {
 	t.Helper()
 	s, err := makePostgres(func(s *PostgresCluster) error { return s.copy(p) })
@@ -102,7 +101,7 @@ func (p *PostgresCluster) copy(primary *PostgresCluster) error {
 		"--write-recovery-conf", "--wal-method", "stream", "--checkpoint", "fast", "--no-sync")
 }
 
-// Demote makes the server read-only, for the sessions that it has as well, and waits until its standbys have all that it has.
+// Demote makes the server read-only, for existing sessions too, and waits until its standbys have everything.
 func (p *PostgresCluster) Demote(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, postgresWait)
 	defer cancel()
@@ -112,7 +111,7 @@ func (p *PostgresCluster) Demote(ctx context.Context) error {
 			return err
 		}
 	}
-	// It divides by zero while something is still to come.
+	// It divides by zero while something is missing.
 	return until(ctx, func() error {
 		return p.Exec(ctx, `SELECT 1 / (current_setting('default_transaction_read_only')::boolean
 			AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_xid IS NOT NULL)
@@ -120,8 +119,7 @@ func (p *PostgresCluster) Demote(ctx context.Context) error {
 	})
 }
 
-// Promote makes a standby a primary, once it has all that its own primary has ever written where that has stopped, and waits until it
-// takes writes.
+// Promote makes a standby a primary, once it has everything from a primary that has stopped, and waits until it takes writes.
 func (p *PostgresCluster) Promote(ctx context.Context) error {
 	return p.run(ctx, "pg_ctl", "promote", "--pgdata", filepath.Join(p.dir, "data"), "--wait")
 }
@@ -132,7 +130,7 @@ func makePostgres(init func(*PostgresCluster) error) (*PostgresCluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A socket's path is at most 107 bytes long, which the usual folders of tests exceed.
+	// A socket's path has at most 107 bytes, which the usual folders of tests exceed.
 	dir, err := os.MkdirTemp("/tmp", "tecken-postgres-")
 	if err != nil {
 		return nil, err
@@ -158,7 +156,7 @@ func (p *PostgresCluster) init() error {
 func (p *PostgresCluster) make(program string, args ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), postgresWait)
 	defer cancel()
-	// A group of its own, so that Ctrl-C reaches the test, and the server only through the reaper.
+	// A group of its own: Ctrl-C reaches the test, and the server only through the reaper.
 	p.sys = &syscall.SysProcAttr{Setpgid: true}
 	if os.Geteuid() == 0 {
 		cred, err := postgresCredential()
@@ -186,7 +184,7 @@ func (p *PostgresCluster) run(ctx context.Context, program string, args ...strin
 	return nil
 }
 
-// own gives a folder to the user that the server runs as.
+// own gives a folder to the server's user.
 func (p *PostgresCluster) own(dir string) error {
 	if p.sys.Credential == nil {
 		return nil
@@ -194,7 +192,7 @@ func (p *PostgresCluster) own(dir string) error {
 	return os.Chown(dir, int(p.sys.Credential.Uid), int(p.sys.Credential.Gid))
 }
 
-// Database makes an empty database, dropped at the end of the test if the server runs by then and takes writes, and returns its URL.
+// Database makes an empty database and returns its URL. It is dropped at the end of the test if the server then runs and takes writes.
 func (p *PostgresCluster) Database(t testing.TB) (url string) {
 	t.Helper()
 	name := fmt.Sprintf("test%d", p.databases.Add(1))
@@ -212,8 +210,7 @@ func (p *PostgresCluster) Database(t testing.TB) (url string) {
 	return p.url(name)
 }
 
-// Same returns the URL of the database at address as this cluster has it, which is the standby of that; then to be looked for in
-// others.
+// Same returns the URL of the database at address in this cluster, its standby; later it looks in others.
 func (p *PostgresCluster) Same(t testing.TB, address string, others ...*PostgresCluster) string {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -269,10 +266,10 @@ func until(ctx context.Context, call func() error) error {
 	}
 }
 
-// Stop ends the server at once, its connections with it, as a crash would. It does nothing where it is stopped.
+// Stop ends the server at once with its connections, like a crash. It does nothing to a stopped server.
 func (p *PostgresCluster) Stop(ctx context.Context) error { return p.end(ctx, syscall.SIGQUIT) }
 
-// ShutDown ends the server's sessions with a word, and then the server. Its standbys have then all that it had.
+// ShutDown ends the server's sessions with a message, and then the server. Its standbys then have everything.
 func (p *PostgresCluster) ShutDown(ctx context.Context) error { return p.end(ctx, syscall.SIGINT) }
 
 func (p *PostgresCluster) end(ctx context.Context, sig syscall.Signal) error {
@@ -299,13 +296,13 @@ func (p *PostgresCluster) end(ctx context.Context, sig syscall.Signal) error {
 	}
 }
 
-// Signal sends a signal to the server: SIGTERM ends it once all clients are gone, SIGINT ends their sessions
-// with a word, SIGQUIT without.
+// Signal sends a signal to the server: SIGTERM ends it once all clients are gone, SIGINT ends their sessions with a message, SIGQUIT
+// without.
 func (p *PostgresCluster) Signal(sig syscall.Signal) error { return p.server.Process.Signal(sig) }
 
 // remove ends the cluster and removes its folder.
 func (p *PostgresCluster) remove() {
-	// Stopped by us, the server is reaped; the reaper does what is left, and says nothing of use.
+	// Stopped by us, the server is reaped; the reaper does the rest, and its output is of no use.
 	_ = p.Stop(context.Background())
 	_ = p.release()
 }
@@ -327,8 +324,8 @@ func (p *PostgresCluster) Exec(ctx context.Context, statement string) (err error
 	return err
 }
 
-// startReaper starts what cleans up. It is a process of its own because nothing of this one runs when it is
-// killed; its session is its own too, so that no terminal ends it.
+// startReaper starts the clean-up. It is a process of its own because nothing of this one runs after a kill; its session is its own so that
+// no terminal ends it.
 func (p *PostgresCluster) startReaper() error {
 	cmd := exec.Command("/bin/sh", "-c", reaper, "reaper", p.dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -343,8 +340,7 @@ func (p *PostgresCluster) startReaper() error {
 	return nil
 }
 
-// postgresBin returns the folder of initdb and postgres, the newest where there are several. The error wraps
-// exec.ErrNotFound where there is none.
+// postgresBin returns the newest folder of initdb and postgres. The error wraps exec.ErrNotFound if there is none.
 func postgresBin() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		path, err = filepath.EvalSymlinks(path) // the others are beside it

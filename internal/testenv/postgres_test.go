@@ -111,7 +111,7 @@ func TestPostgresEndsWithItsProcess(t *testing.T) {
 	}
 }
 
-// running reports whether a process runs: one that ended and that nobody waited for does not.
+// running reports whether a process runs; a zombie does not.
 func running(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

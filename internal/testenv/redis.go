@@ -14,18 +14,17 @@ import (
 	"time"
 )
 
-// redisAnswer bounds the wait for one answer of a server that is starting.
+// redisAnswer bounds the wait for one answer of a starting server.
 const redisAnswer = time.Second
 
-// A RedisServer is a running Redis that keeps nothing on disk, in a directory of its own. Its methods are
-// not safe for concurrent use.
+// A RedisServer is a running Redis that keeps nothing on disk, in a directory of its own. Its methods are not safe for concurrent use.
 type RedisServer struct {
 	Addr string // 127.0.0.1:<port>, the same after a restart
 
 	t       testing.TB
 	program string
 	dir     string
-	server  *redisProcess // the one started last
+	server  *redisProcess // the last one started
 }
 
 // A redisProcess is one run of the server.
@@ -45,7 +44,7 @@ func (p *redisProcess) kill() error {
 	return nil
 }
 
-// Redis starts a redis-server of the test's own, which ends with it.
+// Redis starts the test's own redis-server, which ends with it.
 func Redis(t testing.TB) *RedisServer {
 	t.Helper()
 	program, err := exec.LookPath("redis-server")
@@ -54,7 +53,7 @@ func Redis(t testing.TB) *RedisServer {
 	}
 	s := &RedisServer{t: t, program: program, dir: t.TempDir()}
 	t.Cleanup(s.end)
-	// Someone else may take the port between our finding it free and the server's binding it.
+	// Another process may take the port before the server binds it.
 	for range 3 {
 		s.Addr = freeAddr(t)
 		if err = s.start(); err == nil {
@@ -72,8 +71,7 @@ func (s *RedisServer) URL() string { return "redis://" + s.Addr }
 // Through returns the TECKEN_REDIS_URL of the server behind another address ("host:port"), a proxy's.
 func (s *RedisServer) Through(addr string) string { return "redis://" + addr }
 
-// Kill ends the server as a crash would: its connections break, and whatever it knew is gone. It may be
-// killed before.
+// Kill ends the server like a crash: its connections break, and its memory is gone. It may be killed already.
 func (s *RedisServer) Kill() {
 	s.t.Helper()
 	if err := s.server.kill(); err != nil {
@@ -84,10 +82,10 @@ func (s *RedisServer) Kill() {
 // Stop makes the server hang: it keeps its port and its connections, and answers nothing until Continue.
 func (s *RedisServer) Stop() { s.signal(syscall.SIGSTOP) }
 
-// Continue ends what Stop began. The server knows what it knew, and answers what it was asked meanwhile.
+// Continue ends Stop. The server keeps its memory, and answers what came meanwhile.
 func (s *RedisServer) Continue() { s.signal(syscall.SIGCONT) }
 
-// Restart starts an empty server at the same address, after killing the one that runs.
+// Restart starts an empty server at the same address, after killing the running one.
 func (s *RedisServer) Restart() {
 	s.t.Helper()
 	s.Kill()
@@ -103,7 +101,7 @@ func (s *RedisServer) signal(sig syscall.Signal) {
 	}
 }
 
-// end kills the server, and shows what it said where the test failed.
+// end kills the server, and shows its output if the test failed.
 func (s *RedisServer) end() {
 	if s.server == nil {
 		return

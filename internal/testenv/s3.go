@@ -18,27 +18,27 @@ import (
 	"time"
 )
 
-// startTimeout is how long a server may take until it answers. They take 20 to 45 ms on an idle machine.
+// startTimeout bounds a server's start. It takes 20 to 45 ms on an idle machine.
 const startTimeout = Patience
 
-// startPoll is how often a server that is starting is asked.
+// startPoll is the pause between requests to a starting server.
 const startPoll = 5 * time.Millisecond
 
-// s3Domain is what buckets are named below, by who names them in the host name. No resolver knows it.
+// s3Domain is the domain of host names with a bucket. No resolver knows it.
 const s3Domain = "s3.test"
 
 // An S3Server is a running S3 server with one empty bucket.
 type S3Server struct {
 	Endpoint       string // http://127.0.0.1:<port>
 	Addr           string // 127.0.0.1:<port>
-	Domain         string // <bucket>.<Domain> as the host name is the bucket, too
+	Domain         string // the bucket's host name is <bucket>.<Domain>
 	Bucket         string
 	Region         string
 	Access, Secret string
-	Dir            string // the bucket's directory; of versitygw every object is a file below it
+	Dir            string // the bucket's directory; with versitygw every object is a file below it
 }
 
-// S3 starts a versitygw of the test's own, which ends with it.
+// S3 starts the test's own versitygw, which ends with it.
 func S3(t testing.TB) S3Server {
 	t.Helper()
 	program := tool(t, "versitygw")
@@ -48,7 +48,7 @@ func S3(t testing.TB) S3Server {
 	})
 }
 
-// MinIO starts a MinIO of the test's own, which ends with it.
+// MinIO starts the test's own MinIO, which ends with it.
 func MinIO(t testing.TB) S3Server {
 	t.Helper()
 	program := tool(t, "minio")
@@ -72,7 +72,7 @@ func tool(t testing.TB, name string) string {
 	return program
 }
 
-// startS3 starts a server whose buckets are the directories in top.
+// startS3 starts a server; its buckets are the directories in top.
 func startS3(t testing.TB, command func(s S3Server, top string) *exec.Cmd) S3Server {
 	t.Helper()
 	top := t.TempDir()
@@ -87,7 +87,7 @@ func startS3(t testing.TB, command func(s S3Server, top string) *exec.Cmd) S3Ser
 	if err := os.Mkdir(s.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// Someone else may take the port between our finding it free and the server's binding it.
+	// Another process may take the port before the server binds it.
 	for range 3 {
 		s.Addr = freeAddr(t)
 		s.Endpoint = "http://" + s.Addr
@@ -122,8 +122,7 @@ func (s S3Server) Through(endpoint string) string {
 	return "s3://" + s.Bucket + "?" + query.Encode()
 }
 
-// Environ returns the environment, as "name=value", in which the SDK finds the server's credentials and
-// nothing of the machine's own configuration.
+// Environ returns the environment, as "name=value", with the server's credentials for the SDK and without the machine's own configuration.
 func (s S3Server) Environ() []string {
 	var list []string
 	for name, value := range s.environ() {
@@ -152,7 +151,7 @@ func (s S3Server) environ() map[string]string {
 	}
 }
 
-// freeAddr returns an address of this machine that nobody listens on.
+// freeAddr returns an unused address of this machine.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -163,7 +162,7 @@ func freeAddr(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// start runs a server until the end of the test, and returns once it answers at url, and does not say that it is only starting.
+// start runs a server until the end of the test, and returns once it answers at url that it has started.
 func start(t testing.TB, url string, cmd *exec.Cmd) error {
 	t.Helper()
 	var output syncBuffer
@@ -217,7 +216,7 @@ func start(t testing.TB, url string, cmd *exec.Cmd) error {
 	}
 }
 
-// A syncBuffer is a bytes.Buffer that is read while it is written.
+// A syncBuffer is a bytes.Buffer that may be read while it is written.
 type syncBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

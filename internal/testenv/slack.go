@@ -12,18 +12,17 @@ import (
 	"time"
 )
 
-// Patience bounds every wait of the tests. Only a fault reaches it: what takes a second on a quiet machine has ended long before on
-// one that is ten times as slow.
+// Patience bounds every wait of the tests. Only a fault reaches it: a second on a quiet machine is far below it on one ten times as slow.
 const Patience = 2 * time.Minute
 
-// quietWork is what calibrate takes on a quiet machine of two cores, with the race detector.
+// quietWork is calibrate's time on a quiet machine of two cores, with the race detector.
 const quietWork = 100 * time.Millisecond
 
-// Slack returns how long something may take on this machine, as busy as it is now, that takes less than quiet on a quiet one: quiet
-// itself at least, and more by the factor by which a fixed piece of work takes longer than it does there.
+// Slack returns a deadline on this machine, as busy as it is now, for something that takes less than quiet on a quiet one: quiet, or more
+// by the factor by which a fixed piece of work takes longer.
 //
-// It is for deadlines of real processes, and for settings that are deadlines. What a test can decide by order, by counts or with a
-// fake clock needs none.
+// It is for deadlines of real processes, and for settings that are deadlines. Tests that decide by order, by counts or with a fake clock
+// need none.
 func Slack(t testing.TB, quiet time.Duration) time.Duration {
 	t.Helper()
 	took, err := calibrate(t.TempDir())
@@ -39,8 +38,8 @@ func scale(quiet, took time.Duration) time.Duration {
 	return time.Duration(float64(quiet) * max(1, float64(took)/float64(quietWork))).Round(time.Millisecond)
 }
 
-// calibrate does the fixed piece of work in dir, of all that tests wait for: it starts processes, syncs a file, hands over between
-// goroutines, and computes on two cores for longer than a scheduler lets anybody have one to itself.
+// calibrate does the fixed piece of work in dir, with all that tests wait for: it starts processes, syncs a file, switches between
+// goroutines, and computes on two cores for longer than a scheduler's slice.
 func calibrate(dir string) (took time.Duration, err error) {
 	start := time.Now()
 	err = errors.Join(startProcesses(5), syncFile(dir), handOver(2000))

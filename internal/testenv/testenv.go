@@ -1,7 +1,7 @@
 // Package testenv starts the real servers that tests need: S3 servers, PostgreSQL, Redis, nginx.
 //
-// scripts/test installs them. Where one is missing, the test that asked for it is skipped, and the skip
-// says how to get it; with CI=true it fails instead.
+// scripts/test installs them. Without one, the tests that need it are skipped, and the skip says how to get it; with CI=true they fail
+// instead.
 package testenv
 
 import (
@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// Missing ends the test because something it needs is not installed: as skipped, or as failed where
-// the environment says CI=true. how is a sentence on how to get it. A skip is a line of the file TECKEN_SKIPPED_TESTS, if that is set.
+// Missing ends the test because something is not installed: as skipped, or as failed with CI=true. how is a sentence on how to get it. A
+// skip is a line of the file TECKEN_SKIPPED_TESTS, if that is set.
 func Missing(t testing.TB, what, how string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {

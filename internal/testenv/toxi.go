@@ -28,8 +28,7 @@ type Proxy struct {
 	proxy *toxiproxy.Proxy
 }
 
-// Toxiproxy starts a proxy in front of the TCP server at upstream ("host:port"), in this process. It ends
-// with the test, and every connection through it.
+// Toxiproxy starts a proxy in front of the TCP server at upstream ("host:port"), in this process. It and its connections end with the test.
 func Toxiproxy(t testing.TB, upstream string) *Proxy {
 	t.Helper()
 	zerolog.SetGlobalLevel(zerolog.Disabled) // its toxics use the global logger
@@ -43,9 +42,8 @@ func Toxiproxy(t testing.TB, upstream string) *Proxy {
 	return &Proxy{Addr: p.Listen, t: t, proxy: p}
 }
 
-// Add makes a connection ill: kind is one of toxiproxy's (latency, bandwidth, timeout, reset_peer,
-// slicer, slow_close, limit_data), stream either "upstream" (what the client sends) or "downstream".
-// It returns a function that takes the toxic away again, to be called at most once.
+// Add makes connections ill: kind is one of toxiproxy's (latency, bandwidth, timeout, reset_peer, slicer, slow_close, limit_data), stream
+// either "upstream" (what the client sends) or "downstream". It returns a function that removes the toxic, to be called at most once.
 // https://github.com/Shopify/toxiproxy#toxics
 func (p *Proxy) Add(kind, stream string, attributes map[string]any) (remove func()) {
 	p.t.Helper()
@@ -76,8 +74,8 @@ type Refuser struct {
 	left, requests, conns atomic.Int64
 }
 
-// RefuseS3 starts a proxy in front of the S3 server at endpoint, for what a healthy server cannot be made
-// to answer: the next times requests get this status and S3 error code, all others pass through.
+// RefuseS3 starts a proxy in front of the S3 server at endpoint, for answers that a healthy server can't be made to give: the next times
+// requests get this status and S3 error code, all others pass.
 func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Refuser {
 	t.Helper()
 	r := &Refuser{}
@@ -102,7 +100,7 @@ func RefuseS3(t testing.TB, endpoint string, times, status int, code string) *Re
 	return r
 }
 
-// A SomeRefuser is an HTTP proxy in front of an S3 server that refuses some requests for as long as it is told to.
+// A SomeRefuser is an HTTP proxy in front of an S3 server that refuses some requests on demand.
 type SomeRefuser struct {
 	Endpoint string // http://127.0.0.1:<port>
 
@@ -114,7 +112,7 @@ type refusal struct {
 	code   string
 }
 
-// RefuseSome starts a proxy in front of the S3 server at endpoint, which is to refuse what matches, and refuses nothing yet.
+// RefuseSome starts a proxy in front of the S3 server at endpoint, which can refuse matching requests, and refuses nothing yet.
 func RefuseSome(t testing.TB, endpoint string, match func(*http.Request) bool) *SomeRefuser {
 	t.Helper()
 	r := &SomeRefuser{}
@@ -131,13 +129,13 @@ func RefuseSome(t testing.TB, endpoint string, match func(*http.Request) bool) *
 	return r
 }
 
-// Refuse makes the proxy answer what matches with this status and S3 error code, until Take.
+// Refuse answers matching requests with this status and S3 error code, until Take.
 func (r *SomeRefuser) Refuse(status int, code string) { r.refusal.Store(&refusal{status, code}) }
 
-// Take lets all pass.
+// Take lets all requests pass.
 func (r *SomeRefuser) Take() { r.refusal.Store(nil) }
 
-// answerError answers as S3 does: HEAD without a body.
+// answerError answers like S3: HEAD without a body.
 func answerError(w http.ResponseWriter, r *http.Request, status int, code, message string) {
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(status)
@@ -153,27 +151,26 @@ func passS3(t testing.TB, endpoint string) *httputil.ReverseProxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{DisableCompression: true} // it is to ask for nothing that the client does not
+	transport := &http.Transport{DisableCompression: true} // ask for nothing that the client does not
 	t.Cleanup(transport.CloseIdleConnections)
 	return &httputil.ReverseProxy{
 		Transport: transport,
-		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // its clients hear of it
+		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // its clients get the error
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(upstream)
-			p.Out.Host = p.In.Host // it is signed
+			p.Out.Host = p.In.Host // the host is signed
 		},
 	}
 }
 
-// HoldS3 starts a proxy in front of the S3 server at endpoint, and returns its own endpoint. Requests that match are
-// not answered as long as their client waits; all others pass through. A healthy server can't be made to do
-// that to some of its objects alone.
+// HoldS3 starts a proxy in front of the S3 server at endpoint, and returns its endpoint. Matching requests are not answered as long as
+// their client waits; all others pass. A healthy server can't be made to do that to some objects alone.
 func HoldS3(t testing.TB, endpoint string, match func(*http.Request) bool) string {
 	t.Helper()
 	pass := passS3(t, endpoint)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if match(req) {
-			_, _ = io.Copy(io.Discard, req.Body) // or the end of the connection would not be seen
+			_, _ = io.Copy(io.Discard, req.Body) // else the end of the connection would go unseen
 			<-req.Context().Done()
 			return
 		}
@@ -183,8 +180,8 @@ func HoldS3(t testing.TB, endpoint string, match func(*http.Request) bool) strin
 	return server.URL
 }
 
-// StallS3 starts a proxy in front of the S3 server at endpoint, and returns its own endpoint. Of an object that is read
-// it passes on so many bytes, and then nothing for as long as its client waits.
+// StallS3 starts a proxy in front of the S3 server at endpoint, and returns its endpoint. It passes on the first bytes of an object, and
+// then nothing for as long as the client waits.
 func StallS3(t testing.TB, endpoint string, bytes int64) string {
 	t.Helper()
 	pass := passS3(t, endpoint)
@@ -200,7 +197,7 @@ func StallS3(t testing.TB, endpoint string, bytes int64) string {
 	return server.URL
 }
 
-// stalling is a body that comes to no end until ctx ends.
+// stalling is a body that does not end until ctx ends.
 type stalling struct {
 	io.Closer
 	part io.Reader
@@ -215,8 +212,8 @@ func (s *stalling) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Requests returns how many requests have come so far.
+// Requests returns the number of requests so far.
 func (r *Refuser) Requests() int { return int(r.requests.Load()) }
 
-// Connections returns how many connections have been made to it so far.
+// Connections returns the number of connections so far.
 func (r *Refuser) Connections() int { return int(r.conns.Load()) }

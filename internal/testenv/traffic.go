@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// idleExpiry is from when on a connection that ends unused was given up for that: Go's pools keep one for 90 seconds.
+	// idleExpiry is the idle time after which a closed connection counts as expired: Go's pools keep one for 90 seconds.
 	idleExpiry = 80 * time.Second
-	// unreadFor is for how long an answer may wait until the client, on a busy machine, has read it.
+	// unreadFor is how long an answer may wait until the client, on a busy machine, has read it.
 	unreadFor = time.Second
 )
 
@@ -24,31 +24,31 @@ type CountedS3 struct {
 
 	pool int
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	traffic Traffic
 	conns   map[net.Conn]connection
-	over    time.Time // since when more are open than the pool may have; zero while they are not
+	over    time.Time // since when more are open than the pool may have; zero: not more
 }
 
-// A connection is what a client's connection is at.
+// A connection is the state of a client's connection.
 type connection struct {
 	state http.ConnState
 	since time.Time
 }
 
-// Traffic is what a client has done so far. A connection that is closed and its successor may be seen in the wrong order, so that the most
-// at a time can be over for a moment.
+// Traffic is a client's traffic so far. A closed connection and its successor may be seen in the wrong order, so the largest number at a
+// time may be over for a moment.
 type Traffic struct {
-	Requests, Retries int           // first attempts of the SDK's, and others
-	Opened, Most      int           // connections, and those at a time
-	OverFor           time.Duration // the longest time for which more than the pool were open
+	Requests, Retries int           // the SDK's first attempts, and others
+	Opened, Most      int           // connections, and the most at a time
+	OverFor           time.Duration // the longest time with more open than the pool may have
 	Cut               int           // connections that the client closed in mid-request
-	Expired           int           // after a long time without use
+	Expired           int           // after a long idle time
 	Dropped           int           // so soon after an answer that it may not have read it
-	Others            int           // for no reason that can be seen
+	Others            int           // for no visible reason
 }
 
-// CountS3 starts a proxy in front of the S3 server at endpoint, for a client whose pool has so many connections.
+// CountS3 starts a proxy in front of the S3 server at endpoint, for a client with a pool of that many connections.
 func CountS3(t testing.TB, endpoint string, pool int) *CountedS3 {
 	t.Helper()
 	s := &CountedS3{pool: pool, conns: make(map[net.Conn]connection)}
@@ -56,7 +56,7 @@ func CountS3(t testing.TB, endpoint string, pool int) *CountedS3 {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.request(r)
 		pass.ServeHTTP(w, r)
-		if r.Context().Err() != nil { // the client has gone, and the answer is lost
+		if r.Context().Err() != nil { // the client has gone; the answer is lost
 			s.cut(r.Context().Value(connKey{}).(net.Conn))
 		}
 	}))
@@ -90,10 +90,10 @@ func (s *CountedS3) request(r *http.Request) {
 	}
 }
 
-// connKey is what a request's context has its connection by.
+// connKey is the key of a request's connection in its context.
 type connKey struct{}
 
-// cut counts a connection that ended before the answer: it is seen to be idle before it is seen to be closed.
+// cut counts a connection that ended before the answer: it is seen as idle before it is seen as closed.
 func (s *CountedS3) cut(c net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,7 +101,7 @@ func (s *CountedS3) cut(c net.Conn) {
 	s.forget(c)
 }
 
-// forget takes a connection for one that is closed.
+// forget drops a closed connection.
 func (s *CountedS3) forget(c net.Conn) {
 	delete(s.conns, c)
 	if !s.over.IsZero() && len(s.conns) <= s.pool {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A Trouble is what a TroubledS3 does with a request instead of passing it on.
+// A Trouble is what a TroubledS3 does to a request instead of passing it on.
 type Trouble string
 
 // The troubles.
@@ -22,20 +22,20 @@ const (
 	Hang           Trouble = "hanging calls" // answers nothing, and breaks the connection when the trouble is over
 )
 
-// A TroubledS3 is an HTTP proxy in front of an S3 server that has troubles, one at a time.
+// A TroubledS3 is an HTTP proxy in front of an S3 server with one trouble at a time.
 type TroubledS3 struct {
 	Endpoint string // http://127.0.0.1:<port>
 
 	pass *httputil.ReverseProxy
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	trouble Trouble    // "": none
-	share   float64    // of the requests that have it
+	share   float64    // of the requests
 	random  *rand.Rand
 	over    chan struct{} // closed when the trouble is over
 }
 
-// TroubleS3 starts a proxy in front of the S3 server at endpoint, which has no trouble yet.
+// TroubleS3 starts a proxy in front of the S3 server at endpoint, without trouble yet.
 func TroubleS3(t testing.TB, endpoint string) *TroubledS3 {
 	t.Helper()
 	s := &TroubledS3{pass: passS3(t, endpoint), over: make(chan struct{})}
@@ -46,7 +46,7 @@ func TroubleS3(t testing.TB, endpoint string) *TroubledS3 {
 	return s
 }
 
-// Begin makes a share of the requests have a trouble, which ones follows from the seed, until End or another Begin.
+// Begin gives a share of the requests, chosen by the seed, a trouble, until End or another Begin.
 func (s *TroubledS3) Begin(t Trouble, share float64, seed uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,11 +80,11 @@ func (s *TroubledS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answerError(w, r, http.StatusServiceUnavailable, "SlowDown", "on purpose")
 		return
 	case CutRequest:
-		_, _ = io.CopyN(io.Discard, r.Body, r.ContentLength/2) // that it ends early is as good
+		_, _ = io.CopyN(io.Discard, r.Body, r.ContentLength/2) // it may end early
 	case CutAnswer:
 		s.pass.ServeHTTP(httptest.NewRecorder(), r)
 	case Hang:
-		_, _ = io.Copy(io.Discard, r.Body) // or the end of the connection would not be seen
+		_, _ = io.Copy(io.Discard, r.Body) // else the end of the connection would go unseen
 		select {
 		case <-over:
 		case <-r.Context().Done():

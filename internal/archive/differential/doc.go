@@ -15,5 +15,5 @@
 // Known limitations of a reader are listed in exceptions, each with its reason.
 //
 // Every archive is a function of -seed and its number, so a find is repeated with -seed N -only NUMBER. Archives that fail are kept
-// in a directory whose name is printed.
+// in a directory; its name is printed.
 package differential

@@ -45,7 +45,7 @@ type tarEntry struct {
 	header  [block]byte
 	more    []byte // behind the header, but not counted in the size: the rest of a sparse file's map
 	body    []byte
-	records []string      // of an extended header, whose body seal makes of them
+	records []string      // of an extended header; seal makes its body of them
 	sum     func() string // writes the checksum's field in another way
 	pad     byte          // fills the last block of the body
 }
@@ -228,7 +228,7 @@ func linkTo(name, target string) *tarEntry {
 // forms are the ways in which tars hold sparse files.
 var forms = []string{"old", "old, more", "0.0", "0.1", "1.0"}
 
-// sparse is a file of 2 KiB whose third quarter is there, in one of these forms; in the second, it has holes between five blocks.
+// sparse is a file of 2 KiB with only its third quarter, in one of these forms; in the second, it has holes between five blocks.
 func sparse(r *rand.Rand, name, form string) []*tarEntry {
 	data := bytes.Repeat([]byte(pick(r, "d", "e")), block)
 	e := newEntry(name, '0', data)

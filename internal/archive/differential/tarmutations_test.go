@@ -195,7 +195,7 @@ var tarStructure = []mutation[*tarFile]{
 	{name: "padding that is not zero", early: func(r *rand.Rand, t *tarFile) { t.any(r).pad = pick[byte](r, 1, ' ', 0xff) }},
 }
 
-// oddSparse adds a sparse file whose map, sizes or name do not fit together, or are written in another way.
+// oddSparse adds a sparse file with a map, sizes or a name that disagree, or are written in another way.
 func oddSparse(r *rand.Rand, t *tarFile) {
 	entries := sparse(r, validName(r, 8), pick(r, forms...))
 	number := func() int { return pick(r, 0, 128, 256, 512, 1024, 1536, 2048, 4096) }

@@ -15,7 +15,7 @@ import (
 // answerTimeout is how long an upload may take with everything: longer than the server's own deadlines.
 const answerTimeout = 10 * time.Minute
 
-// A tenant is a token and those who use it.
+// A tenant is a token and its clients.
 type tenant struct {
 	name   string
 	weight int

@@ -31,7 +31,7 @@ type options struct {
 	slots    int           // TECKEN_STORAGE_SLOTS, which bounds the connections to storage
 	wait     time.Duration // TECKEN_ADMISSION_WAIT, before which no upload is to be refused
 	rest     time.Duration // within what the server is to be idle after the last answer
-	hangUps  int           // of 100 uploads, whose client does not wait for its answer
+	hangUps  int           // of 100 uploads, those with a client that does not wait for its answer
 	settings map[string]string
 }
 

@@ -143,9 +143,8 @@ func readRefusals(m lab.Metrics) map[ending]int {
 	return map[ending]int{overOwn: count("limit"), busy: room}
 }
 
-// refusalsLine compares what clients were refused with what the server counted: a 503 that it does not count is no refusal, but a failure of
-// its own; and looks for those that were refused before they had waited. Of uploads whose client hung up and that left no record, it may
-// have refused any.
+// refusalsLine compares the refusals that clients got with those that the server counted: a 503 that it does not count is a failure of its
+// own. It also finds refusals without a wait. Uploads without a record after their client hung up may all have been refused.
 func (r *load) refusalsLine(records []lab.Record, counted map[ending]int) line {
 	recorded := make(map[string]bool, len(records))
 	for _, rec := range records {
@@ -246,8 +245,8 @@ func (r *load) storageLine() line {
 	}
 }
 
-// connectionsLine tells how many connections to storage there were. The end of an upload whose client hung up may close one in mid-request
-// for each of its members in publishing; or just after an answer, before that is read.
+// connectionsLine compares the number of connections to storage with its bound. When a client hangs up, its upload's end may close one in
+// mid-request for each of its members in publishing, or just after an answer, before that is read.
 func (r *load) connectionsLine(c testenv.Traffic) line {
 	hangUps := r.tally()[hungUp]
 	explained := r.pool + c.Retries + c.Cut + c.Expired + min(c.Dropped, hangUps)

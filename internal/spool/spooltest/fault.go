@@ -15,8 +15,8 @@ const (
 	fsImmutable = 0x10
 )
 
-// Freeze lets whoever changes something on the file system of dir hang in the kernel, where not even SIGKILL reaches,
-// until thaw is called or the test ends.
+// Freeze makes every change to dir's file system hang in the kernel, where not even SIGKILL reaches, until thaw is called or the test
+// ends.
 func Freeze(t testing.TB, dir string) (thaw func()) {
 	t.Helper()
 	NeedRoot(t)
