@@ -6,10 +6,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tecken-upload/internal/gate"
+	"tecken-upload/internal/headers"
 	"tecken-upload/internal/health"
-	"tecken-upload/internal/probe"
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/spool"
+	"tecken-upload/internal/telemetry"
 	"tecken-upload/internal/upload"
 )
 
@@ -20,91 +22,122 @@ func (in *instance) gauges(ctx context.Context) {
 	in.spoolGauges(ctx)
 	in.uploadGauges()
 	in.diskGauges()
-	in.fetchGauges()
-	in.headerGauges()
-}
-
-// headerGauges registers the gauges of requests whose header is still arriving.
-func (in *instance) headerGauges() {
-	in.metrics.Gauge("tecken_http_headers_unfinished_bytes", "Memory held by requests whose header is still arriving, and by their connections.",
-		func() float64 { return float64(in.headers.Stats().Held) })
-	in.metrics.Counter("tecken_http_headers_cut_total", "Connections closed before their request's header was complete, because such headers held too much memory.",
-		func() float64 { return float64(in.headers.Stats().Cut) })
+	telemetry.Figures(in.metrics, in.headers.Stats,
+		telemetry.Number("tecken_http_headers_unfinished_bytes", "Memory held by requests whose header is still arriving, and by their connections.", func(s headers.Stats) float64 { return float64(s.Held) }),
+		telemetry.Number("tecken_http_headers_cut_total", "Connections closed before their request's header was complete, because such headers held too much memory.", func(s headers.Stats) float64 { return float64(s.Cut) }),
+	)
 }
 
 // queueGauges tell of the work in progress, and of what waits.
 func (in *instance) queueGauges() {
 	for _, q := range in.queues.all() {
-		for name, g := range map[string]struct {
-			help  string
-			value func(sched.Stats) float64
-		}{
-			"slots":            {"slots there are.", func(s sched.Stats) float64 { return float64(s.Slots) }},
-			"slots_busy":       {"slots in use; more than there are where some are stuck.", func(s sched.Stats) float64 { return float64(s.Busy) }},
-			"slots_busy_ratio": {"share of the slots in use and not stuck, over the last minute.", func(s sched.Stats) float64 { return s.Busyness }},
-			"waiting":          {"tasks that wait for a slot.", func(s sched.Stats) float64 { return float64(s.Waiting) }},
-			"wait_p50_seconds": {"how long half of the tasks waited at most, over the last minute.", func(s sched.Stats) float64 { return s.WaitP50.Seconds() }},
-			"wait_p95_seconds": {"how long 95 % of them waited at most.", func(s sched.Stats) float64 { return s.WaitP95.Seconds() }},
-			"stalled_seconds":  {"for how long tasks have waited with none getting on.", func(s sched.Stats) float64 { return s.Stalled.Seconds() }},
-			"runaways":         {"tasks that lost their slots and have not ended.", func(s sched.Stats) float64 { return float64(s.Runaways) }},
-		} {
-			in.metrics.Gauge("tecken_"+q.name+"_"+name, "To "+q.name+": "+g.help, func() float64 { return g.value(q.Stats()) })
+		name, help := "tecken_"+q.name+"_", "To "+q.name+": "
+		figures := []telemetry.Figure[sched.Stats]{
+			telemetry.Number(name+"slots", help+"slots there are.", func(s sched.Stats) float64 { return float64(s.Slots) }),
+			telemetry.Number(name+"slots_busy", help+"slots in use; more than there are where some are stuck.", func(s sched.Stats) float64 { return float64(s.Busy) }),
+			telemetry.Number(name+"slots_busy_ratio", help+"share of the slots in use and not stuck, over the last minute.", func(s sched.Stats) float64 { return s.Busyness }),
+			telemetry.Number(name+"waiting", help+"tasks that wait for a slot.", func(s sched.Stats) float64 { return float64(s.Waiting) }),
+			telemetry.Number(name+"wait_p50_seconds", help+"how long half of the tasks waited at most, over the last minute.", func(s sched.Stats) float64 { return s.WaitP50.Seconds() }),
+			telemetry.Number(name+"wait_p95_seconds", help+"how long 95 % of them waited at most.", func(s sched.Stats) float64 { return s.WaitP95.Seconds() }),
+			telemetry.Number(name+"stalled_seconds", help+"for how long tasks have waited with none getting on.", func(s sched.Stats) float64 { return s.Stalled.Seconds() }),
+			telemetry.Number(name+"runaways", help+"tasks whose slot expired and that have not ended.", func(s sched.Stats) float64 { return float64(s.Runaways) }),
+			telemetry.Number(name+"leases_expired_total", help+"tasks whose slot expired.", func(s sched.Stats) float64 { return float64(s.Expired) }),
 		}
-		in.metrics.Counter("tecken_"+q.name+"_leases_expired_total", "To "+q.name+": tasks that held a slot for too long, and lost it.",
-			func() float64 { return float64(q.Stats().Expired) })
+		if q.name == in.queues.publish.name {
+			figures = append(figures,
+				telemetry.Number(name+"slots_stuck", help+"slots in use whose calls to storage have not moved for 5 seconds.", func(s sched.Stats) float64 { return float64(s.Stuck) }),
+				telemetry.Number(name+"hanging_seconds", help+"for how long a tenant's calls to storage have hung, of the tenant where that is longest.", hanging))
+		}
+		telemetry.Figures(in.metrics, q.Stats, figures...)
 	}
-	in.metrics.Gauge("tecken_publish_slots_stuck", "To publish: slots in use whose calls to storage have not moved for 5 seconds.",
-		func() float64 { return float64(in.queues.publish.Stats().Stuck) })
-	in.metrics.Gauge("tecken_publish_hanging_seconds", "To publish: for how long a tenant's calls to storage have hung, of the tenant where that is longest.",
-		func() float64 {
-			longest := time.Duration(0)
-			for _, h := range in.queues.publish.Stats().Hanging {
-				longest = max(longest, h.Lasts)
-			}
-			return longest.Seconds()
-		})
 }
 
-// spoolGauges tell what the spool's file system has, and what live uploads have of it.
+// hanging returns for how long the calls of a tenant have hung, in seconds.
+func hanging(s sched.Stats) float64 {
+	longest := time.Duration(0)
+	for _, h := range s.Hanging {
+		longest = max(longest, h.Lasts)
+	}
+	return longest.Seconds()
+}
+
+// gateGauges tell what is admitted, what waits, and what was refused.
+func (in *instance) gateGauges(ctx context.Context) {
+	telemetry.Figures(in.metrics, in.gate.Stats,
+		telemetry.Number("tecken_receiving", "Uploads whose bodies arrive.", func(s gate.Stats) float64 { return float64(s.PlacesUsed) }),
+		telemetry.Number("tecken_receiving_places", "Uploads whose bodies may arrive at once.", func(s gate.Stats) float64 { return float64(s.Places) }),
+		telemetry.Number("tecken_admission_waiting", "Uploads that wait for room on this instance.", func(s gate.Stats) float64 { return float64(s.Waiting) }),
+		telemetry.Number("tecken_admission_limited", "Uploads that wait for another of their tenant to end.", func(s gate.Stats) float64 { return float64(s.Limited) }),
+		telemetry.Number("tecken_admitted", "Uploads that were admitted and have not ended.", func(s gate.Stats) float64 { return float64(s.Admitted) }),
+		telemetry.Number("tecken_admitted_tenants", "Tenants that have an upload here, or wait for room.", func(s gate.Stats) float64 { return float64(s.Tenants) }),
+		telemetry.Number("tecken_unfinished_bytes", "Bytes of archives that were admitted and are not dealt with.", func(s gate.Stats) float64 { return float64(s.Unfinished) }),
+		telemetry.Number("tecken_work_bytes_per_second", "Bytes of archives dealt with in a second, as measured while work waited; 0 where that is not known.", func(s gate.Stats) float64 { return s.Rate }),
+		telemetry.Number("tecken_drain_seconds", "How long the unfinished bytes take at that rate; 0 where it is not known.", func(s gate.Stats) float64 { return s.Drain.Seconds() }),
+	)
+	telemetry.Figures(in.metrics, in.fetches,
+		telemetry.Number("tecken_fetch_places", "Archives that may be downloaded at once, for uploads by URL.", func(s sched.Stats) float64 { return float64(s.Slots) }),
+		telemetry.Number("tecken_fetch_places_busy", "Archives that are being downloaded, for uploads by URL.", func(s sched.Stats) float64 { return float64(s.Busy) }),
+		telemetry.Number("tecken_fetch_waiting", "Uploads by URL that were admitted, and wait to be downloaded.", func(s sched.Stats) float64 { return float64(s.Waiting) }),
+	)
+	in.metrics.Gauge("tecken_tenant_leases", "Leases of tenants' limits that uploads here hold.",
+		func() float64 { return float64(len(in.leases.Held())) })
+	in.metrics.Gauge("tecken_tenant_limits_local", "1 while the leases shared with other instances are away, and limits are this one's own.", func() float64 {
+		if in.leases.Away() {
+			return 1
+		}
+		return 0
+	})
+	in.metrics.Gauge("tecken_saturation_ratio", "How near this instance is to having enough: 0 to 1, for autoscalers.",
+		func() float64 { return in.saturation(ctx) })
+}
+
+// spoolGauges tell what the spool's file system has, and what live uploads have of it; -1 where it can't be looked at.
 func (in *instance) spoolGauges(ctx context.Context) {
-	for name, g := range map[string]struct {
-		help  string
-		value func(spool.Usage) int64
-	}{
-		"tecken_spool_free_bytes":     {"Bytes free on the spool's file system.", func(u spool.Usage) int64 { return u.Free }},
-		"tecken_spool_used_bytes":     {"Bytes used on the spool's file system, by whatever.", func(u spool.Usage) int64 { return u.Total - u.Free }},
-		"tecken_spool_inodes":         {"Files that the spool's file system can hold; 0 where there is no such bound.", func(u spool.Usage) int64 { return u.Inodes }},
-		"tecken_spool_free_inodes":    {"Files that it can still take.", func(u spool.Usage) int64 { return u.FreeInodes }},
-		"tecken_spool_total_bytes":    {"Bytes of the spool's file system.", func(u spool.Usage) int64 { return u.Total }},
-		"tecken_spool_limit_bytes":    {"Bytes that one upload could have, were the spool empty: TECKEN_SPOOL_MAX, or the file system less the headroom.", func(u spool.Usage) int64 { return max(0, u.Limit()) }},
-		"tecken_spool_held_bytes":     {"Bytes that live uploads hold; du does not see them.", func(u spool.Usage) int64 { return u.Held }},
-		"tecken_spool_reserved_bytes": {"Bytes promised to live uploads beyond those they hold.", func(u spool.Usage) int64 { return u.Reserved }},
-		"tecken_spool_workspaces":     {"Uploads that have a workspace.", func(u spool.Usage) int64 { return int64(u.Live) }},
-		"tecken_spool_waiting":        {"Requests that wait for room in the spool.", func(u spool.Usage) int64 { return int64(u.Waiting) }},
-	} {
-		in.metrics.Gauge(name, g.help, func() float64 {
-			return figure(ctx, in.usage, func(u spool.Usage) float64 { return float64(g.value(u)) })
-		})
-	}
-	in.metrics.Gauge("tecken_spool_oldest_orphan_seconds", "Age of the oldest workspace that a dead server left; 0 where there is none.",
-		func() float64 { return figure(ctx, in.orphan, time.Duration.Seconds) })
+	telemetry.Figures(in.metrics, func() *spool.Usage {
+		usage, err := in.usage.Ask(ctx)
+		if err != nil {
+			return nil
+		}
+		return &usage
+	},
+		telemetry.Number("tecken_spool_free_bytes", "Bytes free on the spool's file system.", known(func(u spool.Usage) float64 { return float64(u.Free) })),
+		telemetry.Number("tecken_spool_used_bytes", "Bytes used on the spool's file system, by whatever.", known(func(u spool.Usage) float64 { return float64(u.Total - u.Free) })),
+		telemetry.Number("tecken_spool_inodes", "Files that the spool's file system can hold; 0 where there is no such bound.", known(func(u spool.Usage) float64 { return float64(u.Inodes) })),
+		telemetry.Number("tecken_spool_free_inodes", "Files that it can still take.", known(func(u spool.Usage) float64 { return float64(u.FreeInodes) })),
+		telemetry.Number("tecken_spool_total_bytes", "Bytes of the spool's file system.", known(func(u spool.Usage) float64 { return float64(u.Total) })),
+		telemetry.Number("tecken_spool_limit_bytes", "Bytes that one upload could have, were the spool empty: TECKEN_SPOOL_MAX, or the file system less the headroom.", known(func(u spool.Usage) float64 { return float64(max(0, u.Limit())) })),
+		telemetry.Number("tecken_spool_held_bytes", "Bytes that live uploads hold; du does not see them.", known(func(u spool.Usage) float64 { return float64(u.Held) })),
+		telemetry.Number("tecken_spool_reserved_bytes", "Bytes promised to live uploads beyond those they hold.", known(func(u spool.Usage) float64 { return float64(u.Reserved) })),
+		telemetry.Number("tecken_spool_workspaces", "Uploads that have a workspace.", known(func(u spool.Usage) float64 { return float64(u.Live) })),
+		telemetry.Number("tecken_spool_waiting", "Requests that wait for room in the spool.", known(func(u spool.Usage) float64 { return float64(u.Waiting) })),
+	)
+	in.metrics.Gauge("tecken_spool_oldest_orphan_seconds", "Age of the oldest workspace that a dead server left; 0 where there is none.", func() float64 {
+		age, err := in.orphan.Ask(ctx)
+		if err != nil {
+			return -1
+		}
+		return age.Seconds()
+	})
 }
 
-// figure returns a figure of the spool, or -1 where it can't be looked at.
-func figure[T any](ctx context.Context, look *probe.Probe[T], value func(T) float64) float64 {
-	seen, err := look.Ask(ctx)
-	if err != nil {
-		return -1
+// known returns a figure of the spool: -1 where that can't be looked at.
+func known(value func(u spool.Usage) float64) func(*spool.Usage) float64 {
+	return func(u *spool.Usage) float64 {
+		if u == nil {
+			return -1
+		}
+		return value(*u)
 	}
-	return value(seen)
 }
 
 // uploadGauges tell where uploads are, and how late.
 func (in *instance) uploadGauges() {
+	var phases []telemetry.Figure[map[upload.Phase]int]
 	for _, phase := range []upload.Phase{upload.PhaseReceive, upload.PhaseVerify, upload.PhasePublish, upload.PhaseRecord} {
-		in.metrics.Gauge("tecken_uploads_in_"+string(phase), "Uploads in the phase "+string(phase)+".",
-			func() float64 { return float64(in.uploads.Phases()[phase]) })
+		phases = append(phases, telemetry.Number("tecken_uploads_in_"+string(phase), "Uploads in the phase "+string(phase)+".",
+			func(in map[upload.Phase]int) float64 { return float64(in[phase]) }))
 	}
+	telemetry.Figures(in.metrics, in.uploads.Phases, phases...)
 	in.metrics.Counter("tecken_uploads_past_half_deadline_total", "Uploads that passed 50 % of their deadline.",
 		func() float64 { half, _ := in.uploads.Late(); return float64(half) })
 	in.metrics.Counter("tecken_uploads_past_most_deadline_total", "Uploads that passed 90 % of their deadline.",

@@ -1,13 +1,18 @@
 package telemetry
 
 import (
+	"math"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tecken-upload/internal/background"
 )
 
 const (
@@ -63,12 +68,62 @@ func (m *Metrics) Handler() http.Handler {
 // Gauge registers a number that goes up and down. Each scrape calls value, which must be quick and safe for concurrent use. The name has
 // the base unit (_bytes, _seconds), except for a number of things. It panics if the name is taken.
 func (m *Metrics) Gauge(name, help string, value func() float64) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, guarded(value)))
+	Figures(m, value, Number(name, help, func(v float64) float64 { return v }))
 }
 
-// Counter is a Gauge with a value that only grows; its name ends in _total.
-func (m *Metrics) Counter(name, help string, value func() float64) {
-	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, guarded(value)))
+// Counter is a Gauge whose value only grows; its name ends in _total.
+func (m *Metrics) Counter(name, help string, value func() float64) { m.Gauge(name, help, value) }
+
+// A Figure is one metric of a source.
+type Figure[T any] struct {
+	name, help string
+	value      func(T) float64
+}
+
+// Number makes a figure out of what its source tells: a counter where the name ends in _total, and else a gauge, as of [Metrics.Gauge].
+func Number[T any](name, help string, value func(T) float64) Figure[T] {
+	return Figure[T]{name, help, value}
+}
+
+// Figures registers metrics of one source: look is called once for all of them at each scrape. It must be quick and safe for concurrent use.
+func Figures[T any](m *Metrics, look func() T, figures ...Figure[T]) {
+	s := &source[T]{look: look, figures: figures}
+	for _, f := range figures {
+		s.descs = append(s.descs, prometheus.NewDesc(f.name, f.help, nil, nil))
+	}
+	m.registry.MustRegister(s)
+}
+
+// A source is a prometheus.Collector of figures.
+type source[T any] struct {
+	look    func() T
+	figures []Figure[T]
+	descs   []*prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (s *source[T]) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range s.descs {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector. It is called in a goroutine of the library's.
+func (s *source[T]) Collect(ch chan<- prometheus.Metric) {
+	values := slices.Repeat([]float64{math.NaN()}, len(s.figures)) // what a panic leaves
+	background.Guard("metric", func() {
+		seen := s.look()
+		for i, f := range s.figures {
+			values[i] = f.value(seen)
+		}
+	})
+	for i, f := range s.figures {
+		kind := prometheus.GaugeValue
+		if strings.HasSuffix(f.name, "_total") {
+			kind = prometheus.CounterValue
+		}
+		ch <- prometheus.MustNewConstMetric(s.descs[i], kind, values[i])
+	}
 }
 
 // ObserveRequest counts an answered request. route is the matched pattern ("/upload/", never the request's path), or "" if none matched.

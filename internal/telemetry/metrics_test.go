@@ -73,3 +73,20 @@ func TestMetricsAreOneProgramsOwn(t *testing.T) {
 		}
 	}
 }
+
+// A scrape asks a source once, however many metrics are made of what it tells.
+func TestASourceIsAskedOnceAScrape(t *testing.T) {
+	m := telemetry.NewMetrics()
+	asked := 0
+	telemetry.Figures(m, func() int { asked++; return asked },
+		telemetry.Number("tecken_asked", "Calls.", func(n int) float64 { return float64(n) }),
+		telemetry.Number("tecken_asked_total", "Calls, as a counter.", func(n int) float64 { return float64(n) }))
+	for _, want := range []string{"1", "2"} {
+		lines := metricstest.Scrape(t, m.Handler())
+		for series, want := range map[string]string{"tecken_asked": want, "tecken_asked_total": want, "# TYPE tecken_asked_total": "counter"} {
+			if got := metricstest.Sample(lines, series); got != want {
+				t.Errorf("%s is %q, not %s", series, got, want)
+			}
+		}
+	}
+}

@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"log/slog"
-	"math"
 	"sync/atomic"
 
 	"tecken-upload/internal/background"
@@ -21,13 +20,4 @@ func WatchPanics(log *slog.Logger, reporter *Reporter, metrics *Metrics) {
 			reporter.Panic("panic in the background: "+name, p.Value, p.Stack, slog.String("goroutine", name))
 		}
 	})
-}
-
-// guarded returns value with its panics turned into NaN. Prometheus's library calls it in a goroutine of its own.
-func guarded(value func() float64) func() float64 {
-	return func() float64 {
-		v := math.NaN()
-		background.Guard("metric", func() { v = value() })
-		return v
-	}
 }
