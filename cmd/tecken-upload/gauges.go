@@ -37,8 +37,6 @@ func (in *instance) queueGauges() {
 			telemetry.Number(name+"slots_busy", help+"slots in use; more than there are where some are stuck.", func(s sched.Stats) float64 { return float64(s.Busy) }),
 			telemetry.Number(name+"slots_busy_ratio", help+"share of the slots in use and not stuck, over the last minute.", func(s sched.Stats) float64 { return s.Busyness }),
 			telemetry.Number(name+"waiting", help+"tasks that wait for a slot.", func(s sched.Stats) float64 { return float64(s.Waiting) }),
-			telemetry.Number(name+"wait_p50_seconds", help+"how long half of the tasks waited at most, over the last minute.", func(s sched.Stats) float64 { return s.WaitP50.Seconds() }),
-			telemetry.Number(name+"wait_p95_seconds", help+"how long 95 % of them waited at most.", func(s sched.Stats) float64 { return s.WaitP95.Seconds() }),
 			telemetry.Number(name+"stalled_seconds", help+"for how long tasks have waited with none getting on.", func(s sched.Stats) float64 { return s.Stalled.Seconds() }),
 			telemetry.Number(name+"runaways", help+"tasks whose slot expired and that have not ended.", func(s sched.Stats) float64 { return float64(s.Runaways) }),
 			telemetry.Number(name+"leases_expired_total", help+"tasks whose slot expired.", func(s sched.Stats) float64 { return float64(s.Expired) }),

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/upload"
 )
@@ -65,6 +67,12 @@ func (in *instance) newQueue(ctx context.Context, name string, o sched.Options) 
 	o.Lease = max(o.Lease, leastLease)
 	o.Grace, o.Runaways = taskGrace, maxRunaways
 	o.Lost = func(l sched.Loss) { in.tellLoss(ctx, name, l) }
+	waits := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "tecken_" + name + "_wait_seconds", Help: "To " + name + ": how long tasks waited for their slots.",
+		Buckets: []float64{0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300},
+	})
+	in.metrics.Register(waits)
+	o.Waited = func(wait time.Duration) { waits.Observe(wait.Seconds()) }
 	return queue{name: name, Scheduler: sched.New(o)}
 }
 

@@ -5,17 +5,12 @@ import (
 	"time"
 )
 
-const (
-	// waitShare is the part of an upload's deadline that a queue's wait may take (its p95) before the instance counts as
-	// saturated: a member is waited for more than once.
-	waitShare = 10
-	// refusalWindow is for how long one upload that was refused for room counts as saturation: longer than between two
-	// scrapes, which else would see nothing of it.
-	refusalWindow = time.Minute
-)
+// refusalWindow is for how long one upload that was refused for room counts as saturation: longer than between two
+// scrapes, which else would see nothing of it.
+const refusalWindow = time.Minute
 
 // saturation tells how near this instance is to having enough, from 0 to 1. It is 1 while uploads are refused, or wait, for what
-// this instance lacks; otherwise the worst of the shares of slots in use, the waits for them, the receiving places, the turns to
+// this instance lacks; otherwise the worst of the shares of slots in use, the receiving places, the turns to
 // download, the spool, and the time that what is admitted will take. It returns when ctx ends at the latest.
 func (in *instance) saturation(ctx context.Context) float64 {
 	gate := in.gate.Stats()
@@ -23,13 +18,12 @@ func (in *instance) saturation(ctx context.Context) float64 {
 		return 1
 	}
 	worst := max(gate.PlacesRatio, gate.TimeRatio, in.spoolRatio(ctx), in.fetches().Busyness)
-	most := in.config.UploadTimeout / waitShare
 	for _, q := range in.queues.all() {
 		s := q.Stats()
 		if in.stalled(q.name, s) != nil {
 			return 1
 		}
-		worst = max(worst, s.Busyness, s.WaitP95.Seconds()/most.Seconds())
+		worst = max(worst, s.Busyness)
 	}
 	return min(1, worst)
 }

@@ -185,18 +185,6 @@ func TestSaturationIsOneWhereUploadsAreKeptOut(t *testing.T) {
 // The same for what keeps the work of those who are in from being done.
 func TestSaturationIsOneWhereWorkIsStuck(t *testing.T) {
 	play(t, map[string]func(p *premises){
-		"a wait for slots": func(p *premises) {
-			<-time.After(time.Minute)
-			slot := p.hold(p.in.queues.verify)
-			defer slot.Release()
-			ctx, cancel := context.WithCancel(p.Context())
-			defer cancel()
-			go func() { _, _ = p.in.queues.verify.Acquire(ctx, sched.Task{Tenant: 2}) }()
-			<-time.After(4 * time.Second)
-			p.within(0.4, 0.5, "one has waited for four of ten seconds")
-			<-time.After(2 * time.Second)
-			p.want(1, "nothing has got on for longer than the alarm's time")
-		},
 		"a slot in use": func(p *premises) {
 			<-time.After(45 * time.Second)
 			slot := p.hold(p.in.queues.stream)

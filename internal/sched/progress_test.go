@@ -2,6 +2,7 @@ package sched
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -161,19 +162,25 @@ func TestWhoGivesUpAGrantedSlotHasPaidNothing(t *testing.T) {
 	expectIdle(t, s)
 }
 
-func TestStatsTellHowLongTasksWaited(t *testing.T) {
+func TestWaitsAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := New(Options{})
+		waits := make(chan time.Duration, 3)
+		s := New(Options{Waited: func(d time.Duration) { waits <- d }})
 		slot := acquire(t, s, Task{})
 		var wg sync.WaitGroup
-		for range 20 {
-			wg.Go(func() { acquire(t, s, Task{}).Release() })
+		wg.Go(func() { acquire(t, s, Task{}).Release() })
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := s.Acquire(ctx, Task{}); err == nil {
+			t.Error("it got a slot that is taken")
 		}
-		<-time.After(8 * time.Second)
+		<-time.After(7 * time.Second)
 		slot.Release()
 		wg.Wait()
-		if st := s.Stats(); st.WaitP50 < 8*time.Second || st.WaitP50 > 10*time.Second || st.WaitP95 != st.WaitP50 {
-			t.Errorf("20 tasks waited for 8 s: p50 %v, p95 %v", st.WaitP50, st.WaitP95)
+		close(waits)
+		if got := []time.Duration{<-waits, <-waits, <-waits}; !slices.Equal(got, []time.Duration{0, 8 * time.Second, 0}) { // and no third one
+			t.Errorf("told of %v", got)
 		}
 	})
 }

@@ -45,6 +45,9 @@ type Options struct {
 	// system call holds a thread, and a Go program dies of its 10,001st. No bound unless positive.
 	Runaways int
 
+	// Waited is told how long each task waited that has got its slot, by the goroutine that asked for it. It may be nil.
+	Waited func(time.Duration)
+
 	// Lost is told of each task that lost its slot, once more if the task has not ended after Grace, and of a panic in
 	// work that Run had abandoned. It is called in a goroutine of its own, and must not panic. It may be nil.
 	Lost func(Loss)
@@ -79,6 +82,9 @@ func (o Options) withDefaults() Options {
 	if o.Runaways <= 0 {
 		o.Runaways = math.MaxInt
 	}
+	if o.Waited == nil {
+		o.Waited = func(time.Duration) {}
+	}
 	return o
 }
 
@@ -108,7 +114,6 @@ type Scheduler struct {
 	runaways int
 	expired  int64
 	usage    usage
-	waits    waits
 }
 
 // New makes a Scheduler. It starts no goroutine and needs no end.
@@ -119,7 +124,6 @@ func New(o Options) *Scheduler {
 		epoch:   time.Now(),
 		backlog: newBacklog(o),
 		tripped: make(chan struct{}),
-		waits:   waits{arrivals: make(map[int64]int)},
 	}
 }
 
@@ -145,6 +149,7 @@ func (s *Scheduler) Acquire(ctx context.Context, t Task) (*Slot, error) {
 	}
 	select {
 	case <-r.granted:
+		s.opts.Waited(r.start - r.since)
 		return s.newSlot(ctx, r), nil
 	default:
 		s.withdraw(r)
@@ -165,7 +170,6 @@ func (s *Scheduler) enqueue(t Task) (*request, error) {
 	if err := s.backlog.push(r, now); err != nil {
 		return nil, err
 	}
-	s.waits.arrive(now)
 	s.dispatch(now)
 	return r, nil
 }
@@ -178,8 +182,6 @@ func (s *Scheduler) dispatch(now time.Duration) {
 			break
 		}
 		r.start = now
-		s.waits.leave(r.since)
-		s.waits.add(now, now-r.since)
 		close(r.granted)
 	}
 	s.usage.set(now, min(s.backlog.busy-s.backlog.stuck, s.opts.Slots))
@@ -196,7 +198,6 @@ func (s *Scheduler) withdraw(r *request) {
 	now := s.now()
 	if r.place != nil {
 		s.backlog.leave(r, now)
-		s.waits.leave(r.since)
 	} else {
 		s.backlog.undo(r, now)
 	}

@@ -19,10 +19,6 @@ type Stats struct {
 	// Busyness is the share of slots that were in use over the last minute, from 0 to 1, but for those that others could be in use
 	// beside: an integral over time, exact for the last 59 to 60 s, or since New.
 	Busyness float64
-	// WaitP50 and WaitP95 are what 50 % and 95 % of the tasks that were started in the last 50 to 60 s, or wait
-	// still, had to wait at most. They are up to 19 % too long, of those that wait still up to 0.1 s more, and at
-	// most 4.6 hours; less than a millisecond is 0.
-	WaitP50, WaitP95 time.Duration
 }
 
 // Stats returns the present state.
@@ -30,7 +26,6 @@ func (s *Scheduler) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	waits := s.waits.all(now)
 	return Stats{
 		Slots:    s.opts.Slots,
 		Busy:     s.backlog.busy,
@@ -42,8 +37,6 @@ func (s *Scheduler) Stats() Stats {
 		Busyness: s.usage.mean(now) / float64(s.opts.Slots),
 		Stalled:  s.progress.stalled(now),
 		Hanging:  s.backlog.hangs(now),
-		WaitP50:  waits.quantile(0.50),
-		WaitP95:  waits.quantile(0.95),
 	}
 }
 
