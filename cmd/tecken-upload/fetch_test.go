@@ -13,10 +13,10 @@ import (
 	"tecken-upload/internal/fetch"
 )
 
-func TestTurnsLeavePlacesToBodies(t *testing.T) {
-	for places, want := range map[int][2]int{1: {1, 0}, 3: {1, 0}, 4: {1, 1}, 5: {1, 1}, 16: {4, 4}, 32: {8, 8}, 64: {8, 8}} {
-		if turns, queue := fetchTurns(&config.Server{MaxReceiving: places}); turns != want[0] || queue != want[1] {
-			t.Errorf("of %d places: %d turns, %d wait", places, turns, queue)
+func TestFetchSlotsLeaveReceivingSlotsToBodies(t *testing.T) {
+	for receiving, want := range map[int][2]int{1: {1, 0}, 3: {1, 0}, 4: {1, 1}, 5: {1, 1}, 16: {4, 4}, 32: {8, 8}, 64: {8, 8}} {
+		if slots, line := fetchSlots(&config.Server{MaxReceiving: receiving}); slots != want[0] || line != want[1] {
+			t.Errorf("of %d receiving slots: %d to fetch, %d wait", receiving, slots, line)
 		}
 	}
 }

@@ -62,20 +62,18 @@ func hanging(s sched.Stats) float64 {
 // gateGauges tell what is admitted, what waits, and what was refused.
 func (in *instance) gateGauges(ctx context.Context) {
 	telemetry.Figures(in.metrics, in.gate.Stats,
-		telemetry.Number("tecken_receiving", "Uploads whose bodies arrive.", func(s gate.Stats) float64 { return float64(s.PlacesUsed) }),
-		telemetry.Number("tecken_receiving_places", "Uploads whose bodies may arrive at once.", func(s gate.Stats) float64 { return float64(s.Places) }),
+		telemetry.Number("tecken_receiving", "Uploads whose bodies arrive.", func(s gate.Stats) float64 { return float64(s.Receiving) }),
+		telemetry.Number("tecken_receiving_places", "Uploads whose bodies may arrive at once.", func(s gate.Stats) float64 { return float64(s.ReceivingSlots) }),
+		telemetry.Number("tecken_fetch_places", "Archives that may be downloaded at once, for uploads by URL.", func(s gate.Stats) float64 { return float64(s.FetchSlots) }),
+		telemetry.Number("tecken_fetch_places_busy", "Archives that are being downloaded, for uploads by URL.", func(s gate.Stats) float64 { return float64(s.Fetching) }),
+		telemetry.Number("tecken_fetch_waiting", "Uploads by URL that were admitted, and wait to be downloaded.", func(s gate.Stats) float64 { return float64(s.FetchWaiting) }),
 		telemetry.Number("tecken_admission_waiting", "Uploads that wait for room on this instance.", func(s gate.Stats) float64 { return float64(s.Waiting) }),
 		telemetry.Number("tecken_admission_limited", "Uploads that wait for another of their tenant to end.", func(s gate.Stats) float64 { return float64(s.Limited) }),
 		telemetry.Number("tecken_admitted", "Uploads that were admitted and have not ended.", func(s gate.Stats) float64 { return float64(s.Admitted) }),
 		telemetry.Number("tecken_admitted_tenants", "Tenants that have an upload here, or wait for room.", func(s gate.Stats) float64 { return float64(s.Tenants) }),
 		telemetry.Number("tecken_unfinished_bytes", "Bytes of archives that were admitted and are not dealt with.", func(s gate.Stats) float64 { return float64(s.Unfinished) }),
-		telemetry.Number("tecken_work_bytes_per_second", "Bytes of archives dealt with in a second, as measured while work waited; 0 where that is not known.", func(s gate.Stats) float64 { return s.Rate }),
+		telemetry.Number("tecken_work_bytes_per_second", "Bytes of archives dealt with in a second, as measured while work waited, 32 KiB at least for each file; 0 where that is not known.", func(s gate.Stats) float64 { return s.Rate }),
 		telemetry.Number("tecken_drain_seconds", "How long the unfinished bytes take at that rate; 0 where it is not known.", func(s gate.Stats) float64 { return s.Drain.Seconds() }),
-	)
-	telemetry.Figures(in.metrics, in.fetches,
-		telemetry.Number("tecken_fetch_places", "Archives that may be downloaded at once, for uploads by URL.", func(s sched.Stats) float64 { return float64(s.Slots) }),
-		telemetry.Number("tecken_fetch_places_busy", "Archives that are being downloaded, for uploads by URL.", func(s sched.Stats) float64 { return float64(s.Busy) }),
-		telemetry.Number("tecken_fetch_waiting", "Uploads by URL that were admitted, and wait to be downloaded.", func(s sched.Stats) float64 { return float64(s.Waiting) }),
 	)
 	in.metrics.Gauge("tecken_tenant_leases", "Leases of tenants' limits that uploads here hold.",
 		func() float64 { return float64(len(in.leases.Held())) })
@@ -107,7 +105,7 @@ func (in *instance) spoolGauges(ctx context.Context) {
 		telemetry.Number("tecken_spool_held_bytes", "Bytes that live uploads hold; du does not see them.", known(func(u spool.Usage) float64 { return float64(u.Held) })),
 		telemetry.Number("tecken_spool_reserved_bytes", "Bytes promised to live uploads beyond those they hold.", known(func(u spool.Usage) float64 { return float64(u.Reserved) })),
 		telemetry.Number("tecken_spool_workspaces", "Uploads that have a workspace.", known(func(u spool.Usage) float64 { return float64(u.Live) })),
-		telemetry.Number("tecken_spool_waiting", "Requests that wait for room in the spool.", known(func(u spool.Usage) float64 { return float64(u.Waiting) })),
+		telemetry.Number("tecken_spool_waiting", "Live uploads that wait for more room in the spool.", known(func(u spool.Usage) float64 { return float64(u.Waiting) })),
 	)
 	in.metrics.Gauge("tecken_spool_oldest_orphan_seconds", "Age of the oldest workspace that a dead server left; 0 where there is none.", func() float64 {
 		age, err := in.orphan.Ask(ctx)

@@ -69,7 +69,6 @@ type instance struct {
 	gate    *gate.Gate
 	server  *web.Server
 	headers headers.Budget
-	fetches func() sched.Stats // turns to download archives for uploads by URL
 
 	downloads downloads
 }
@@ -107,14 +106,17 @@ func newInstance(ctx context.Context, c *config.Server, lines *telemetry.Lines) 
 	if err := in.limit(); err != nil {
 		return in, err
 	}
-	in.gate = gate.NewGate(gate.Config{
-		Leases:        in.leases,
-		TenantUploads: c.TenantUploads,
-		Spool:         &in.spool,
-		Places:        c.MaxReceiving,
-		Wait:          c.AdmissionWait,
-		Timeout:       c.UploadTimeout,
-		Saturated:     in.queues.backlogged,
+	fetches, waiting := fetchSlots(c)
+	in.gate = gate.New(gate.Config{
+		Leases:         in.leases,
+		TenantUploads:  c.TenantUploads,
+		Spool:          &in.spool,
+		ReceivingSlots: c.MaxReceiving,
+		FetchSlots:     fetches,
+		FetchLine:      waiting,
+		Wait:           c.AdmissionWait,
+		Timeout:        c.UploadTimeout,
+		Saturated:      in.queues.backlogged,
 	})
 	in.serve(ctx)
 	in.gauges(background)
@@ -242,7 +244,6 @@ func (in *instance) serve(ctx context.Context) {
 		Observer:        watcher,
 		Now:             time.Now,
 	})
-	fetches, waiting := fetchTurns(c)
 	in.server = web.New(ctx, web.Config{
 		Exchange: exchange.Config{Tokens: in.records, Reporter: watcher, Logger: in.logger, Now: time.Now},
 		Uploads: uploads.Config{
@@ -255,9 +256,6 @@ func (in *instance) serve(ctx context.Context) {
 			ReceiveStallTimeout: c.ReceiveStallTimeout,
 			ReceiveMinRate:      int64(c.ReceiveMinRate),
 			Fetch:               newFetch(c),
-			MaxFetches:          fetches,
-			FetchQueue:          waiting,
-			FetchWait:           c.AdmissionWait,
 		},
 		Symbols: symbols.Config{
 			Finder:       in.downloads.finder,
@@ -273,7 +271,6 @@ func (in *instance) serve(ctx context.Context) {
 		Checks:     in.checks(),
 		Saturation: in.saturation,
 	})
-	in.fetches = in.server.Fetches
 }
 
 // close lets go of everything, in the reverse of the order it was built in.

@@ -10,14 +10,14 @@ import (
 const refusalWindow = time.Minute
 
 // saturation tells how near this instance is to having enough, from 0 to 1. It is 1 while uploads are refused, or wait, for what
-// this instance lacks; otherwise the worst of the shares of slots in use, the receiving places, the turns to
-// download, the spool, and the time that what is admitted will take. It returns when ctx ends at the latest.
+// this instance lacks; otherwise the worst of the shares of slots in use, of work, receiving and fetching, of the spool, and of the time that
+// what is admitted will take. It returns when ctx ends at the latest.
 func (in *instance) saturation(ctx context.Context) float64 {
 	gate := in.gate.Stats()
-	if gate.Short || lately(gate.TurnedAway) || in.disks.Full() {
+	if gate.Short || time.Since(gate.TurnedAway) < refusalWindow || in.disks.Full() {
 		return 1
 	}
-	worst := max(gate.PlacesRatio, gate.TimeRatio, in.spoolRatio(ctx), in.fetches().Busyness)
+	worst := max(gate.Ratio, in.spoolRatio(ctx))
 	for _, q := range in.queues.all() {
 		s := q.Stats()
 		if in.stalled(q.name, s) != nil {
@@ -28,14 +28,11 @@ func (in *instance) saturation(ctx context.Context) float64 {
 	return min(1, worst)
 }
 
-// lately reports whether a refusal is recent enough to count.
-func lately(refused time.Time) bool { return time.Since(refused) < refusalWindow }
-
 // spoolRatio returns the part of what uploads may have of the disk that is promised to them; 1 where that can't be told, or
-// was not enough for those that grow.
+// is not enough for those that grow.
 func (in *instance) spoolRatio(ctx context.Context) float64 {
 	u, err := in.usage.Ask(ctx)
-	if err != nil || u.Budget <= 0 || u.Waiting > 0 || lately(u.Refused) {
+	if err != nil || u.Budget <= 0 || u.Waiting > 0 {
 		return 1
 	}
 	return min(1, float64(u.Held+u.Reserved)/float64(u.Budget))

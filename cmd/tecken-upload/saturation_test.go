@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -20,7 +21,7 @@ import (
 type premises struct {
 	*testing.T
 	in    *instance
-	turns queue // to download
+	spool *spool.Spool // where workspaces are, without a byte
 
 	mu      sync.Mutex // guards what follows
 	usage   spool.Usage
@@ -28,17 +29,26 @@ type premises struct {
 	backlog bool          // work waits for slots
 }
 
-// newPremises has 4 receiving places, deadlines of 100 s, a slot in each queue, and one turn to download. One tenant may have ten uploads.
+// newPremises has 4 receiving slots, deadlines of 100 s, a slot in each queue, and two fetch slots. One tenant may have ten uploads.
 func newPremises(t *testing.T, wait time.Duration) *premises {
 	p := &premises{T: t, usage: spool.Usage{Budget: 3 << 30, Room: 3 << 30}}
+	var err error
+	if p.spool, err = spool.Open(filepath.Join(t.TempDir(), "spool"), spool.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.spool.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	p.in = &instance{
 		config: &config.Server{UploadTimeout: 100 * time.Second, StallAlarm: 5 * time.Second},
 		disks: health.NewDisks(health.DisksConfig{Threshold: 1, Window: time.Second, Now: time.Now, Recovered: map[upload.Disk]func() bool{
 			upload.DiskSpool: func() bool { return true },
 		}}),
 		usage: newLook(p.Usage),
-		gate: gate.NewGate(gate.Config{
-			Leases: tenLeases{}, TenantUploads: 10, Spool: p, Places: 4, Wait: wait, Timeout: 100 * time.Second,
+		gate: gate.New(gate.Config{
+			Leases: tenLeases{}, TenantUploads: 10, Spool: p, ReceivingSlots: 4, FetchSlots: 2, Wait: wait, Timeout: 100 * time.Second,
 			Saturated: func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.backlog },
 		}),
 	}
@@ -48,8 +58,6 @@ func newPremises(t *testing.T, wait time.Duration) *premises {
 	p.in.queues = queues{
 		verify: queue{"verify", scheduler()}, publish: queue{"publish", scheduler()}, stream: queue{"stream", scheduler()},
 	}
-	p.turns = queue{"fetch", scheduler()}
-	p.in.fetches = p.turns.Stats
 	return p
 }
 
@@ -64,9 +72,9 @@ func (tenLeases) Take(ctx context.Context, tenant int64, _ int) (func(), error) 
 	return func() {}, nil
 }
 
-func (p *premises) Create(_ context.Context, size int64) (*spool.Workspace, error) {
+func (p *premises) Create(ctx context.Context, size int64) (*spool.Workspace, error) {
 	p.change(func() { p.usage.Held += size; p.usage.Room -= size })
-	return new(spool.Workspace), nil // nobody writes to it
+	return p.spool.Create(ctx, 0)
 }
 
 func (p *premises) Usage(context.Context) (spool.Usage, error) {
@@ -88,16 +96,18 @@ func (p *premises) change(f func()) {
 }
 
 // enter lets an upload in that there is room for. leave ends it.
-func (p *premises) enter(tenant, size int64) (place upload.Place, leave func()) {
+func (p *premises) enter(tenant, size int64) (pass *gate.Pass, leave func()) {
 	p.Helper()
-	place, err := p.in.gate.Enter(p.Context(), upload.Token{ID: tenant}, size)
+	pass, err := p.in.gate.Enter(p.Context(), upload.Token{ID: tenant}, size)
 	if err != nil {
 		p.Error(err)
-		return place, func() {}
+		return pass, func() {}
 	}
-	return place, func() {
+	return pass, func() {
 		p.change(func() { p.usage.Held -= size; p.usage.Room += size })
-		place.Leave()
+		if err := pass.Close(); err != nil {
+			p.Error(err)
+		}
 	}
 }
 
@@ -136,16 +146,16 @@ func (p *premises) hold(q queue) *sched.Slot {
 // after it is.
 func TestSaturationIsOneWhereUploadsAreKeptOut(t *testing.T) {
 	play(t, map[string]func(p *premises){
-		"receiving places": func(p *premises) {
+		"receiving slots": func(p *premises) {
 			for i := range 3 {
 				_, leave := p.enter(1, 1)
 				defer leave()
-				p.want(float64(i+1)/4, "some places are taken")
+				p.want(float64(i+1)/4, "some slots are taken")
 			}
 			p.refuse(10, 1)
 			p.want(0.75, "a tenant has reached its own limit")
 			p.refuse(1, 1)
-			p.want(1, "one was refused, with a place left to other tenants")
+			p.want(1, "one was refused, with a slot left to other tenants")
 		},
 		"the spool": func(p *premises) {
 			_, leave := p.enter(1, 1800<<20)
@@ -157,22 +167,21 @@ func TestSaturationIsOneWhereUploadsAreKeptOut(t *testing.T) {
 		"an upload that grows": func(p *premises) {
 			p.change(func() { p.usage.Waiting = 1 })
 			p.want(1, "it waits for room")
-			p.change(func() { p.usage.Waiting, p.usage.Refused = 0, time.Now() })
-			p.want(1, "it was refused room")
+			p.change(func() { p.usage.Waiting = 0 })
 		},
 		"time": func(p *premises) {
 			p.change(func() { p.backlog = true })
 			p.in.gate.Stats() // observes it
-			place, leave := p.enter(1, 800<<20)
+			pass, leave := p.enter(1, 800<<20)
 			defer leave()
 			for range 30 {
 				<-time.After(time.Second)
-				place.Worked(10 << 20)
+				pass.Done(10 << 20)
 			}
 			p.within(0.95, 1, "what is left takes 50 s, the half of a deadline")
 			for range 25 {
 				<-time.After(time.Second)
-				place.Worked(10 << 20)
+				pass.Done(10 << 20)
 			}
 			p.within(0.45, 0.55, "what is left takes half of that")
 			p.refuse(1, 700<<20)
@@ -192,12 +201,13 @@ func TestSaturationIsOneWhereWorkIsStuck(t *testing.T) {
 			slot.Release()
 			p.within(0.24, 0.26, "for a quarter of the time")
 		},
-		"a turn to download": func(p *premises) {
-			<-time.After(45 * time.Second)
-			slot := p.hold(p.turns)
-			<-time.After(15 * time.Second)
-			slot.Release()
-			p.within(0.24, 0.26, "for a quarter of the time")
+		"a fetch slot": func(p *premises) {
+			pass, leave := p.enter(1, 1)
+			defer leave()
+			if err := pass.FetchSlot(p.Context()); err != nil {
+				p.Fatal(err)
+			}
+			p.want(0.5, "one of two is taken")
 		},
 		"a queue that begins nothing": func(p *premises) {
 			slot := p.hold(p.in.queues.publish)

@@ -9,28 +9,29 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// One look at a full line, in which nobody can be let in and everybody is hopeless: what each change costs then.
+// One look at a full line, in which none can be let in and every upload is hopeless: what each change costs then.
 func BenchmarkLook(b *testing.B) {
 	for _, tenants := range []int64{2, 100} {
 		b.Run(fmt.Sprintf("tenants=%d", tenants), func(b *testing.B) {
-			g := NewGate(Config{Places: 10, TenantUploads: 1, Wait: time.Minute, Timeout: time.Minute})
-			g.bytes = turnover{at: time.Now(), held: 1, sum: 1e9, back: 1}
+			g := New(Config{ReceivingSlots: 10, TenantUploads: 1, Wait: time.Minute, Timeout: time.Minute})
+			g.bytes = 1
+			g.kept[inside].add(hold{time.Hour, 1})
 			for i := range int64(maxWaiting) {
-				v, err := g.arrive(&upload.Token{ID: i % tenants, Weight: 1}, 1<<30)
+				p, err := g.arrive(&upload.Token{ID: i % tenants, Weight: 1}, 1<<30)
 				if err != nil {
 					continue // the line is full
 				}
 				g.mu.Lock()
-				v.queue()
+				p.queue(waiting, time.Now())
 				g.mu.Unlock()
 			}
 			usage := &spool.Usage{Room: 1 << 20, Budget: 1 << 40}
 			for b.Loop() {
 				g.mu.Lock()
-				g.serve(g.look(usage, 0))
+				g.scan(g.look(usage, 0))
 				g.mu.Unlock()
 			}
-			b.ReportMetric(float64(g.waiting), "waiting")
+			b.ReportMetric(float64(len(g.in[waiting])), "waiting")
 		})
 	}
 }

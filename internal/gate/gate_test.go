@@ -14,7 +14,7 @@ import (
 
 func TestAPlaceIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.Places = 1 })
+		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 1 })
 		first := h.enter(1, 1)
 		second := h.try(t.Context(), tenantOf(1, 1), 1)
 		<-time.After(9 * time.Second)
@@ -30,42 +30,45 @@ func TestAPlaceIsWaitedFor(t *testing.T) {
 
 func TestAPlaceIsFreeOnceTheBodyIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.Places = 1 })
+		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 1 })
 		first := h.enter(1, 100)
-		first.Arrived(90)
-		if st := h.gate.Stats(); st.PlacesUsed != 0 || st.Admitted != 1 || st.Unfinished != 90 {
+		first.Received(90)
+		if st := h.gate.Stats(); st.Receiving != 0 || st.Admitted != 1 || st.Unfinished != 90 {
 			t.Errorf("%+v", st)
 		}
 		h.enter(1, 1).end()
 		first.end()
-		first.Leave() // is called once, and harmless more often
+		if err := first.Close(); err != nil { // does nothing more
+			t.Error(err)
+		}
 	})
 }
 
 func TestNoPlaceInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.Places = 1 })
+		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 1 })
 		first := h.enter(1, 1)
 		r := <-h.try(t.Context(), tenantOf(2, 1), 1)
 		busy := h.refused(r.err)
 		if busy.OverLimit || r.at != 10*time.Second || busy.Lack != upload.LackReceiving || !strings.Contains(busy.Reason, "receiving") {
 			t.Errorf("after %v: %v", r.at, r.err)
 		}
-		if !h.gate.Contended() {
-			t.Error("one was refused for a place, and nobody is in the way")
+		if !first.Contended() {
+			t.Error("one was refused for a slot, and the first is not in the way")
 		}
 		first.end()
-		h.enter(1, 1).end() // nothing remembers that it was busy
+		last := h.enter(1, 1) // nothing remembers that it was busy
 		<-time.After(refusalMemory)
-		if h.gate.Contended() {
+		if last.Contended() {
 			t.Error("contended for ever")
 		}
+		last.end()
 	})
 }
 
 func TestWithoutWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.Places, c.TenantUploads, c.Wait = 1, 1, 0 })
+		h := newHouse(t, func(c *Config) { c.ReceivingSlots, c.TenantUploads, c.Wait = 1, 1, 0 })
 		first := h.enter(1, 1)
 		if r := <-h.try(t.Context(), tenantOf(1, 1), 1); !h.refused(r.err).OverLimit || r.at != 0 {
 			t.Errorf("refused after %v: %v", r.at, r.err)
@@ -97,7 +100,7 @@ func TestWhoIsKeptOutShows(t *testing.T) {
 		at := time.Now()
 		want(false, at, "it was refused")
 		<-time.After(time.Minute)
-		inside[0].Arrived(1)
+		inside[0].Received(1)
 		inside = append(inside, h.enter(1, 1))
 		limited := h.try(t.Context(), tenantOf(1, 1), 1)
 		synctest.Wait()
@@ -112,14 +115,14 @@ func TestWhoIsKeptOutShows(t *testing.T) {
 
 func TestATenantsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.TenantUploads, c.Places = 2, 100 })
+		h := newHouse(t, func(c *Config) { c.TenantUploads, c.ReceivingSlots = 2, 100 })
 		first, second := h.enter(1, 1), h.enter(1, 1)
 		r := <-h.try(t.Context(), tenantOf(1, 1), 1)
 		busy := h.refused(r.err)
 		if !busy.OverLimit || !errors.Is(r.err, upload.ErrOverLimit) || r.at != 10*time.Second || !strings.HasPrefix(busy.Reason, "You have 2 uploads in progress, ") {
 			t.Errorf("after %v: %v", r.at, r.err)
 		}
-		if h.gate.Contended() {
+		if first.Contended() {
 			t.Error("a tenant's own limit makes others be in its way")
 		}
 		h.enter(2, 1).end() // others are welcome
@@ -147,11 +150,11 @@ func TestATenantsLimit(t *testing.T) {
 // The lease and the room are waited for within one budget.
 func TestOneBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.TenantUploads, c.Places = 1, 1 })
+		h := newHouse(t, func(c *Config) { c.TenantUploads, c.ReceivingSlots = 1, 1 })
 		first := h.enter(1, 1)
 		waiter := h.try(t.Context(), tenantOf(1, 1), 1)
 		<-time.After(6 * time.Second)
-		first.Arrived(1)
+		first.Received(1)
 		other := h.enter(2, 1) // has the place
 		first.end()            // gives the lease
 		r := <-waiter
@@ -167,7 +170,7 @@ func TestWhoGoesWhileWaitingLeavesNothing(t *testing.T) {
 	for name, places := range map[string]int{"for a lease": 2, "for room": 1} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHouse(t, func(c *Config) { c.TenantUploads, c.Places = places%2+1, places })
+				h := newHouse(t, func(c *Config) { c.TenantUploads, c.ReceivingSlots = places%2+1, places })
 				first := h.enter(1, 1)
 				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errGone)
 				defer cancel()
@@ -303,31 +306,5 @@ func TestASpoolThatFails(t *testing.T) {
 			synctest.Wait()
 			h.enter(1, 1).end()
 		})
-	})
-}
-
-// Whose tenant waits for a look at a disk that hangs is told that, and not what there was no room for an hour before.
-func TestWhoWaitsForALeaseWhileTheSpoolHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.TenantUploads, c.Places = 1, 1 })
-		h.enter(2, 1).end()
-		<-time.After(time.Hour)
-		hang := make(chan struct{})
-		h.gate.config.Spool = &brokenSpool{Spool: h.spool, usage: func(ctx context.Context) (spool.Usage, error) {
-			<-hang
-			return h.spool.Usage(ctx)
-		}}
-		for range 2 {
-			who := h.try(t.Context(), tenantOf(1, 1), 1)
-			synctest.Wait()
-			defer func() {
-				if r := <-who; !errors.Is(r.err, upload.ErrUnavailable) {
-					t.Errorf("after %v: %v", r.at, r.err)
-				}
-			}()
-		}
-		<-time.After(time.Minute)
-		close(hang)
-		synctest.Wait()
 	})
 }

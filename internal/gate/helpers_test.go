@@ -82,7 +82,7 @@ type house struct {
 	busy   atomic.Bool // work waits for slots
 }
 
-// newHouse makes a gate with a spool on a disk that is large enough, 4 places, 10 s of waiting and no jitter; change may alter that.
+// newHouse makes a gate with a spool on a disk that is large enough, 4 receiving slots, 10 s of waiting and no jitter; change may alter that.
 func newHouse(t *testing.T, change ...func(*Config)) *house {
 	t.Helper()
 	return houseIn(t, filepath.Join(t.TempDir(), "spool"), change...)
@@ -103,13 +103,13 @@ func houseIn(t *testing.T, dir string, change ...func(*Config)) *house {
 	}
 	h := &house{T: t, leases: newLeases(t), spool: s, dir: dir}
 	c := Config{
-		Leases: h.leases, TenantUploads: 100, Spool: s, Places: 4, Wait: 10 * time.Second, Timeout: 100 * time.Second,
-		Saturated: h.busy.Load, Jitter: func() float64 { return 0.5 },
+		Leases: h.leases, TenantUploads: 100, Spool: s, ReceivingSlots: 4, Wait: 10 * time.Second, Timeout: 100 * time.Second,
+		Saturated: h.busy.Load, Jitter: func() float64 { return 0 },
 	}
 	for _, f := range change {
 		f(&c)
 	}
-	h.gate = NewGate(c)
+	h.gate = New(c)
 	t.Cleanup(func() {
 		h.empty()
 		if err := s.Close(); err != nil {
@@ -124,13 +124,13 @@ func (h *house) empty() {
 	h.Helper()
 	g := h.gate
 	st := g.Stats()
-	if st.PlacesUsed+st.Waiting+st.Limited+st.Admitted+st.Tenants+st.Leases != 0 || st.Unfinished != 0 {
+	if st.Receiving+st.Fetching+st.FetchWaiting+st.Waiting+st.Limited+st.Admitted+st.Tenants+st.Leases != 0 || st.Unfinished != 0 {
 		h.Errorf("left behind: %+v", st)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.bytes.held != 0 || g.promised != 0 || g.inside.held != 0 || len(g.tenants) != 0 {
-		h.Errorf("left behind: %v bytes, %d promised, %v uploads, %d tenants", g.bytes.held, g.promised, g.inside.held, len(g.tenants))
+	if g.bytes != 0 || g.promised != 0 || len(g.tenants) != 0 {
+		h.Errorf("left behind: %d bytes, %d promised, %d tenants", g.bytes, g.promised, len(g.tenants))
 	}
 	if n := h.leases.all(); n != 0 {
 		h.Errorf("%d leases are left", n)
@@ -146,30 +146,29 @@ func tenantOf(id int64, weight int) upload.Token { return upload.Token{ID: id, W
 // admitted is an upload that was let in.
 type admitted struct {
 	*house
-	upload.Place
+	*Pass
 }
 
 // enter lets in an upload that there must be room for at once.
 func (h *house) enter(tenant int64, size int64) *admitted {
 	h.Helper()
 	start := time.Now()
-	place, err := h.gate.Enter(h.Context(), tenantOf(tenant, 1), size)
+	pass, err := h.gate.Enter(h.Context(), tenantOf(tenant, 1), size)
 	if err != nil {
 		h.Fatal(err)
 	}
 	if waited := time.Since(start); waited > 0 {
 		h.Errorf("waited %v", waited)
 	}
-	return &admitted{h, place}
+	return &admitted{h, pass}
 }
 
-// end closes the workspace, as a service does, and leaves.
+// end closes the workspace, as an upload does, and the pass.
 func (a *admitted) end() {
 	a.Helper()
-	if err := a.Workspace.Close(); err != nil {
+	if err := errors.Join(a.Workspace().Close(), a.Close()); err != nil {
 		a.Error(err)
 	}
-	a.Leave()
 }
 
 // result is what became of somebody who waited.
@@ -193,8 +192,8 @@ func (h *house) try(ctx context.Context, token upload.Token, size int64) <-chan 
 	out := make(chan result, 1)
 	start := time.Now()
 	go func() {
-		place, err := h.gate.Enter(ctx, token, size)
-		out <- result{&admitted{h, place}, err, time.Since(start)}
+		pass, err := h.gate.Enter(ctx, token, size)
+		out <- result{&admitted{h, pass}, err, time.Since(start)}
 	}()
 	return out
 }
@@ -224,21 +223,13 @@ func (h *house) pending(who ...<-chan result) {
 // learn makes the gate learn a rate of work: it is saturated, and a is worked on at so many bytes a second.
 func (a *admitted) learn(rate int64, seconds int) {
 	a.busy.Store(true)
-	a.gate.Stats() // observes it
+	a.house.gate.Stats() // observes it
 	a.work(rate, seconds)
 }
 
 func (a *admitted) work(rate int64, seconds int) {
 	for range seconds {
 		<-time.After(time.Second)
-		a.Worked(rate)
-	}
-}
-
-// near fails the test where a wait is not within a fifth of what it should be.
-func (h *house) near(got, want time.Duration) {
-	h.Helper()
-	if got < want*4/5 || got > want*6/5 {
-		h.Errorf("told to wait %v, want about %v", got, want)
+		a.Done(rate)
 	}
 }

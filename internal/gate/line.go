@@ -9,27 +9,20 @@ import (
 
 	"tecken-upload/internal/background"
 	"tecken-upload/internal/spool"
-	"tecken-upload/internal/upload"
 )
 
-// await waits in line until v is let in or refused. Lets in, and refuses, the usher: one goroutine, which is there while
-// anybody waits. So there is one order, and a disk that hangs holds up nobody who leaves.
-func (g *Gate) await(ctx context.Context, v *visit) error {
-	g.mu.Lock()
-	v.queue()
-	if g.ushering {
-		g.changed()
-	} else {
-		g.ushering = true
-		ctx := context.WithoutCancel(ctx)
-		background.Go("gate", func() { _ = background.Loop(ctx, "gate", g.usher) })
+// await waits in line until p has what it waits for, or is refused it. Both are decided by the usher, one goroutine that is there while
+// anything is in line. So there is one order, and a disk that hangs holds up no client that leaves.
+func (g *Gate) await(ctx context.Context, p *Pass, what state) error {
+	answered, left, err := g.queue(ctx, p, what)
+	if err != nil {
+		return err
 	}
-	g.mu.Unlock()
-	hung := time.NewTimer(max(0, v.deadline.Sub(g.config.Now())) + patience)
+	hung := time.NewTimer(max(0, left) + patience)
 	defer hung.Stop()
 	select {
-	case <-v.answered:
-		return v.err
+	case <-answered:
+		return p.err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-hung.C:
@@ -37,7 +30,29 @@ func (g *Gate) await(ctx context.Context, v *visit) error {
 	}
 }
 
-// changed tells the usher that somebody may fit now, or that nobody waits any more. Called with mu held.
+// queue puts p in line, and sees to it that there is an usher. It returns what is closed when p is answered, and how long p may wait.
+func (g *Gate) queue(ctx context.Context, p *Pass, what state) (answered <-chan struct{}, left time.Duration, err error) {
+	now := g.config.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if what == fetchWaiting {
+		if err := g.refuseFetch(p, now); err != nil {
+			return nil, 0, err
+		}
+		p.deadline = later(p.deadline, now.Add(leastFetch))
+	}
+	p.queue(what, now)
+	if g.ushering {
+		g.changed()
+	} else {
+		g.ushering = true
+		ctx := context.WithoutCancel(ctx)
+		background.Go("gate", func() { _ = background.Loop(ctx, "gate", g.usher) })
+	}
+	return p.answered, p.deadline.Sub(now), nil
+}
+
+// changed tells the usher that an upload may fit now, or that none is in line any more. Called with mu held.
 func (g *Gate) changed() {
 	if !g.ushering {
 		return
@@ -48,7 +63,7 @@ func (g *Gate) changed() {
 	}
 }
 
-// usher lets in who fits and refuses those whose time is over, until nobody waits.
+// usher lets in what fits, and refuses what has waited long enough, until none is in line.
 func (g *Gate) usher(ctx context.Context) error {
 	timer := time.NewTimer(tick)
 	defer timer.Stop()
@@ -65,26 +80,18 @@ func (g *Gate) usher(ctx context.Context) error {
 	}
 }
 
-// round is one look at the line. It returns after what time to look again at the latest, and whether anybody waits still.
+// round is one look at the line. It returns after what time to look again at the latest, and whether anything is in line still.
 func (g *Gate) round(ctx context.Context) (next time.Duration, more bool) {
-	promised := g.beginRound()
+	g.mu.Lock()
+	promised := g.promised
+	g.mu.Unlock()
 	usage := g.measure(ctx)
 	saturated := g.config.Saturated()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.work.advance(g.config.Now(), saturated)
-	g.measuring = time.Time{}
-	g.seen = g.look(usage, promised)
-	next, g.ushering = g.serve(g.seen)
+	next, g.ushering = g.scan(g.look(usage, promised))
 	return next, g.ushering
-}
-
-// beginRound notes that the spool is being measured, and returns what is about to be reserved in it.
-func (g *Gate) beginRound() (promised int64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.measuring = g.config.Now()
-	return g.promised
 }
 
 // measure measures the spool; nil where that can't be done. Not called with mu held: the disk may hang.
@@ -96,67 +103,50 @@ func (g *Gate) measure(ctx context.Context) *spool.Usage {
 	return &usage
 }
 
-// serve lets in whom there is room for, and refuses those whose time is over. It returns after what time to look
-// again at the latest, and whether anybody waits still. Called with mu held.
-func (g *Gate) serve(r *room) (next time.Duration, more bool) {
+// scan serves what there is room for, and refuses what has waited long enough. It returns after what time to look
+// again at the latest, and whether anything is in line still. Called with mu held.
+func (g *Gate) scan(r *room) (next time.Duration, more bool) {
 	g.timely = false
 	g.refuseImpossible(r)
-	for refused := true; refused; { // who was refused makes way for others
-		var v *visit
-		var blocked lack
-		for v, blocked = g.next(r); v != nil; v, blocked = g.next(r) {
-			need := r.need(v)
-			v.admit(r.now, need)
-			r.free -= need
-		}
-		g.blocked = blocked
+	for refused := true; refused; { // what was refused makes way for others
+		blocked := g.serve(r, waiting)
+		g.serve(r, fetchWaiting)
 		next, refused = g.refuseLate(r, blocked)
 	}
-	return next, g.waiting > 0
+	return next, len(g.in[waiting])+len(g.in[fetchWaiting]) > 0
 }
 
-// refuseLate refuses those whose time is over. It returns after what time to do so again. Called with mu held.
-func (g *Gate) refuseLate(r *room, blocked lack) (next time.Duration, refused bool) {
-	next = tick
-	var heldUp []*visit
-	for _, v := range g.inLine() {
-		v.seen = true
-		left := v.deadline.Sub(r.now)
-		if left > 0 {
-			next = min(next, left)
-			continue
+// serve gives what there is to those that wait for it. It returns what the head of the line lacks. Called with mu held.
+func (g *Gate) serve(r *room, what state) (blocked lack) {
+	for {
+		p, lacks := g.next(r, what)
+		if p == nil {
+			return lacks
 		}
-		if l := g.lacks(v, r); l.of != "" {
-			v.refuse(g.refuse(r, l))
-			v.tenant.refused = r.now
-			refused = true
-		} else {
-			heldUp = append(heldUp, v)
+		need := r.need(p)
+		p.serve(r.now, need)
+		if what == waiting {
+			r.free -= need
 		}
 	}
-	if refused {
-		return next, true // it may have been those who held the others up
-	}
-	for _, v := range heldUp {
-		v.refuse(g.refuse(r, blocked))
-		v.tenant.refused = r.now
-	}
-	return next, len(heldUp) > 0
 }
 
-// next returns who is to be let in next. Where it is nobody, it returns what keeps those out who lack nothing themselves. Called
-// with mu held.
-func (g *Gate) next(r *room) (v *visit, blocked lack) {
-	if int(g.places.held) >= g.config.Places {
-		return nil, lack{of: upload.LackReceiving} // what the first in line lacks
+// next returns the pass to be served next. Where there is none, it returns what blocks those that lack nothing themselves. Called with mu
+// held.
+func (g *Gate) next(r *room, what state) (p *Pass, blocked lack) {
+	if l := g.full(what); l.of != "" {
+		return nil, l
 	}
-	for _, t := range g.inOrder() {
-		for _, v := range t.waiting {
-			l := g.lacks(v, r)
-			if l.of == "" {
-				return v, l
+	for _, t := range g.inOrder(what) {
+		for _, p := range t.line {
+			if !p.in(what) {
+				continue
 			}
-			if !l.own && hopeless(v, l, r.now) {
+			l := g.lacks(p, r)
+			if l.of == "" {
+				return p, l
+			}
+			if !l.own && g.hopeless(p, l, r) {
 				continue
 			}
 			blocked = l
@@ -169,46 +159,78 @@ func (g *Gate) next(r *room) (v *visit, blocked lack) {
 	return nil, blocked
 }
 
-// hopeless reports whether what v lacks clearly won't be there before its time is over. What is not known is hoped for.
-func hopeless(v *visit, l lack, now time.Time) bool {
-	return l.wait > 2*v.deadline.Sub(now)
-}
-
-// inOrder returns the tenants that wait for room, the one to be served first first. Called with mu held.
-func (g *Gate) inOrder() []*tenant {
+// inOrder returns the tenants of which uploads are in line, the one to be served first first. Called with mu held.
+func (g *Gate) inOrder(what state) []*tenant {
 	var tenants []*tenant
 	for _, t := range g.tenants {
-		if len(t.waiting) > 0 {
+		if t.count[what] > 0 {
 			tenants = append(tenants, t)
 		}
 	}
 	slices.SortFunc(tenants, func(a, b *tenant) int {
-		return cmp.Or(cmp.Compare(a.load(), b.load()), cmp.Compare(a.waiting[0].order, b.waiting[0].order))
+		return cmp.Or(cmp.Compare(a.load(what), b.load(what)), cmp.Compare(a.line[0].order, b.line[0].order))
 	})
 	return tenants
 }
 
-// inLine returns all who wait for room. Called with mu held.
-func (g *Gate) inLine() []*visit {
-	var all []*visit
-	for _, t := range g.tenants {
-		all = append(all, t.waiting...)
+// refuseLate refuses what has waited long enough. It returns after what time to do so again. Called with mu held.
+func (g *Gate) refuseLate(r *room, blocked lack) (next time.Duration, refused bool) {
+	next = tick
+	var heldUp []*Pass
+	for _, p := range g.inLine() {
+		p.seen = true
+		left := p.deadline.Sub(r.now)
+		if left > 0 {
+			next = min(next, left)
+			continue
+		}
+		if l := g.lacks(p, r); l.of != "" {
+			p.refuse(r.now, g.refusal(p, l, r.now))
+			refused = true
+		} else {
+			heldUp = append(heldUp, p)
+		}
 	}
-	return all
+	if refused {
+		return next, true // they may have held up the others
+	}
+	for _, p := range heldUp {
+		p.refuse(r.now, g.refusal(p, blocked, r.now))
+	}
+	return next, len(heldUp) > 0
 }
 
-// refuseImpossible refuses those who would not fit into the spool alone. Called with mu held.
+// refuseImpossible refuses what would not fit into the spool alone. Called with mu held.
 func (g *Gate) refuseImpossible(r *room) {
 	if r.usage == nil {
 		return
 	}
-	for _, v := range g.inLine() {
-		need := r.need(v)
-		if need == 0 {
+	for _, p := range g.inLine() {
+		need := r.need(p)
+		if need == 0 || !p.in(waiting) {
 			continue
 		}
 		if err := r.usage.Impossible(need); err != nil {
-			v.refuse(fmt.Errorf("reserve room: %w", err))
+			p.refuse(r.now, fmt.Errorf("reserve room: %w", err))
 		}
 	}
+}
+
+// inLine returns all that are in line. Called with mu held.
+func (g *Gate) inLine() []*Pass {
+	var all []*Pass
+	for _, t := range g.tenants {
+		all = append(all, t.line...)
+	}
+	return all
+}
+
+// short reports whether an upload waits for which there is no room. Called with mu held.
+func (g *Gate) short() bool {
+	for _, p := range g.inLine() {
+		if p.in(waiting) && p.seen {
+			return true
+		}
+	}
+	return false
 }

@@ -40,14 +40,14 @@ func TestWhoIsHeldUp(t *testing.T) {
 		<-time.After(5 * time.Second)
 		large := h.try(h.Context(), tenantOf(2, 1), 40*mib) // has less, and so comes first
 		synctest.Wait()
-		second.Arrived(mib)
+		second.Received(mib)
 		if r := <-small; !strings.Contains(h.refused(r.err).Reason, "disk") || r.at != 10*time.Second {
 			h.Errorf("%v after %v", r.err, r.at)
 		}
 		first.end()
 		(<-large).end()
 		second.end()
-	}, func(c *Config) { c.Places = 2 })
+	}, func(c *Config) { c.ReceivingSlots = 2 })
 }
 
 // The large one at the head gets what comes free; small ones do not take it away.
@@ -74,7 +74,7 @@ func TestALargeUploadIsNotStarvedBySmallOnes(t *testing.T) {
 		}
 		r.end()
 		(<-more).end()
-	}, func(c *Config) { c.Places = 100 })
+	}, func(c *Config) { c.ReceivingSlots = 100 })
 }
 
 // A large one that is known not to get its room in time holds nobody up.
@@ -96,19 +96,19 @@ func TestAHopelessUploadIsPassed(t *testing.T) {
 		small.end()
 		h.refused((<-large).err)
 		slow.end()
-	}, func(c *Config) { c.Places = 100 })
+	}, func(c *Config) { c.ReceivingSlots = 100 })
 }
 
 func TestTheNextIsOfTheTenantWithTheLeast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.Places = 2 })
+		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 2 })
 		// Tenant 1 has 30 bytes, tenant 2, of weight 4, has 60: less for its weight.
 		one := h.enter(1, 30)
-		place, err := h.gate.Enter(t.Context(), tenantOf(2, 4), 60)
+		pass, err := h.gate.Enter(t.Context(), tenantOf(2, 4), 60)
 		if err != nil {
 			t.Fatal(err)
 		}
-		two := &admitted{h, place}
+		two := &admitted{h, pass}
 		type waiter struct {
 			token upload.Token
 			want  int
@@ -118,8 +118,8 @@ func TestTheNextIsOfTheTenantWithTheLeast(t *testing.T) {
 			waiting = append(waiting, h.try(t.Context(), w.token, 50))
 			synctest.Wait()
 		}
-		one.Arrived(30)
-		two.Arrived(60)
+		one.Received(30)
+		two.Received(60)
 		var inside []*admitted
 		var order []int
 		for len(order) < len(waiting) {
@@ -136,7 +136,7 @@ func TestTheNextIsOfTheTenantWithTheLeast(t *testing.T) {
 				}
 			}
 			for _, a := range inside {
-				a.Arrived(50)
+				a.Received(50)
 			}
 		}
 		// The last place of two is open to those below their share: all of them are.
@@ -163,7 +163,7 @@ func equalSets(a, b []int) bool {
 // A crowd is refused at once, and leaves room for those who come after it.
 func TestTheLineIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.Places, c.TenantUploads = 1, 1000 })
+		h := newHouse(t, func(c *Config) { c.ReceivingSlots, c.TenantUploads = 1, 1000 })
 		first := h.enter(1, 1)
 		var crowd []<-chan result
 		for range 600 {
@@ -228,7 +228,7 @@ func (l slowLeases) Take(ctx context.Context, tenant int64, limit int) (func(), 
 
 func TestACrowdWithinItsLimitIsNotToldOfIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.TenantUploads, c.Places = 1000, 1000 })
+		h := newHouse(t, func(c *Config) { c.TenantUploads, c.ReceivingSlots = 1000, 1000 })
 		h.gate.config.Leases = slowLeases{h.leases}
 		var crowd []<-chan result
 		for range 513 {
@@ -255,25 +255,26 @@ func TestACrowdWithinItsLimitIsNotToldOfIt(t *testing.T) {
 // Those who were refused leave one by one. Who comes in between is not forgotten with the last of them.
 func TestATenantIsNotForgottenByThoseWhoWereRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.Places = 1 })
+		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 1 })
 		first := h.enter(1, mib)
 		token := tenantOf(2, 1)
-		arrive := func() *visit {
-			v, err := h.gate.arrive(&token, mib)
+		arrive := func() *Pass {
+			p, err := h.gate.arrive(&token, mib)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return v
+			return p
 		}
 		a, b := arrive(), arrive()
-		h.gate.mu.Lock()
-		a.refuse(upload.ErrBusy)
-		b.refuse(upload.ErrBusy)
-		h.gate.mu.Unlock()
-		a.leave()
+		end := func(p *Pass) {
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		end(a)
 		late := h.try(t.Context(), token, mib)
 		synctest.Wait()
-		b.leave()
+		end(b)
 		first.end()
 		r := <-late
 		if r.err != nil || r.at != 0 {

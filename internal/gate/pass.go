@@ -1,288 +1,359 @@
 package gate
 
 import (
+	"context"
 	"slices"
 	"time"
 
+	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 )
 
-// A tenant is known while it has visits that wait or are inside. Gate.mu guards its fields, but for id.
+// A state of a pass: what it waits for, or has. A pass is in several at once.
+type state int
+
+const (
+	leasing      state = iota // waits for a lease
+	leased                    // has one
+	waiting                   // in line for room
+	receiving                 // has a receiving slot
+	inside                    // admitted
+	fetchWaiting              // in line for a fetch slot
+	fetching                  // has one
+	states
+)
+
+// A tenant is known while it has passes. Gate.mu guards its fields, but for id.
 type tenant struct {
 	id      int64
 	weight  int
 	limit   int // uploads at once
-	leases  int // held here
-	taking  int // visits that wait for a lease
-	waiting []*visit
-	inside  map[*visit]struct{}
-	places  int   // receiving places taken
-	bytes   int64 // sizes of the uploads admitted
-	ends    turnover
+	passes  map[*Pass]struct{}
+	line    []*Pass // those that wait for room or for a fetch slot, in order of arrival
+	count   [states]int
+	bytes   int64     // sizes of the uploads admitted
+	leases  recent    // how long it kept them
 	refused time.Time // when one that had a lease was last refused for room
 }
 
 // present reports whether the tenant has a share of the instance.
-func (t *tenant) present() bool { return len(t.inside)+len(t.waiting) > 0 }
+func (t *tenant) present() bool { return t.count[inside]+t.count[waiting] > 0 }
 
-// idle reports whether t has leases that are of no upload in progress: those who have them wait for room, or were refused it just
-// now.
+// idle reports whether t has leases that are of no upload in progress: of uploads that wait for room, or were refused it just now.
 func (t *tenant) idle(now time.Time) bool {
-	return t.leases > len(t.inside) || now.Sub(t.refused) < returning
+	return t.count[leased] > t.count[inside] || now.Sub(t.refused) < returning
 }
 
-// load is what the tenant has for its weight.
-func (t *tenant) load() float64 { return float64(t.bytes) / float64(t.weight) }
+// load is what the tenant has for its weight: bytes admitted, or fetch slots, by what is waited for.
+func (t *tenant) load(of state) float64 {
+	if of == fetchWaiting {
+		return float64(t.count[fetching]) / float64(t.weight)
+	}
+	return float64(t.bytes) / float64(t.weight)
+}
 
-// left is what the tenant's admitted uploads have not been dealt with, in bytes.
+// left is what is to be done of the tenant's admitted uploads, in bytes.
 func (t *tenant) left() (sum int64) {
-	for v := range t.inside {
-		sum += v.left
+	for p := range t.passes {
+		sum += p.left
 	}
 	return sum
 }
 
-// stage is how far a visit has come.
-type stage int
+// A Pass is what one upload holds of the instance, from Enter until Close. Its methods are safe for concurrent use.
+type Pass struct {
+	gate      *Gate
+	tenant    *tenant
+	limit     int   // of the tenant's uploads
+	declared  int64 // bytes; -1 while that is not known
+	deadline  time.Time
+	order     int64            // of arrival
+	workspace *spool.Workspace // changed by Enter alone, with Gate.mu held
 
-const (
-	taking  stage = iota // waits for a lease
-	waiting              // waits for room
-	inside               // admitted
-	gone                 // refused, or has left
-)
-
-// A visit is one upload at the gate. Gate.mu guards what is below it.
-type visit struct {
-	gate     *Gate
-	tenant   *tenant
-	limit    int   // of the tenant's uploads
-	declared int64 // bytes, or -1
-	deadline time.Time
-	order    int64         // of arrival
-	answered chan struct{} // closed once it is inside, or refused
-
-	stage    stage
-	seen     bool   // has been considered, and found to lack something
-	err      error  // why it was refused
-	release  func() // gives the lease back; nil where there is none
-	place    bool   // has a receiving place
-	size     int64  // bytes it counts as
-	left     int64  // bytes of these not dealt with
-	promised int64  // bytes it is about to reserve in the spool
+	// Gate.mu guards what follows.
+	since     [states]time.Time // when it got into each state; zero: it is not in it
+	notBefore time.Time         // is not admitted until then: its room was taken before it had it
+	answered  chan struct{}     // closed once it has what it waits for, or is refused
+	err       error             // why it was refused
+	seen      bool              // was found to lack something
+	release   func()            // gives the lease back; nil where there is none
+	size      int64             // bytes it counts as
+	left      int64             // bytes of these not dealt with
+	promised  int64             // bytes it is about to reserve in the spool
 }
 
-// arrive begins a visit, unless too many wait already.
-func (g *Gate) arrive(token *upload.Token, size int64) (*visit, error) {
+var _ upload.Pass = (*Pass)(nil)
+
+// arrive makes a pass that waits for its lease, unless too many wait already.
+func (g *Gate) arrive(token *upload.Token, size int64) (*Pass, error) {
 	now := g.config.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.tenants[token.ID]
 	if t == nil {
-		t = &tenant{id: token.ID, inside: make(map[*visit]struct{}), ends: turnover{at: now}}
+		t = &tenant{id: token.ID, passes: make(map[*Pass]struct{})}
 	}
 	t.weight = max(1, token.Weight)
 	t.limit = max(1, g.config.TenantUploads) * t.weight
-	if t.taking+len(t.waiting) >= maxWaiting-g.taking-g.waiting {
-		return nil, g.refuseQueue(t, now)
+	p := &Pass{gate: g, tenant: t, limit: t.limit, declared: size, deadline: now.Add(g.config.Wait), order: g.arrivals, size: size}
+	if size < 0 {
+		p.size = unknownSize
+	}
+	if t.count[leasing]+t.count[waiting] >= maxWaiting-len(g.in[leasing])-len(g.in[waiting]) {
+		return nil, g.refuseLine(p, now)
 	}
 	g.arrivals++
-	v := &visit{
-		gate: g, tenant: t, limit: t.limit, declared: size, deadline: now.Add(g.config.Wait), order: g.arrivals,
-		answered: make(chan struct{}), size: size,
-	}
-	if size < 0 {
-		v.size = unknownSize
-	}
 	g.tenants[t.id] = t
-	t.taking++
-	g.taking++
-	return v, nil
+	t.passes[p] = struct{}{}
+	p.enter(leasing, now)
+	return p, nil
 }
 
-// hold keeps the lease until v leaves.
-func (v *visit) hold(release func()) {
-	v.gate.mu.Lock()
-	defer v.gate.mu.Unlock()
-	v.release = release
-	v.tenant.leases++
-	v.gate.leases++
+// enter gets p into a state. Called with mu held.
+func (p *Pass) enter(s state, now time.Time) {
+	p.since[s] = now
+	p.tenant.count[s]++
+	p.gate.in[s][p] = struct{}{}
 }
 
-// queue puts v in line for room. Called with mu held.
-func (v *visit) queue() {
-	g := v.gate
-	v.out()
-	v.stage = waiting
-	// By arrival, not by when the lease came.
-	at, _ := slices.BinarySearchFunc(v.tenant.waiting, v.order, func(other *visit, order int64) int { return int(other.order - order) })
-	v.tenant.waiting = slices.Insert(v.tenant.waiting, at, v)
-	g.waiting++
-}
+// in reports whether p is in a state. Called with mu held.
+func (p *Pass) in(s state) bool { return !p.since[s].IsZero() }
 
-// admit lets v in. Called with mu held.
-func (v *visit) admit(now time.Time, need int64) {
-	g, t := v.gate, v.tenant
-	v.out()
-	v.stage, v.place, v.left, v.promised = inside, true, v.size, need
-	t.inside[v] = struct{}{}
-	t.places++
-	t.bytes += v.size
-	t.ends.change(now, 1)
-	g.inside.change(now, 1)
-	g.places.change(now, 1)
-	g.bytes.change(now, float64(v.size))
-	g.unfinished += v.left
-	g.promised += need
-	close(v.answered)
-}
-
-// refuse ends v's wait with err. Called with mu held.
-func (v *visit) refuse(err error) {
-	v.out()
-	v.stage, v.err = gone, err
-	close(v.answered)
-}
-
-// out takes v out of the line it waits in. Called with mu held.
-func (v *visit) out() {
-	switch v.stage {
-	case taking:
-		v.tenant.taking--
-		v.gate.taking--
-	case waiting:
-		v.tenant.waiting = slices.DeleteFunc(v.tenant.waiting, func(other *visit) bool { return other == v })
-		v.gate.waiting--
-	case inside, gone:
-	}
-}
-
-// created tells that v's room is reserved in the spool, or won't be.
-func (v *visit) created() {
-	g := v.gate
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.promised -= v.promised
-	v.promised = 0
-	g.changed()
-}
-
-// sized is the Sized of v's place.
-func (v *visit) sized(size int64) {
-	g := v.gate
-	now, saturated := g.config.Now(), g.config.Saturated()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if v.stage == inside && v.place {
-		g.work.advance(now, saturated)
-		v.resize(now, size)
-		g.changed()
-	}
-}
-
-// arrived is the Arrived of v's place.
-func (v *visit) arrived(size int64) {
-	g := v.gate
-	now, saturated := g.config.Now(), g.config.Saturated()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if v.stage != inside || !v.place {
+// leave gets p out of a state, if it is in it. Called with mu held.
+func (p *Pass) leave(s state, now time.Time) {
+	if !p.in(s) {
 		return
 	}
-	g.work.advance(now, saturated)
-	v.givePlaceBack(now)
-	v.resize(now, size)
+	if p.workspace != nil || s == waiting { // else it was of no use
+		p.recent(s).add(hold{now.Sub(p.since[s]), p.amount(s)})
+	}
+	p.since[s] = time.Time{}
+	p.tenant.count[s]--
+	delete(p.gate.in[s], p)
+}
+
+// recent returns for how long others were in a state: for a lease, others of p's tenant. Called with mu held.
+func (p *Pass) recent(s state) *recent {
+	if s == leased {
+		return &p.tenant.leases
+	}
+	return &p.gate.kept[s]
+}
+
+// amount is how much p has where it is in a state: bytes, or one slot.
+func (p *Pass) amount(s state) int64 {
+	if s == inside {
+		return max(1, p.size)
+	}
+	return 1
+}
+
+// hold keeps the lease until p is closed.
+func (p *Pass) hold(release func()) {
+	now := p.gate.config.Now()
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	p.release = release
+	p.enter(leased, now)
+}
+
+// queue puts p in line, by its arrival. Called with mu held.
+func (p *Pass) queue(what state, now time.Time) {
+	p.leave(leasing, now)
+	p.enter(what, now)
+	p.seen, p.err, p.answered = false, nil, make(chan struct{})
+	at, _ := slices.BinarySearchFunc(p.tenant.line, p.order, func(other *Pass, order int64) int { return int(other.order - order) })
+	p.tenant.line = slices.Insert(p.tenant.line, at, p)
+}
+
+// out takes p out of the line. Called with mu held.
+func (p *Pass) out(now time.Time) {
+	p.leave(leasing, now)
+	p.leave(waiting, now)
+	p.leave(fetchWaiting, now)
+	p.tenant.line = slices.DeleteFunc(p.tenant.line, func(other *Pass) bool { return other == p })
+}
+
+// serve gives p what it waits for; need is what that takes of the spool. Called with mu held.
+func (p *Pass) serve(now time.Time, need int64) {
+	if p.in(fetchWaiting) {
+		p.enter(fetching, now)
+	} else {
+		p.enter(inside, now)
+		p.enter(receiving, now)
+		p.left, p.promised = p.size, need
+		p.tenant.bytes += p.size
+		p.gate.bytes += p.size
+		p.gate.unfinished += p.left
+		p.gate.promised += need
+	}
+	p.out(now)
+	close(p.answered)
+}
+
+// refuse ends p's wait with err. Called with mu held.
+func (p *Pass) refuse(now time.Time, err error) {
+	p.out(now)
+	p.err = err
+	close(p.answered)
+}
+
+// created tells that p's room is reserved in the spool, or won't be: then workspace is nil.
+func (p *Pass) created(workspace *spool.Workspace) {
+	g := p.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p.workspace = workspace
+	if workspace != nil {
+		delete(g.refusals, p.tenant.id)
+	}
+	g.promised -= p.promised
+	p.promised = 0
 	g.changed()
 }
 
-// grown is told of the room that v has in the spool, where it becomes more: nobody knew its size.
-func (v *visit) grown(reserved int64) {
-	g := v.gate
-	now := g.config.Now()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if v.stage == inside && reserved > v.size {
-		v.resize(now, reserved)
+// exit takes from p what it was admitted with. Called with mu held.
+func (p *Pass) exit(now time.Time) {
+	g, t := p.gate, p.tenant
+	if !p.in(inside) {
+		return
+	}
+	p.leave(receiving, now)
+	p.leave(fetching, now)
+	p.leave(inside, now)
+	p.finish(p.left)
+	g.promised -= p.promised
+	p.promised = 0
+	t.bytes -= p.size
+	g.bytes -= p.size
+}
+
+// resize makes p count as so many bytes. Called with mu held.
+func (p *Pass) resize(size int64) {
+	more := size - p.size
+	p.size += more
+	p.tenant.bytes += more
+	p.gate.bytes += more
+	p.finish(p.left - max(0, p.left+more))
+}
+
+// finish takes bytes off what is left to do. Called with mu held.
+func (p *Pass) finish(bytes int64) {
+	p.left -= bytes
+	p.gate.unfinished -= bytes
+}
+
+// refresh makes an archive of unknown size that is arriving count as what the spool has reserved for it. Called with mu held.
+func (p *Pass) refresh() {
+	if p.declared < 0 && p.in(receiving) && p.workspace != nil {
+		p.resize(max(p.size, p.workspace.Reserved()))
 	}
 }
 
-// resize makes v count as so many bytes. Called with mu held.
-func (v *visit) resize(now time.Time, size int64) {
-	more := size - v.size
-	v.size += more
-	v.tenant.bytes += more
-	v.gate.bytes.correct(now, float64(more))
-	v.finish(v.left - max(0, v.left+more))
+// Workspace returns the upload's room on disk.
+func (p *Pass) Workspace() *spool.Workspace { return p.workspace }
+
+// Grow tells the size of the archive, where it becomes known while the archive arrives.
+func (p *Pass) Grow(size int64) {
+	p.update(func(time.Time) {
+		if p.in(receiving) {
+			p.declared = size
+			p.resize(size)
+		}
+	})
 }
 
-// worked is the Worked of v's place.
-func (v *visit) worked(bytes int64) {
-	g := v.gate
+// Received tells that the whole archive is in the workspace, with its size. It gives back the receiving slot and the fetch slot.
+func (p *Pass) Received(size int64) {
+	p.update(func(now time.Time) {
+		if p.in(receiving) {
+			p.leave(receiving, now)
+			p.leave(fetching, now)
+			p.resize(size)
+		}
+	})
+}
+
+// update changes p, and lets in whom that makes room for.
+func (p *Pass) update(change func(now time.Time)) {
+	g := p.gate
+	now, saturated := g.config.Now(), g.config.Saturated()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.work.advance(now, saturated)
+	change(now)
+	g.changed()
+}
+
+// Done tells that a piece of processing is done, with the bytes of the archive that are dealt with since the last call.
+func (p *Pass) Done(bytes int64) {
+	g := p.gate
 	now, saturated := g.config.Now(), g.config.Saturated()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.work.worked(now, saturated, bytes)
-	if v.stage == inside {
-		v.finish(min(bytes, v.left))
+	if p.in(inside) {
+		p.finish(min(bytes, p.left))
 		if g.timely {
 			g.changed()
 		}
 	}
 }
 
-// leave is the Leave of v's place. It gives back whatever v has, wherever it is; calling it again does nothing.
-func (v *visit) leave() {
-	g := v.gate
-	now, saturated := g.config.Now(), g.config.Saturated()
-	g.mu.Lock()
-	g.work.advance(now, saturated)
-	v.exit(now)
-	release := v.release
-	v.release = nil
-	if release != nil {
-		v.tenant.leases--
-		g.leases--
+// FetchSlot waits in line for the right to download the archive, until Config.Wait after Enter began. The slot is given back by Received, or by
+// Close. The error is an *upload.BusyError, OverLimit where slots are free but not for this tenant; wraps upload.ErrUnavailable; or
+// is the cause of ctx. The pass is as it was then, and is to be closed still.
+func (p *Pass) FetchSlot(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	g.changed()
-	g.mu.Unlock()
+	err := p.gate.await(ctx, p, fetchWaiting)
+	if err != nil {
+		p.update(func(now time.Time) {
+			p.out(now)
+			p.leave(fetching, now) // it may have come with the end of ctx
+		})
+	}
+	return err
+}
+
+// Contended reports whether others wait for what p holds, or were refused it a moment ago: then a slow upload is in the way.
+func (p *Pass) Contended() bool {
+	g := p.gate
+	if g.config.Spool.Contended() {
+		return true
+	}
+	now := g.config.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	lately := func(s state) bool { return now.Sub(g.refused[s]) < refusalMemory }
+	return lately(inside) || g.short() || p.in(fetching) && (lately(fetching) || len(g.in[fetchWaiting]) > 0 && g.fetchesFull())
+}
+
+// Close closes the workspace and gives back whatever p has. Calling it again does nothing. The error is that of the workspace.
+func (p *Pass) Close() (err error) {
+	short := false
+	if p.workspace != nil {
+		err = p.workspace.Close()
+		short = p.workspace.Refused()
+	}
+	var release func()
+	p.update(func(now time.Time) {
+		g := p.gate
+		p.out(now)
+		if short && p.in(inside) {
+			g.refused[inside], g.turnedAway = now, now
+		}
+		p.exit(now)
+		p.leave(leased, now)
+		release, p.release = p.release, nil
+		delete(p.tenant.passes, p)
+		if len(p.tenant.passes) == 0 && g.tenants[p.tenant.id] == p.tenant {
+			delete(g.tenants, p.tenant.id)
+		}
+	})
 	if release != nil {
 		release()
 	}
-}
-
-// exit ends v. Called with mu held.
-func (v *visit) exit(now time.Time) {
-	g, t := v.gate, v.tenant
-	v.out()
-	if v.stage == inside {
-		v.givePlaceBack(now)
-		v.finish(v.left)
-		g.promised -= v.promised
-		v.promised = 0
-		delete(t.inside, v)
-		t.bytes -= v.size
-		t.ends.change(now, -1)
-		g.inside.change(now, -1)
-		g.bytes.change(now, -float64(v.size))
-	}
-	v.stage = gone
-	// Another may be known by then: t is forgotten when its last refused visit has not left yet.
-	if t.taking == 0 && !t.present() && g.tenants[t.id] == t {
-		delete(g.tenants, t.id)
-	}
-}
-
-// givePlaceBack gives the receiving place back, if v has it still. Called with mu held.
-func (v *visit) givePlaceBack(now time.Time) {
-	if v.place {
-		v.place = false
-		v.tenant.places--
-		v.gate.places.change(now, -1)
-	}
-}
-
-// finish takes bytes off what is left to do. Called with mu held.
-func (v *visit) finish(bytes int64) {
-	v.left -= bytes
-	v.gate.unfinished -= bytes
+	return err
 }

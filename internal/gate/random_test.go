@@ -19,7 +19,7 @@ func TestAnyDay(t *testing.T) {
 		onSmallDisk(t, func(h *house) {
 			d := &day{house: h, rand: rand.New(rand.NewPCG(seed, 1))}
 			d.pass()
-		}, func(c *Config) { c.Places, c.TenantUploads, c.Timeout = 6, 3, 40*time.Second })
+		}, func(c *Config) { c.ReceivingSlots, c.TenantUploads, c.Timeout = 6, 3, 40*time.Second })
 	}
 }
 
@@ -59,57 +59,61 @@ func (d *day) pass() {
 
 // notForgotten fails the test where one who waits, though there is room, still does so after some ticks: hope and rates fade
 // without telling anybody.
-func (d *day) notForgotten(v *visit) {
+func (d *day) notForgotten(p *Pass) {
 	d.Helper()
 	for range 4 {
-		if v == nil {
+		if p == nil {
 			return
 		}
 		<-time.After(tick)
 		synctest.Wait()
-		if d.check() != v {
+		if d.check() != p {
 			return
 		}
 	}
-	d.Errorf("one waits for whom there is room: %d bytes of tenant %d", v.size, v.tenant.id)
+	d.Errorf("one waits for whom there is room: %d bytes of tenant %d", p.size, p.tenant.id)
 }
 
 // inWork counts the uploads whose body has arrived.
 func (g *Gate) inWork() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return int(g.inside.held - g.places.held)
+	return len(g.in[inside]) - len(g.in[receiving])
 }
 
 // check looks at a moment in which nothing moves. It returns one who waits for whom there is room, or nil.
-func (d *day) check() *visit {
+func (d *day) check() *Pass {
 	d.Helper()
 	g := d.gate
 	usage, saturated := g.measure(d.Context()), g.config.Saturated()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.work.advance(time.Now(), saturated)
-	var places, inside, leases int
+	var count [states]int
+	g.refresh()
 	var bytes, left int64
+	for p := range g.in[inside] {
+		bytes += p.size
+		left += p.left
+	}
 	for _, t := range g.tenants {
-		places += t.places
-		inside += len(t.inside)
-		leases += t.leases
-		for v := range t.inside {
-			bytes += v.size
-			left += v.left
+		if t.count[leased] > 3*g.config.TenantUploads || t.bytes < 0 {
+			d.Errorf("a tenant has %d leases, %d bytes", t.count[leased], t.bytes)
 		}
-		if t.leases > 3*g.config.TenantUploads || t.bytes < 0 {
-			d.Errorf("a tenant has %d leases, %d bytes", t.leases, t.bytes)
+		for s, n := range t.count {
+			count[s] += n
 		}
 	}
-	if places > g.config.Places || places != int(g.places.held) || inside != int(g.inside.held) || bytes != int64(g.bytes.held) ||
-		left != g.unfinished || leases != g.leases || (g.promised == 0) != (usage.Waiting == 0) || usage.Live+usage.Waiting != inside {
-		d.Errorf("%d places, %d uploads, %d bytes, %d to do, %d leases; the gate says %v, %v, %v, %d, %d, %d promised; the spool %+v",
-			places, inside, bytes, left, leases, g.places.held, g.inside.held, g.bytes.held, g.unfinished, g.leases, g.promised, usage)
+	for s := range count {
+		if count[s] != len(g.in[s]) {
+			d.Errorf("tenants have %d in state %d, the gate %d", count[s], s, len(g.in[s]))
+		}
 	}
-	v, _ := g.next(g.look(usage, g.promised))
-	return v
+	if len(g.in[receiving]) > g.config.ReceivingSlots || bytes != g.bytes || left != g.unfinished || g.promised != 0 || usage.Live+usage.Waiting != len(g.in[inside]) {
+		d.Errorf("%d bytes, %d to do; the gate says %d, %d, %d promised; the spool %+v", bytes, left, g.bytes, g.unfinished, g.promised, usage)
+	}
+	p, _ := g.next(g.look(usage, g.promised), waiting)
+	return p
 }
 
 // plan is what an upload is going to do.
@@ -131,22 +135,22 @@ func (d *day) upload(p *plan) {
 		ctx, cancel = context.WithTimeoutCause(ctx, p.give, upload.ErrClientGone)
 		defer cancel()
 	}
-	place, err := d.gate.Enter(ctx, p.token, p.size)
+	pass, err := d.gate.Enter(ctx, p.token, p.size)
 	d.count(err)
 	if err != nil {
 		return
 	}
-	a := &admitted{d.house, place}
+	a := &admitted{d.house, pass}
 	defer a.end()
 	<-time.After(p.step)
 	if p.failed {
 		return
 	}
 	size := max(0, p.size-100)
-	a.Arrived(size)
+	a.Received(size)
 	for range p.steps {
 		<-time.After(p.step)
-		a.Worked(size / int64(p.steps))
+		a.Done(size / int64(p.steps))
 	}
 }
 

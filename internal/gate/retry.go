@@ -1,7 +1,10 @@
 package gate
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"tecken-upload/internal/upload"
@@ -9,11 +12,14 @@ import (
 
 // What a refused client is told to wait: neither to hammer, nor to go home.
 const (
-	leastRetry   = time.Second
-	mostRetry    = 2 * time.Minute
-	unknownRetry = 15 * time.Second // where nothing was measured: about as long as a median upload holds its place
-	// retryJitter is how far Retry-After is spread to both sides, so that those refused together don't come back together.
-	retryJitter = 0.25
+	leastRetry = 5 * time.Second
+	mostRetry  = 2 * time.Minute
+	// unknownRetry is for what none has given back yet: about as long as a median upload has its slot.
+	unknownRetry = 15 * time.Second
+	// retryJitter is by how much Retry-After may be longer, so that those refused together don't come back together.
+	retryJitter = 1.0 / 3
+	// recentHolds is how many holders tell for how long a thing is kept.
+	recentHolds = 20
 )
 
 // sentences tell clients of what there is no room for.
@@ -25,111 +31,147 @@ var sentences = map[upload.Lack]string{
 	upload.LackFetch:     "This server is downloading as many archives as it can. Try again later.",
 }
 
-// busy counts a refusal for what this instance lacks, and makes its error. wait is 0 where it is not known. Called with mu held.
-func (g *Gate) busy(now time.Time, of upload.Lack, wait time.Duration) *upload.BusyError {
-	g.turnedAway = now
-	return g.refusal(of, wait)
+// holders are in these states: they have what others lack.
+var holders = map[upload.Lack]state{
+	upload.LackLimit:     leased,
+	upload.LackReceiving: receiving,
+	upload.LackSpool:     inside,
+	upload.LackTime:      inside,
+	upload.LackQueue:     waiting,
+	upload.LackFetch:     fetching,
 }
 
-// refusal does the same whosever limit it is. Called with mu held.
-func (g *Gate) refusal(of upload.Lack, wait time.Duration) *upload.BusyError {
-	return &upload.BusyError{Lack: of, Reason: sentences[of], RetryAfter: g.retryAfter(wait)}
+// A hold is for how long so much was held: bytes, or one slot.
+type hold struct {
+	lasted time.Duration
+	amount int64
 }
 
-// retryAfter spreads and bounds a wait. Called with mu held.
-func (g *Gate) retryAfter(wait time.Duration) time.Duration {
-	if wait <= 0 {
-		wait = unknownRetry
+// recent are the last holds of one kind that have ended.
+type recent []hold
+
+func (r *recent) add(h hold) {
+	if len(*r) >= recentHolds {
+		*r = slices.Delete(*r, 0, len(*r)-recentHolds+1)
 	}
-	spread := 1 + retryJitter*(2*g.config.Jitter()-1)
-	return min(max(time.Duration(float64(min(wait, time.Hour))*spread), leastRetry), mostRetry)
+	*r = append(*r, h)
 }
 
-// refuse makes the error of an upload that lacks room. Called with mu held.
-func (g *Gate) refuse(r *room, l lack) *upload.BusyError {
-	g.refused = r.now
-	wait := l.wait
-	if l.of == upload.LackReceiving {
-		// Those who wait now have a place before one who comes back.
-		wait = after(float64(g.waiting), r.returning)
+// median returns what half of the amount was held for at most.
+func median(holds []hold) time.Duration {
+	holds = slices.SortedFunc(slices.Values(holds), func(a, b hold) int { return cmp.Compare(a.lasted, b.lasted) })
+	total := int64(0)
+	for _, h := range holds {
+		total += h.amount
 	}
-	return g.busy(r.now, l.of, wait)
-}
-
-// refuseAfterAll makes the error of an upload that was let in, and found its room in the spool taken.
-func (g *Gate) refuseAfterAll(v *visit) error {
-	now := g.config.Now()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.refused = now
-	return g.busy(now, upload.LackSpool, after(float64(v.size), g.bytes.perSecond(now)))
-}
-
-// refuseQueue makes the error of an upload for which there is no place in line: where those in progress and before it are enough to
-// reach its tenant's limit, that is why. Called with mu held.
-func (g *Gate) refuseQueue(t *tenant, now time.Time) error {
-	if g.config.Leases != nil && !t.idle(now) && t.leases+t.taking >= t.limit {
-		return g.overLimit(t, now)
+	sum := int64(0)
+	for _, h := range holds {
+		if sum += h.amount; 2*sum >= total {
+			return h.lasted
+		}
 	}
-	return g.busy(now, upload.LackQueue, after(float64(t.taking+len(t.waiting)), g.inside.perSecond(now)))
+	return 0
 }
 
-// refuseLimited makes the error of an upload for which its tenant has no lease to spare. Where the tenant's leases are idle, it is
-// for what this one itself would have lacked, at a look that is not long ago.
-func (g *Gate) refuseLimited(v *visit) error {
-	now := g.config.Now()
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// keeps estimates for how long what p lacks is kept: as long as by the last holders, or, where that is longer, twice as long as those that
+// have it now have had it, for they are half way on average. Called with mu held.
+func (p *Pass) keeps(of upload.Lack, now time.Time) time.Duration {
+	s := holders[of]
+	var present []hold
+	for other := range p.gate.in[s] {
+		if s != leased || other.tenant == p.tenant {
+			present = append(present, hold{now.Sub(other.since[s]), other.amount(s)})
+		}
+	}
+	past := unknownRetry
+	if ended := *p.recent(s); len(ended) > 0 {
+		past = median(ended)
+	}
+	return max(past, 2*median(present))
+}
+
+// refusals are those of one tenant since an upload of its was last admitted.
+type refusals struct {
+	rounds int       // those within the time that the first was told to wait are one
+	until  time.Time // when that time has passed
+}
+
+// retryAfter returns after what time p may come again, having lacked something: twice as long each time that its tenant is refused in a
+// row. Called with mu held.
+func (p *Pass) retryAfter(of upload.Lack, now time.Time) time.Duration {
+	g := p.gate
+	maps.DeleteFunc(g.refusals, func(_ int64, r *refusals) bool { return now.Sub(r.until) > mostRetry })
+	r := g.refusals[p.tenant.id]
+	if r == nil {
+		r = new(refusals)
+		g.refusals[p.tenant.id] = r
+	}
+	again := !now.Before(r.until)
+	if again {
+		r.rounds++
+	}
+	wait := float64(max(p.keeps(of, now), leastRetry)) * float64(uint64(1)<<min(r.rounds-1, 10))
+	least := min(wait, float64(mostRetry)/(1+retryJitter))
+	if again {
+		r.until = now.Add(time.Duration(least))
+	}
+	return time.Duration(least * (1 + retryJitter*g.config.Jitter()))
+}
+
+// refusal counts a refusal of p for what it lacks, and makes its error. Called with mu held.
+func (g *Gate) refusal(p *Pass, l lack, now time.Time) *upload.BusyError {
+	err := &upload.BusyError{Lack: l.of, Reason: sentences[l.of], RetryAfter: p.retryAfter(l.of, now)}
 	switch {
-	case !v.tenant.idle(now):
-	case !g.measuring.IsZero() && now.Sub(g.measuring) >= patience:
-		return errMeasuring
-	case g.seen != nil && now.Sub(g.seen.now) < patience:
-		l := g.lacks(v, g.seen)
-		if l.of == "" {
-			l = g.blocked
+	case l.of == upload.LackLimit:
+		err.OverLimit = true
+		err.Reason = fmt.Sprintf("You have %d uploads in progress, as many as your token may have. Try again later.", p.tenant.limit)
+		if p.tenant.limit == 1 {
+			err.Reason = "You have an upload in progress, and your token may have one at a time. Try again later."
 		}
-		if l.of != "" {
-			return g.refuse(g.seen, l)
-		}
+		return err
+	case l.of == upload.LackFetch && l.own:
+		err.OverLimit = true
+		err.Reason = "This server is downloading as many archives for you as it does at a time. Try again later."
+		return err
+	case l.of == upload.LackFetch:
+		g.refused[fetching] = now
+	case l.of != upload.LackQueue:
+		g.refused[inside], p.tenant.refused = now, now
 	}
-	return g.overLimit(v.tenant, now)
-}
-
-// overLimit makes the error of an upload whose tenant is over its limit. Called with mu held.
-func (g *Gate) overLimit(t *tenant, now time.Time) *upload.BusyError {
-	err := g.refusal(upload.LackLimit, g.untilLease(t, now))
-	err.OverLimit = true
-	err.Reason = fmt.Sprintf("You have %d uploads in progress, as many as your token may have. Try again later.", t.limit)
-	if t.limit == 1 {
-		err.Reason = "You have an upload in progress, and your token may have one at a time. Try again later."
-	}
+	g.turnedAway = now
 	return err
 }
 
-// untilLease estimates when t has a lease to spare, beyond those that its other uploads wait for: from how fast its uploads
-// have been ending; where none has, from what is left to do of the one that is nearest to its end. Called with mu held.
-func (g *Gate) untilLease(t *tenant, now time.Time) time.Duration {
-	ahead := float64(max(1, t.taking))
-	if ending := t.ends.perSecond(now); ending > 0 {
-		return after(ahead, ending)
+// refuseLine makes the error of an upload for which there is no place in line: where those in progress and before it are enough to
+// reach its tenant's limit, that is why. Called with mu held.
+func (g *Gate) refuseLine(p *Pass, now time.Time) error {
+	t := p.tenant
+	if g.config.Leases != nil && !t.idle(now) && t.count[leased]+t.count[leasing] >= t.limit {
+		return g.refusal(p, lack{of: upload.LackLimit}, now)
 	}
-	rate, known := g.work.perSecond()
-	if !known || len(t.inside) == 0 {
-		return 0
+	return g.refusal(p, lack{of: upload.LackQueue}, now)
+}
+
+// refuseLease makes the error of an upload for which its tenant has no lease to spare. Where leases are with uploads that wait for room,
+// it is the instance that has too little of it.
+func (g *Gate) refuseLease(p *Pass) error {
+	now := g.config.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if p.tenant.idle(now) {
+		return g.refusal(p, lack{of: upload.LackQueue}, now)
 	}
-	least := int64(-1)
-	for v := range t.inside {
-		if least < 0 || v.left < least {
-			least = v.left
-		}
+	return g.refusal(p, lack{of: upload.LackLimit}, now)
+}
+
+// refuseFetch makes the error of an upload that may not even wait for a fetch slot; nil where it may. Called with mu held.
+func (g *Gate) refuseFetch(p *Pass, now time.Time) error {
+	t, line := p.tenant, g.config.FetchLine
+	most := g.config.FetchSlots + line
+	open := most - min(line, max(1, most/4))
+	held, own := len(g.in[fetching])+len(g.in[fetchWaiting]), t.count[fetching]+t.count[fetchWaiting]
+	if held < most && (held < open || own == 0) && t.count[fetchWaiting] < max(1, line/2) {
+		return nil
 	}
-	weights := 0
-	for _, other := range g.tenants {
-		if len(other.inside) > 0 {
-			weights += other.weight
-		}
-	}
-	own := rate * float64(t.weight) / float64(weights) / float64(len(t.inside))
-	return after(float64(max(least, 1)), own)
+	return g.refusal(p, lack{of: upload.LackFetch, own: !g.fetchesFull()}, now)
 }

@@ -1,120 +1,194 @@
 package gate
 
 import (
-	"context"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"tecken-upload/internal/spool"
+	"tecken-upload/internal/upload"
 )
 
-func TestRetryAfterWhereNothingWasMeasured(t *testing.T) {
-	for jitter, want := range map[float64]time.Duration{0: 11250 * time.Millisecond, 0.5: 15 * time.Second, 1: 18750 * time.Millisecond} {
+// told fails the test where a refusal is not for what, and does not tell to come again after so long.
+func (r result) told(what upload.Lack, after time.Duration) {
+	r.Helper()
+	if busy := r.refused(r.err); busy.Lack != what || busy.RetryAfter != after {
+		r.Errorf("refused for want of %s, to come again after %v; want %s, %v", busy.Lack, busy.RetryAfter, what, after)
+	}
+}
+
+func TestRetryAfterWhereNothingWasGivenBackYet(t *testing.T) {
+	for jitter, want := range map[float64]time.Duration{0: 15 * time.Second, 0.75: 18750 * time.Millisecond, 1: 20 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, func(c *Config) {
-				c.Places = 1
+				c.ReceivingSlots, c.Wait = 1, 0
 				c.Jitter = func() float64 { return jitter }
 			})
 			first := h.enter(1, 1)
-			if busy := h.refused((<-h.try(t.Context(), tenantOf(2, 1), 1)).err); busy.RetryAfter != want {
-				t.Errorf("told to wait %v, want %v", busy.RetryAfter, want)
-			}
+			(<-h.try(t.Context(), tenantOf(2, 1), 1)).told(upload.LackReceiving, want)
 			first.end()
 		})
 	}
 }
 
-func TestRetryAfterIsBounded(t *testing.T) {
-	g := NewGate(Config{})
-	for range 1000 {
-		for wait, want := range map[time.Duration][2]time.Duration{
-			1: {time.Second, time.Second}, 1 << 62: {2 * time.Minute, 2 * time.Minute}, 100 * time.Second: {75 * time.Second, 2 * time.Minute},
-			0: {11 * time.Second, 19 * time.Second},
-		} {
-			if got := g.retryAfter(wait); got < want[0] || got > want[1] {
-				t.Fatalf("%v became %v, want %v", wait, got, want)
-			}
-		}
-	}
-}
-
-// Each upload has its place, its bytes and its lease for 20 s.
-func TestRetryAfterIsWhatWasMeasured(t *testing.T) {
-	turns := func(h *house, size int64) *admitted {
-		for range 10 {
+// Whatever is lacking is told of as long as the last holders kept it: each upload has its slot, its bytes and its lease for 20 s.
+func TestRetryAfterIsHowLongOthersKeptIt(t *testing.T) {
+	fill := func(h *house, size int64) *admitted {
+		for range recentHolds {
 			a := h.enter(1, size)
 			<-time.After(20 * time.Second)
 			a.end()
 		}
 		return h.enter(1, size)
 	}
-	t.Run("places", func(t *testing.T) {
+	t.Run("a receiving slot", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHouse(t, func(c *Config) { c.Places = 1 })
-			last := turns(h, 1)
-			alone := h.refused((<-h.try(t.Context(), tenantOf(2, 1), 1)).err)
-			h.near(alone.RetryAfter, 21*time.Second) // for ten more seconds none came back
-			first := h.try(t.Context(), tenantOf(2, 1), 1)
-			<-time.After(time.Second)
-			others := []<-chan result{h.try(t.Context(), tenantOf(2, 1), 1), h.try(t.Context(), tenantOf(3, 1), 1)}
-			h.near(h.refused((<-first).err).RetryAfter, 66*time.Second) // two have a place before it
-			for _, out := range others {
-				<-out
-			}
+			h := newHouse(t, func(c *Config) { c.ReceivingSlots, c.Wait = 1, 0 })
+			last := fill(h, 1)
+			(<-h.try(t.Context(), tenantOf(2, 1), 1)).told(upload.LackReceiving, 20*time.Second)
+			<-time.After(25 * time.Second) // the last has kept it for longer than the others, and is half way at best
+			(<-h.try(t.Context(), tenantOf(3, 1), 1)).told(upload.LackReceiving, 50*time.Second)
 			last.end()
 		})
 	})
 	t.Run("the spool", func(t *testing.T) {
 		onSmallDisk(t, func(h *house) {
-			last := turns(h, 40*mib)
-			busy := h.refused((<-h.try(h.Context(), tenantOf(1, 1), 34*mib)).err)
-			h.near(busy.RetryAfter, 6*time.Second) // 10 MiB at 40 MiB in 21 s
+			last := fill(h, 40*mib)
+			(<-h.try(h.Context(), tenantOf(1, 1), 34*mib)).told(upload.LackSpool, 20*time.Second)
 			last.end()
-		})
-	})
-	t.Run("a spool whose workspaces grow", func(t *testing.T) {
-		onSmallDisk(t, func(h *house) {
-			last := turns(h, 20*mib)
-			h.gate.config.Spool = &brokenSpool{Spool: h.spool, usage: func(ctx context.Context) (spool.Usage, error) {
-				usage, err := h.spool.Usage(ctx)
-				usage.Waiting++
-				return usage, err
-			}}
-			busy := h.refused((<-h.try(h.Context(), tenantOf(1, 1), 10*mib)).err)
-			h.near(busy.RetryAfter, 11*time.Second) // 10 MiB at 20 MiB in 21 s
-			last.end()
-		})
+		}, func(c *Config) { c.Wait = 0 })
 	})
 	t.Run("the tenant", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHouse(t, func(c *Config) { c.TenantUploads = 2 })
+			h := newHouse(t, func(c *Config) { c.TenantUploads, c.Wait = 2, 0 })
+			for range recentHolds { // of others
+				h.enter(2, 1).end()
+			}
 			other := h.enter(1, 1) // so that the tenant stays known
-			last := turns(h, 1)
-			busy := h.refused((<-h.try(t.Context(), tenantOf(1, 1), 1)).err)
-			h.near(busy.RetryAfter, 21*time.Second) // of two uploads one ends in 20 s
+			last := fill(h, 1)
+			<-time.After(time.Second)
+			other.end()
+			other = h.enter(1, 1)
+			(<-h.try(t.Context(), tenantOf(1, 1), 1)).told(upload.LackLimit, 20*time.Second)
 			last.end()
 			other.end()
 		})
 	})
-	t.Run("the tenant's work", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			h := newHouse(t, func(c *Config) { c.TenantUploads = 1 })
-			last := h.enter(1, 100*mib)
-			last.learn(mib, 60)
-			waiter := h.try(t.Context(), tenantOf(1, 1), 1)
-			last.work(mib, 10)
-			h.near(h.refused((<-waiter).err).RetryAfter, 30*time.Second)
-			last.end()
+}
+
+func TestRetryAfterIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) {
+			c.ReceivingSlots, c.Wait = 1, 0
+			c.Jitter = nil
 		})
+		h.enter(1, 1).end()
+		first := h.enter(1, 1)
+		for range 100 {
+			for range 10 {
+				r := <-h.try(t.Context(), tenantOf(2, 1), 1)
+				if after := h.refused(r.err).RetryAfter; after < leastRetry || after > mostRetry {
+					t.Fatalf("told to wait %v", after)
+				}
+			}
+			<-time.After(mostRetry)
+		}
+		first.end()
 	})
 }
 
-// A tenant whose uploads have its leases, and wait with them, has nothing too much: it is the instance that has no room.
-func TestALimitReachedByThoseWhoWait(t *testing.T) {
+// A tenant's uploads that are refused together count as one, and an upload that is admitted ends the row.
+func TestRetryAfterDoubles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.Places, c.TenantUploads = 1, 2 })
+		h := newHouse(t, func(c *Config) { c.ReceivingSlots, c.Wait = 1, 0 })
+		var first *admitted
+		hold := func() {
+			for range recentHolds {
+				a := h.enter(1, 1)
+				<-time.After(8 * time.Second)
+				a.end()
+			}
+			first = h.enter(1, 1)
+		}
+		hold()
+		refused := func(want time.Duration) {
+			t.Helper()
+			for range 3 {
+				(<-h.try(t.Context(), tenantOf(2, 1), 1)).told(upload.LackReceiving, want)
+			}
+			<-time.After(want)
+		}
+		refused(8 * time.Second)
+		first.end()
+		first = h.enter(1, 1)
+		refused(16 * time.Second)
+		(<-h.try(t.Context(), tenantOf(3, 1), 1)).told(upload.LackReceiving, 32*time.Second) // another tenant's first: twice 16 s
+		first.end()
+		first = h.enter(1, 1)
+		refused(32 * time.Second)
+		first.end()
+		h.enter(2, 1).end()
+		hold()
+		refused(8 * time.Second)
+		<-time.After(2 * mostRetry) // a row is forgotten after a while
+		first.end()
+		hold()
+		refused(8 * time.Second)
+		first.end()
+	})
+}
+
+// A client that does as it is told, while all slots are kept for 98 s, is refused three times at most, whatever went before.
+func TestAClientThatHeedsRetryAfterIsRefusedThreeTimesAtMost(t *testing.T) {
+	for name, before := range map[string]time.Duration{"after nothing": -1, "after quick uploads": 0, "after slow ones": 98 * time.Second} {
+		for _, wait := range []time.Duration{0, 10 * time.Second} {
+			for _, jitter := range []float64{0, 0.5, 1} {
+				synctest.Test(t, func(t *testing.T) {
+					h := newHouse(t, func(c *Config) {
+						c.Wait = wait
+						c.Jitter = func() float64 { return jitter }
+					})
+					if before >= 0 {
+						for range recentHolds {
+							a := h.enter(1, 1)
+							<-time.After(before)
+							a.end()
+						}
+					}
+					for tenant := range int64(4) {
+						a := h.enter(1+tenant, 1)
+						time.AfterFunc(98*time.Second, a.end)
+					}
+					start, refusals := time.Now(), 0
+					for r := range h.attempts(tenantOf(9, 1)) {
+						if r.err == nil {
+							r.end()
+							break
+						}
+						refusals++
+						<-time.After(h.refused(r.err).RetryAfter)
+					}
+					if took := time.Since(start); refusals > 3 || took > 98*time.Second+mostRetry {
+						t.Errorf("%s, with %v of waiting and jitter %v: refused %d times, admitted after %v", name, wait, jitter, refusals, took)
+					}
+				})
+			}
+		}
+	}
+}
+
+// attempts yields what comes of one attempt after the other.
+func (h *house) attempts(token upload.Token) func(yield func(result) bool) {
+	return func(yield func(result) bool) {
+		for yield(<-h.try(h.Context(), token, 1)) {
+			continue
+		}
+	}
+}
+
+// A tenant whose uploads have its leases, and wait with them, has nothing too much: it is the instance that has no room.
+func TestALimitReachedByThoseThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.ReceivingSlots, c.TenantUploads = 1, 2 })
 		first := h.enter(1, 1)
 		var burst []<-chan result
 		for range 520 { // of which 8 find no place in line
@@ -124,7 +198,7 @@ func TestALimitReachedByThoseWhoWait(t *testing.T) {
 		queue := 0
 		for _, out := range burst {
 			r := <-out
-			if busy := h.refused(r.err); busy.OverLimit || r.at != 0 && !strings.Contains(busy.Reason, "receiving") {
+			if h.refused(r.err).OverLimit {
 				t.Fatalf("after %v: %v", r.at, r.err)
 			}
 			if r.at == 0 {

@@ -7,18 +7,16 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// room is what there is for those who wait, at one look.
+// room is what there is for those in line, at one look.
 type room struct {
 	now          time.Time
 	usage        *spool.Usage // nil: the spool could not be measured
 	free, budget int64        // bytes: what can be promised, what could be with no upload there
 	growing      bool         // workspaces wait for room; they come first
 	weights      int          // of the tenants present, and one for a newcomer
-	rate         float64
+	rate         float64      // of work, in bytes a second
 	rateKnown    bool
-	capacity     float64 // the rate, if no files were tiny
-	returning    float64 // receiving places that come back in a second; 0: unknown
-	leaving      float64 // bytes that leave the spool in a second; 0: unknown
+	keeps        time.Duration // for how long uploads keep their room; 0: not asked yet
 }
 
 // look gathers what there is. promised is what was about to be reserved before the spool was measured: it may be in usage, or
@@ -34,18 +32,24 @@ func (g *Gate) look(usage *spool.Usage, promised int64) *room {
 			r.weights += t.weight
 		}
 	}
+	g.refresh()
 	r.rate, r.rateKnown = g.work.perSecond()
-	r.capacity = g.work.capacity()
-	r.returning, r.leaving = g.places.perSecond(r.now), g.bytes.perSecond(r.now)
 	return r
 }
 
-// need is what v takes of the spool at first.
-func (r *room) need(v *visit) int64 {
-	if v.declared < 0 && r.usage != nil && r.budget < unknownSize {
+// refresh has uploads of unknown size count as what they have become. Called with mu held.
+func (g *Gate) refresh() {
+	for p := range g.in[receiving] {
+		p.refresh()
+	}
+}
+
+// need is what p takes of the spool at first.
+func (r *room) need(p *Pass) int64 {
+	if p.declared < 0 && r.usage != nil && r.budget < unknownSize {
 		return leastUnknown
 	}
-	return v.size
+	return p.size
 }
 
 // below reports whether t, which has so much of a total, is below its share.
@@ -58,84 +62,100 @@ func open(total int64) int64 { return total - total/4 }
 
 // A lack is what keeps an upload out. The zero value is none.
 type lack struct {
-	of   upload.Lack
-	own  bool          // others may have it: the tenant has its share
-	wait time.Duration // until there is enough, as far as is known; 0: unknown
+	of    upload.Lack
+	own   bool  // others may have it: the tenant has its share
+	bytes int64 // of the spool, that are to come back first
 }
 
-// lacks tells what keeps v out. Where that is several things, it is what takes longest; and
-// where one of them is of its tenant's share, it is so of all. Called with mu held.
-func (g *Gate) lacks(v *visit, r *room) (worst lack) {
+// lacks tells what keeps p out: the first of several things. Where one of them is of its tenant's share, it is so of all. Called with mu held.
+func (g *Gate) lacks(p *Pass, r *room) (first lack) {
+	if p.in(fetchWaiting) {
+		return g.lacksFetch(p)
+	}
 	own := false
-	for _, l := range [...]lack{g.lacksPlace(v, r), g.lacksSpool(v, r), g.lacksTime(v, r)} {
+	for _, l := range [...]lack{g.lacksSlot(p, r), g.lacksSpool(p, r), g.lacksTime(p, r)} {
 		own = own || l.own
-		if worst.of == "" || l.wait > worst.wait {
-			worst = l
+		if first.of == "" {
+			first = l
 		}
 		g.timely = g.timely || l.of == upload.LackTime
 	}
-	worst.own = own
-	return worst
+	first.own = own
+	return first
 }
 
-func (g *Gate) lacksPlace(v *visit, r *room) lack {
-	total, used := int64(g.config.Places), int64(g.places.held)
+// full tells what all lack that wait for something, whatever they are. Called with mu held.
+func (g *Gate) full(what state) lack {
 	switch {
-	case used >= total:
-		return lack{of: upload.LackReceiving, wait: after(1, r.returning)}
-	case used >= open(total) && !r.below(v.tenant, int64(v.tenant.places), total):
-		return lack{of: upload.LackReceiving, own: true, wait: after(1, r.returning)}
+	case what == waiting && len(g.in[receiving]) >= g.config.ReceivingSlots:
+		return lack{of: upload.LackReceiving}
+	case what == fetchWaiting && g.fetchesFull():
+		return lack{of: upload.LackFetch}
 	}
 	return lack{}
 }
 
-func (g *Gate) lacksSpool(v *visit, r *room) lack {
-	need := r.need(v)
+func (g *Gate) fetchesFull() bool { return len(g.in[fetching]) >= g.config.FetchSlots }
+
+func (g *Gate) lacksFetch(p *Pass) lack {
+	if p.tenant.count[fetching] >= (g.config.FetchSlots+1)/2 && !g.fetchesFull() {
+		return lack{of: upload.LackFetch, own: true}
+	}
+	return g.full(fetchWaiting)
+}
+
+func (g *Gate) lacksSlot(p *Pass, r *room) lack {
+	total, used := int64(g.config.ReceivingSlots), int64(len(g.in[receiving]))
+	if used >= open(total) && used < total && !r.below(p.tenant, int64(p.tenant.count[receiving]), total) {
+		return lack{of: upload.LackReceiving, own: true}
+	}
+	return g.full(waiting)
+}
+
+func (g *Gate) lacksSpool(p *Pass, r *room) lack {
+	need := r.need(p)
 	if r.usage == nil || need == 0 {
 		return lack{} // the spool itself says what is wrong
 	}
 	used := r.budget - r.free
 	switch {
+	case r.now.Before(p.notBefore):
+		return lack{of: upload.LackSpool}
 	case need > r.free:
-		return lack{of: upload.LackSpool, wait: after(float64(need-r.free), r.leaving)}
+		return lack{of: upload.LackSpool, bytes: need - r.free}
 	case r.growing:
-		// They take what is free, and nobody knows how much they will: as if it were all of it.
-		return lack{of: upload.LackSpool, wait: after(float64(need), r.leaving)}
-	case used+need > open(r.budget) && !r.below(v.tenant, v.tenant.bytes, r.budget):
-		return lack{of: upload.LackSpool, own: true, wait: after(float64(used+need-open(r.budget)), r.leaving)}
+		// They take what is free, and may need more: as if it were all of it.
+		return lack{of: upload.LackSpool, bytes: need}
+	case used+need > open(r.budget) && !r.below(p.tenant, p.tenant.bytes, r.budget):
+		return lack{of: upload.LackSpool, own: true}
 	}
 	return lack{}
 }
 
-func (g *Gate) lacksTime(v *visit, r *room) lack {
-	if g.inside.held == 0 || !r.rateKnown || g.config.Timeout <= 0 {
+// hopeless reports whether the room that p lacks will clearly not come back before p's time is over: at the pace of the uploads that had some, and
+// have, it would take twice as long. What is not known is hoped for. Called with mu held.
+func (g *Gate) hopeless(p *Pass, l lack, r *room) bool {
+	if l.bytes == 0 || g.bytes == 0 || len(g.kept[inside]) == 0 {
+		return false
+	}
+	if r.keeps == 0 {
+		r.keeps = p.keeps(l.of, r.now)
+	}
+	return float64(r.keeps)*float64(l.bytes)/float64(g.bytes) > 2*float64(p.deadline.Sub(r.now))
+}
+
+func (g *Gate) lacksTime(p *Pass, r *room) lack {
+	if len(g.in[inside]) == 0 || !r.rateKnown || g.config.Timeout <= 0 {
 		return lack{}
 	}
-	rate := r.rate
-	if len(v.tenant.inside) == 0 {
-		rate = r.capacity // what others send may be tiny files
-	}
-	within := rate * g.allowed().Seconds()
-	over := float64(g.unfinished+v.size) - within
-	if over < 0 {
-		return lack{}
-	}
+	within := r.rate * g.allowed().Seconds()
 	// Slots are shared: whatever the others have, and however slowly it arrives, a tenant's own work gets its share of them.
-	share := float64(v.tenant.weight) / float64(r.weights)
-	overShare := float64(v.tenant.left()+v.size) - within*share
-	if overShare < 0 {
+	share := float64(p.tenant.weight) / float64(r.weights)
+	if float64(g.unfinished+p.size) < within || float64(p.tenant.left()+p.size) < within*share {
 		return lack{}
 	}
-	return lack{of: upload.LackTime, own: true, wait: min(after(max(over, 1), rate), after(max(overShare, 1), rate*share))}
+	return lack{of: upload.LackTime, own: true}
 }
 
 // allowed is how long the work admitted may take.
 func (g *Gate) allowed() time.Duration { return g.config.Timeout / 2 }
-
-// after returns how long so much takes at a rate per second, at most an hour; 0 where the rate is not known.
-func after(much, rate float64) time.Duration {
-	if rate <= 0 {
-		return 0
-	}
-	return max(1, time.Duration(min(much/rate, time.Hour.Seconds())*float64(time.Second)))
-}

@@ -22,8 +22,8 @@ func TestRoomOnDiskIsWaitedFor(t *testing.T) {
 		second := h.try(h.Context(), tenantOf(1, 1), 40*mib)
 		<-time.After(3 * time.Second)
 		h.pending(second)
-		if !h.gate.Contended() {
-			h.Error("one waits, and nobody is in the way")
+		if !first.Contended() {
+			h.Error("one waits, and the first is not in the way")
 		}
 		first.end()
 		r := <-second
@@ -35,7 +35,7 @@ func TestRoomOnDiskIsWaitedFor(t *testing.T) {
 			h.Errorf("after %v: %+v", late.at, busy)
 		}
 		r.end()
-	}, func(c *Config) { c.Places = 100 })
+	}, func(c *Config) { c.ReceivingSlots = 100 })
 }
 
 // Room that another program leaves is told of by nobody.
@@ -93,7 +93,7 @@ func TestAnUploadOfUnknownSize(t *testing.T) {
 		if st := h.gate.Stats(); st.Unfinished != 16*mib {
 			t.Errorf("%+v", st)
 		}
-		first.Arrived(mib)
+		first.Received(mib)
 		if st := h.gate.Stats(); st.Unfinished != mib {
 			t.Errorf("once it is known: %+v", st)
 		}
@@ -108,7 +108,7 @@ func TestAnUploadOfUnknownSizeThatGrows(t *testing.T) {
 		body, sender := io.Pipe()
 		received := make(chan error)
 		go func() {
-			_, err := first.Workspace.Receive(h.Context(), body, 1<<30)
+			_, err := first.Workspace().Receive(h.Context(), body, 1<<30)
 			received <- err
 		}()
 		if _, err := sender.Write(make([]byte, 41*mib)); err != nil {
@@ -126,7 +126,7 @@ func TestAnUploadOfUnknownSizeThatGrows(t *testing.T) {
 		if err := <-received; err != nil {
 			h.Fatal(err)
 		}
-		first.Arrived(41 * mib)
+		first.Received(41 * mib)
 		let := <-blocked
 		if st := h.gate.Stats(); let.err != nil || st.Unfinished != 43*mib {
 			h.Fatalf("once it is there: %v, %+v", let.err, st)
@@ -134,12 +134,12 @@ func TestAnUploadOfUnknownSizeThatGrows(t *testing.T) {
 		let.end()
 		other.end()
 		first.end()
-	}, func(c *Config) { c.Places = 100 })
+	}, func(c *Config) { c.ReceivingSlots = 100 })
 }
 
 func TestTheLastQuarterOfThePlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.Places = 8 })
+		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 8 })
 		var all []*admitted
 		for range 6 {
 			all = append(all, h.enter(1, 1)) // alone, but somebody may come
@@ -186,12 +186,12 @@ func TestTheLastQuarterOfTheSpool(t *testing.T) {
 			h.Fatalf("%v after %v", r.err, r.at)
 		}
 		r.end()
-	}, func(c *Config) { c.Places = 100 })
+	}, func(c *Config) { c.ReceivingSlots = 100 })
 }
 
 func TestAWeightedShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.Places = 8 })
+		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 8 })
 		var all []*admitted
 		enter := func(id int64, weight int) error {
 			r := <-h.try(t.Context(), tenantOf(id, weight), 1)
@@ -230,7 +230,7 @@ func TestAWorkspaceThatTakesTimeToMake(t *testing.T) {
 		}}
 		both := []<-chan result{h.try(h.Context(), tenantOf(1, 1), 40*mib), h.try(h.Context(), tenantOf(1, 1), 40*mib)}
 		<-time.After(time.Second)
-		if st := h.gate.Stats(); st.PlacesUsed != 1 || st.Waiting != 1 {
+		if st := h.gate.Stats(); st.Receiving != 1 || st.Waiting != 1 {
 			h.Errorf("%+v", st)
 		}
 		var at []time.Duration

@@ -1,30 +1,30 @@
 package gate
 
-import (
-	"time"
-)
+import "time"
 
 // Stats describes a Gate at one moment.
 type Stats struct {
-	Places, PlacesUsed int // receiving places there are, and that are taken
-	Waiting            int // uploads that wait for room on this instance
-	Limited            int // uploads that wait for one of their tenant's own to end
-	Admitted           int // uploads admitted that have not left
-	Tenants            int // tenants that have an upload admitted, or waiting for room
-	Leases             int // leases held by uploads here
-	Unfinished         int64
+	ReceivingSlots, Receiving int // slots there are, and that are taken
+	FetchSlots, Fetching      int // the same of fetch slots
+	FetchWaiting              int // admitted uploads that wait for a fetch slot
+	Waiting                   int // uploads that wait for room on this instance
+	Limited                   int // uploads that wait for one of their tenant's own to end
+	Admitted                  int // uploads admitted that have not ended
+	Tenants                   int // tenants that have an upload admitted, or waiting for room
+	Leases                    int // leases held by uploads here
+	Unfinished                int64
 	// Rate is how many bytes of uploads are dealt with in a second, as measured while work waited for slots; 0 where
 	// too little was measured.
 	Rate float64
 	// Drain is how long the unfinished bytes take at that rate, at most an hour; 0 where it is not known.
 	Drain time.Duration
-	// PlacesRatio and TimeRatio tell what part of the receiving places is taken, and how much of the time that what is admitted may
-	// take it will: from 0 to 1. The gate may refuse below 1: one that needs more than is left, or a tenant that has its share.
-	PlacesRatio, TimeRatio float64
-	// Short reports that somebody waits for whom this instance has no room.
+	// Ratio is the part that is taken of the receiving slots, of the fetch slots, or of the time that what is admitted may take, whichever
+	// is most: from 0 to 1. The gate may refuse below 1: an upload that needs more than is left, or a tenant that has its share.
+	Ratio float64
+	// Short reports that an upload waits for which this instance has no room.
 	Short bool
-	// TurnedAway is when an upload was last refused for what this instance lacks, and not for its tenant's limit, of uploads or of turns
-	// to be fetched; zero: never.
+	// TurnedAway is when an upload was last refused for what this instance lacks, and not for its tenant's limit, of uploads or of
+	// fetch slots; zero: never.
 	TurnedAway time.Time
 }
 
@@ -34,9 +34,11 @@ func (g *Gate) Stats() Stats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.work.advance(now, saturated)
+	g.refresh()
 	st := Stats{
-		Places: g.config.Places, PlacesUsed: int(g.places.held),
-		Waiting: g.waiting, Limited: g.taking, Admitted: int(g.inside.held), Leases: g.leases,
+		ReceivingSlots: g.config.ReceivingSlots, Receiving: len(g.in[receiving]),
+		FetchSlots: g.config.FetchSlots, Fetching: len(g.in[fetching]), FetchWaiting: len(g.in[fetchWaiting]),
+		Waiting: len(g.in[waiting]), Limited: len(g.in[leasing]), Admitted: len(g.in[inside]), Leases: len(g.in[leased]),
 		Unfinished: g.unfinished, Short: g.short(), TurnedAway: g.turnedAway,
 	}
 	for _, t := range g.tenants {
@@ -44,12 +46,15 @@ func (g *Gate) Stats() Stats {
 			st.Tenants++
 		}
 	}
-	st.PlacesRatio = float64(st.PlacesUsed) / float64(max(1, st.Places))
+	st.Ratio = max(ratio(st.Receiving, st.ReceivingSlots), ratio(st.Fetching, st.FetchSlots))
 	if rate, known := g.work.perSecond(); known {
-		st.Rate, st.Drain = rate, after(float64(g.unfinished), rate)
+		st.Rate = rate
+		st.Drain = time.Duration(min(float64(g.unfinished)/rate, time.Hour.Seconds()) * float64(time.Second))
 		if g.config.Timeout > 0 {
-			st.TimeRatio = min(1, st.Drain.Seconds()/g.allowed().Seconds())
+			st.Ratio = max(st.Ratio, min(1, st.Drain.Seconds()/g.allowed().Seconds()))
 		}
 	}
 	return st
 }
+
+func ratio(taken, of int) float64 { return float64(taken) / float64(max(1, of)) }

@@ -23,8 +23,8 @@
 //	size + headroom ≤ free − (promised to live workspaces, not yet allocated)
 //	size ≤ Options.Max − (promised to live workspaces)
 //
-// so that with nothing in flight an upload of at most free − headroom and Options.Max always fits. What does not fit now
-// but would without the other live workspaces waits in line, a file that grows before a new workspace. What would not fit
+// so that with nothing in flight an upload of at most free − headroom and Options.Max always fits. A live workspace that needs more than
+// there is waits in line, for up to Options.Wait; a new one is refused, and is refused while live ones wait. What would not fit
 // into an empty file system either, or is more than Options.Max, is too large.
 //
 // # The mark
@@ -104,11 +104,9 @@ func (e *LimitError) Error() string {
 func (e *LimitError) Unwrap() error { return ErrTooLarge }
 
 const (
-	// pollInterval is how often those who wait for room look at the disk themselves: room also comes
-	// from other processes, and from allocations that turn out to be done, which wake nobody.
+	// pollInterval is how often workspaces that wait for room look at the disk themselves: room also comes
+	// from other processes, and from allocations that turn out to be done, of which no event tells.
 	pollInterval = 200 * time.Millisecond
-	// refusalMemory is for how long a refusal keeps the spool contended: clients come back after seconds.
-	refusalMemory = 10 * time.Second
 	// manifestInterval and manifestBytes pace the manifest during Receive: how stale may the autopsy
 	// of a killed upload be? Whichever comes first.
 	manifestInterval = 5 * time.Second

@@ -16,9 +16,8 @@ type file struct {
 	*os.File
 	spool *Spool
 	room  room
-	limit int64             // bytes reserved: room.reserved, as its owner knows it
-	size  int64             // bytes written
-	grown func(limit int64) // told of more; may be nil
+	limit int64 // bytes reserved: room.reserved, as its owner knows it
+	size  int64 // bytes written
 }
 
 // newFile reserves room for a file of w, to be made by create.
@@ -107,9 +106,6 @@ func (f *file) append(ctx context.Context, p []byte) error {
 		}
 		from := f.limit
 		f.limit += granted
-		if f.grown != nil {
-			f.grown(f.limit)
-		}
 		if err := f.allocate(ctx, from, granted); err != nil {
 			return err
 		}

@@ -16,13 +16,12 @@ import (
 // The archive has no name, and is closed by Close. Receive may be called once.
 func (w *Workspace) Receive(ctx context.Context, body io.Reader, limit int64) (*os.File, error) {
 	w.mu.Lock()
-	f, grown := w.archive, w.grown
+	f := w.archive
 	w.archive = nil
 	w.mu.Unlock()
 	if f == nil {
 		return nil, fmt.Errorf("receive: %w", errWritten)
 	}
-	f.grown = grown
 	err := w.copyBody(ctx, f, body, limit)
 	if err == nil {
 		err = f.trim()
@@ -32,14 +31,6 @@ func (w *Workspace) Receive(ctx context.Context, body io.Reader, limit int64) (*
 	}
 	w.noteReceived(f.size)
 	return f.File, nil
-}
-
-// Watch has grown called whenever an archive of unknown size gets more room, with the bytes that are reserved for it by then. It is
-// called by Receive, which waits for it. Watch is to be called before that.
-func (w *Workspace) Watch(grown func(reserved int64)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.grown = grown
 }
 
 // copyBody appends body to f.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -205,18 +204,29 @@ func TestManifest(t *testing.T) {
 	}
 }
 
-func TestWatch(t *testing.T) {
+// What is reserved for a body of unknown size shows while it grows, and in the end is what there is of it.
+func TestReserved(t *testing.T) {
 	s := open(t, t.TempDir()+"/spool", spool.Options{})
-	for declared, want := range map[int64][]int64{-1: {32 * MiB, 48 * MiB}, 40 * MiB: nil} {
+	for declared, want := range map[int64]int64{-1: 48 * MiB, 41 * MiB: 41 * MiB} {
 		w := create(t, s, declared)
-		var told []int64
-		w.Watch(func(reserved int64) { told = append(told, reserved) })
-		if _, err := w.Receive(t.Context(), bytes.NewReader(body(40*MiB)), 40*MiB); err != nil {
+		received, sender := io.Pipe()
+		done := make(chan error)
+		go func() {
+			_, err := w.Receive(t.Context(), received, 1<<30)
+			done <- err
+		}()
+		if _, err := sender.Write(body(40*MiB + 1)); err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(told, want) {
-			t.Errorf("declared %d: told %d, want %d", declared, told, want)
+		if got := w.Reserved(); got != want {
+			t.Errorf("declared %d: %d reserved, want %d", declared, got, want)
+		}
+		if err := errors.Join(sender.Close(), <-done); err != nil || w.Reserved() != 40*MiB+1 {
+			t.Errorf("declared %d: %v, and %d reserved", declared, err, w.Reserved())
 		}
 		closeAll(t, w)
+		if got := w.Reserved(); got != 0 {
+			t.Errorf("declared %d: %d reserved after Close", declared, got)
+		}
 	}
 }

@@ -32,7 +32,7 @@ type waiter struct {
 }
 
 // reserve promises r between least and want more bytes, and returns how many: want where that fits at
-// once, otherwise least, waiting for it if need be. Live workspaces are served before those to be.
+// once, otherwise least. A live workspace waits for it if need be; a new one does not, and gets nothing while live ones wait.
 func (s *Spool) reserve(ctx context.Context, r *room, least, want int64) (int64, error) {
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
@@ -48,22 +48,18 @@ func (s *Spool) reserve(ctx context.Context, r *room, least, want int64) (int64,
 func (s *Spool) request(w *waiter) {
 	// Room may have come from where nobody tells us; those in line have the first claim to it.
 	s.grant()
-	queue := &s.waiting
-	if w.room.owner.living {
-		queue = &s.growing
-	}
 	m, err := s.measure(w.room.owner)
-	switch first := len(s.growing) == 0 && len(*queue) == 0; {
+	switch {
 	case err != nil:
 		w.answer(0, err)
 	case w.room.gone:
 		w.answer(0, os.ErrClosed)
-	case first && w.least <= m.free:
+	case len(s.growing) == 0 && w.least <= m.free:
 		s.give(w, m.free)
-	case w.least > m.alone, s.opts.Wait <= 0:
+	case w.least > m.alone, s.opts.Wait <= 0, !w.room.owner.living:
 		w.answer(0, s.refusal(w, m))
 	default:
-		*queue = append(*queue, w)
+		s.growing = append(s.growing, w)
 	}
 }
 
@@ -104,15 +100,13 @@ func (s *Spool) leave(w *waiter, cause error) (int64, error) {
 		if cause == nil || w.err != nil {
 			return w.granted, w.err
 		}
-		if w.room.reserved -= w.granted; w.room.reserved == 0 {
+		if s.resize(w.room, w.room.reserved-w.granted); w.room.reserved == 0 {
 			delete(s.rooms, w.room)
 		}
 		return 0, cause
 	default:
 	}
-	same := func(other *waiter) bool { return other == w }
-	s.growing = slices.DeleteFunc(s.growing, same)
-	s.waiting = slices.DeleteFunc(s.waiting, same)
+	s.growing = slices.DeleteFunc(s.growing, func(other *waiter) bool { return other == w })
 	if cause != nil {
 		return 0, cause
 	}
@@ -128,36 +122,33 @@ func (s *Spool) refusal(w *waiter, m measures) error {
 	if err := m.impossible(w.least); err != nil {
 		return err
 	}
-	s.refused = s.now()
+	w.room.owner.refused.Store(true)
 	return &FullError{Need: w.least, Free: m.free, Busy: true}
 }
 
-// Contended reports whether uploads wait for room that live workspaces hold, or one was refused for want
-// of it a moment ago: whoever holds room then without using it is in the way.
+// Contended reports whether live workspaces wait for more room.
 func (s *Spool) Contended() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.growing)+len(s.waiting) > 0 || s.now().Sub(s.refused) < refusalMemory
+	return len(s.growing) > 0
 }
 
 // grant serves those in line, in order, as far as the room goes. Called with mu held.
 func (s *Spool) grant() {
-	for _, queue := range []*[]*waiter{&s.growing, &s.waiting} {
-		for len(*queue) > 0 {
-			w := (*queue)[0]
-			m, err := s.measure(w.room.owner)
-			switch {
-			case err != nil:
-				w.answer(0, err)
-			case w.room.gone:
-				w.answer(0, os.ErrClosed)
-			case w.least <= m.free:
-				s.give(w, m.free)
-			default:
-				return
-			}
-			*queue = slices.Delete(*queue, 0, 1)
+	for len(s.growing) > 0 {
+		w := s.growing[0]
+		m, err := s.measure(w.room.owner)
+		switch {
+		case err != nil:
+			w.answer(0, err)
+		case w.room.gone:
+			w.answer(0, os.ErrClosed)
+		case w.least <= m.free:
+			s.give(w, m.free)
+		default:
+			return
 		}
+		s.growing = slices.Delete(s.growing, 0, 1)
 	}
 }
 
@@ -167,7 +158,7 @@ func (s *Spool) give(w *waiter, free int64) {
 	if w.want <= free {
 		n = max(n, w.want)
 	}
-	w.room.reserved += n
+	s.resize(w.room, w.room.reserved+n)
 	s.rooms[w.room] = struct{}{}
 	w.answer(n, nil)
 }
@@ -263,10 +254,16 @@ func (s *Spool) sums() (held, reserved int64) {
 func (s *Spool) shrink(r *room, to int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.reserved = min(r.reserved, to)
+	s.resize(r, min(r.reserved, to))
 	r.held.Store(r.reserved)
 	r.pending.Store(0)
 	s.grant()
+}
+
+// resize changes what r has reserved. Called with mu held.
+func (s *Spool) resize(r *room, to int64) {
+	r.owner.reserved.Add(to - r.reserved)
+	r.reserved = to
 }
 
 // release gives r back, now that its file is gone.
@@ -274,6 +271,7 @@ func (s *Spool) release(r *room) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.gone = true
+	s.resize(r, 0)
 	delete(s.rooms, r)
 	s.grant()
 }

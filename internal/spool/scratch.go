@@ -17,8 +17,7 @@ type Scratch struct {
 }
 
 // Scratch makes a temporary file whose room is reserved ahead of what is written: 256 KiB at first, then as much
-// again as there is, at most 16 MiB. Each step may wait for room as Create does, until ctx ends. Errors wrap ErrFull
-// as those of Create.
+// again as there is, at most 16 MiB. Each step may wait for room, until ctx ends. Errors wrap ErrFull as those of Create.
 func (w *Workspace) Scratch(ctx context.Context) (*Scratch, error) {
 	f, err := w.newFile(ctx, bufferSize, bufferSize)
 	if err != nil {

@@ -26,7 +26,7 @@ const (
 type Options struct {
 	Headroom int64            // bytes to leave free on the file system
 	Max      int64            // bytes that live workspaces may have in all, however much is free; 0: no bound
-	Wait     time.Duration    // how long to wait for room that live workspaces hold; 0: not at all
+	Wait     time.Duration    // how long a live workspace waits for room that others hold; 0: not at all
 	Largest  int64            // bytes of the largest upload to expect: Open warns where it would never fit
 	ReadOnly bool             // Orphans and Reclaim change nothing: they say what is there, and what would go
 	Instance string           // the server's name, for manifests
@@ -54,9 +54,7 @@ type Spool struct {
 	mu      sync.Mutex         // guards what follows, and every room's fields
 	rooms   map[*room]struct{} // of live workspaces
 	live    int                // workspaces
-	growing []*waiter          // live workspaces that wait for more room, served first
-	waiting []*waiter          // workspaces to be, in order of arrival
-	refused time.Time          // when room was last refused that live workspaces hold
+	growing []*waiter          // live workspaces that wait for more room, in order
 }
 
 // Open opens the spool at dir for a server, making it if there is none. It refuses network file systems,
@@ -224,9 +222,7 @@ type Usage struct {
 	Max                int64 // bytes that live workspaces may have in all; 0: no bound
 	Whole              int64 // bytes that could be promised, were the file system empty, Max aside; may be negative
 	Live               int   // live workspaces of this process
-	Waiting            int   // requests that wait for room
-	// Refused is when room was last refused that live workspaces hold; zero: never.
-	Refused time.Time
+	Waiting            int   // of these, requests that wait for more room
 }
 
 func (u *Usage) measures() measures {
@@ -290,7 +286,7 @@ func (s *Spool) Usage(ctx context.Context) (Usage, error) {
 		Total: int64(st.Blocks) * st.Frsize, Free: int64(st.Bavail) * st.Frsize,
 		Inodes: int64(st.Files), FreeInodes: int64(st.Ffree),
 		Headroom: s.opts.Headroom, Held: held, Reserved: reserved - held, Room: m.free, Budget: m.alone, Max: m.max, Whole: m.whole,
-		Live: s.live, Waiting: len(s.waiting) + len(s.growing), Refused: s.refused,
+		Live: s.live, Waiting: len(s.growing),
 	}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,20 +33,21 @@ type Workspace struct {
 	spool  *Spool
 	id     string
 	dir    *os.File // locked
-	living bool     // has its first room: set before anyone else sees it
+	living bool     // has its first room: set before it is seen by others
+
+	reserved atomic.Int64 // bytes, of all its files; changed with Spool.mu held
+	refused  atomic.Bool  // see Refused
 
 	mu       sync.Mutex // guards what follows; taken before Spool.mu
 	manifest Manifest
 	archive  *file              // nil once received
-	grown    func(int64)        // see Watch
 	files    map[*file]struct{} // open, archive included
 	closed   bool
 }
 
 // Create makes a workspace with room for an archive of size bytes; -1 says that its size is not known: then room is
-// reserved in steps of 16 MiB as bytes arrive. Where it does not fit, but would without the
-// other live workspaces, Create waits in line for up to Options.Wait. The error is a *FullError, a *LimitError, or the
-// context's cause, or what the file system says. A size of 0 needs no room, and so never waits for it.
+// reserved in steps of 16 MiB as bytes arrive. It does not wait for room, and gets none that live workspaces wait for.
+// The error is a *FullError, a *LimitError, the context's cause, or what the file system says. A size of 0 needs no room.
 func (s *Spool) Create(ctx context.Context, size int64) (*Workspace, error) {
 	w := &Workspace{spool: s, files: make(map[*file]struct{})}
 	f, err := w.firstRoom(ctx, size)
@@ -127,6 +129,12 @@ func (w *Workspace) makeDir() error {
 	return nil
 }
 
+// Reserved returns the bytes that its files have of the spool, used or not.
+func (w *Workspace) Reserved() int64 { return w.reserved.Load() }
+
+// Refused reports whether w was refused room that other workspaces held.
+func (w *Workspace) Refused() bool { return w.refused.Load() }
+
 // ID names the workspace: its directory in the spool.
 func (w *Workspace) ID() string { return w.id }
 
@@ -172,7 +180,7 @@ func (w *Workspace) drop(f *file) error {
 	return f.close()
 }
 
-// Close closes what is open, removes the directory, gives the room back and wakes those who wait for it.
+// Close closes what is open, removes the directory, and gives the room back, to those that wait for it first.
 // Further calls do nothing.
 func (w *Workspace) Close() error {
 	w.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"tecken-upload/internal/sched"
+	"tecken-upload/internal/spool"
 	"tecken-upload/internal/storage/dirstore"
 	"tecken-upload/internal/upload"
 )
@@ -107,6 +108,20 @@ func (r *records) Finish(ctx context.Context, u *upload.Upload) error {
 		r.settled <- u.ID
 	}
 	return nil
+}
+
+// pass is one of a gate that looks at nothing.
+type pass struct {
+	ws     *spool.Workspace
+	closed int
+}
+
+func (p *pass) Workspace() *spool.Workspace { return p.ws }
+func (p *pass) Received(int64)              {}
+func (p *pass) Done(int64)                  {}
+func (p *pass) Close() error {
+	p.closed++
+	return p.ws.Close()
 }
 
 // panickingSlots panics at one of its acquisitions, counted from 1.

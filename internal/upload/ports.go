@@ -48,8 +48,6 @@ type Records interface {
 type Pass interface {
 	// Workspace returns the upload's room on disk. Run closes it.
 	Workspace() *spool.Workspace
-	// Grow reports the size of the archive, where it becomes known while the archive arrives.
-	Grow(size int64)
 	// Received reports that the whole archive is in the workspace, with its size.
 	Received(size int64)
 	// Done reports a piece of processing, a member verified or published, and the bytes of the archive dealt with since the last call,

@@ -43,7 +43,7 @@ func (h *house) start(ctx context.Context, src upload.Deliverer, accepted func(u
 	ended := make(chan *upload.Report, 1)
 	go func() {
 		ended <- h.service.Run(ctx, upload.Request{
-			Token: regular, Declared: -1, Pass: upload.Place{Workspace: ws}.Pass(), Source: upload.Archive(src), Accepted: accepted,
+			Token: regular, Declared: -1, Pass: &pass{ws: ws}, Source: upload.Archive(src), Accepted: accepted,
 		})
 	}()
 	return ended

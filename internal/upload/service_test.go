@@ -101,11 +101,10 @@ func (h *house) post(ctx context.Context, token upload.Token, src upload.Deliver
 	if err != nil {
 		h.Fatal(err)
 	}
-	closed := 0
-	pass := upload.Place{Workspace: ws, Leave: func() { closed++ }}.Pass()
-	report := h.service.Run(ctx, upload.Request{Token: token, Label: "nightly", Declared: -1, Pass: pass, Source: upload.Archive(src)})
-	if begun := report.Upload.ID != 0; closed != 1 || begun != (h.ends.last == report) {
-		h.Errorf("the pass was closed %d times, the end of %d reported: %t", closed, report.Upload.ID, h.ends.last == report)
+	p := &pass{ws: ws}
+	report := h.service.Run(ctx, upload.Request{Token: token, Label: "nightly", Declared: -1, Pass: p, Source: upload.Archive(src)})
+	if begun := report.Upload.ID != 0; p.closed != 1 || begun != (h.ends.last == report) {
+		h.Errorf("the pass was closed %d times, the end of %d reported: %t", p.closed, report.Upload.ID, h.ends.last == report)
 	}
 	usage, err := h.spool.Usage(h.Context())
 	if err != nil {

@@ -17,7 +17,6 @@ import (
 	"tecken-upload/internal/gate"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
-	"tecken-upload/internal/web/uploads"
 )
 
 func TestBusy(t *testing.T) {
@@ -41,11 +40,8 @@ func TestBusy(t *testing.T) {
 
 // A tenant with as many uploads as it may have is told so, once its body has been read; others are let in.
 func TestATenantOverItsLimit(t *testing.T) {
-	var limited struct{ uploads.Gate }
-	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = &limited })
 	leases := &oneLease{held: make(map[int64]bool)}
-	// Here, because the gate needs the site's spool.
-	limited.Gate = gate.NewGate(gate.Config{Leases: leases, TenantUploads: 1, Spool: s.spool, Places: 4, Wait: 100 * time.Millisecond})
+	s := newSite(t, withGate(func(c *gate.Config) { c.Leases, c.TenantUploads, c.Wait = leases, 1, 100*time.Millisecond }))
 	content := zipped(t, []byte("x"), zip.Store, "a/AA/a.bin")
 	first := s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nContent-Type: multipart/form-data; boundary=b\nContent-Length: %d\n\n", s.token, 1000))
 	s.receiving()
@@ -113,19 +109,11 @@ func (l *oneLease) try(tenant int64) bool {
 	return true
 }
 
-// refusingGate refuses every upload.
+// refusingGate is a gate that refuses every upload.
 type refusingGate struct{ err error }
 
-func (g refusingGate) Enter(context.Context, upload.Token, int64) (upload.Place, error) {
-	return upload.Place{}, g.err
-}
-
-func (g refusingGate) Contended() bool { return false }
-
-func (g refusingGate) Fetching() func() { return func() {} }
-
-func (g refusingGate) RefuseFetch(int, bool) *upload.BusyError {
-	return &upload.BusyError{RetryAfter: time.Second}
+func (r refusingGate) Enter(context.Context, upload.Token, int64) (*gate.Pass, error) {
+	return nil, r.err
 }
 
 // A client that asks before it sends, and gets no answer for a while, sends all the same. Its refusal is not lost: the
@@ -157,21 +145,18 @@ func TestABodyThatWasNotInvited(t *testing.T) {
 	}
 }
 
-// waitingGate keeps everybody waiting, and tells why they went.
+// waitingGate keeps every upload waiting, and tells why it went.
 type waitingGate struct {
-	uploads.Gate
 	entered chan struct{}
 	left    chan error
 }
 
-func (g waitingGate) Enter(ctx context.Context, _ upload.Token, _ int64) (upload.Place, error) {
+func (g waitingGate) Enter(ctx context.Context, _ upload.Token, _ int64) (*gate.Pass, error) {
 	g.entered <- struct{}{}
 	<-ctx.Done()
 	g.left <- context.Cause(ctx)
-	return upload.Place{}, context.Cause(ctx)
+	return nil, context.Cause(ctx)
 }
-
-func (g waitingGate) Contended() bool { return true }
 
 // Who waits with a body is not noticed by net/http when it goes: unread bytes are in the way.
 func TestAClientThatHangsUpWhileItWaits(t *testing.T) {

@@ -22,7 +22,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"tecken-upload/internal/background"
-	"tecken-upload/internal/sched"
 	"tecken-upload/internal/web/exchange"
 	"tecken-upload/internal/web/records"
 	"tecken-upload/internal/web/symbols"
@@ -131,9 +130,6 @@ func (s *Server) Drain() { s.draining.Store(true) }
 
 // Refuse makes new uploads be answered 503.
 func (s *Server) Refuse() { s.uploads.Refuse() }
-
-// Fetches describes the turns to download for uploads by URL.
-func (s *Server) Fetches() sched.Stats { return s.uploads.Fetches() }
 
 func (s *Server) getVersion(c echo.Context) error {
 	s.Write(c, http.StatusOK, s.config.Version)

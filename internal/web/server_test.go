@@ -22,7 +22,7 @@ import (
 
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/fetch"
-	admission "tecken-upload/internal/gate"
+	"tecken-upload/internal/gate"
 	"tecken-upload/internal/headers"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/record"
@@ -46,11 +46,23 @@ type site struct {
 	server  *web.Server
 	records *record.Store
 	spool   *spool.Spool
+	gate    *siteGate
 	watcher *watcher
 	headers headers.Budget
 	token   string // of a regular user
 
 	objects, spoolDir string // the storage's directory, and the spool's
+}
+
+// siteGate is a real gate, made once its settings are known.
+type siteGate struct {
+	*gate.Gate
+	config gate.Config
+}
+
+// withGate returns what alters the settings of a site's gate.
+func withGate(change func(*gate.Config)) func(*web.Config, *upload.Config) {
+	return func(c *web.Config, _ *upload.Config) { change(&c.Uploads.Gate.(*siteGate).config) }
 }
 
 // newSite starts a server; change may alter its settings first.
@@ -82,12 +94,13 @@ func newSite(t *testing.T, change ...func(*web.Config, *upload.Config)) *site {
 	}
 	disk := spoolDisk(3, time.Now)
 	uc.Observer = s.watcher
+	s.gate = &siteGate{config: gate.Config{Spool: s.spool, ReceivingSlots: 4, FetchSlots: 2, FetchLine: 2, Wait: time.Second}}
 	sc := web.Config{
 		Exchange: exchange.Config{Tokens: s.records, Reporter: s.watcher, Logger: slog.New(slog.DiscardHandler), Now: time.Now},
 		Uploads: uploads.Config{
-			Gate: admission.NewGate(admission.Config{Spool: s.spool, Places: 4, Wait: time.Second}), Watcher: s.watcher, Disk: disk,
+			Gate: s.gate, Watcher: s.watcher, Disk: disk,
 			MaxUploadSize: maxUpload, ReceiveTimeout: time.Minute, ReceiveStallTimeout: 10 * time.Second,
-			Fetch: fetch.New(fetch.Config{}), MaxFetches: 2, FetchQueue: 2, FetchWait: time.Second,
+			Fetch: fetch.New(fetch.Config{}),
 		},
 		Records: records.Config{Uploads: s.records, Files: s.records},
 		Watcher: s.watcher, Disk: disk,
@@ -98,6 +111,7 @@ func newSite(t *testing.T, change ...func(*web.Config, *upload.Config)) *site {
 		c(&sc, &uc)
 	}
 	s.watcher.disk = sc.Uploads.Disk
+	s.gate.Gate = gate.New(s.gate.config)
 	sc.Uploads.Uploads = upload.NewService(uc)
 	s.server = web.New(t.Context(), sc)
 	ts := httptest.NewUnstartedServer(nil)

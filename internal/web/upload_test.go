@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tecken-upload/internal/gate"
 	"tecken-upload/internal/record"
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/testenv"
@@ -347,9 +348,9 @@ func (b *blockedSlots) Acquire(ctx context.Context, _ sched.Task) (*sched.Slot, 
 	return nil, context.Cause(ctx)
 }
 
-type panicking struct{ refusingGate }
+type panicking struct{}
 
-func (panicking) Enter(context.Context, upload.Token, int64) (upload.Place, error) { panic("boom") }
+func (panicking) Enter(context.Context, upload.Token, int64) (*gate.Pass, error) { panic("boom") }
 
 func TestUploadsOfUnknownLength(t *testing.T) {
 	s := newSite(t)

@@ -10,6 +10,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,10 +21,10 @@ import (
 
 	"tecken-upload/internal/fetch"
 	"tecken-upload/internal/fetch/fetchtest"
+	"tecken-upload/internal/gate"
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
-	"tecken-upload/internal/web/uploads"
 )
 
 // from lets a site fetch from a server.
@@ -55,6 +56,9 @@ func newHold(content []byte) *hold {
 }
 
 func (h *hold) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/sized" {
+		w.Header().Set("Content-Length", strconv.Itoa(len(h.content)))
+	}
 	_, _ = w.Write(h.content[:10])
 	_ = http.NewResponseController(w).Flush()
 	h.began <- struct{}{}
@@ -211,13 +215,11 @@ func TestUploadByURLInAMultipartForm(t *testing.T) {
 	s.idle()
 }
 
-// One that finds no turn to fetch is told so like any other, and is no failure.
-func TestAMultipartFormWaitsForItsTurnToFetch(t *testing.T) {
+// One that gets no fetch slot is told so like any other, and is no failure.
+func TestAMultipartFormWaitsForAFetchSlot(t *testing.T) {
 	h := newHold(zipped(t, []byte("x"), zip.Store, "a/AA/a.bin"))
 	remote := fetchtest.NewServer(t, h)
-	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) {
-		c.Uploads.MaxFetches, c.Uploads.FetchWait = 1, 10*time.Millisecond
-	})
+	s := newSite(t, from(remote), withGate(func(c *gate.Config) { c.FetchSlots, c.FetchLine, c.Wait = 1, 1, 10*time.Millisecond }))
 	first := make(chan answer)
 	go func() { first <- s.postURL(s.token, remote.At("/a.zip")) }()
 	s.wait(h.began, "the first download")
@@ -436,32 +438,17 @@ func TestADownloadEndsWithTheServer(t *testing.T) {
 	s.wait(h.gone, "the end of the connection to the other server")
 }
 
-// sizedGate keeps the sizes that it is told of.
-type sizedGate struct {
-	uploads.Gate
-	told *atomic.Int64
-}
-
-func (g sizedGate) Enter(ctx context.Context, token upload.Token, size int64) (upload.Place, error) {
-	place, err := g.Gate.Enter(ctx, token, size)
-	place.Sized = func(size int64) { g.told.Store(size) }
-	return place, err
-}
-
 // The gate learns an archive's size before the archive is here.
 func TestTheGateIsToldOfTheSize(t *testing.T) {
 	content := zipped(t, []byte("x"), zip.Store, "a/AA/a.bin")
-	remote := fetchtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/chunks" {
-			_ = http.NewResponseController(w).Flush()
-		}
-		_, _ = w.Write(content)
-	}))
-	for path, want := range map[string]int64{"/x.zip": int64(len(content)), "/chunks": 0} {
-		var told atomic.Int64
-		s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = sizedGate{c.Uploads.Gate, &told} })
-		if a := s.postURL(s.token, remote.At(path)); a.status != 201 || told.Load() != want {
-			t.Errorf("%s: status %d, told of %d bytes, want %d", path, a.status, told.Load(), want)
-		}
+	for path, want := range map[string]int64{"/sized": int64(len(content)), "/chunks": 16 << 20} {
+		h := newHold(content)
+		remote := fetchtest.NewServer(t, h)
+		s := newSite(t, from(remote))
+		wait := s.background(s.token, remote.At(path), 201)
+		s.wait(h.began, "the download")
+		s.until("the gate knows of the size", func() bool { return s.gate.Stats().Unfinished == want })
+		close(h.goOn)
+		wait()
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"tecken-upload/internal/gate"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web/exchange"
 )
@@ -34,6 +35,7 @@ type body struct {
 	release func()
 }
 
+// newBody returns the body of a request, which may come as slowly as it likes.
 func (s *Server) newBody(ctx context.Context, c echo.Context) *body {
 	b := &body{
 		r:     c.Request().Body,
@@ -43,7 +45,6 @@ func (s *Server) newBody(ctx context.Context, c echo.Context) *body {
 		limit: s.MaxUploadSize,
 		stall: s.ReceiveStallTimeout,
 		until: time.Now().Add(s.ReceiveTimeout),
-		pace:  pace{min: s.ReceiveMinRate, contended: s.Gate.Contended},
 		most:  math.MaxInt64,
 	}
 	if c.Request().ContentLength < 0 {
@@ -124,6 +125,11 @@ type pace struct {
 
 	total int64
 	marks []mark // at most one for each paceStep; the first is the latest that is a window old
+}
+
+// newPace watches the body of an upload that has been admitted.
+func (s *Server) newPace(pass *gate.Pass) pace {
+	return pace{min: s.ReceiveMinRate, contended: pass.Contended}
 }
 
 // mark is how many bytes had come at a moment.

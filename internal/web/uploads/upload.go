@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"tecken-upload/internal/background"
+	"tecken-upload/internal/gate"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web/exchange"
 )
@@ -62,19 +63,20 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 	if namesURL(r) {
 		return s.uploadURL(ctx, c, token, label)
 	}
-	place, err := s.admit(ctx, token, r.ContentLength)
+	pass, err := s.admit(ctx, token, r.ContentLength)
 	if err != nil {
 		return nil, err
 	}
 	body := s.newBody(ctx, c)
+	body.pace = s.newPace(pass)
 	defer body.release()
 	return s.run(ctx, upload.Request{
 		Token:    token,
 		Label:    label,
 		Declared: r.ContentLength,
-		Pass:     place.Pass(),
+		Pass:     pass,
 		Source: upload.Archive(&multipartSource{body: body, contentType: r.Header.Get("Content-Type"), fetch: func(ctx context.Context, in *upload.Arrival, form urlForm) (upload.Delivery, error) {
-			return s.fetchInto(ctx, in, token, place, form)
+			return s.fetchInto(ctx, in, pass, form)
 		}}),
 	})
 }
@@ -88,20 +90,20 @@ func (s *Server) run(ctx context.Context, req upload.Request) (*upload.Report, e
 	return report, nil
 }
 
-// admit waits at the gate, no longer than there is anybody to let in.
-func (s *Server) admit(ctx context.Context, token upload.Token, size int64) (upload.Place, error) {
+// admit waits at the gate, until the client disconnects.
+func (s *Server) admit(ctx context.Context, token upload.Token, size int64) (*gate.Pass, error) {
 	ctx, here := exchange.WhileHere(ctx)
 	defer here()
 	return s.enter(ctx, token, size)
 }
 
 // enter waits at the gate, no longer than uploads are taken.
-func (s *Server) enter(ctx context.Context, token upload.Token, size int64) (place upload.Place, err error) {
+func (s *Server) enter(ctx context.Context, token upload.Token, size int64) (pass *gate.Pass, err error) {
 	err = s.whileTaking(ctx, func(ctx context.Context) (err error) {
-		place, err = s.Gate.Enter(ctx, token, size)
+		pass, err = s.Gate.Enter(ctx, token, size)
 		return upload.OfBacking(upload.BackingDisk, err)
 	})
-	return place, err
+	return pass, err
 }
 
 // whileTaking calls wait with a context that also ends when no upload is taken any more.

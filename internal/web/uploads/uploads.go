@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"tecken-upload/internal/fetch"
-	"tecken-upload/internal/sched"
+	"tecken-upload/internal/gate"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web/exchange"
 )
@@ -21,14 +21,7 @@ import (
 type Gate interface {
 	// Enter admits an upload by the bearer of a token, of so many bytes, or -1, waiting in reason. It fails with the
 	// cause of ctx, or an error wrapping an *upload.BusyError, spool.ErrFull or upload.ErrUnavailable.
-	Enter(ctx context.Context, token upload.Token, size int64) (upload.Place, error)
-	// Contended reports whether uploads wait, or were refused a moment ago, for room that others hold.
-	Contended() bool
-	// Fetching tells that an upload has its turn to be fetched from elsewhere; ended is called once it has had it.
-	Fetching() (ended func())
-	// RefuseFetch counts an upload that got no such turn while so many others wait, and makes its error. own says that turns are left,
-	// but its tenant has as many as one may have.
-	RefuseFetch(waiting int, own bool) *upload.BusyError
+	Enter(ctx context.Context, token upload.Token, size int64) (*gate.Pass, error)
 }
 
 // Disk counts the errors that mean a full disk. It is safe for concurrent use.
@@ -65,11 +58,6 @@ type Config struct {
 	ReceiveMinRate int64
 	// Fetch downloads what is uploaded by URL.
 	Fetch *fetch.Client
-	// MaxFetches bounds the downloads in progress, at least 1; FetchQueue those that were admitted and wait for their turn,
-	// a part of it for tenants that have nothing of both.
-	MaxFetches, FetchQueue int
-	// FetchWait is how long an upload by URL waits for its turn, the time at the gate included.
-	FetchWait time.Duration
 }
 
 // Server answers the requests of upload clients.
@@ -79,21 +67,17 @@ type Server struct {
 	// refusing ends when no upload is admitted any more; refuseAll ends it.
 	refusing  context.Context
 	refuseAll context.CancelCauseFunc
-	fetches   *fetchTurns
 }
 
 // New makes a Server. The uploads in flight end with ctx, or once r stops.
 func New(ctx context.Context, r *exchange.Responder, c Config) *Server {
-	s := &Server{Config: c, Responder: r, fetches: newFetchTurns(c.MaxFetches, c.FetchQueue)}
+	s := &Server{Config: c, Responder: r}
 	s.refusing, s.refuseAll = context.WithCancelCause(ctx)
 	return s
 }
 
 // Refuse makes new uploads be answered 503.
 func (s *Server) Refuse() { s.refuseAll(upload.ErrShutdown) }
-
-// Fetches describes the turns to download for uploads by URL.
-func (s *Server) Fetches() sched.Stats { return s.fetches.Stats() }
 
 // countRefusal counts an upload that was refused before it had a record.
 func (s *Server) countRefusal(err error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"tecken-upload/internal/fetch"
+	"tecken-upload/internal/gate"
 	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web/exchange"
@@ -24,7 +25,7 @@ import (
 const (
 	// maxURLForm bounds a form that names a URL, in bytes.
 	maxURLForm = 64 << 10
-	// formTimeout bounds receiving it: it holds no place, and one that takes longer is no more than a connection whose header does.
+	// formTimeout bounds receiving it: it holds no slot, and one that takes longer is no more than a connection whose header does.
 	formTimeout = 10 * time.Second
 )
 
@@ -48,55 +49,45 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 	if err != nil {
 		return nil, ofFetch(err, s.MaxUploadSize)
 	}
-	until := time.Now().Add(s.FetchWait)
-	place, err := s.enter(ctx, token, -1)
+	pass, err := s.enter(ctx, token, -1)
 	if err != nil {
 		return nil, err
 	}
-	pass := place.Pass()
-	fetched, err := s.enterFetch(ctx, token, until)
-	if err != nil {
+	if err := s.whileTaking(ctx, pass.FetchSlot); err != nil {
 		if left := pass.Close(); left != nil {
 			s.Report(ctx, c, exchange.Caller{Token: &token, Label: label}, fmt.Errorf("remove a workspace: %w", left))
 		}
 		return nil, err
 	}
-	defer fetched()
 	return s.run(ctx, upload.Request{
 		Token:       token,
 		Label:       label,
 		Declared:    -1,
 		DownloadURL: download.URL(),
 		Pass:        pass,
-		Source:      upload.Archive(s.newURLSource(download, form.try, place, fetched)),
+		Source:      upload.Archive(s.newURLSource(download, form.try, pass)),
 	})
 }
 
 // fetchInto delivers the archive that a multipart form names, for an upload that was admitted with the form.
-func (s *Server) fetchInto(ctx context.Context, in *upload.Arrival, token upload.Token, place upload.Place, form urlForm) (d upload.Delivery, err error) {
+func (s *Server) fetchInto(ctx context.Context, in *upload.Arrival, pass *gate.Pass, form urlForm) (d upload.Delivery, err error) {
 	ctx, here := exchange.WhileHere(ctx)
 	defer here()
 	download, err := s.Fetch.Download(form.url)
 	if err != nil {
 		return d, ofFetch(err, s.MaxUploadSize)
 	}
-	fetched, err := s.enterFetch(ctx, token, time.Now().Add(s.FetchWait))
+	err = s.whileTaking(ctx, pass.FetchSlot)
 	if err == nil {
-		d, err = s.newURLSource(download, form.try, place, fetched).Deliver(ctx, in)
+		d, err = s.newURLSource(download, form.try, pass).Deliver(ctx, in)
 	}
 	d.DownloadURL = download.URL()
 	return d, err
 }
 
-// newURLSource makes the source of an upload that has its turn to download, which done ends.
-func (s *Server) newURLSource(download *fetch.Download, try bool, place upload.Place, done func()) *urlSource {
-	return &urlSource{
-		download: download,
-		try:      try,
-		pace:     pace{min: s.ReceiveMinRate, contended: s.fetchContended},
-		sized:    place.Sized,
-		done:     done,
-	}
+// newURLSource makes the source of an upload that has a fetch slot.
+func (s *Server) newURLSource(download *fetch.Download, try bool, pass *gate.Pass) *urlSource {
+	return &urlSource{download: download, try: try, pace: s.newPace(pass), sized: pass.Grow}
 }
 
 // urlForm is a form that names a URL.
@@ -149,13 +140,11 @@ type urlSource struct {
 	download *fetch.Download
 	try      bool
 	pace     pace
-	sized    func(size int64) // told of the archive's size, where the other side tells it; may be nil
-	done     func()           // called once nothing more is fetched
+	sized    func(size int64) // told of the archive's size, where the other side tells it
 }
 
 // Deliver implements upload.Deliverer.
 func (u *urlSource) Deliver(ctx context.Context, in *upload.Arrival) (upload.Delivery, error) {
-	defer u.done()
 	file, err := u.receive(ctx, in.Workspace(), in.Limit())
 	d := upload.Delivery{
 		File:         file,
@@ -179,7 +168,7 @@ func (u *urlSource) receive(ctx context.Context, ws *spool.Workspace, limit int6
 	if err := u.download.Open(ctx, limit); err != nil {
 		return nil, err
 	}
-	if size := u.download.Size(); size >= 0 && u.sized != nil {
+	if size := u.download.Size(); size >= 0 {
 		u.sized(size)
 	}
 	return ws.Receive(ctx, u, limit)

@@ -2,7 +2,6 @@ package web_test
 
 import (
 	"archive/zip"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,10 +15,10 @@ import (
 	"time"
 
 	"tecken-upload/internal/fetch/fetchtest"
+	"tecken-upload/internal/gate"
 	"tecken-upload/internal/testenv"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
-	"tecken-upload/internal/web/uploads"
 )
 
 // slowAndQuick serves an archive: at /slow as hold does, and else at once.
@@ -49,23 +48,29 @@ func (s *site) background(token, address string, status int) (wait func()) {
 	}
 }
 
-// waitFor waits until so many uploads wait for a turn to download.
-func (s *site) waitFor(n int) {
+// until waits until a condition holds.
+func (s *site) until(what string, holds func() bool) {
 	s.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(testenv.Patience); time.Now().Before(end); <-tick.C {
-		if s.server.Fetches().Waiting == n {
+		if holds() {
 			return
 		}
 	}
-	s.Fatalf("%d wait, want %d", s.server.Fetches().Waiting, n)
+	s.Fatalf("it never came that %s", what)
+}
+
+// waitFor waits until so many uploads wait for a fetch slot.
+func (s *site) waitFor(n int) {
+	s.Helper()
+	s.until(fmt.Sprintf("%d wait for a fetch slot", n), func() bool { return s.gate.Stats().FetchWaiting == n })
 }
 
 // However slow what one tenant fetches from is, and however much it asks for, others are fetched for.
 func TestASlowSourceIsItsTenantsOwn(t *testing.T) {
 	h, remote := slowAndQuick(t)
-	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.Uploads.FetchWait = 10 * time.Second })
+	s := newSite(t, from(remote), withGate(func(c *gate.Config) { c.Wait = 10 * time.Second }))
 	first := s.background(s.token, remote.At("/slow"), 201)
 	s.wait(h.began, "the first download")
 	second := s.background(s.token, remote.At("/slow"), 201)
@@ -82,8 +87,8 @@ func TestASlowSourceIsItsTenantsOwn(t *testing.T) {
 	close(h.goOn)
 	first()
 	second()
-	if st := s.server.Fetches(); st.Busy != 0 || st.Waiting != 0 {
-		t.Errorf("none is fetched, and %d have turns, %d wait", st.Busy, st.Waiting)
+	if st := s.gate.Stats(); st.Fetching != 0 || st.FetchWaiting != 0 {
+		t.Errorf("none is fetched, and %d have slots, %d wait", st.Fetching, st.FetchWaiting)
 	}
 }
 
@@ -91,7 +96,7 @@ func TestASlowSourceIsItsTenantsOwn(t *testing.T) {
 // leaves nothing.
 func TestDownloadsAreBounded(t *testing.T) {
 	h, remote := slowAndQuick(t)
-	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.Uploads.FetchQueue, c.Uploads.FetchWait = 1, 10*time.Second })
+	s := newSite(t, from(remote), withGate(func(c *gate.Config) { c.FetchLine, c.Wait = 1, 10*time.Second }))
 	var waits []func()
 	for range 2 {
 		waits = append(waits, s.background(s.makeToken(upload.PermissionUpload), remote.At("/slow"), 201))
@@ -121,95 +126,26 @@ func TestDownloadsAreBounded(t *testing.T) {
 	}
 }
 
-// slowGate lets in after a while.
-type slowGate struct {
-	uploads.Gate
-	wait time.Duration
-}
-
-func (g slowGate) Enter(ctx context.Context, token upload.Token, size int64) (upload.Place, error) {
-	<-time.After(g.wait)
-	return g.Gate.Enter(ctx, token, size)
-}
-
-// Clients go away after 16 seconds: there is one time to wait in, at the gate and for a turn.
-func TestAWaitAtTheGateCounts(t *testing.T) {
-	h, remote := slowAndQuick(t)
-	each := testenv.Slack(t, time.Second)
-	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) {
-		c.Uploads.FetchWait, c.Uploads.Gate = each, slowGate{c.Uploads.Gate, each}
-	})
-	wait := s.background(s.token, remote.At("/slow"), 201)
-	s.wait(h.began, "a download")
-	start := time.Now()
-	if a := s.postURL(s.token, remote.At("/x.zip")); a.status != 429 || time.Since(start) >= 2*each {
-		t.Errorf("status %d after %v: %v", a.status, time.Since(start), a.body)
-	}
-	if a := s.postURL(s.makeToken(upload.PermissionUpload), remote.At("/x.zip")); a.status != 201 {
-		t.Errorf("a turn was free, and it got status %d: %v", a.status, a.body)
-	}
-	close(h.goOn)
-	wait()
-}
-
-// closedGate keeps one tenant waiting until it is opened, and lets the others in.
-type closedGate struct {
-	uploads.Gate
-	tenant  int64
-	entered chan struct{}
-	opened  chan struct{}
-}
-
-func (g closedGate) Enter(ctx context.Context, token upload.Token, size int64) (upload.Place, error) {
-	if token.ID == g.tenant {
-		g.entered <- struct{}{}
-		<-g.opened
-		return upload.Place{}, &upload.BusyError{OverLimit: true, Reason: "Limit.", RetryAfter: time.Second}
-	}
-	return g.Gate.Enter(ctx, token, size)
-}
-
-// Who waits at the gate downloads nothing, and has no turn.
-func TestNoTurnIsHeldAtTheGate(t *testing.T) {
-	_, remote := slowAndQuick(t)
-	g := closedGate{tenant: 1, entered: make(chan struct{}, 10), opened: make(chan struct{})}
-	s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) {
-		g.Gate, c.Uploads.Gate, c.Uploads.MaxFetches = c.Uploads.Gate, &g, 1
-	})
-	var waits []func()
-	for range 3 {
-		waits = append(waits, s.background(s.token, remote.At("/x.zip"), 429))
-		s.wait(g.entered, "one at the gate")
-	}
-	if a := s.postURL(s.makeToken(upload.PermissionUpload), remote.At("/x.zip")); a.status != 201 {
-		t.Errorf("another tenant: status %d: %v", a.status, a.body)
-	}
-	close(g.opened)
-	for _, wait := range waits {
-		wait()
-	}
-}
-
-// A turn to download is given back once there is nothing to download any more: before the archive is processed.
-func TestATurnToDownloadEndsWithTheDownload(t *testing.T) {
+// A fetch slot is given back once there is nothing to download any more: before the archive is processed.
+func TestAFetchSlotEndsWithTheDownload(t *testing.T) {
 	_, remote := slowAndQuick(t)
 	slots := &blockedSlots{asked: make(chan struct{}, 1)}
 	s := newSite(t, from(remote), func(_ *web.Config, c *upload.Config) { c.VerifySlots = slots })
 	wait := s.background(s.token, remote.At("/x.zip"), 503)
 	s.wait(slots.asked, "the archive in processing")
-	if n := s.server.Fetches().Busy; n != 0 {
-		t.Errorf("%d turns are taken while nothing is downloaded", n)
+	if n := s.gate.Stats().Fetching; n != 0 {
+		t.Errorf("%d fetch slots are taken while nothing is downloaded", n)
 	}
 	s.server.Stop()
 	wait()
 }
 
-// Who waits for a turn learns at once that the server goes away.
-func TestWaitingForATurnEndsWithTheServer(t *testing.T) {
+// An upload that waits for a fetch slot learns at once that the server goes away.
+func TestWaitingForAFetchSlotEndsWithTheServer(t *testing.T) {
 	for name, end := range map[string]func(*web.Server){"refuse": (*web.Server).Refuse, "stop": (*web.Server).Stop} {
 		t.Run(name, func(t *testing.T) {
 			h, remote := slowAndQuick(t)
-			s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.Uploads.FetchWait = time.Hour })
+			s := newSite(t, from(remote), withGate(func(c *gate.Config) { c.Wait = time.Hour }))
 			first := s.background(s.token, remote.At("/slow"), map[string]int{"refuse": 201, "stop": 503}[name])
 			s.wait(h.began, "a download")
 			done := make(chan answer, 1)
@@ -238,7 +174,7 @@ func TestWaitingForATurnEndsWithTheServer(t *testing.T) {
 func TestHangingUpIsNoticed(t *testing.T) {
 	for _, extra := range []string{"", "\r\n"} {
 		h, remote := slowAndQuick(t)
-		s := newSite(t, from(remote), func(c *web.Config, _ *upload.Config) { c.Uploads.FetchWait = time.Hour })
+		s := newSite(t, from(remote), withGate(func(c *gate.Config) { c.Wait = time.Hour }))
 		body := url.Values{"url": {remote.At("/slow")}}.Encode()
 		send := func() net.Conn {
 			return s.raw(fmt.Sprintf("POST /upload/ HTTP/1.1\nHost: x\nAuth-Token: %s\nContent-Type: application/x-www-form-urlencoded\n"+

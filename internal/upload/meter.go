@@ -3,58 +3,7 @@ package upload
 import (
 	"math"
 	"sync"
-
-	"tecken-upload/internal/spool"
 )
-
-// A Place is what an upload was given when it was admitted.
-type Place struct {
-	// Workspace has the upload's room on disk. Run closes it.
-	Workspace *spool.Workspace
-	// Sized may be called once, when the size of an archive becomes known whose request did not tell it. It may be nil.
-	Sized func(size int64)
-	// Arrived is called once the whole archive is in the workspace, with its bytes. It may be nil.
-	Arrived func(size int64)
-	// Worked is called for each piece of processing that is done, a member verified or published, with the bytes of the archive
-	// that are dealt with since the last call, which may be 0: those of a completed upload add up to its size. It is safe
-	// for concurrent use, and may be nil.
-	Worked func(bytes int64)
-	// Leave gives everything but the workspace back. It is called once. It may be nil.
-	Leave func()
-}
-
-// Pass returns the place as the upload that runs sees it.
-func (p Place) Pass() Pass { return pass{p} }
-
-type pass struct{ place Place }
-
-func (p pass) Workspace() *spool.Workspace { return p.place.Workspace }
-
-func (p pass) Grow(size int64) {
-	if p.place.Sized != nil {
-		p.place.Sized(size)
-	}
-}
-
-func (p pass) Received(size int64) {
-	if p.place.Arrived != nil {
-		p.place.Arrived(size)
-	}
-}
-
-func (p pass) Done(bytes int64) {
-	if p.place.Worked != nil {
-		p.place.Worked(bytes)
-	}
-}
-
-func (p pass) Close() error {
-	err := p.place.Workspace.Close()
-	if p.place.Leave != nil {
-		p.place.Leave()
-	}
-	return err
-}
 
 // A meter tells how much of an archive has been dealt with. Verifying all of it is half of the work,
 // publishing all of it the other half.
