@@ -98,6 +98,9 @@ func newSite(t *testing.T, change ...func(*web.Config, *upload.Config)) *site {
 		c(&sc, &uc)
 	}
 	s.watcher.disk = sc.Uploads.Disk
+	if sc.Uploads.Records == nil {
+		sc.Uploads.Records = s.records
+	}
 	sc.Uploads.Uploads = upload.NewService(uc)
 	s.server = web.New(t.Context(), sc)
 	ts := httptest.NewUnstartedServer(nil)

@@ -36,32 +36,35 @@ func namesURL(r *http.Request) bool {
 
 // uploadURL admits and runs an upload by URL, and returns as upload does. An address that is not allowed is refused
 // like any other request that can't be one: nothing is recorded.
-func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Token, label string) (*upload.Report, error) {
-	// All the way: net/http notices the end of a connection only until something comes behind the request.
-	ctx, here := exchange.WhileHere(ctx)
-	defer here()
-	form, err := s.readURLForm(ctx, c)
+func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Token, label string, async bool, end func()) (of result, err error) {
+	// Unless the upload goes on without its client, all the way: net/http notices the end of a connection only until something comes
+	// behind the request.
+	here, leave := exchange.WhileHere(ctx)
+	defer leave()
+	form, err := s.readURLForm(here, c)
 	if err != nil {
-		return nil, err
+		return of, err
 	}
 	download, err := s.Fetch.Download(form.url)
 	if err != nil {
-		return nil, ofFetch(err, s.MaxUploadSize)
+		return of, ofFetch(err, s.MaxUploadSize)
 	}
 	until := time.Now().Add(s.FetchWait)
-	place, err := s.enter(ctx, token, -1)
+	place, err := s.enter(here, token, -1)
 	if err != nil {
-		return nil, err
+		return of, err
 	}
 	pass := place.Pass()
-	fetched, err := s.enterFetch(ctx, token, until)
+	fetched, err := s.enterFetch(here, token, until)
 	if err != nil {
 		if left := pass.Close(); left != nil {
 			s.Report(ctx, c, exchange.Caller{Token: &token, Label: label}, fmt.Errorf("remove a workspace: %w", left))
 		}
-		return nil, err
+		return of, err
 	}
-	defer fetched()
+	if !async {
+		ctx = here
+	}
 	return s.run(ctx, upload.Request{
 		Token:       token,
 		Label:       label,
@@ -69,18 +72,26 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 		DownloadURL: download.URL(),
 		Pass:        pass,
 		Source:      upload.Archive(s.newURLSource(download, form.try, place, fetched)),
+	}, async, func() {
+		fetched()
+		end()
 	})
 }
 
 // fetchInto delivers the archive that a multipart form names, for an upload that was admitted with the form.
-func (s *Server) fetchInto(ctx context.Context, in *upload.Arrival, token upload.Token, place upload.Place, form urlForm) (d upload.Delivery, err error) {
-	ctx, here := exchange.WhileHere(ctx)
-	defer here()
+func (s *Server) fetchInto(ctx context.Context, in *upload.Arrival, token upload.Token, place upload.Place, async bool, form urlForm) (d upload.Delivery, err error) {
+	here, leave := exchange.WhileHere(ctx)
+	defer leave()
 	download, err := s.Fetch.Download(form.url)
 	if err != nil {
 		return d, ofFetch(err, s.MaxUploadSize)
 	}
-	fetched, err := s.enterFetch(ctx, token, time.Now().Add(s.FetchWait))
+	fetched, err := s.enterFetch(here, token, time.Now().Add(s.FetchWait))
+	if async {
+		leave() // the connection may be another request's before the download ends
+	} else {
+		ctx = here
+	}
 	if err == nil {
 		d, err = s.newURLSource(download, form.try, place, fetched).Deliver(ctx, in)
 	}
@@ -156,6 +167,7 @@ type urlSource struct {
 // Deliver implements upload.Deliverer.
 func (u *urlSource) Deliver(ctx context.Context, in *upload.Arrival) (upload.Delivery, error) {
 	defer u.done()
+	in.Accepted(upload.Delivery{Filename: cleanName(u.download.Filename()), Try: u.try, DownloadURL: u.download.URL()})
 	file, err := u.receive(ctx, in.Workspace(), in.Limit())
 	d := upload.Delivery{
 		File:         file,
