@@ -249,6 +249,7 @@ func (in *instance) serve(ctx context.Context) {
 		Uploads: uploads.Config{
 			Gate:                in.gate,
 			Uploads:             in.uploads,
+			Records:             in.records,
 			Disk:                disk,
 			Watcher:             watcher,
 			MaxUploadSize:       int64(c.MaxUploadSize),

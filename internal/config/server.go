@@ -55,9 +55,9 @@ type Tenants struct {
 	// TenantUploads bounds the simultaneous uploads of one tenant, multiplied by its weight.
 	TenantUploads int `name:"tecken-tenant-uploads" default:"8" help:"Simultaneous uploads of one tenant, times its weight."`
 
-	// TenantStale is how long a dead instance's lease counts; live instances renew theirs every quarter of it. It must be the same on all
-	// instances.
-	TenantStale time.Duration `name:"tecken-tenant-stale" default:"60s" help:"Time after which a dead instance's leases stop counting."`
+	// TenantStale is how long a dead instance's lease counts, and how long its uploads are not known to be lost; live instances renew theirs
+	// every quarter of it, and report their uploads every sixth. It must be the same on all instances.
+	TenantStale time.Duration `name:"tecken-tenant-stale" default:"60s" help:"Time after which a dead instance's leases stop counting, and its uploads are lost."`
 }
 
 // Server has all settings of the server. Limits need no order: the smallest wins.

@@ -23,7 +23,7 @@ type gated struct {
 
 func (g gated) Deliver(ctx context.Context, in *upload.Arrival) (upload.Delivery, error) {
 	if g.accepts {
-		in.Accepted()
+		in.Accepted(upload.Delivery{Filename: "early.zip", Try: true})
 	}
 	select {
 	case <-g.open:
@@ -68,7 +68,7 @@ func TestAcceptedIsCalledOnceTheClientsPartIsDone(t *testing.T) {
 		if early {
 			want = upload.PhaseReceive
 		}
-		if u.ID == 0 || u.Phase != want || (u.Size > 0 && u.Filename == "symbols.zip") == early || u.Outcome != "" {
+		if u.ID == 0 || u.Phase != want || (u.Size > 0 && u.Filename == "symbols.zip") == early || (u.Filename == "early.zip" && u.Try) != early || u.Outcome != "" {
 			t.Errorf("early %t: accepted as %+v", early, u)
 		}
 		if r := <-ended; r.Err != nil || len(calls) != 0 {
@@ -141,20 +141,9 @@ func TestProgressIsRecordedWhileAnUploadRuns(t *testing.T) {
 		if u, ok := h.service.InFlight(1); !ok || u.Phase != upload.PhasePublish || u.Progress != 0.5 || h.service.Phases()[upload.PhasePublish] != 1 {
 			t.Errorf("shown as %+v, phases %v", u, h.service.Phases())
 		}
-		waited := make(chan error, 1)
-		go func() { waited <- h.service.Wait(t.Context()) }()
-		over := errors.New("the drain time ended")
-		limited, end := context.WithCancelCause(t.Context())
-		end(over)
-		if err := h.service.Wait(limited); !errors.Is(err, over) || len(waited) != 0 {
-			t.Errorf("waited for an upload that runs: %v", err)
-		}
 		close(put)
 		if r := <-ended; r.Err != nil || r.Upload.Phase != upload.PhaseRecord || r.Upload.Progress != 1 {
 			t.Errorf("ended as %+v: %v", r.Upload, r.Err)
-		}
-		if err := <-waited; err != nil {
-			t.Error(err)
 		}
 		if _, ok := h.service.InFlight(1); ok {
 			t.Error("it ended, and is in flight")
@@ -164,6 +153,26 @@ func TestProgressIsRecordedWhileAnUploadRuns(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestWaitIsForUploadsThatRun(t *testing.T) {
+	h := newHouse(t)
+	if err := h.service.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	accepted, open := make(chan struct{}), make(chan struct{})
+	ended := h.start(t.Context(), gated{source{content: zipOf(t, map[string]string{"a/AA/a.sym": sym}, zip.Deflate)}, true, open}, func(upload.Upload) { close(accepted) })
+	<-accepted
+	over := errors.New("the drain time ended")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(over)
+	if err := h.service.Wait(ctx); !errors.Is(err, over) {
+		t.Errorf("waited for an upload that runs: %v", err)
+	}
+	close(open)
+	if err := h.service.Wait(t.Context()); err != nil || (<-ended).Err != nil {
+		t.Error(err)
+	}
 }
 
 // An upload whose end waits to be recorded is in flight, without an end, and in no phase that is worked on.

@@ -137,9 +137,8 @@ func (r *run) process(ctx context.Context) error {
 
 // received notes what has arrived, and returns a context with the upload's deadline.
 func (r *run) received(ctx context.Context, d Delivery) context.Context {
-	r.up.Filename, r.up.Size = d.Filename, d.Size
-	r.up.Try = r.up.Try || d.Try
-	r.fetchedFrom(d)
+	r.learn(d)
+	r.up.Size = d.Size
 	r.meter.size = d.Size
 	r.req.Pass.Received(d.Size)
 	r.enter(PhaseVerify)
@@ -174,9 +173,12 @@ func (r *run) found(format string, declared int64) {
 	r.meter.begin(&r.meter.verified, declared)
 }
 
-// fetchedFrom notes where the body comes from.
-func (r *run) fetchedFrom(d Delivery) {
+// learn notes what is known of a delivery before it has arrived.
+func (r *run) learn(d Delivery) {
+	r.up.Filename = cmp.Or(d.Filename, r.up.Filename)
+	r.up.Try = r.up.Try || d.Try
 	r.up.DownloadURL, r.up.RedirectURLs = cmp.Or(r.up.DownloadURL, d.DownloadURL), d.RedirectURLs
+	r.flights.show(r.up, &r.meter, false)
 }
 
 // kindOf gives an error its kind: of receiving, or of what comes after it.

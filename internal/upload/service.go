@@ -82,7 +82,7 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 	r := newRun(s, req)
 	r.run(ctx)
 	if r.up.ID != 0 {
-		s.Observer.Ended(context.WithoutCancel(ctx), r.report)
+		background.Guard("upload ended", func() { s.Observer.Ended(context.WithoutCancel(ctx), r.report) })
 	}
 	return r.report
 }

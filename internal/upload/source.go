@@ -29,9 +29,12 @@ func (in *Arrival) Workspace() *spool.Workspace { return in.run.req.Pass.Workspa
 // Limit returns the largest body, in bytes.
 func (in *Arrival) Limit() int64 { return in.run.MaxSize }
 
-// Accepted reports that the client's part is done: what is still to come comes without it. Once the body has arrived that need not be
-// reported.
-func (in *Arrival) Accepted() { in.run.accepted() }
+// Accepted reports that the client's part is done, with what is known by then: what is still to come comes without it. Once the body has
+// arrived that need not be reported.
+func (in *Arrival) Accepted(known Delivery) {
+	in.run.learn(known)
+	in.run.accepted()
+}
 
 // A Delivery is a file that has arrived.
 type Delivery struct {
@@ -64,7 +67,7 @@ func (s *arrived) Members(ctx context.Context, in *Arrival) iter.Seq2[*archive.M
 	return func(yield func(*archive.Member, error) bool) {
 		d, err := s.deliverer.Deliver(ctx, in)
 		if err != nil {
-			in.run.fetchedFrom(d)
+			in.run.learn(d)
 			yield(nil, err)
 			return
 		}

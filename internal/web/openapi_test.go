@@ -72,6 +72,7 @@ func (c *contract) uploads() {
 	c.upload(s, 201, s.token, content)
 	c.upload(s, 201, s.token, content, "try")
 	c.upload(s, 400, s.token, []byte("<html>"))
+	c.uploadStates(s, content)
 	c.upload(s, 403, "ABC", content)
 	c.upload(s, 413, s.token, make([]byte, maxUpload+1))
 	_, contentType := form(c, nil)
@@ -89,6 +90,21 @@ func (c *contract) uploads() {
 	} {
 		s := newSite(c.T, change)
 		c.upload(s, status, s.token, content)
+	}
+}
+
+// uploadStates asks how far uploads are: one that its client does not wait for, and others.
+func (c *contract) uploadStates(s *site, content []byte) {
+	c.Helper()
+	body, contentType := form(c, content)
+	answer := c.exchange(s, request{
+		method: "POST", path: "/upload/", status: 202, header: []string{"Content-Type", contentType, "Auth-Token", s.token, "Prefer", "respond-async"}, body: body.String(),
+	})
+	for path, status := range map[string]int{answer.Get("Location"): 200, "/upload/status/1": 200, "/upload/status/3": 200, "/upload/status/1000": 404} {
+		for _, method := range []string{"GET", "HEAD"} {
+			c.exchange(s, request{method: method, path: path, status: status, header: []string{"Auth-Token", s.token}})
+			c.exchange(s, request{method: method, path: path, status: 403, wrong: true})
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ func (s *Server) routes() []route {
 
 		{"POST", "/upload/", s.uploads.Post, false},
 		{"POST", "/upload/auth_info/", s.uploads.AuthInfo, false},
+		{"GET HEAD", "/upload/status/:id", s.uploads.Status, false},
 
 		{"GET", "/api/uploads/", s.records.ListUploads, false},
 		{"GET", "/api/uploads/upload/:id", s.records.OneUpload, false},
@@ -80,6 +81,12 @@ func open(handle echo.HandlerFunc) echo.HandlerFunc {
 // preflight answers a browser that asks what it may ask for.
 func (s *Server) preflight(c echo.Context) error {
 	h := c.Response().Header()
+	for _, r := range s.routes() {
+		if !r.open && isOf(r.path, c.Request()) { // which only looks like a symbol's
+			h.Set("Allow", strings.Join(strings.Fields("OPTIONS "+r.methods), ", "))
+			return c.NoContent(http.StatusNoContent)
+		}
+	}
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Allow-Methods", "GET, HEAD")
 	h.Set("Access-Control-Allow-Headers", "*")

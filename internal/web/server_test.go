@@ -112,6 +112,9 @@ func newSite(t *testing.T, change ...func(*web.Config, *upload.Config)) *site {
 	}
 	s.watcher.disk = sc.Uploads.Disk
 	s.gate.Gate = gate.New(s.gate.config)
+	if sc.Uploads.Records == nil {
+		sc.Uploads.Records = s.records
+	}
 	sc.Uploads.Uploads = upload.NewService(uc)
 	s.server = web.New(t.Context(), sc)
 	ts := httptest.NewUnstartedServer(nil)

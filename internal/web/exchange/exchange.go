@@ -128,9 +128,9 @@ func WhenEnded(ctx context.Context, f func()) (release func()) {
 		defer close(over)
 		f()
 	})
-	return func() {
+	return sync.OnceFunc(func() {
 		if !stop() {
 			<-over
 		}
-	}
+	})
 }

@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"net"
+	"sync"
 	"syscall"
 	"time"
 
@@ -32,14 +33,14 @@ func RawConn(ctx context.Context) (syscall.RawConn, bool) {
 	return raw, err == nil
 }
 
-// WhileHere makes a context that ends when the client has closed its connection, and a function that ends it.
+// WhileHere makes a context that ends when the client has closed its connection, and a function that ends it, which may be called again.
 func WhileHere(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := watchHangUp(ctx, func() { cancel(upload.ErrClientGone) })
-	return ctx, func() {
+	return ctx, sync.OnceFunc(func() {
 		stop()
 		cancel(context.Canceled)
-	}
+	})
 }
 
 // watchHangUp calls gone once the client has closed its connection, unless stop is called before. net/http notices that only

@@ -46,7 +46,7 @@ func newUploadBody(u *upload.Upload) uploadBody {
 		a.DownloadURL = &u.DownloadURL
 	}
 	a.RedirectURLs = append(a.RedirectURLs, u.RedirectURLs...)
-	if !u.EndedAt.IsZero() {
+	if u.Outcome == upload.Completed {
 		a.CompletedAt = &u.EndedAt
 	}
 	for i := range u.Files {

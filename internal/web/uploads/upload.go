@@ -31,41 +31,48 @@ func (s *Server) Post(c echo.Context) error {
 		}
 		return s.refuse(c, exchange.Caller{}, err, limit)
 	}
-	var report *upload.Report
+	var of result
 	err = background.Try(func() (err error) {
-		report, err = s.upload(r, c, token, label)
+		of, err = s.upload(r, c, token, label)
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return s.refuse(c, exchange.Caller{Token: &token, Label: label}, err, exchange.DiscardAuthenticated)
+	case of.accepted != nil:
+		s.answerAccepted(c, of.accepted)
+	case of.report.Err != nil:
+		s.AnswerAndDiscard(c, exchange.DiscardAuthenticated, func() { s.WriteError(c, of.report.Err) })
+	default:
+		s.Write(c, http.StatusCreated, newUploadBody(&of.report.Upload))
 	}
-	if report.Err != nil {
-		s.AnswerAndDiscard(c, exchange.DiscardAuthenticated, func() { s.WriteError(c, report.Err) })
-		return nil
-	}
-	s.Write(c, http.StatusCreated, newUploadBody(&report.Upload))
 	return nil
 }
 
-// upload admits and runs one upload. It returns an error, and no report, where it was never begun.
-func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, label string) (*upload.Report, error) {
+// upload admits and runs one upload. It returns an error, and no result, where it was never begun.
+func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, label string) (of result, err error) {
 	if !token.CanUpload() {
-		return nil, exchange.ErrForbidden
+		return of, exchange.ErrForbidden
 	}
 	if r.ContentLength > s.MaxUploadSize+formSlack {
-		return nil, &upload.SizeError{Limit: s.MaxUploadSize}
+		return of, &upload.SizeError{Limit: s.MaxUploadSize}
 	}
 	if err := checkEncoding(r); err != nil {
-		return nil, err
+		return of, err
 	}
-	ctx, cancel := s.uploadContext(r)
-	defer cancel()
+	async := prefersAsync(r.Header)
+	ctx, cancel := s.uploadContext(r, async)
+	defer func() {
+		if of.accepted == nil { // else the upload goes on
+			cancel()
+		}
+	}()
 	if namesURL(r) {
-		return s.uploadURL(ctx, c, token, label)
+		return s.uploadURL(ctx, c, token, label, async, cancel)
 	}
 	pass, err := s.admit(ctx, token, r.ContentLength)
 	if err != nil {
-		return nil, err
+		return of, err
 	}
 	body := s.newBody(ctx, c)
 	body.pace = s.newPace(pass)
@@ -76,18 +83,26 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 		Declared: r.ContentLength,
 		Pass:     pass,
 		Source: upload.Archive(&multipartSource{body: body, contentType: r.Header.Get("Content-Type"), fetch: func(ctx context.Context, in *upload.Arrival, form urlForm) (upload.Delivery, error) {
-			return s.fetchInto(ctx, in, pass, form)
+			return s.fetchInto(ctx, in, pass, async, form)
 		}}),
+	}, async, func() {
+		body.release() // first: the end of ctx would end the reading of the connection's next request
+		cancel()
 	})
 }
 
-// run runs one upload that was admitted, and returns as upload does.
-func (s *Server) run(ctx context.Context, req upload.Request) (*upload.Report, error) {
-	report := s.Uploads.Run(ctx, req)
-	if report.Upload.ID == 0 {
-		return nil, upload.OfBacking(upload.BackingDatabase, report.Err)
+// run runs one upload that was admitted, and returns as upload does. end is called when the upload has ended.
+func (s *Server) run(ctx context.Context, req upload.Request, async bool, end func()) (of result, err error) {
+	if async {
+		of = s.runOn(ctx, req, end)
+	} else {
+		defer end()
+		of.report = s.Uploads.Run(ctx, req)
 	}
-	return report, nil
+	if of.report != nil && of.report.Upload.ID == 0 {
+		return result{}, upload.OfBacking(upload.BackingDatabase, of.report.Err)
+	}
+	return of, nil
 }
 
 // admit waits at the gate, until the client disconnects.
@@ -118,11 +133,14 @@ func (s *Server) whileTaking(ctx context.Context, wait func(ctx context.Context)
 	return wait(ctx)
 }
 
-// uploadContext makes the context of one upload. Unlike the request's own it tells by its cause why it
-// ended: the client hung up, or the server stops.
-func (s *Server) uploadContext(r *http.Request) (context.Context, context.CancelFunc) {
+// uploadContext makes the context of one upload. Unlike the request's own it has a cause that says why it ended: the client hung up, or
+// the server stops. An upload that goes on without its client depends on it only for what it reads.
+func (s *Server) uploadContext(r *http.Request, async bool) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
-	gone := background.AfterContext(r.Context(), "upload context", func() { cancel(upload.ErrClientGone) })
+	gone := func() bool { return true }
+	if !async {
+		gone = background.AfterContext(r.Context(), "upload context", func() { cancel(upload.ErrClientGone) })
+	}
 	stopped := background.AfterContext(s.Stopping(), "upload context", func() { cancel(upload.ErrShutdown) })
 	return ctx, func() {
 		gone()

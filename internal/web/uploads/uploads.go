@@ -1,5 +1,5 @@
-// Package uploads is the room of the web where uploads come in: multipart forms that bring an archive, forms that name its URL, and what a
-// client asks about its token before.
+// Package uploads is the room of the web where uploads come in: multipart forms that bring an archive, forms that name its URL, what a
+// client asks about its token before, and how far an upload is that its client does not wait for.
 //
 // An upload is refused before its body where that is possible. Bodies that arrive and archives that are fetched by URL have bounds of
 // their own.
@@ -10,6 +10,8 @@ package uploads
 import (
 	"context"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"tecken-upload/internal/fetch"
 	"tecken-upload/internal/gate"
@@ -34,6 +36,8 @@ type Disk interface {
 type Runner interface {
 	// Run takes an upload from its first byte to its recorded end.
 	Run(ctx context.Context, req upload.Request) *upload.Report
+	// InFlight returns an upload that runs here, as it is now.
+	InFlight(id int64) (upload.Upload, bool)
 }
 
 // Watcher observes uploads. It is safe for concurrent use, and does not block.
@@ -47,6 +51,7 @@ type Watcher interface {
 type Config struct {
 	Gate    Gate
 	Uploads Runner
+	Records Records
 	Disk    Disk
 	Watcher Watcher
 	// MaxUploadSize is the largest archive, in bytes. The body around it may have a MiB more.
@@ -67,11 +72,13 @@ type Server struct {
 	// refusing ends when no upload is admitted any more; refuseAll ends it.
 	refusing  context.Context
 	refuseAll context.CancelCauseFunc
+	// statusReads are the turns of requests that read the states of uploads.
+	statusReads *semaphore.Weighted
 }
 
 // New makes a Server. The uploads in flight end with ctx, or once r stops.
 func New(ctx context.Context, r *exchange.Responder, c Config) *Server {
-	s := &Server{Config: c, Responder: r}
+	s := &Server{Config: c, Responder: r, statusReads: semaphore.NewWeighted(maxStatusReads)}
 	s.refusing, s.refuseAll = context.WithCancelCause(ctx)
 	return s
 }

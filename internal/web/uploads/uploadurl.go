@@ -37,27 +37,31 @@ func namesURL(r *http.Request) bool {
 
 // uploadURL admits and runs an upload by URL, and returns as upload does. An address that is not allowed is refused
 // like any other request that can't be one: nothing is recorded.
-func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Token, label string) (*upload.Report, error) {
-	// All the way: net/http notices the end of a connection only until something comes behind the request.
-	ctx, here := exchange.WhileHere(ctx)
-	defer here()
-	form, err := s.readURLForm(ctx, c)
+func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Token, label string, async bool, end func()) (of result, err error) {
+	// Unless the upload goes on without its client, all the way: net/http notices the end of a connection only until something comes
+	// behind the request.
+	here, leave := exchange.WhileHere(ctx)
+	defer leave()
+	form, err := s.readURLForm(here, c)
 	if err != nil {
-		return nil, err
+		return of, err
 	}
 	download, err := s.Fetch.Download(form.url)
 	if err != nil {
-		return nil, ofFetch(err, s.MaxUploadSize)
+		return of, ofFetch(err, s.MaxUploadSize)
 	}
-	pass, err := s.enter(ctx, token, -1)
+	pass, err := s.enter(here, token, -1)
 	if err != nil {
-		return nil, err
+		return of, err
 	}
-	if err := s.whileTaking(ctx, pass.FetchSlot); err != nil {
+	if err := s.whileTaking(here, pass.FetchSlot); err != nil {
 		if left := pass.Close(); left != nil {
 			s.Report(ctx, c, exchange.Caller{Token: &token, Label: label}, fmt.Errorf("remove a workspace: %w", left))
 		}
-		return nil, err
+		return of, err
+	}
+	if !async {
+		ctx = here
 	}
 	return s.run(ctx, upload.Request{
 		Token:       token,
@@ -66,18 +70,23 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 		DownloadURL: download.URL(),
 		Pass:        pass,
 		Source:      upload.Archive(s.newURLSource(download, form.try, pass)),
-	})
+	}, async, end)
 }
 
 // fetchInto delivers the archive that a multipart form names, for an upload that was admitted with the form.
-func (s *Server) fetchInto(ctx context.Context, in *upload.Arrival, pass *gate.Pass, form urlForm) (d upload.Delivery, err error) {
-	ctx, here := exchange.WhileHere(ctx)
-	defer here()
+func (s *Server) fetchInto(ctx context.Context, in *upload.Arrival, pass *gate.Pass, async bool, form urlForm) (d upload.Delivery, err error) {
+	here, leave := exchange.WhileHere(ctx)
+	defer leave()
 	download, err := s.Fetch.Download(form.url)
 	if err != nil {
 		return d, ofFetch(err, s.MaxUploadSize)
 	}
-	err = s.whileTaking(ctx, pass.FetchSlot)
+	err = s.whileTaking(here, pass.FetchSlot)
+	if async {
+		leave() // the connection may be another request's before the download ends
+	} else {
+		ctx = here
+	}
 	if err == nil {
 		d, err = s.newURLSource(download, form.try, pass).Deliver(ctx, in)
 	}
@@ -145,6 +154,7 @@ type urlSource struct {
 
 // Deliver implements upload.Deliverer.
 func (u *urlSource) Deliver(ctx context.Context, in *upload.Arrival) (upload.Delivery, error) {
+	in.Accepted(upload.Delivery{Filename: cleanName(u.download.Filename()), Try: u.try, DownloadURL: u.download.URL()})
 	file, err := u.receive(ctx, in.Workspace(), in.Limit())
 	d := upload.Delivery{
 		File:         file,
