@@ -15,32 +15,30 @@ import (
 	"tecken-upload/internal/symbol"
 )
 
-// maxTarMember is the largest member of a tar, in bytes, whatever Limits say: one may have to be staged
-// in scratch.
+// maxTarMember is the largest member of a tar, in bytes, whatever Limits say: it may have to be staged in scratch.
 const maxTarMember = 2 << 30
 
-// Limits bounds what an archive may hold. All are in force at once.
+// Limits bounds an archive's content. All apply at once.
 type Limits struct {
-	MaxMembers         int      // files, without those that operating systems leave in a folder
+	MaxMembers         int      // files, without those that operating systems leave in folders
 	MaxMemberSize      int64    // bytes of one member, inflated
 	MaxExtractedSize   int64    // bytes of all members together, inflated
-	DisallowedSnippets []string // no name may contain one of them; empty ones are passed over
+	DisallowedSnippets []string // not allowed in names; empty ones are ignored
 }
 
-// Work lends an archive what reading it takes. Implementations are safe for concurrent use.
+// Work gives an archive the resources for its reading. Implementations are safe for concurrent use.
 type Work interface {
-	// Inflate calls do once cost bytes may be inflated, in a context that ends when that right is lost. do calls moved as it gets on,
-	// every few megabytes.
+	// Inflate calls do once cost bytes may be inflated, in a context that ends when its slot expires. do calls moved every few megabytes.
 	Inflate(ctx context.Context, cost int64, do func(ctx context.Context, moved func()) error) error
-	// Stage calls write with an empty scratch file, once there may be one and cost bytes may be written to it. The caller closes the
-	// file it returns; after an error of write there is none.
+	// Stage calls write with an empty scratch file, once it may have one and write cost bytes to it. The caller closes the file it returns;
+	// after an error of write there is none.
 	Stage(ctx context.Context, cost int64, write func(file Scratch) error) (Scratch, error)
-	// Memory waits until the archive's decoder may hold so many bytes. They replace those of an earlier call, and are lent for as long
-	// as the archive is used.
+	// Memory waits until the archive's decoder may hold so many bytes. They replace those of an earlier call, and are lent while the
+	// archive is used.
 	Memory(ctx context.Context, bytes int64) error
 }
 
-// An Archive is a container that was opened. Its methods are not for concurrent use.
+// An Archive is an open container. Its methods are not for concurrent use.
 type Archive struct {
 	f         io.ReaderAt
 	size      int64
@@ -49,35 +47,35 @@ type Archive struct {
 	format    format
 	window    int64                  // of the decoder, in bytes
 	entries   []*Member              // of a zip: everything in its central directory
-	members   []*Member              // the entries but for directories; of a tar, once it was read to its end
+	members   []*Member              // the entries without directories; of a tar, once it was read to its end
 	keys      map[symbol.Key]*Member // the first member of each key
 	inflaters sync.Pool              // of *inflate.Reader
-	staging   chan struct{}          // holds an element while a member of a zip is in scratch: one at a time
+	staging   chan struct{}          // one element while a member of a zip is in scratch: one at a time
 }
 
 // A Member is one file in an archive.
 type Member struct {
-	Index     int            // its place among the archive's members, from 0
-	Name      string         // as sent, but for its plain form: see the package comment
+	Index     int            // its index in the archive, from 0
+	Name      string         // in its plain form: see the package comment
 	Key       symbol.Key     // zero when Ignored
-	Ignored   bool           // harmless extra: not to be published
+	Ignored   bool           // harmless extra, not to be published
 	Duplicate bool           // an earlier member has the same key and the same content
 	Size      int64          // bytes of the content
 	MD5       [md5.Size]byte // of the content
 	Header    symbol.Header  // of a .sym
 
 	archive *Archive
-	sent    string // the name as it stands in the archive
+	sent    string // the name as in the archive
 	role    role
 	crc     uint32        // of the content
-	zip     zipMember     // where and how a zip holds it
-	head    symbol.Header // of a tar's member, whatever its name
-	link    *Member       // of a hard link: the member it is one to
-	content *passing      // of a tar's member, while it passes by
+	zip     zipMember     // where and how it is in a zip
+	head    symbol.Header // of any member of a tar
+	link    *Member       // of a hard link: its target
+	content *passing      // of a tar's member, while the reader is at it
 }
 
-// Open tells the format of the size bytes in f, and checks the whole listing of a zip. A fault of the
-// archive is an [*Error]. The Archive reads f until it is no longer used, and never closes it.
+// Open recognises the format of the size bytes in f, and checks the whole listing of a zip. A fault of the archive is an [*Error]. The
+// Archive reads f until it is no longer used, and never closes it.
 func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits, w Work) (*Archive, error) {
 	format, err := sniff(ctx, f, size)
 	if err != nil {
@@ -99,11 +97,10 @@ func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits, w Work) (*Ar
 // Format returns "zip", "tar", "tar.gz", "tar.bz2", "tar.xz" or "tar.zst".
 func (a *Archive) Format() string { return a.format.name }
 
-// sequential reports whether the members can only be read one after the other, as in every kind of tar.
+// sequential reports whether the members can only be read in order, as in every tar.
 func (a *Archive) sequential() bool { return a.format.name != "zip" }
 
-// Inflated returns the bytes of all members as the listing declares them; 0 where there is no listing, as in
-// every kind of tar.
+// Inflated returns the declared bytes of all members; 0 without a listing, as in every tar.
 func (a *Archive) Inflated() int64 {
 	var sum int64
 	for _, m := range a.entries {
@@ -112,9 +109,9 @@ func (a *Archive) Inflated() int64 {
 	return sum
 }
 
-// Members reads every member once, checks all of it, and yields it: in the archive's order, each as soon as it is checked and those
-// before it are. Several of a zip are read at once. The last thing yielded may be an error, which is all of the archive's: a fault of
-// it is an [*Error]; when the context ends, its cause. Nothing is to become visible of an archive before it has yielded its last member.
+// Members reads and checks every member once, and yields it: in the archive's order, each once it and its predecessors are checked. Several
+// of a zip are read at once. The last value may be an error: a fault of the archive is an [*Error]; when the context ends, it is its cause.
+// Nothing of an archive may become visible before it has yielded its last member.
 func (a *Archive) Members(ctx context.Context) iter.Seq2[*Member, error] {
 	return func(yield func(*Member, error) bool) {
 		verify := a.verifyZip
@@ -133,12 +130,11 @@ func (a *Archive) Members(ctx context.Context) iter.Seq2[*Member, error] {
 	}
 }
 
-// errStopped ends the reading of members that the caller wants no more of.
+// errStopped ends the reading when the caller has stopped.
 var errStopped = errors.New("no more members are wanted")
 
-// Each calls do for each member that is to be stored, after [Archive.Members] has yielded all of them: for at most parallel members at
-// once where they can be read at once, otherwise in turn. The member's [Member.Body] can be made until do returns. Each returns the first
-// error of do; when the context ends, its cause.
+// Each calls do for each member to be stored, after [Archive.Members] has yielded all: for up to parallel members at once if they can be
+// read so, else in turn. [Member.Body] works until do returns. Each returns do's first error; when the context ends, its cause.
 func (a *Archive) Each(ctx context.Context, parallel int, do func(context.Context, *Member) error) error {
 	if a.sequential() {
 		return a.walkTar(ctx, do)
@@ -159,11 +155,11 @@ func (a *Archive) Each(ctx context.Context, parallel int, do func(context.Contex
 	return g.Wait()
 }
 
-// wanted reports whether m is to be stored.
+// wanted reports whether m must be stored.
 func (m *Member) wanted() bool { return !m.Ignored && !m.Duplicate }
 
-// know completes a member that was checked, the next one of the archive: it resolves a null id, marks a member that repeats an earlier
-// one, and fails for one that contradicts an earlier one.
+// know completes a checked member, the next one of the archive: it resolves a null id, marks a repetition of an earlier member, and fails
+// for a contradiction to one.
 func (a *Archive) know(m *Member) error {
 	m.resolveNull()
 	if m.Ignored {
@@ -183,7 +179,7 @@ func (a *Archive) know(m *Member) error {
 	return nil
 }
 
-// namesakes begins a sentence about two members of one key: ids are of any case.
+// namesakes begins a sentence about two members with one key: ids may differ in case.
 func namesakes(a, b *Member) string {
 	if a.Name == b.Name {
 		return "Two members are named " + quote(a.Name)

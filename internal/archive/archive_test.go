@@ -147,7 +147,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// faulty is a file whose reads fail from one offset on.
+// faulty is a file with reads that fail from one offset on.
 type faulty struct {
 	*bytes.Reader
 	from int64
@@ -333,7 +333,7 @@ func TestOutOfTurn(t *testing.T) {
 	}
 }
 
-// A member whose body is not made is passed over, and an error ends the way at any of them.
+// A member without a request for its body is skipped, and an error ends the walk at any of them.
 func TestEachInPart(t *testing.T) {
 	noLeak(t)
 	enough := errors.New("enough")

@@ -15,34 +15,34 @@ import (
 	"tecken-upload/internal/inflate"
 )
 
-// gzipLevel is the level a .sym is compressed with that did not come deflated.
+// gzipLevel is the level for a .sym that was not deflated.
 const gzipLevel = 6
 
-// gzipHeader says: deflated, no name, no time, system unknown. RFC 1952, section 2.3.
+// gzipHeader means: deflated, no name, no time, system unknown. RFC 1952, section 2.3.
 var gzipHeader = [10]byte{0x1f, 0x8b, 8, 9: 0xff}
 
-// gzipTrailer is what follows the deflate stream of n bytes with that CRC-32.
+// gzipTrailer follows a deflate stream of n bytes with that CRC-32.
 func gzipTrailer(crc uint32, n int64) []byte {
 	return le.AppendUint32(le.AppendUint32(nil, crc), uint32(n))
 }
 
-// Scratch is a temporary file of the caller's, empty and at its start. Its bytes are gone once it is closed.
+// Scratch is the caller's temporary file, empty and at its start. Its bytes are gone once it is closed.
 type Scratch interface {
 	io.ReadWriteSeeker
 	io.Closer
 }
 
-// A Body is what is to be stored of a member: Size bytes whose IEEE CRC-32 is CRC32. It starts at its
-// start, and seeks anywhere. It is not for concurrent use.
+// A Body is a member's stored form: Size bytes with the IEEE CRC-32. It begins at its start, and seeks anywhere. It is not for concurrent
+// use.
 type Body struct {
 	io.ReadSeeker
 	Size  int64
 	CRC32 uint32
-	Gzip  bool // of a .sym, which is stored as gzip
+	Gzip  bool // of a .sym
 	close func() error
 }
 
-// Close gives back what the body holds: memory, or its scratch file.
+// Close releases the body's memory or scratch file.
 func (b *Body) Close() error {
 	if b.close == nil {
 		return nil
@@ -50,9 +50,9 @@ func (b *Body) Close() error {
 	return b.close()
 }
 
-// Body makes what is to be stored of a member that [Archive.Each] is at; the caller closes it. Reading it fails with the context's
-// cause once ctx ends. Members of a tar, and a .sym that a zip holds stored, are staged for that; others are not. A .sym that came
-// deflated, and a member that came stored, are read straight from the archive.
+// Body makes the stored form of the member that [Archive.Each] is at; the caller closes it. Reading fails with the context's cause once ctx
+// ends. Members of a tar, and a stored .sym of a zip, are staged. A deflated .sym, and other members of a zip, are read straight from the
+// archive.
 func (m *Member) Body(ctx context.Context) (*Body, error) {
 	switch {
 	case m.archive.sequential() && m.content == nil:
@@ -80,7 +80,7 @@ func (m *Member) wrap(data *source) *Body {
 	return &Body{ReadSeeker: r, Size: size, CRC32: m.zip.gzipCRC, Gzip: true}
 }
 
-// gzipped is the gzip of a deflate stream: header, stream and trailer one after the other.
+// gzipped is the gzip of a deflate stream: header, stream and trailer.
 type gzipped struct {
 	data    *source
 	trailer []byte
@@ -120,7 +120,7 @@ func (m *Member) stageInTurn(ctx context.Context, content io.Reader) (b *Body, e
 		return nil, context.Cause(ctx)
 	}
 	defer func() {
-		if b == nil { // also after a panic
+		if b == nil { // even after a panic
 			<-staging
 		}
 	}()
@@ -135,7 +135,7 @@ func (m *Member) stageInTurn(ctx context.Context, content io.Reader) (b *Body, e
 	return b, nil
 }
 
-// stage writes m's content to a scratch file, as it is to be stored.
+// stage writes m's stored form to a scratch file.
 func (m *Member) stage(ctx context.Context, content io.Reader) (*Body, error) {
 	var out *tallied
 	f, err := m.archive.work.Stage(ctx, m.Size, func(f Scratch) (err error) {
@@ -151,7 +151,7 @@ func (m *Member) stage(ctx context.Context, content io.Reader) (*Body, error) {
 	return &Body{ReadSeeker: f, Size: out.n, CRC32: out.crc, Gzip: m.Key.IsSym(), close: f.Close}, nil
 }
 
-// writeTo writes m's content to f, as it is to be stored.
+// writeTo writes m's stored form to f.
 func (m *Member) writeTo(f io.Writer, content io.Reader) (*tallied, error) {
 	out := &tallied{w: f}
 	buffered := bufio.NewWriterSize(out, bufSize)
@@ -162,7 +162,7 @@ func (m *Member) writeTo(f io.Writer, content io.Reader) (*tallied, error) {
 		if err != nil {
 			return nil, err
 		}
-		gz.ModTime = time.Unix(0, 0) // none; the zero Time would be written as some other number
+		gz.ModTime = time.Unix(0, 0) // none; the zero Time would be written as another number
 		plain.w, finish = gz, gz.Close
 	}
 	if _, err := io.CopyBuffer(plain, content, make([]byte, bufSize)); err != nil {
@@ -188,14 +188,13 @@ func (t *tallied) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// inflated is the content of a deflated member. It starts again from the member's start to go back, and
-// reads on to go forward.
+// inflated is the content of a deflated member. To go back it starts again from the member's start; to go forward it reads on.
 type inflated struct {
 	m    *Member
 	src  *source
 	inf  *inflate.Reader // nil before the first Read
-	at   int64           // where inf is
-	want int64           // where the next Read reads
+	at   int64           // inf's offset
+	want int64           // the next Read's offset
 }
 
 func (r *inflated) Read(p []byte) (n int, err error) {
@@ -215,7 +214,7 @@ func (r *inflated) Read(p []byte) (n int, err error) {
 	return n, r.fault(err)
 }
 
-// reach brings the decoder to where the next Read wants it.
+// reach brings the decoder to the next Read's offset.
 func (r *inflated) reach() error {
 	if r.inf == nil || r.at > r.want {
 		if err := r.close(); err != nil {

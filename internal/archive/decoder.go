@@ -16,37 +16,36 @@ import (
 	"tecken-upload/internal/inflate"
 )
 
-// errMoreMemory: the decoder needs more memory than the archive's beginning asks for, because the archive was compressed in several
-// parts, and differently. The window is the largest now, and the archive is read once more.
+// errMoreMemory: the decoder needs more memory than the archive's beginning declares, because the archive was compressed in different
+// parts. The archive is read again with the largest window.
 var errMoreMemory = errors.New("the archive's decoder needs more memory")
 
-// What decoders hold, in bytes. An archive's beginning asks for a window, or dictionary, and decides about most of it.
+// Memory of decoders, in bytes. The beginning of an archive declares a window, or dictionary, which is most of it.
 const (
-	// maxZstdWindow is what zstd -d takes unasked.
+	// maxZstdWindow is zstd -d's default limit.
 	maxZstdWindow = 128 << 20
-	// maxXzWindow is what xz -9 asks for.
+	// maxXzWindow is xz -9's dictionary.
 	maxXzWindow = 64 << 20
-	// usualWindow is taken at least: what all levels of zstd but its "ultra" ones, and xz by default, ask for.
+	// usualWindow is the least: that of all levels of zstd but its "ultra" ones, and of xz by default.
 	usualWindow = 8 << 20
 
 	gzipMemory, bzip2Memory, xzMemory, zstdMemory = 256 << 10, 8 << 20, 1 << 20, 2 << 20 // without the window
 )
 
-// A compression is what a tar is compressed with.
+// A compression is a compression of tars.
 type compression struct {
-	// open opens the stream below, with a decoder whose window has at most so many bytes.
+	// open opens the stream below, with a decoder for windows of at most so many bytes.
 	open func(r io.Reader, window int64) (io.ReadCloser, error)
-	// memory is what the decoder holds without a window.
+	// memory is the decoder's memory without a window.
 	memory int64
-	// asked returns the window that the file's beginning asks for, or 0 where that is no proper header; nil: there is none.
+	// asked returns the window in the file's beginning, or 0 without a proper header; nil: there is none.
 	asked func(ctx context.Context, a *Archive) (int64, error)
 	// most is the largest window; advice says so in a sentence, and what to do.
 	most   int64
 	advice string
 }
 
-// archiver's own decoder of gzip accepts deflate streams that zlib refuses; for xz, the decoder that archiver uses is opened here
-// to give it a bound.
+// archiver's decoder of gzip accepts deflate streams that zlib refuses; archiver's decoder for xz is opened here to bound it.
 var (
 	compressedGzip = &compression{
 		open: func(r io.Reader, _ int64) (io.ReadCloser, error) {
@@ -78,7 +77,7 @@ var (
 	}
 )
 
-// memory returns how many bytes the decoder of a compressed tar may hold; 0 for an archive without one.
+// memory returns the bound of a compressed tar's decoder; 0 without one.
 func (a *Archive) memory() int64 {
 	if a.format.compression == nil {
 		return 0
@@ -86,7 +85,7 @@ func (a *Archive) memory() int64 {
 	return a.format.compression.memory + a.window
 }
 
-// chooseWindow sets the window of the decoder to what the archive asks for.
+// chooseWindow sets the decoder's window as the archive declares.
 func (a *Archive) chooseWindow(ctx context.Context) error {
 	c := a.format.compression
 	if c == nil || c.asked == nil {
@@ -103,7 +102,7 @@ func (a *Archive) chooseWindow(ctx context.Context) error {
 	return nil
 }
 
-// A decoder is an open compression. It is the only one to hold what has the window.
+// A decoder is an open compression. It alone holds the memory with the window.
 type decoder struct{ io.ReadCloser }
 
 // openDecoder opens the stream below the compressed file in r.
@@ -116,34 +115,33 @@ func (a *Archive) openDecoder(r io.Reader) (d *decoder, err error) {
 	return d, err
 }
 
-// closeDecoder ends the use of d, and has its window given back.
+// closeDecoder ends the use of d, and returns its window's memory.
 func (a *Archive) closeDecoder(d *decoder) {
 	_ = d.Close() // it was read to its end, or has failed
 	d.ReadCloser = nil
 	windows.discard(a.window)
 }
 
-// windows are those of all decoders in the process. Left to the runtime, as many bytes as live ones have would be held by
-// dead ones, and for minutes after the last.
+// windows are those of all decoders in the process. The runtime would hold as many dead bytes as live ones, for minutes after the last.
 var windows = discarded{free: debug.FreeOSMemory}
 
 const (
-	// maxDiscarded is how many bytes of windows may be dead.
+	// maxDiscarded bounds the dead bytes of windows.
 	maxDiscarded = 32 << 20
-	// discardedFor is how long fewer may be.
+	// discardedFor is how long fewer may stay.
 	discardedFor = 5 * time.Second
 )
 
-// A discarded counts memory that is no longer used, and gives it back to the system.
+// A discarded counts unused memory, and returns it to the system.
 type discarded struct {
-	free func() // gives it back
+	free func() // returns it
 
 	mu    sync.Mutex
 	bytes int64
-	timer *time.Timer // nil: nothing is to be given back
+	timer *time.Timer // nil: nothing to return
 }
 
-// discard counts n bytes more.
+// discard counts n more bytes.
 func (w *discarded) discard(n int64) {
 	if n == 0 {
 		return
@@ -175,7 +173,7 @@ func tooNarrow(err error) bool {
 	return errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, xz.ErrMemlimit)
 }
 
-// widen gives the decoder the largest window there is, for another pass.
+// widen gives the decoder the largest window for another pass.
 func (a *Archive) widen() error {
 	c := a.format.compression
 	if a.window >= c.most {

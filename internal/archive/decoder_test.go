@@ -91,7 +91,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// A file of several parts whose first one does not ask for most is read once more, with more memory; no member comes twice.
+// A file of several parts is read again, with more memory, if a later part needs more than the first; no member comes twice.
 func TestMoreMemory(t *testing.T) {
 	data := tarOf(t, someFiles())
 	for name, parts := range map[string][2][]byte{

@@ -10,7 +10,7 @@ import (
 
 // Kinds of an [Error], tested with errors.Is.
 var (
-	// ErrInvalid: the file is not an archive, is broken, or holds what it must not.
+	// ErrInvalid: the file is not an archive, is broken, or has forbidden content.
 	ErrInvalid = errors.New("invalid archive")
 	// ErrTooLarge: the archive is over one of the [Limits].
 	ErrTooLarge = errors.New("archive over a limit")
@@ -19,12 +19,12 @@ var (
 // maxQuoted bounds the characters of a member's name in an error.
 const maxQuoted = 200
 
-// An Error is the archive's own fault. Every other error of this package (the file can't be read, the
-// context ended, scratch is full) is ours, and must not be shown to a client.
+// An Error is the archive's own fault. Every other error of this package (the file can't be read, the context ended, scratch is full) is
+// ours, and must not be shown to a client.
 type Error struct {
 	Kind   error  // ErrInvalid or ErrTooLarge
 	Reason string // one sentence for the client: what is wrong, and where
-	Cause  error  // what a decoder said, for logs; nil where there is nothing to add
+	Cause  error  // a decoder's error, for logs; may be nil
 }
 
 // Error returns the reason.
@@ -46,7 +46,7 @@ func tooLarge(format string, args ...any) error {
 	return &Error{Kind: ErrTooLarge, Reason: fmt.Sprintf(format, args...)}
 }
 
-// damaged is invalid with what a decoder said. A client sees that too, unless it was a panic.
+// damaged is invalid with a decoder's error. A client sees that too, unless it was a panic.
 func damaged(cause error, format string, args ...any) error {
 	reason := fmt.Sprintf(format, args...)
 	if p := (*panicError)(nil); cause != nil && !errors.As(cause, &p) {
@@ -55,7 +55,7 @@ func damaged(cause error, format string, args ...any) error {
 	return &Error{Kind: ErrInvalid, Reason: reason, Cause: cause}
 }
 
-// quote makes a member's name fit for an error: valid, printable, and of a bearable length.
+// quote makes a member's name fit for an error: valid, printable, and of moderate length.
 func quote(name string) string {
 	short := strings.ToValidUTF8(name[:min(len(name), 4*maxQuoted)], "\uFFFD")
 	runes := []rune(short)
@@ -82,7 +82,7 @@ func guard(decode func() error) (err error) {
 	return decode()
 }
 
-// A panicError is what a decoder panicked with.
+// A panicError is a decoder's panic.
 type panicError struct {
 	value any
 	stack []byte

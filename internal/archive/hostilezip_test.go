@@ -161,7 +161,7 @@ func overlapping(n, size int) []byte {
 	return nest(entries)
 }
 
-// nest writes entries whose data ranges share their bytes: every member's data goes on to the end of the last.
+// nest writes entries with overlapping data: every member's data goes on to the end of the last.
 func nest(entries []*entry) []byte {
 	headers := 0
 	for _, e := range entries {
@@ -360,7 +360,7 @@ func TestUnusualZips(t *testing.T) {
 	}
 }
 
-// fill keeps the sizes in the local header although bytes that nobody owns follow the data.
+// fill keeps the sizes in the local header although bytes of no member follow the data.
 func fill(e *entry) *entry {
 	e.local = func(r []byte) []byte {
 		le.PutUint32(r[14:], e.crc)

@@ -6,7 +6,7 @@ import (
 	"tecken-upload/internal/symbol"
 )
 
-// place makes m what its name says.
+// place gives m the name, key and role in p.
 func (m *Member) place(p place) {
 	m.Name, m.Key, m.role = p.name, p.key, p.role
 	m.Ignored = p.role != roleSymbol
@@ -17,7 +17,7 @@ func membersOf(entries []*Member) []*Member {
 	return slices.DeleteFunc(slices.Clone(entries), func(m *Member) bool { return m.role == roleDirectory })
 }
 
-// checkNotEmpty makes sure that there is anything to publish.
+// checkNotEmpty returns an error if there is nothing to publish.
 func checkNotEmpty(members []*Member, entries int) error {
 	if entries == 0 {
 		return invalid("The archive is empty")
@@ -28,8 +28,8 @@ func checkNotEmpty(members []*Member, entries int) error {
 	return nil
 }
 
-// resolveNull gives a checked member whose debug id is null the key that it is looked up by: a .sym, that of the code id in
-// its header. Another such member is ignored, for nothing would ever find it.
+// resolveNull gives a checked member with a null debug id its key: for a .sym, that of the code id in its header. Any other such member is
+// ignored, since nothing would ever find it.
 func (m *Member) resolveNull() {
 	if m.Ignored || !m.Key.IsNull() {
 		return

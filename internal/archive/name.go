@@ -11,39 +11,38 @@ import (
 	"tecken-upload/internal/symbol"
 )
 
-// maxName bounds the bytes of any name, ignored ones too, so that 10,000 names fit in memory. A symbol
-// key is shorter still.
+// maxName bounds the bytes of any name, even ignored ones, so that 10,000 names fit in memory. A symbol key is shorter still.
 const maxName = 1024
 
-// A role is what a name makes of an archive's entry.
+// A role is what an entry is, by its name.
 type role int
 
 const (
 	roleSymbol    role = iota // a member, to be published
-	roleListing               // a member that is ignored
-	roleLitter                // no member: what an operating system leaves in a folder
+	roleListing               // an ignored member
+	roleLitter                // no member: left in a folder by an operating system
 	roleDirectory             // no member
 )
 
-// A place is what a name says of its entry.
+// A place is the meaning of an entry's name.
 type place struct {
-	name string     // as it is recorded and answered
+	name string     // as recorded and answered
 	key  symbol.Key // of a roleSymbol
 	role role
 }
 
-// naming turns the names of one archive, in their order, into places.
+// naming turns the names of one archive, in order, into places.
 type naming struct {
 	disallowed       []string // snippets
-	slash, backslash string   // the first name with one, "" for none
+	slash, backslash string   // the first name with one, or ""
 	tree             tree
 }
 
-// A tree knows which names of an archive are files, and which are folders, in their plain form. No name can be both: readers
-// that extract the archive drop one or the other.
+// A tree holds which names of an archive are files, and which folders, in their plain form. No name can be both: readers that extract the
+// archive drop one or the other.
 type tree struct{ files, folders map[string]bool }
 
-// add adds a name, and returns the one that is both.
+// add adds a name, and returns a name that is both.
 func (t *tree) add(name string, dir bool) (both string, ok bool) {
 	if t.files == nil {
 		t.files, t.folders = make(map[string]bool), make(map[string]bool)
@@ -65,8 +64,8 @@ func (t *tree) add(name string, dir bool) (both string, ok bool) {
 	return "", true
 }
 
-// locate decides by its name what becomes of an entry. Every check is of the name in its plain form: in Unicode's normal
-// form C, without "./" in front, with slashes between its components.
+// locate decides by its name what an entry is. It checks the name's plain form: in Unicode's normal form C, without "./" in front, with
+// slashes between its components.
 func (n *naming) locate(sent string, dir bool) (place, error) {
 	name, err := n.plain(sent)
 	if err != nil {
@@ -101,8 +100,7 @@ func (n *naming) plain(name string) (string, error) {
 	return norm.NFC.String(name), nil
 }
 
-// separate returns name with slashes between its components, where the archive has backslashes there: in all of its names, as
-// older tools of Windows write them.
+// separate returns name with slashes for backslashes, if all names of the archive have backslashes, as older tools of Windows write them.
 func (n *naming) separate(name string) (string, error) {
 	if n.slash == "" && strings.Contains(name, "/") {
 		n.slash = name
@@ -124,8 +122,7 @@ func unrecognized(name, hint string) error {
 		"<name>-symbols.txt and nothing else. (First unrecognized pattern was %s)%s", quote(name), hint)
 }
 
-// roleOf returns what a name in its plain form makes of an entry. The names of those that are ignored are recorded and answered
-// too, so they must not be a trap for others either.
+// roleOf returns the role of an entry by its plain name. Names of ignored entries are recorded and answered too, so they must be harmless.
 func roleOf(name string, dir bool) role {
 	const listing = "-symbols.txt"
 	trimmed := strings.TrimSuffix(name, "/")
@@ -148,12 +145,12 @@ func roleOf(name string, dir bool) role {
 	return roleSymbol
 }
 
-// hasDrive reports whether a name begins with a drive of Windows, which some readers take away.
+// hasDrive reports whether a name begins with a Windows drive, which some readers strip.
 func hasDrive(name string) bool {
 	return len(name) > 1 && name[1] == ':' && 'a' <= name[0]|0x20 && name[0]|0x20 <= 'z'
 }
 
-// hint says what to do about a name that is none of ours, where that is known.
+// hint says what to do about some known foreign names.
 func hint(name string) string {
 	first, _, _ := strings.Cut(name, "/")
 	for _, of := range []string{"000Admin", "pingme.txt", "index2.txt"} {

@@ -82,7 +82,7 @@ func withDescriptor(e *entry, bytes string) *entry {
 	return e
 }
 
-// secondDirectory is a zip in whose comment there is a directory, with an end record, that leaves out the first member.
+// secondDirectory is a zip with a second directory and end record in its comment, without the first member.
 func secondDirectory() []byte {
 	whole := makeZip([]*entry{goodPlain(), deflated("b/B/b.sym", "b")}, nil)
 	at := len(goodPlain().localHeader()) + len(symText)

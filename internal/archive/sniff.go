@@ -17,8 +17,8 @@ type format struct {
 	compression *compression // nil for a zip and for a plain tar
 }
 
-// sniff tells the format of an archive by its first bytes. Names are not asked: they say nothing, and
-// libraries that guess by them or by weaker magic take executables for archives.
+// sniff recognises an archive's format by its first bytes. Names mean nothing, and libraries that guess by them or by weaker magic take
+// executables for archives.
 func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
 	if size <= 0 {
 		return format{}, invalid("The file is empty; %s", supported)
@@ -38,7 +38,7 @@ func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
 	case has("\xfd7zXZ\x00"):
 		return format{"tar.xz", compressedXz}, nil
 	case has("\x28\xb5\x2f\xfd"), len(head) > 3 && head[0]>>4 == 5 && string(head[1:4]) == "\x2a\x4d\x18":
-		// The second is a skippable frame, which parallel compressors start with.
+		// The second is a skippable frame, with which parallel compressors start.
 		return format{"tar.zst", compressedZstd}, nil
 	case isTar(head):
 		return format{name: "tar"}, nil
@@ -49,13 +49,12 @@ func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
 	return format{}, foreign(head)
 }
 
-// isTar reports whether block is a tar header: by the magic of POSIX and GNU, or by the checksum, which
-// is all that a v7 header has.
+// isTar reports whether block is a tar header: by the magic of POSIX and GNU, or by the checksum, all that a v7 header has.
 func isTar(block []byte) bool {
 	return len(block) >= blockSize && (string(block[257:262]) == "ustar" || hasChecksum(block))
 }
 
-// hasChecksum reports whether a tar header has the sum of its bytes, which some writers took for signed, in its checksum.
+// hasChecksum reports whether a tar header's checksum matches; some writers summed signed bytes.
 func hasChecksum(header []byte) bool {
 	var unsigned, signed int64
 	for i, b := range header[:blockSize] {
@@ -69,7 +68,7 @@ func hasChecksum(header []byte) bool {
 	return ok && header[148] < 0x80 && (sum == unsigned || sum == signed)
 }
 
-// foreign says what a file is that is none of ours.
+// foreign returns an error that names what the file is.
 func foreign(head []byte) error {
 	for _, k := range []struct{ magic, kind string }{
 		{"7z\xbc\xaf\x27\x1c", "7z"}, {"Rar!\x1a\x07", "rar"}, {"MSCF", "cab"}, {"LZIP", "lzip"},

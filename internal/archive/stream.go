@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	// bufSize is what is read of the archive at once.
+	// bufSize is the number of bytes of the archive read at once.
 	bufSize = 128 << 10
-	// maxIdle is how often in a row a decoder may give neither bytes nor an error.
+	// maxIdle bounds a decoder's calls in a row without bytes or an error.
 	maxIdle = 100
 )
 
-// errMore ends the reading of a member that goes on after the bytes it declared.
+// errMore ends the reading of a member above its declared size.
 var errMore = errors.New("more bytes than declared")
 
-// A source reads a range of the archive, until its context ends. It keeps its first failure, so that
-// what is our fault can be told from the archive's own after a decoder has wrapped or replaced it.
+// A source reads a range of the archive, until its context ends. It keeps its first failure, which is ours, since a decoder may wrap or
+// replace it.
 type source struct {
 	ctx            context.Context
 	r              io.ReaderAt
@@ -59,7 +59,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, s.err
 }
 
-// Seek lets a plain tar's reader skip content that is not read.
+// Seek lets a plain tar's reader skip unread content.
 func (s *source) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekStart:
@@ -76,17 +76,16 @@ func (s *source) Seek(offset int64, whence int) (int64, error) {
 	return s.pos - s.base, nil
 }
 
-// A stream is what a decoder makes of a source: guarded against panics and against giving nothing for
-// ever, ended by the context, and never longer than it is allowed to be.
+// A stream is a decoder's output: guarded against panics and endless empty reads, ended by the context, and of bounded length.
 type stream struct {
 	ctx  context.Context
 	r    io.Reader
-	left int64 // bytes that it may still give
-	// check is shown what the stream gives; nil: that was checked before.
+	left int64 // bytes that may still come
+	// check sees the stream; nil: it was checked before.
 	check *tarChecker
 	head  []byte // the first block
 	idle  int
-	eof   bool  // the end was seen by a reader
+	eof   bool  // a reader has seen the end
 	err   error // the first failure
 }
 
@@ -97,13 +96,13 @@ func (s *stream) Read(p []byte) (int, error) {
 	if s.err != nil || len(p) == 0 {
 		return 0, s.err
 	}
-	// One byte more than allowed, or a stream that just fits could not be told from one that does not.
+	// One byte more than allowed, to notice a stream that is too long.
 	n, err := s.decode(p[:min(int64(len(p)), s.left+1)])
 	s.left -= int64(n)
 	s.head = append(s.head, p[:min(n, blockSize-len(s.head))]...)
 	if s.check != nil {
 		if s.err = s.check.check(p[:n]); s.err != nil {
-			return 0, s.err // with the bytes, a reader of whole blocks would not look at the error
+			return 0, s.err // with bytes, a reader of whole blocks would ignore the error
 		}
 	}
 	s.idle++
@@ -114,7 +113,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	case s.left < 0:
 		s.err = tooLarge("The tar has too many bytes that belong to no member")
 	case errors.Is(err, io.EOF) && n > 0:
-		return n, nil // the end is told by the next Read alone
+		return n, nil // the next Read alone returns the end
 	case errors.Is(err, io.EOF):
 		s.eof = true
 		return 0, io.EOF
@@ -134,13 +133,13 @@ func (s *stream) decode(p []byte) (n int, err error) {
 	return n, err
 }
 
-// movedStep is after how many bytes of content work reports that it gets on: less than a second's work of the slowest
-// decoder, on all but the slowest machines.
+// movedStep is the number of bytes after which work reports movement: less than a second's work of the slowest decoder, except on the
+// slowest machines.
 const movedStep = 4 << 20
 
-// A pace reports how work gets on, and ends it with its context.
+// A pace reports the work's movement, and ends it with its context.
 type pace struct {
-	ctx   context.Context //nolint:containedctx // that of the work, which lasts as long
+	ctx   context.Context //nolint:containedctx // the work's, which lasts as long
 	moved func()
 	n     int64 // bytes since the last report
 }
@@ -156,7 +155,7 @@ func (p *pace) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A digest takes a member's content and learns all there is to know of it.
+// A digest reads a member's content, and computes everything about it.
 type digest struct {
 	pace pace
 	want int64 // bytes declared; one more fails with errMore
@@ -183,7 +182,7 @@ func (d *digest) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// into writes what was learned to m.
+// into writes the results to m.
 func (d *digest) into(m *Member) {
 	d.md5.Sum(m.MD5[:0])
 	m.head = d.scan.Header()

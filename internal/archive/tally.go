@@ -1,13 +1,13 @@
 package archive
 
-// entriesPerMember is how many entries an archive may have for each member allowed: the member, what macOS stores beside it, and
-// their directories. A few more never matter.
+// entriesPerMember is the number of entries allowed for each member: the member, its companion from macOS, and their directories. A few
+// more never matter.
 const (
 	entriesPerMember = 4
 	fewEntries       = 1000
 )
 
-// A tally counts the entries of an archive against its limits, as they become known.
+// A tally checks the entries of an archive against its limits, as they come.
 type tally struct {
 	limits           Limits
 	entries, members int

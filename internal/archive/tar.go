@@ -14,10 +14,10 @@ import (
 	"tecken-upload/internal/symbol"
 )
 
-// Bounds of what a tar may hold beside its members' content: headers, long names, padding.
+// Bounds of a tar's bytes beside its members' content: headers, long names, padding.
 const (
 	tarPerMember = 4 << 10
-	tarSlack     = 2 << 20 // the padding at the end alone may be 1 MiB, with the largest record size in use
+	tarSlack     = 2 << 20 // the padding at the end may be 1 MiB, with the largest record size in use
 )
 
 // An extractor reads a tar from start to end.
@@ -32,14 +32,14 @@ type tarPass struct {
 	src  *source
 	tar  *stream
 	each func(h *tar.Header, content io.Reader) error
-	last string // the member that was reached
-	read error  // how reading that member's content ended, unless well
+	last string // the current member
+	read error  // the error of reading its content
 	busy bool   // each is running
-	err  error  // what each returned
+	err  error  // each's result
 }
 
-// readTar calls each for every member of the tar. Where whole is set, it checks every block of the tar, and makes sure that
-// it ends as it should and that nothing follows. It returns each's error as it is.
+// readTar calls each for every member of the tar. With whole, it checks every block of the tar, that it ends properly and that nothing
+// follows. It returns each's error unchanged.
 func (a *Archive) readTar(ctx context.Context, whole bool, each func(h *tar.Header, content io.Reader) error) error {
 	p := &tarPass{a: a, ctx: ctx, each: each, src: newSource(ctx, a.f, 0, a.size)}
 	p.tar = &stream{ctx: ctx, r: p.src, left: int64(a.limits.MaxMembers)*tarPerMember + tarSlack}
@@ -56,7 +56,7 @@ func (a *Archive) readTar(ctx context.Context, whole bool, each func(h *tar.Head
 	}
 	var in io.Reader = p.tar
 	if a.format.compression == nil && !whole {
-		in = p.src // it can seek, and what is there was seen before
+		in = p.src // it can seek, and was checked before
 	}
 	if err := p.extract(in); err != nil {
 		return p.fault(err)
@@ -67,7 +67,7 @@ func (a *Archive) readTar(ctx context.Context, whole bool, each func(h *tar.Head
 	return nil
 }
 
-// extract runs archiver over the tar. A panic in it is an error; one in each is not ours to catch.
+// extract runs archiver over the tar. A panic in it becomes an error; one in each is passed on.
 func (p *tarPass) extract(in io.Reader) (err error) {
 	defer func() {
 		if p.busy {
@@ -94,7 +94,7 @@ func (p *tarPass) member(f archiver.FileInfo) error {
 	}
 	p.last = h.Name
 	if isRegular(h) {
-		// What a member declares is counted against the limits by each; the rest is counted here.
+		// each counts a member's declared size against the limits; the rest is counted here.
 		p.tar.left += max(h.Size, 0)
 	}
 	content, err := f.Open()
@@ -117,8 +117,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
-// finish reads to the end, so that the tar's is found to be the file's, and that the decompressor checks its own trailer. A tar
-// cut short after a member must not pass for a whole one.
+// finish reads to the end, to find that the tar ends with the file, and to let the decompressor check its trailer. A tar cut short after a
+// member must not pass for a whole one.
 func (p *tarPass) finish() error {
 	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{p.tar}, make([]byte, bufSize)); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (p *tarPass) finish() error {
 	return nil
 }
 
-// fault tells whose fault it is that the pass ended with err: the archive's is an *Error.
+// fault returns the error for a pass that ended with err: an *Error if the archive is at fault.
 func (p *tarPass) fault(err error) error {
 	var fault *Error
 	switch {
@@ -151,7 +151,7 @@ func (p *tarPass) fault(err error) error {
 		return fault
 	}
 	if p.read != nil {
-		err = p.read // what archiver wrapped with the member's name as it is
+		err = p.read // without archiver's wrapping, which has the member's raw name
 	}
 	where := "before its first member"
 	if p.last != "" {
@@ -164,14 +164,13 @@ func (p *tarPass) fault(err error) error {
 	return damaged(err, "The %s archive can't be decoded %s", name, where)
 }
 
-// isTar reports whether the file may be a tar, as far as it was read.
+// isTar reports whether the bytes read may be a tar.
 func (p *tarPass) isTar() bool {
 	decoded := p.tar.err == nil || errors.Is(p.tar.err, ErrInvalid)
 	return !decoded || len(p.tar.head) == 0 || isTar(p.tar.head)
 }
 
-// verifyTar reads all members, one after the other, and gives each. Where the decoder turns out to need more memory, it begins again
-// with more, and gives none twice.
+// verifyTar reads all members in order, and gives each. If the decoder needs more memory, it starts again with more, and gives none twice.
 func (a *Archive) verifyTar(ctx context.Context, give func(*Member) error) error {
 	given := 0
 	for {

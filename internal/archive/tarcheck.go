@@ -24,36 +24,36 @@ const (
 const (
 	// maxExtended bounds the content of an extended header, in bytes, as archive/tar does.
 	maxExtended = 1 << 20
-	// pixzIndex is what the index of a tar.xz begins with that pixz made. https://github.com/vasi/pixz
+	// pixzIndex begins the index of a tar.xz made by pixz. https://github.com/vasi/pixz
 	pixzIndex = 0xdbae14d62e324ca6
 )
 
-// A tarChecker is shown a tar as it is read, and refuses what two readers take for different names or bytes. It looks at the
-// blocks themselves, because archive/tar does not report what it passes over.
+// A tarChecker sees a tar as it is read, and refuses what two readers take for different names or bytes. It looks at the blocks themselves,
+// since archive/tar does not report what it skips.
 //
 // Formats: https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html and
 // https://www.gnu.org/software/tar/manual/html_node/Tar-Internals.html
 type tarChecker struct {
-	part  []byte // what has come of the next part
-	want  int    // bytes of that part; 0: of a block
-	skip  int64  // bytes that come before it: content of a member, padding
+	part  []byte // the next part so far
+	want  int    // bytes of that part; 0: a block
+	skip  int64  // bytes before it: content of a member, padding
 	take  func(part []byte) error
-	zeros int         // blocks of zeros that ended the tar
+	zeros int         // blocks of zeros at the tar's end
 	last  string      // the name of the last member
 	late  bool        // a global header came after it
-	next  tarExtended // what is said of the next one
+	next  tarExtended // about the next one
 }
 
-// A tarExtended is what extended headers say of the member that follows them.
+// A tarExtended is the content of the extended headers before a member.
 type tarExtended struct {
-	pax                *paxHeader // nil: there is none
+	pax                *paxHeader // nil: none
 	longName, longLink string
 }
 
-// ended reports whether the tar came to its end.
+// ended reports whether the tar has ended.
 func (c *tarChecker) ended() bool { return c.zeros == 2 }
 
-// check takes the next bytes of the tar.
+// check reads the next bytes of the tar.
 func (c *tarChecker) check(b []byte) error {
 	for len(b) > 0 {
 		if c.ended() {
@@ -86,7 +86,7 @@ func (c *tarChecker) check(b []byte) error {
 	return nil
 }
 
-// checkTail makes sure that only zeros follow the tar's end.
+// checkTail returns an error if anything but zeros follows the tar's end.
 func checkTail(b []byte) error {
 	rest := bytes.TrimLeft(b, "\x00")
 	switch {
@@ -98,7 +98,7 @@ func checkTail(b []byte) error {
 	return invalid("Something follows the end of the tar")
 }
 
-// header takes a header of 512 bytes.
+// header reads a header of 512 bytes.
 func (c *tarChecker) header(b []byte) error {
 	switch {
 	case len(bytes.Trim(b, "\x00")) == 0:
@@ -134,7 +134,7 @@ func (c *tarChecker) header(b []byte) error {
 	return nil
 }
 
-// place says where a header is that has no name of its own.
+// place says where a header without a name of its own is.
 func (c *tarChecker) place() string {
 	if c.last == "" {
 		return "its start"
@@ -144,7 +144,7 @@ func (c *tarChecker) place() string {
 
 func (x *tarExtended) any() bool { return x.pax != nil || x.longName != "" || x.longLink != "" }
 
-// extended takes the content of an extended header.
+// extended reads the content of an extended header.
 func (c *tarChecker) extended(kind byte, content []byte) error {
 	twice := invalid("The tar has two extended headers of one kind for the member after %s", c.place())
 	switch kind {
@@ -175,7 +175,7 @@ func (c *tarChecker) extended(kind byte, content []byte) error {
 	return nil
 }
 
-// member takes the header of a member, or of what is none for us.
+// member reads the header of a member, or of another entry.
 func (c *tarChecker) member(kind byte, b []byte) error {
 	said := c.next
 	c.next, c.late = tarExtended{}, false
@@ -193,7 +193,7 @@ func (c *tarChecker) member(kind byte, b []byte) error {
 	}
 	bare := tarLink <= kind && kind <= tarFifo || kind == tarLabel || kind == tarOldRegular && strings.HasSuffix(name, "/")
 	if kind == tarDirectory {
-		size = 0 // no reader heeds it
+		size = 0 // no reader uses it
 	}
 	if said.pax != nil {
 		if err := said.pax.check(name, kind, said.longLink); err != nil {
@@ -221,7 +221,7 @@ func (c *tarChecker) member(kind byte, b []byte) error {
 // isUstar reports whether a header is POSIX's.
 func isUstar(b []byte) bool { return string(b[257:263]) == "ustar\x00" }
 
-// checkNumbers checks the numbers of a header that do not matter, because readers refuse it for them. They may be blank.
+// checkNumbers checks the unimportant numbers of a header, since readers refuse it for them. They may be blank.
 func checkNumbers(b []byte) bool {
 	for _, field := range [][]byte{b[100:108], b[108:116], b[116:124], b[136:148], b[329:337], b[337:345]} {
 		_, ok := tarNumber(field)
@@ -232,11 +232,11 @@ func checkNumbers(b []byte) bool {
 	return true
 }
 
-// tarName returns the name of a member, which its headers say alike to all readers.
+// tarName returns the name of a member, if its headers agree for all readers.
 func tarName(kind byte, b []byte, said tarExtended) (string, error) {
 	name := cString(b[:100])
 	prefix := cString(b[345:500])
-	const starPrefix = 130 // bytes, in a header of star, which tells it by its last bytes
+	const starPrefix = 130 // bytes, in a header of star, recognised by its last bytes
 	tooLong := string(b[508:]) == "tar\x00" && len(prefix) > starPrefix
 	ustar := isUstar(b) && !tooLong
 	path := ""
@@ -262,8 +262,8 @@ func tarName(kind byte, b []byte, said tarExtended) (string, error) {
 	return name, nil
 }
 
-// tarNumber reads a field of a header as all readers do: octal digits behind spaces, and spaces or zeros at the end; a positive
-// number in base 256; or nothing but zeros.
+// tarNumber reads a field of a header as all readers do: octal digits after spaces, with spaces or zeros at the end; a positive number in
+// base 256; or only zeros.
 func tarNumber(field []byte) (n int64, ok bool) {
 	if field[0] == 0x80 {
 		for _, b := range field[1:] {
@@ -287,10 +287,10 @@ func tarNumber(field []byte) (n int64, ok bool) {
 	return n, len(digits) > 0
 }
 
-// padding is how many bytes follow a content of n bytes up to the next block.
+// padding is the number of bytes after a content of n bytes up to the next block.
 func padding(n int64) int64 { return -n & (blockSize - 1) }
 
-// cString returns what stands before the first zero byte.
+// cString returns the bytes before the first zero byte.
 func cString(b []byte) string {
 	s, _, _ := bytes.Cut(b, []byte{0})
 	return string(s)

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// A tarListing makes members of a tar's headers, in their order.
+// A tarListing makes members of a tar's headers, in order.
 type tarListing struct {
 	archive *Archive
 	sum     *tally
@@ -15,7 +15,7 @@ type tarListing struct {
 	files   map[string]*Member // regular files by their plain name, the last of each
 }
 
-// add makes a member of a header; nil stands for a directory. A hard link has what its target has.
+// add makes a member of a header, or nil for a directory. A hard link has its target's content.
 func (t *tarListing) add(h *tar.Header) (*Member, error) {
 	p, err := t.names.locate(h.Name, h.Typeflag == tar.TypeDir)
 	if err != nil {
@@ -64,7 +64,7 @@ func (t *tarListing) link(m *Member, h *tar.Header) error {
 	return nil
 }
 
-// inOrder returns the members as their contents pass by: hard links behind their target.
+// inOrder returns the members in the order of their contents: hard links after their target.
 func (t *tarListing) inOrder() []*Member {
 	links := make(map[*Member][]*Member)
 	for _, m := range t.members {
@@ -84,12 +84,12 @@ func (t *tarListing) inOrder() []*Member {
 	return slices.Clip(ordered)
 }
 
-// isRegular reports whether a member has content of its own.
+// isRegular reports whether a member has its own content.
 func isRegular(h *tar.Header) bool {
 	return h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse
 }
 
-// otherKind names what a member is that is none of those that are allowed; otherwise it is empty.
+// otherKind names a member's forbidden kind, or returns "".
 func otherKind(h *tar.Header) string {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeDir, tar.TypeLink:

@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// sparsePrefix is how the records of a sparse file begin.
+// sparsePrefix begins the records of a sparse file.
 // https://www.gnu.org/software/tar/manual/html_section/Sparse-Formats.html
 const sparsePrefix = "GNU.sparse."
 
 // A paxHeader holds the records of an extended header.
 type paxHeader struct {
 	records map[string]string
-	// pairs are the offsets and lengths of a sparse file's map in version 0.0, which has a record for each.
+	// pairs are the offsets and lengths of a sparse file's map in version 0.0, a record each.
 	pairs []string
 }
 
-// decisive reports whether a record decides about the name or the bytes of a member.
+// decisive reports whether a record determines the name or the bytes of a member.
 func decisive(key string) bool {
 	switch key {
 	case "path", "linkpath", "size", "hdrcharset", "SCHILY.realsize", "SUN.holesdata":
@@ -53,7 +53,7 @@ func readPax(content []byte) (*paxHeader, error) {
 	return h, nil
 }
 
-// add takes a decisive record.
+// add adds a decisive record.
 func (h *paxHeader) add(key, value string) error {
 	before, twice := h.records[key]
 	isMap := key == sparsePrefix+"map" || key == sparsePrefix+"offset" || key == sparsePrefix+"numbytes"
@@ -72,7 +72,7 @@ func (h *paxHeader) add(key, value string) error {
 	return nil
 }
 
-// checkGlobal makes sure that a header for all members changes none of their names and bytes: not every reader heeds it.
+// checkGlobal returns an error if a header for all members changes their names or bytes, since not every reader uses it.
 func (h *paxHeader) checkGlobal() error {
 	if len(h.pairs) > 0 {
 		return invalid("The tar has a global header with the map of a sparse file")
@@ -83,8 +83,7 @@ func (h *paxHeader) checkGlobal() error {
 	return nil
 }
 
-// check makes sure that what the header says of a member means the same to all readers. longLink is what GNU's own header says
-// of its link.
+// check returns an error unless the header means the same to all readers. longLink is the link's name in GNU's own header.
 func (h *paxHeader) check(name string, kind byte, longLink string) error {
 	_, hasSize := h.records["size"]
 	_, okSize := decimal(h.records["size"])
@@ -108,7 +107,7 @@ func (h *paxHeader) check(name string, kind byte, longLink string) error {
 	}
 }
 
-// hasMap reports whether the header has anything to say of a sparse file.
+// hasMap reports whether the header describes a sparse file.
 func (h *paxHeader) hasMap() bool {
 	for key := range h.records {
 		if strings.HasPrefix(key, sparsePrefix) {
@@ -118,7 +117,7 @@ func (h *paxHeader) hasMap() bool {
 	return len(h.pairs) > 0
 }
 
-// isSparse reports whether the records are those of a sparse file in version 0.0, 0.1 or 1.0 of GNU's format, and in one alone.
+// isSparse reports whether the records describe a sparse file in exactly one version of GNU's format, 0.0, 0.1 or 1.0.
 func (h *paxHeader) isSparse() bool {
 	has := func(key string) bool { return h.records[sparsePrefix+key] != "" }
 	if h.version() == "1.0" {
@@ -128,12 +127,12 @@ func (h *paxHeader) isSparse() bool {
 	return known && has("size") && !has("realsize") && has("map") != (len(h.pairs) > 0)
 }
 
-// version returns the version of the sparse file's format; before there were any it was ".".
+// version returns the version of the sparse file's format, "." for the one before versions.
 func (h *paxHeader) version() string {
 	return h.records[sparsePrefix+"major"] + "." + h.records[sparsePrefix+"minor"]
 }
 
-// decimal reads a number of digits alone.
+// decimal reads decimal digits only.
 func decimal(s string) (int64, bool) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	return n, err == nil && strings.Trim(s, "0123456789") == ""

@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// A sparseMap says where the data of a sparse file are: pairs of an offset and a length, in rising order. It ends where the file
-// does, with a pair of length 0 where there is a hole. Readers differ over a map that does not.
+// A sparseMap maps the data of a sparse file: pairs of an offset and a length, in rising order. It ends with the file, with a pair of
+// length 0 after a hole. Readers differ over other maps.
 type sparseMap struct {
 	end   int64
-	short bool // the data of the last pair do not fill their blocks: no more may follow
+	short bool // the last pair does not fill its blocks: it must be the last one
 }
 
-// add takes the next pair.
+// add adds the next pair.
 func (m *sparseMap) add(offset, length int64) bool {
 	if offset < m.end || length > maxTarMember || offset > maxTarMember || m.short && length > 0 {
 		return false
@@ -22,7 +22,7 @@ func (m *sparseMap) add(offset, length int64) bool {
 	return true
 }
 
-// addFields takes the pairs of GNU's old format. What follows the last one is zeros.
+// addFields adds the pairs of GNU's old format. Zeros follow the last one.
 func (m *sparseMap) addFields(pairs []byte) bool {
 	const field = 12
 	for ; len(pairs) >= 2*field && pairs[0] != 0; pairs = pairs[2*field:] {
@@ -35,7 +35,7 @@ func (m *sparseMap) addFields(pairs []byte) bool {
 	return len(bytes.Trim(pairs, "\x00")) == 0
 }
 
-// addDecimals takes pairs of decimal numbers.
+// addDecimals adds pairs of decimal numbers.
 func (m *sparseMap) addDecimals(numbers []string) bool {
 	for ; len(numbers) >= 2; numbers = numbers[2:] {
 		offset, okOffset := decimal(numbers[0])
@@ -51,7 +51,7 @@ func badMap(name string) error {
 	return invalid("The map of the sparse member %s is damaged", quote(name))
 }
 
-// oldMap takes the header of a sparse file in GNU's old format, with the beginning of its map.
+// oldMap reads the header of a sparse file in GNU's old format, with the beginning of its map.
 func (c *tarChecker) oldMap(name string, b []byte) error {
 	size, ok := tarNumber(b[483:495])
 	m := new(sparseMap)
@@ -61,7 +61,7 @@ func (c *tarChecker) oldMap(name string, b []byte) error {
 	return c.moreMap(name, m, size, b[482])
 }
 
-// moreMap makes the block that follows be taken for more of the map, where there is more, and not for content.
+// moreMap treats the next block as more of the map, if there is more, and not as content.
 func (c *tarChecker) moreMap(name string, m *sparseMap, size int64, more byte) error {
 	if more == 0 {
 		if m.end != size {
@@ -81,7 +81,7 @@ func (c *tarChecker) moreMap(name string, m *sparseMap, size int64, more byte) e
 	return nil
 }
 
-// paxMap takes the map of a sparse file whose extended header is h; other files have none.
+// paxMap reads the map of a sparse file from its extended header h; other files have none.
 func (c *tarChecker) paxMap(name string, h *paxHeader) error {
 	switch {
 	case !h.hasMap():
@@ -102,17 +102,17 @@ func (c *tarChecker) paxMap(name string, h *paxHeader) error {
 	return nil
 }
 
-// A contentMap is a map at the beginning of the content: the number of pairs, and these, a number to a line, up to the end of a block.
+// A contentMap is a map at the beginning of the content: the number of pairs, and the pairs, a number a line, up to the end of a block.
 type contentMap struct {
 	checker *tarChecker
 	name    string
 	size    string // of the file
-	left    int64  // bytes of the content that were not taken
+	left    int64  // unread bytes of the content
 	text    []byte
 	lines   int64
 }
 
-// take takes the next block of the content.
+// take reads the next block of the content.
 func (m *contentMap) take(b []byte) error {
 	m.left -= blockSize
 	m.text = append(m.text, b...)
@@ -127,7 +127,7 @@ func (m *contentMap) take(b []byte) error {
 		return nil
 	}
 	lines := strings.Split(string(m.text), "\n")
-	last := len(lines) - 1 // what fills the block
+	last := len(lines) - 1 // the block's filling
 	var pairs sparseMap
 	size, ok := decimal(m.size)
 	if !ok || m.lines != 2*n+1 || len(strings.Trim(lines[last], "\x00")) > 0 || !pairs.addDecimals(lines[1:last]) || pairs.end != size {

@@ -10,15 +10,15 @@ import (
 	"tecken-upload/internal/inflate"
 )
 
-// A passing is a content that passes by once, and belongs to one member or, with hard links, to several.
+// A passing is a content at the reader, of one member or, with hard links, of several.
 type passing struct {
 	stream io.Reader
-	read   bool  // a member was made of it
-	staged *Body // what the first of several made of it
+	read   bool  // a body was made of it
+	staged *Body // the first member's body, if there are several
 	last   *Member
 }
 
-// body makes m's body of the content, or of what another member has made of it.
+// body makes m's body from the content, or from another member's body.
 func (c *passing) body(ctx context.Context, m *Member) (*Body, error) {
 	content := c.stream
 	c.read = true
@@ -44,7 +44,7 @@ func (c *passing) body(ctx context.Context, m *Member) (*Body, error) {
 	return c.lend(), nil
 }
 
-// lend returns what is staged, for a use that does not close it.
+// lend returns the staged body, for a use that does not close it.
 func (c *passing) lend() *Body {
 	b := *c.staged
 	b.close = nil
@@ -58,10 +58,10 @@ func (c *passing) close() error {
 	return c.staged.Close()
 }
 
-// A tarWalk goes through the checked members of a tar once more.
+// A tarWalk goes through the checked members of a tar again.
 type tarWalk struct {
 	archive *Archive
-	ctx     context.Context //nolint:containedctx // that of one call, which the walk does not outlive
+	ctx     context.Context //nolint:containedctx // of one call, which the walk does not outlive
 	do      func(context.Context, *Member) error
 	left    []*Member
 	err     error // of do
@@ -69,7 +69,7 @@ type tarWalk struct {
 
 var errChanged = errors.New("the tar is not what it was when it was verified")
 
-// walkTar calls do for each member that is wanted, while its content passes by.
+// walkTar calls do for each wanted member, while the reader is at its content.
 func (a *Archive) walkTar(ctx context.Context, do func(context.Context, *Member) error) error {
 	w := &tarWalk{archive: a, ctx: ctx, do: do, left: a.members}
 	err := a.readTar(ctx, false, w.member)
@@ -88,7 +88,7 @@ func (a *Archive) walkTar(ctx context.Context, do func(context.Context, *Member)
 	return nil
 }
 
-// member deals with the members that the content of a regular file belongs to.
+// member handles the members with a regular file's content.
 func (w *tarWalk) member(h *tar.Header, content io.Reader) (err error) {
 	if !isRegular(h) {
 		return nil
@@ -122,8 +122,7 @@ func (w *tarWalk) one(m *Member, c *passing) error {
 	return w.do(w.ctx, m)
 }
 
-// skip reads past a content that was not read. In a compressed tar all of it has to be inflated, which is otherwise done when the walk
-// goes on, without the right to do so.
+// skip reads past unread content. In a compressed tar all of it has to be inflated; archiver would do that later, without a slot.
 func (w *tarWalk) skip(m *Member, c *passing) error {
 	if c.read || w.archive.format.compression == nil || m.Size == 0 {
 		return nil

@@ -5,22 +5,21 @@ import (
 	"io"
 )
 
-// xzChecks are how many bytes a block's check has, by the low bits of the stream's flags.
+// xzChecks are the sizes of a block's check, by the low bits of the stream's flags.
 // https://tukaani.org/xz/xz-file-format.txt, section 2.1.1.2.
 var xzChecks = [16]int64{0, 4, 4, 4, 8, 8, 8, 16, 16, 16, 32, 32, 32, 64, 64, 64}
 
-// xzChunks passes an xz file on, and refuses one in which a compressed chunk does not begin with a zero, as the output of every range
-// encoder does. liblzma refuses that; the decoder here passes over it. All else is left to the decoder: where the file is none that is
-// known here, nothing more is looked at.
+// xzChunks passes an xz file on, and refuses a compressed chunk that does not begin with a zero, as every range encoder's output does:
+// liblzma refuses it, the decoder here does not. The decoder checks everything else. xzChunks stops looking at a file of an unknown form.
 type xzChunks struct {
 	r    io.Reader
 	skip int64                // bytes to pass on unseen
-	want int                  // bytes that step is called with then; 0: nothing more is looked at
-	have []byte               // of these, as far as they have come
+	want int                  // bytes for the next call of step; 0: stop looking
+	have []byte               // those so far
 	step func(b []byte) error // looks at them, and sets skip, want and step
 	data int64                // bytes of the block's compressed data so far, or of the index
-	left int64                // numbers in the index that are still to come; -1: their count is
-	num  uint64               // the number that is being read
+	left int64                // remaining numbers in the index; -1: their count comes first
+	num  uint64               // the current number
 	bits int                  // of it
 	size int64                // of a block's check
 }
@@ -62,7 +61,7 @@ func (c *xzChunks) look(b []byte) error {
 	return nil
 }
 
-// begin looks at four bytes in front of a stream, or at its first ones.
+// begin looks at the first four bytes of a stream, or of padding.
 func (c *xzChunks) begin(b []byte) error {
 	if binary.BigEndian.Uint32(b) == 0 {
 		c.expect(0, 4, c.begin) // padding
@@ -76,7 +75,7 @@ func (c *xzChunks) begin(b []byte) error {
 	return nil
 }
 
-// block looks at the size of a block's header; zero stands for the index.
+// block looks at the size of a block's header; zero means the index.
 func (c *xzChunks) block(b []byte) error {
 	if b[0] == 0 {
 		c.data, c.left, c.num, c.bits = 1, -1, 0, 0
@@ -125,7 +124,7 @@ func (c *xzChunks) compressed(b []byte) error {
 	return nil
 }
 
-// index looks at a byte of the index: how many records there are, then two numbers of each.
+// index looks at a byte of the index: the number of records, then two numbers each.
 func (c *xzChunks) index(b []byte) error {
 	c.data++
 	c.num |= uint64(b[0]&0x7f) << c.bits

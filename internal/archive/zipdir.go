@@ -29,8 +29,8 @@ const (
 	max32 = math.MaxUint32
 )
 
-// Bounds of a directory's size, so that it is not read at all when it can only be an attack: room for
-// each member allowed with names, extra fields and comments of a usual size, and for a few of the largest.
+// Bounds of a directory's size, so that an attack's is not read at all: room for each allowed member with names, extra fields and comments
+// of a usual size, and for a few of the largest.
 const (
 	directoryPerMember = centralSize + 2<<10
 	directorySlack     = 256 << 10
@@ -47,22 +47,22 @@ const (
 	methodDeflated  = 8
 	methodDeflate64 = 9
 
-	// maxVersion is the version of the format that a reader needs at most, 6.3: the latest one there is.
+	// maxVersion is the highest version of the format that a reader may need, 6.3: the latest one.
 	maxVersion = 63
 )
 
-// Systems that a record may have been made on. APPNOTE.TXT, section 4.4.2.
+// Systems of a record's writer. APPNOTE.TXT, section 4.4.2.
 const (
 	madeByUnix  = 3
 	madeByMacOS = 19
 )
 
-// A zipMember says where and how a zip holds a member. All offsets count from the start of the file.
+// A zipMember is where and how a member is in a zip. All offsets count from the start of the file.
 type zipMember struct {
 	flags, method uint16
 	size          int64  // of the data, in bytes
 	header        int64  // offset of the local header
-	data, end     int64  // offsets of the data, and of what follows it and its descriptor
+	data, end     int64  // offsets of the data, and of the byte after it and its descriptor
 	gzipCRC       uint32 // of the gzip made of the data; known once verified
 }
 
@@ -74,7 +74,7 @@ func (a *Archive) read(ctx context.Context, p []byte, off int64) error {
 	return err
 }
 
-// readDirectory reads the entries' records, checking each on its own.
+// readDirectory reads the entries' records, and checks each by itself.
 func (a *Archive) readDirectory(ctx context.Context, d directory) ([]*Member, error) {
 	sum := newTally(a.limits)
 	switch {
@@ -146,8 +146,7 @@ func (a *Archive) readCentral(in io.Reader, names *naming) (*Member, error) {
 	return m, m.checkKind(rec[6], le.Uint32(rec[38:]))
 }
 
-// checkName makes sure that the characters of the member's name are no matter of opinion. creator is the system that the record
-// was made on.
+// checkName returns an error if the characters of the member's name depend on the reader. creator is the system of the record's writer.
 func (m *Member) checkName(creator byte) error {
 	switch {
 	case isASCII(m.sent):
@@ -163,7 +162,7 @@ func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
-// checkKind makes sure that the member is a regular file or a directory, in a method we know. version is the one of the format
+// checkKind returns an error unless the member is a regular file or a directory, in a known method. version is the version of the format
 // that a reader needs; attributes are those of DOS, and a mode of Unix in the upper half.
 func (m *Member) checkKind(version byte, attributes uint32) error {
 	const (

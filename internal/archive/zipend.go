@@ -7,13 +7,13 @@ import (
 	"io"
 )
 
-// A directory is where a zip's central directory is.
+// A directory is the location of a zip's central directory.
 type directory struct {
 	count, offset, size uint64
 }
 
-// findDirectory reads the end record at the file's end, with its zip64 counterpart where there is one.
-// The directory must end exactly where the first of them starts.
+// findDirectory reads the end record at the file's end, with its zip64 counterpart if there is one. The directory must end exactly where
+// the first of them starts.
 func (a *Archive) findDirectory(ctx context.Context) (directory, error) {
 	tail := make([]byte, min(a.size, endSize+max16))
 	start := a.size - int64(len(tail))
@@ -53,9 +53,8 @@ func (a *Archive) findDirectory(ctx context.Context) (directory, error) {
 	return d, nil
 }
 
-// findEnd returns where in tail the end record is, and where another one is that some reader may take for it; -1 stands for
-// neither. The comment of an end record reaches to the file's end. Only where there is no such record may zeros follow one, as
-// bsdtar writes them to a pipe.
+// findEnd returns the offsets in tail of the end record, and of another one that a reader may take for it; -1 stands for neither. The
+// comment of an end record reaches to the file's end. Only without such a record may zeros follow one, as bsdtar writes them to a pipe.
 func findEnd(tail []byte) (at, another int) {
 	signature := le.AppendUint32(nil, endSig)
 	at, another = -1, -1
@@ -83,8 +82,7 @@ func findEnd(tail []byte) (at, another int) {
 	return at, another
 }
 
-// continues reports whether a value of an end record agrees with its zip64 counterpart: it is equal, or
-// as large as can be.
+// continues reports whether a value of an end record agrees with its zip64 counterpart: it is equal, or as large as can be.
 func continues(v, v64, most uint64) bool { return v == v64 || v == most }
 
 // findDirectory64 reads the zip64 end record before end, and returns its offset; without one, that is end.
@@ -99,7 +97,7 @@ func (a *Archive) findDirectory64(ctx context.Context, end int64) (directory, in
 	if le.Uint32(loc[:]) != locatorSig {
 		return directory{}, end, nil
 	}
-	// Some readers look where the locator says, others before the locator: the two must be one place.
+	// Some readers use the locator's offset, others look before the locator: both must be the same.
 	off := end - locatorSize - end64Size
 	if off < 0 || le.Uint64(loc[8:]) != uint64(off) {
 		return directory{}, 0, invalid("The zip64 end record is not right before its locator")
@@ -118,11 +116,11 @@ func (a *Archive) findDirectory64(ctx context.Context, end int64) (directory, in
 	return d, off, nil
 }
 
-// Marks in front of the first member of an archive that was to be split, the second of one that came out as a single volume.
-// Tools leave either where they join volumes. APPNOTE, 8.5.4 and 8.5.5.
+// Marks before the first member of an archive to be split, and of one that came out as a single volume. Tools leave either when they join
+// volumes. APPNOTE, 8.5.4 and 8.5.5.
 const splitMark, oneDiskMark = "PK\x07\x08", "PK00"
 
-// skipMark returns where the first member may begin: behind the mark, if there is one.
+// skipMark returns the first member's least offset: after the mark, if there is one.
 func (a *Archive) skipMark(ctx context.Context) (int64, error) {
 	mark := make([]byte, min(a.size, int64(len(splitMark))))
 	if err := a.read(ctx, mark, 0); err != nil {
@@ -134,7 +132,7 @@ func (a *Archive) skipMark(ctx context.Context) (int64, error) {
 	return 0, nil
 }
 
-// lastVolume returns an error if a file that does not begin as an archive does ends as the last volume of a split zip.
+// lastVolume returns an error if a file without an archive's beginning ends as the last volume of a split zip.
 func lastVolume(ctx context.Context, f io.ReaderAt, size int64) error {
 	tail := make([]byte, min(size, endSize))
 	if _, err := io.ReadFull(newSource(ctx, f, size-int64(len(tail)), int64(len(tail))), tail); err != nil {

@@ -11,10 +11,10 @@ const (
 	tagUnicodePath = 0x7075
 )
 
-// zipExtra is what the extra fields of a member's record say that counts.
+// zipExtra is the relevant content of a record's extra fields.
 type zipExtra struct {
 	wide  bool   // there is a zip64 field
-	zip64 []byte // what is left of it
+	zip64 []byte // its unread rest
 }
 
 // readExtra reads the extra fields of the record of the member of that name. Zeros may follow the last one, for alignment.
@@ -46,12 +46,12 @@ func readExtra(name string, fields []byte) (zipExtra, error) {
 	return x, nil
 }
 
-// isNamed reports whether a Unicode path field has that name. It is behind a version and the CRC-32 of the other name, which
-// not all readers ask for.
+// isNamed reports whether a Unicode path field has that name, after a version and the CRC-32 of the other name, which not all readers
+// check.
 func isNamed(field []byte, name string) bool { return len(field) >= 5 && string(field[5:]) == name }
 
-// widen replaces those values that are as large as 32 bits can be by the ones in the zip64 field, where there is one. It
-// reports whether that holds enough of them, each fit for an int64.
+// widen replaces values that are as large as 32 bits can be by those of the zip64 field, if there is one. It reports whether that has
+// enough of them, each fit for an int64.
 func (x *zipExtra) widen(values ...*uint64) bool {
 	for _, v := range values {
 		if *v != max32 || !x.wide {
@@ -65,5 +65,5 @@ func (x *zipExtra) widen(values ...*uint64) bool {
 	return true
 }
 
-// firstDisk reports whether the zip64 field ends, behind the values that widen took, with the number of the first disk.
+// firstDisk reports whether the zip64 field ends, after the values that widen took, with the number of the first disk.
 func (x *zipExtra) firstDisk() bool { return len(x.zip64) >= 4 && le.Uint32(x.zip64) == 0 }

@@ -7,10 +7,10 @@ import (
 	"slices"
 )
 
-// maxPadding is the most zeros that may lie between two members, so that the next one's data begin at a page of some size.
+// maxPadding bounds the zeros between two members, which align the next one's data to a page.
 const maxPadding = 64 << 10
 
-// listZip reads and checks everything a zip says about its members, without inflating one.
+// listZip reads and checks the whole listing of a zip, without inflating a member.
 func (a *Archive) listZip(ctx context.Context) error {
 	dir, err := a.findDirectory(ctx)
 	if err != nil {
@@ -31,8 +31,8 @@ func (a *Archive) listZip(ctx context.Context) error {
 	return a.checkLayout(ctx, int64(dir.offset))
 }
 
-// readLocal reads the local header of m, finds its data before limit, and makes sure that header and
-// data descriptor say what the central directory says: other readers may believe them.
+// readLocal reads the local header of m, finds its data before limit, and returns an error if header or data descriptor differ from the
+// central directory, since other readers may believe them.
 func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 	z := &m.zip
 	outside := invalid("The member %s is not where the zip's central directory says", quote(m.sent))
@@ -75,8 +75,8 @@ func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 	return nil
 }
 
-// matches reports whether a local header agrees with the central directory. With a data descriptor to
-// follow, any value may be left out, as 0, that the writer did not know yet.
+// matches reports whether a local header agrees with the central directory. Before a data descriptor, values unknown to the writer may be
+// 0.
 func (m *Member) matches(rec []byte, extra zipExtra) bool {
 	flags, method := le.Uint16(rec[6:]), le.Uint16(rec[8:])
 	differ := flags ^ m.zip.flags
@@ -94,9 +94,9 @@ func (m *Member) matches(rec []byte, extra zipExtra) bool {
 	return known(uint64(crc), uint64(m.crc)) && known(data, uint64(m.zip.size)) && known(size, uint64(m.Size))
 }
 
-// descriptorLen returns the length of the data descriptor that desc starts with, or 0 where none of its forms agrees with the
-// central directory. It may lack its signature where the end of the data is told by the deflate stream. Its sizes have 64 bits where the local header has a zip64 field, which is what
-// wide says; some writers leave that field out.
+// descriptorLen returns the length of the data descriptor at the start of desc, or 0 if none of its forms agrees with the central
+// directory. It may lack its signature if the deflate stream shows the end of the data. Its sizes have 64 bits if the local header has a
+// zip64 field (wide); some writers leave that field out.
 func (m *Member) descriptorLen(desc []byte, wide bool) int64 {
 	wide = wide || m.zip.size >= max32 || m.Size >= max32
 	bare := le.AppendUint32(nil, m.crc)
@@ -117,8 +117,8 @@ func (m *Member) descriptorLen(desc []byte, wide bool) int64 {
 	return 0
 }
 
-// checkLayout makes sure that every byte before the central directory belongs to one entry. Two that share bytes are how a few
-// megabytes come to declare terabytes; in bytes that belong to none, those who read the file from its start find another member.
+// checkLayout returns an error unless every byte before the central directory belongs to one entry. With shared bytes a few megabytes can
+// declare terabytes; in bytes of no entry, readers that start at the file's beginning find another member.
 func (a *Archive) checkLayout(ctx context.Context, directory int64) error {
 	sorted := slices.SortedFunc(slices.Values(a.entries), func(x, y *Member) int { return cmp.Compare(x.zip.header, y.zip.header) })
 	at, err := a.skipMark(ctx)
@@ -137,7 +137,7 @@ func (a *Archive) checkLayout(ctx context.Context, directory int64) error {
 	return a.checkPadding(ctx, at, directory)
 }
 
-// checkPadding makes sure that there are but a few zeros from one offset to another.
+// checkPadding returns an error unless there are only a few zeros between two offsets.
 func (a *Archive) checkPadding(ctx context.Context, from, to int64) error {
 	if from == to {
 		return nil

@@ -17,14 +17,14 @@ import (
 	"tecken-upload/internal/symbol"
 )
 
-// verifyZip reads the entries in parallel, the largest first: it alone decides how long that takes. It gives the members in order.
+// verifyZip reads the entries in parallel, the largest first, since it determines the total time. It gives the members in order.
 func (a *Archive) verifyZip(ctx context.Context, give func(*Member) error) error {
 	a.keys = make(map[symbol.Key]*Member, len(a.members))
 	ctx, cancel := context.WithCancel(ctx)
 	read, err := a.readZip(ctx)
 	defer func() {
 		cancel()
-		for range read { // nothing reads the archive behind the caller
+		for range read { // nothing reads the archive after the return
 		}
 	}()
 	checked := make(map[*Member]bool)
@@ -45,7 +45,7 @@ func (a *Archive) verifyZip(ctx context.Context, give func(*Member) error) error
 	return err()
 }
 
-// readZip reads and checks the entries, and sends each that is good. err returns what ended the reading, once the channel is closed.
+// readZip reads and checks the entries, and sends each good one. err returns the error that ended the reading, once the channel is closed.
 func (a *Archive) readZip(ctx context.Context) (read <-chan *Member, err func() error) {
 	largest := slices.SortedStableFunc(slices.Values(a.entries), func(x, y *Member) int { return cmp.Compare(y.Size, x.Size) })
 	g, ctx := background.NewGroup(ctx)
@@ -93,8 +93,8 @@ func (m *Member) verifyZip(ctx context.Context, moved func()) error {
 	return nil
 }
 
-// checkDescriptors makes sure that a stored member has no data descriptor of its own beginning in it: a reader that does not know
-// the size yet takes the member to end there.
+// checkDescriptors returns an error if a stored member contains a data descriptor of its own beginning: a reader that does not know the
+// size would end the member there.
 func (m *Member) checkDescriptors(ctx context.Context) error {
 	signature := le.AppendUint32(nil, descriptorSig)
 	src := newSource(ctx, m.archive.f, m.zip.data, m.zip.size)
@@ -123,13 +123,13 @@ func (m *Member) checkDescriptors(ctx context.Context) error {
 	}
 }
 
-// copy writes the content of m, which is stored, to d.
+// copy writes the content of m, a stored member, to d.
 func (m *Member) copy(src *source, d *digest) error {
 	_, err := io.CopyBuffer(d, src, make([]byte, bufSize))
 	return err
 }
 
-// inflate writes the content of m, which is deflated, to d.
+// inflate writes the content of m, a deflated member, to d.
 func (m *Member) inflate(src *source, d *digest) error {
 	data := &summed{r: src, crc: crc32.ChecksumIEEE(gzipHeader[:])}
 	inf := m.archive.inflaters.Get().(*inflate.Reader)
@@ -149,7 +149,7 @@ func (m *Member) inflate(src *source, d *digest) error {
 	return nil
 }
 
-// fault tells whose fault it is that reading m ended with err: the archive's is an *Error.
+// fault returns the error for reading m, which ended with err: an *Error if the archive is at fault.
 func (m *Member) fault(ctx context.Context, src *source, err error) error {
 	var fault *Error
 	switch {
@@ -169,7 +169,7 @@ func (m *Member) fault(ctx context.Context, src *source, err error) error {
 	return damaged(err, "The data of member %s is damaged", quote(m.Name))
 }
 
-// check compares what was read of m with what the archive declares, and keeps what was learned.
+// check compares m's content with the archive's declarations, and keeps the results.
 func (m *Member) check(d *digest) error {
 	switch {
 	case d.n != m.Size:
@@ -181,7 +181,7 @@ func (m *Member) check(d *digest) error {
 	return nil
 }
 
-// A summed reader computes the CRC-32 of what it reads.
+// A summed reader computes the CRC-32 of its bytes.
 type summed struct {
 	r   io.Reader
 	crc uint32

@@ -7,54 +7,53 @@ import (
 )
 
 const (
-	// minCost is what a task pays at least: one without bytes takes a slot all the same.
+	// minCost is the least charge of a task: one without bytes also takes a slot.
 	minCost = 64 << 10
-	// maxCost and maxWeight are beyond any archive and any sensible weight: tags keep single bytes apart.
+	// maxCost and maxWeight are above any archive and any sensible weight: tags keep single bytes apart.
 	maxCost   = 1 << 50
 	maxWeight = 1 << 10
 )
 
-// A backlog holds the tasks that wait, in two levels of fair queues, and the number of slots in use, in all and by tenant.
-// It knows no locks, and time only as far as it is told.
+// A backlog holds the waiting tasks, in two levels of fair queues, and the number of slots in use, in all and by tenant. It has no locks,
+// and no clock of its own.
 type backlog struct {
 	slots     int  // in all
-	perTenant int  // most slots of one tenant, but for a single task
-	limit     int  // most waiting tasks of one tenant
+	perTenant int  // slots of one tenant, except a single larger task's
+	limit     int  // waiting tasks of one tenant
 	watched   bool // slots may be stuck
 
 	waiting int
 	busy    int // slots in use
-	stuck   int // of these, those that are stuck
+	stuck   int // of these, stuck ones
 	tenants *fairQueue[tenant]
 	hanging map[int64]*flow[tenant]
 }
 
-// A tenant has uploads with tasks. Its flow is ready while a task of it waits and may be served; aside while it waits
-// for one of its own slots, or has slots in use and nothing to serve; and idle when it has neither.
+// A tenant has uploads with tasks. Its flow is ready while one of its tasks waits and may be served; aside while it waits for one of its
+// own slots, or has slots in use and nothing to serve; and idle when it has neither.
 type tenant struct {
 	waiting int
 	stuck   int                   // slots
-	hung    bool                  // a slot of it was stuck, and no task has ended well since
-	hang    Hang                  // where it hangs
+	hung    bool                  // one of its slots was stuck, and no task has ended well since
+	hang    Hang                  // the first stuck task
 	uploads *fairQueue[list.List] // of *request
 }
 
-// A request is a task that wants a slot, and then one that has it. Its fields belong to the Scheduler's mutex, but
-// for those that are fixed from the start.
+// A request is a task that wants a slot, then has one. Its fields belong to the Scheduler's mutex, except the constant ones.
 type request struct {
 	task    Task
-	cost    float64         // what it pays
-	slots   int             // what it takes
-	passed  float64         // by how much that moved its tenant's uploads on
+	cost    float64         // its charge
+	slots   int             // slots it takes
+	passed  float64         // how far that moved its tenant's uploads on
 	since   time.Duration   // when it was queued
 	granted chan struct{}   // closed when it has a slot
-	tripped <-chan struct{} // closed when nothing is begun any more
+	tripped <-chan struct{} // closed when no more work starts
 
 	tenant *flow[tenant]
 	upload *flow[list.List]
 	place  *list.Element // nil once it has a slot, or has left
 	start  time.Duration // when it got its slot
-	stuck  atomic.Bool   // its slot is; changed with the mutex held
+	stuck  atomic.Bool   // its slot is stuck; changed with the mutex held
 }
 
 func newBacklog(o Options) *backlog {
@@ -78,12 +77,12 @@ func (b *backlog) push(r *request, now time.Duration) error {
 	r.tenant, r.upload, r.place = t, u, u.queue.PushBack(r)
 	r.cost = float64(min(max(r.task.Cost, minCost), maxCost))
 	r.slots = min(max(r.task.Slots, 1), b.slots)
-	b.tenants.next(now) // virtual time goes on with the time of those who wait already
+	b.tenants.next(now) // virtual time includes the time of those already waiting
 	b.count(r, 1, 0, now)
 	return nil
 }
 
-// pop takes out the request that is to be served next, which has its slots from then on; nil when none may be.
+// pop removes the request to serve next, which has its slots from then on; nil if none may be served.
 func (b *backlog) pop(now time.Duration) *request {
 	t := b.first(now)
 	if t == nil {
@@ -97,11 +96,11 @@ func (b *backlog) pop(now time.Duration) *request {
 	return r
 }
 
-// first returns the tenant that is to be served now, or nil. None goes before one that waits for several slots to be free; but where
-// slots are stuck, one that holds none goes before those for which there is no room.
+// first returns the tenant to serve now, or nil. No tenant passes one that waits for several slots to be free; but while slots are stuck, a
+// tenant without slots passes those that do not fit.
 func (b *backlog) first(now time.Duration) *flow[tenant] {
 	t := b.tenants.next(now)
-	for t != nil && !b.fits(t, t.queue.next(now)) { // another of its uploads has come first meanwhile
+	for t != nil && !b.fits(t, t.queue.next(now)) { // another of its uploads may have come first meanwhile
 		b.tenants.aside(t)
 		t = b.tenants.next(now)
 	}
@@ -114,23 +113,23 @@ func (b *backlog) first(now time.Duration) *flow[tenant] {
 	return nil
 }
 
-// fits reports whether t may hold what r takes.
+// fits reports whether t may hold r's slots.
 func (b *backlog) fits(t *flow[tenant], r *request) bool {
 	return t.held == 0 || t.held+r.slots <= b.perTenant
 }
 
-// next returns the request of the tenant that is to be served next; there must be one.
+// next returns the tenant's next request; there must be one.
 func (t *tenant) next(now time.Duration) *request {
 	return t.uploads.next(now).queue.Front().Value.(*request)
 }
 
-// leave takes out a request that waits.
+// leave removes a waiting request.
 func (b *backlog) leave(r *request, now time.Duration) {
 	b.unlink(r)
 	b.count(r, -1, 0, now)
 }
 
-// done takes the slot back from a request that was popped. well says that its task ended by itself.
+// done takes the slot back from a popped request. well means that its task ended by itself.
 func (b *backlog) done(r *request, well bool, now time.Duration) {
 	b.unstick(r)
 	if well {
@@ -139,7 +138,7 @@ func (b *backlog) done(r *request, well bool, now time.Duration) {
 	b.count(r, 0, -r.slots, now)
 }
 
-// undo is done for a request that made no use of its slot.
+// undo takes the slot back from a request that did not use it.
 func (b *backlog) undo(r *request, now time.Duration) {
 	b.tenants.refund(r.tenant, r.cost, 0)
 	r.tenant.queue.uploads.refund(r.upload, r.cost, r.passed)
@@ -151,7 +150,7 @@ func (b *backlog) unlink(r *request) {
 	r.place = nil
 }
 
-// count changes what r's tenant has waiting and in use, and moves it and the upload to where they then belong.
+// count changes the waiting tasks and slots in use of r's tenant, and moves tenant and upload to their new states.
 func (b *backlog) count(r *request, waiting, slots int, now time.Duration) {
 	t := r.tenant
 	t.queue.waiting += waiting
@@ -170,7 +169,7 @@ func (b *backlog) count(r *request, waiting, slots int, now time.Duration) {
 	}
 }
 
-// move puts t where it belongs.
+// move puts t into its state.
 func (b *backlog) move(t *flow[tenant], now time.Duration) {
 	if t.queue.stuck == 0 && (!t.queue.hung || t.queue.waiting == 0 && t.held == 0) {
 		delete(b.hanging, t.id)

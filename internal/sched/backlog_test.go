@@ -36,7 +36,7 @@ type spread struct{ low, high float64 }
 
 func (s *spread) add(x float64) { s.low, s.high = min(s.low, x), max(s.high, x) }
 
-// shares sums up what tenants get, who all have tasks waiting always.
+// shares sums up the work of tenants that always have tasks waiting.
 type shares struct {
 	weights []int64
 	weight  int64

@@ -6,27 +6,26 @@ import (
 )
 
 const (
-	// slotCost is what holding a slot costs, in bytes a second. It is about what one call to storage moves in that time where all is
-	// well: there a task pays as much for its time as for its bytes. Were it much less, a tenant whose calls are slow would get most of
-	// the slots; much more, and bytes would not count.
+	// slotCost is the cost of holding a slot, in bytes a second. It is about what one call to storage moves when all is well: then a task
+	// pays as much for its time as for its bytes. With much less, a tenant of slow calls would get most of the slots; with much more, bytes
+	// would not count.
 	slotCost = 16 << 20
-	// mostTime is the most that is charged at once: time that a flow held slots in while no other flow wanted one is not to be paid for
-	// later.
+	// mostTime bounds a charge: a flow need not pay later for time in which no other flow wanted its slots.
 	mostTime = 10 * time.Second
 )
 
 // A fairQueue is a start-time fair queue (P. Goyal, H. M. Vin and H. Cheng, "Start-time Fair Queuing", SIGCOMM 1996). It serves flows in
-// the order of their tags. Work moves a flow's tag on, the less the more it weighs: the bytes of a task when it begins, and time for as
-// long as the flow holds slots. Virtual time is the tag of the flow that is next. A flow that comes, or comes back, is due at virtual
-// time at the earliest: it gains nothing by having been away, and none that is served meanwhile goes before it again. A task of
-// gigabytes costs no more operations than any other: virtual time jumps.
+// the order of their tags. Work moves a flow's tag on, the less the greater its weight: the bytes of a task when it begins, and time as
+// long as the flow holds slots. Virtual time is the tag of the next flow. A flow that comes, or comes back, is due at virtual time at the
+// earliest: it gains nothing by its absence, and none that is served meanwhile passes it again. A task of gigabytes costs no more
+// operations than any other: virtual time jumps.
 //
-// Where flows are passing, they come once and never again, and newcomers without end would be served before one whose tag is ahead.
-// There virtual time also goes on with the work that is done, by what each of the ready flows would have got of it: it is that of A. Demers,
-// S. Keshav and S. Shenker, "Analysis and Simulation of a Fair Queueing Algorithm", SIGCOMM 1989.
+// Passing flows come once and never again; with them, endless newcomers would be served before one with a later tag. There virtual time
+// also moves with the work done, by each ready flow's share of it: it is that of A. Demers, S. Keshav and S. Shenker, "Analysis and
+// Simulation of a Fair Queueing Algorithm", SIGCOMM 1989.
 //
-// It decides the order alone: what a flow's queue holds is its owner's business. A flow is ready (something may be served), idle
-// (nothing waits and it holds nothing, but its tag is ahead of virtual time), or in neither heap: aside.
+// It decides the order alone; the owner fills a flow's queue. A flow is ready (something may be served), idle (nothing waits and it holds
+// nothing, but its tag is ahead of virtual time), or aside, in neither heap.
 type fairQueue[Q any] struct {
 	passing bool
 	virtual float64 // bytes of a flow of weight 1
@@ -36,24 +35,24 @@ type fairQueue[Q any] struct {
 	idle    flows[Q]
 }
 
-// A flow is what takes turns in a fair queue.
+// A flow is a member of a fair queue.
 type flow[Q any] struct {
 	id     int64
-	weight float64 // 1 where flows are passing
+	weight float64 // 1 for passing flows
 	queue  Q
 
-	rank  int           // while it is ready: those of a lower rank go first, whatever their tags
+	rank  int           // while ready: lower ranks go first, whatever their tags
 	tag   float64       // the virtual time at which it is due
-	order int64         // among those with the same tag
+	order int64         // among equal tags
 	held  int           // slots
-	paid  time.Duration // until when its tag counts the time that it has held them
+	paid  time.Duration // its tag includes the time of its slots until then
 	in    *flows[Q]
 	place int // in that heap
 }
 
 func newFairQueue[Q any]() *fairQueue[Q] { return &fairQueue[Q]{known: make(map[int64]*flow[Q])} }
 
-// flow returns the flow of that id, a new one where none is known. A new one is aside.
+// flow returns the flow of that id. A new one is aside.
 func (q *fairQueue[Q]) flow(id int64, weight float64) *flow[Q] {
 	f := q.known[id]
 	if f == nil {
@@ -64,8 +63,8 @@ func (q *fairQueue[Q]) flow(id int64, weight float64) *flow[Q] {
 	return f
 }
 
-// next returns the flow to serve, which remains in its place until it has paid, or nil. Tags only grow with time, so what is first by
-// tags that are old is first once its own tag is that of now.
+// next returns the flow to serve, or nil. It stays in its heap until it has paid. Tags only grow with time, so the first by old tags is the
+// first once its own tag is up to date.
 func (q *fairQueue[Q]) next(now time.Duration) *flow[Q] {
 	for len(q.ready) > 0 {
 		f := q.ready[0]
@@ -78,7 +77,7 @@ func (q *fairQueue[Q]) next(now time.Duration) *flow[Q] {
 	return nil
 }
 
-// advance moves virtual time on, and forgets the idle flows whose tags it has passed: they are as newcomers.
+// advance moves virtual time on, and forgets the idle flows with earlier tags: they are newcomers again.
 func (q *fairQueue[Q]) advance(to float64) {
 	q.virtual = max(q.virtual, to)
 	for len(q.idle) > 0 && q.idle[0].tag <= q.virtual {
@@ -99,7 +98,7 @@ func (q *fairQueue[Q]) wake(f *flow[Q], rank int) {
 	q.push(&q.ready, f)
 }
 
-// rest sets f aside, or makes it idle where it holds nothing, or forgets it where there is nothing to remember either.
+// rest sets f aside, or makes it idle if it holds nothing, or forgets it if it has no debt either.
 func (q *fairQueue[Q]) rest(f *flow[Q]) {
 	q.aside(f)
 	switch {
@@ -120,20 +119,20 @@ func (q *fairQueue[Q]) aside(f *flow[Q]) {
 	}
 }
 
-// refund gives f back what it was charged just now.
+// refund returns f's last charge.
 func (q *fairQueue[Q]) refund(f *flow[Q], work, passed float64) {
 	q.virtual -= passed
 	f.tag -= work / f.weight
 	q.fix(f)
 }
 
-// hold changes how many slots f holds, by more.
+// hold adds to the number of f's slots.
 func (q *fairQueue[Q]) hold(f *flow[Q], more int, now time.Duration) {
 	q.settle(f, now)
 	f.held += more
 }
 
-// settle charges f for the time that it has held its slots.
+// settle charges f for the time of its slots.
 func (q *fairQueue[Q]) settle(f *flow[Q], now time.Duration) {
 	held := min(now-f.paid, mostTime)
 	f.paid = now
@@ -142,7 +141,7 @@ func (q *fairQueue[Q]) settle(f *flow[Q], now time.Duration) {
 	}
 }
 
-// charge charges f for work. What it returns is for refund.
+// charge charges f for work. Its result is for refund.
 func (q *fairQueue[Q]) charge(f *flow[Q], work float64) (passed float64) {
 	f.tag += work / f.weight
 	if q.passing {
@@ -196,14 +195,14 @@ func (h flows[Q]) Swap(i, j int) {
 	h[i].place, h[j].place = i, j
 }
 
-// Push is heap.Interface's.
+// Push implements heap.Interface.
 func (h *flows[Q]) Push(x any) {
 	f := x.(*flow[Q])
 	f.place = len(*h)
 	*h = append(*h, f)
 }
 
-// Pop is heap.Interface's.
+// Pop implements heap.Interface.
 func (h *flows[Q]) Pop() any {
 	last := len(*h) - 1
 	f := (*h)[last]

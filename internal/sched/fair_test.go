@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A modelFlow is a flow whose tag is always that of now.
+// A modelFlow is a flow with an up-to-date tag.
 type modelFlow struct {
 	rank, held  int
 	weight, tag float64
@@ -53,7 +53,7 @@ func TestTheNextIsTheFirstOfAll(t *testing.T) {
 	}
 }
 
-// serve serves tasks of that cost, and compares whose they are.
+// serve serves tasks of that cost, and compares their flows.
 func serve(t *testing.T, q *fairQueue[int], cost float64, want ...int64) {
 	t.Helper()
 	var got []int64
@@ -144,7 +144,7 @@ func TestTimeIsChargedForSlotsThatAreHeld(t *testing.T) {
 	if f := q.next(4 * time.Second); f.id != 1 || f.tag != 6*slotCost {
 		t.Errorf("flow %d is next, with tag %v", f.id, f.tag)
 	}
-	// One that held slots for an hour while nobody else wanted any does not sit that out.
+	// A flow that held slots for an hour while no other wanted any does not pay for that.
 	q.rest(q.flow(1, 1))
 	if f := q.next(time.Hour); f.id != 2 || f.tag != (8+5*10)*slotCost {
 		t.Errorf("flow %d is next, with tag %v", f.id, f.tag/slotCost)

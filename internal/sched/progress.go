@@ -5,20 +5,19 @@ import (
 	"time"
 )
 
-// progress knows for how long tasks have been waiting without any getting done. Its clock starts when the first begins to
-// wait, and anew whenever one ends in time or moves. Once a task has lost its slot, the clock is not so easily put off: it
-// then runs while there is any work, from the piece that was lost to the next, until something gets done. Storage that answers
-// nothing would otherwise look well each time that the leases of all who asked have ended.
+// progress measures how long tasks have been waiting while none ended. Its clock starts when the first begins to wait, and restarts
+// whenever one ends in time or moves. After a slot has expired, the clock runs while there is any work, through one expiry after another,
+// until a task ends well. Otherwise storage that answers nothing would look well each time that all slots have expired.
 type progress struct {
 	last atomic.Int64 // since when the clock runs
-	lost atomic.Bool  // a task has lost its slot since
+	lost atomic.Bool  // a slot has expired since
 
 	// These belong to the Scheduler's mutex.
-	waiting, some bool          // a task waits; one waits or holds a slot
-	since         time.Duration // when there was some last
+	waiting, some bool          // a task waits; a task waits or holds a slot
+	since         time.Duration // start of the present work
 }
 
-// made tells that a task has ended in time, or moved.
+// made records that a task has ended in time, or moved.
 func (p *progress) made(now time.Duration) {
 	p.last.Store(int64(now))
 	if p.lost.Load() {
@@ -26,10 +25,10 @@ func (p *progress) made(now time.Duration) {
 	}
 }
 
-// lose tells that a task has lost its slot.
+// lose records that a slot has expired.
 func (p *progress) lose() { p.lost.Store(true) }
 
-// observe is told how many tasks wait and hold slots, whenever that has changed.
+// observe records the numbers of waiting tasks and slots in use.
 func (p *progress) observe(now time.Duration, waiting, busy int) {
 	some := waiting+busy > 0
 	switch lost := p.lost.Load(); {
@@ -44,7 +43,7 @@ func (p *progress) observe(now time.Duration, waiting, busy int) {
 	p.waiting, p.some = waiting > 0, some
 }
 
-// stalled returns what the clock shows, 0 where there is nothing to measure.
+// stalled returns the clock's time, 0 if it does not run.
 func (p *progress) stalled(now time.Duration) time.Duration {
 	if !p.waiting && (!p.some || !p.lost.Load()) {
 		return 0

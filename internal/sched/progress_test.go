@@ -39,7 +39,7 @@ func TestStorageThatAnswersNothingIsAStall(t *testing.T) {
 	})
 }
 
-// TestAQuietNightIsNoStall has the first task after it lose its slot: the time without work is nobody's failure.
+// TestAQuietNightIsNoStall has the first task after it lose its slot: the time without work is no failure.
 func TestAQuietNightIsNoStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const lease, night = 10 * time.Second, 8 * time.Hour

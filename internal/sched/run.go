@@ -13,17 +13,14 @@ import (
 // errExited is returned for work that called runtime.Goexit.
 var errExited = errors.New("the work ended its goroutine")
 
-// Run waits for a slot as [Scheduler.Acquire] does, and fails as that does. It calls work in a goroutine of its own,
-// with a slot that is released when work returns, and returns what work returns; after the loss of the slot an error
-// is wrapped with ErrLeaseExpired.
+// Run waits for a slot like [Scheduler.Acquire], with the same errors. It calls work in a goroutine of its own, with a slot that is
+// released when work returns, and returns work's error. If the slot has expired, that is wrapped with ErrLeaseExpired.
 //
-// Work that has not returned Options.Patience after its context ended is abandoned: it loses its slot, and Run returns
-// the cause. From the end of its context on, work must therefore touch nothing of its caller's: it closes over values
-// that are its own, and hands results over through a channel or a variable that the caller reads only when Run returned
-// nil.
+// Work that has not returned Options.Patience after the end of its context is abandoned: its slot expires, and Run returns the cause. So
+// after the end of its context work must touch nothing of its caller's: it closes over its own values, and passes results through a channel
+// or a variable that the caller reads only when Run returned nil.
 //
-// A panic in work is raised again in the caller, as a *background.PanicError. When work had been abandoned Options.Lost is told
-// instead.
+// A panic in work is raised again in the caller, as a *background.PanicError, or reported to Options.Lost if work had been abandoned.
 func (s *Scheduler) Run(ctx context.Context, t Task, work func(ctx context.Context, slot *Slot) error) error {
 	slot, err := s.Acquire(ctx, t)
 	if err != nil {
@@ -44,10 +41,10 @@ func (s *Scheduler) Run(ctx context.Context, t Task, work func(ctx context.Conte
 	return j.err
 }
 
-// A job is work in its goroutine, and the caller who waits for it.
+// A job is work in its goroutine, with its waiting caller.
 type job struct {
 	slot  *Slot
-	over  atomic.Bool   // set by whoever is first: work that has ended, or a caller that abandons it
+	over  atomic.Bool   // set by the first: work that has ended, or the caller that abandons it
 	done  chan struct{} // closed by work that ended first
 	err   error
 	panic *background.PanicError

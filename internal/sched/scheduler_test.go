@@ -221,7 +221,7 @@ func TestStalledIsTheTimeWithoutProgress(t *testing.T) {
 		}
 		first, second := acquire(t, s, Task{}), acquire(t, s, Task{})
 		<-time.After(10 * time.Second)
-		expect(0) // nobody waits
+		expect(0) // none waits
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		for range 3 {

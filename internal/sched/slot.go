@@ -8,28 +8,27 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// A Slot is one task's right to work. When its lease ends before it is released, its context is cancelled with
-// ErrLeaseExpired and the slot is another's at once, whether the task takes notice or not. Until it is released,
-// the task then counts as a runaway.
+// A Slot is one task's right to work. If it expires before its release, its context is cancelled with ErrLeaseExpired and the slot is free
+// at once, even if the task goes on. Until the release the task then counts as a runaway.
 type Slot struct {
 	sched  *Scheduler
 	req    *request
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	moved atomic.Int64 // when its work moved last
+	moved atomic.Int64 // time of the work's last movement
 
 	// These belong to sched.mu.
 	state slotState
 	timer *time.Timer // the end of the lease, then of the grace; nil without a lease
-	watch *time.Timer // when it will be stuck; nil where that is not watched
+	watch *time.Timer // when it will be stuck; nil if that is not watched
 }
 
 type slotState int
 
 const (
 	slotHeld  slotState = iota
-	slotLost            // its lease has expired, its task has not ended
+	slotLost            // it has expired, its task has not ended
 	slotEnded           // it was released
 )
 
@@ -43,7 +42,7 @@ func (s *Scheduler) newSlot(ctx context.Context, r *request) *Slot {
 	if lease := s.opts.lease(r.task); lease > 0 {
 		left := lease - held
 		if deadline, ok := ctx.Deadline(); ok {
-			left = min(left, time.Until(deadline)+s.opts.Patience) // it is of no use to anybody then
+			left = min(left, time.Until(deadline)+s.opts.Patience) // useless afterwards
 		}
 		slot.timer = background.After(left, "slot expired", slot.expire)
 	}
@@ -53,12 +52,12 @@ func (s *Scheduler) newSlot(ctx context.Context, r *request) *Slot {
 	return slot
 }
 
-// Context ends when the lease expires, the slot is released, or the context ends that it was acquired with.
+// Context ends when the slot expires or is released, or Acquire's context ends.
 func (s *Slot) Context() context.Context { return s.ctx }
 
-// Moved says that the task is getting on: its slot is not stuck. It is cheap, does not lengthen the lease, and has no effect once the
-// context has ended. counts says whether it was progress of the whole queue too: where slots are watched for being stuck, not before
-// one could have been, for bytes that are sent may only have gone into buffers.
+// Moved reports that the task moves, so its slot is not stuck. It is cheap, does not lengthen the lease, and has no effect once the context
+// has ended. counts tells whether it was progress of the whole queue too: if stuck slots are watched, not before one could have been stuck,
+// since sent bytes may only have gone into buffers.
 func (s *Slot) Moved() (counts bool) {
 	if s.ctx.Err() != nil {
 		return false
@@ -75,7 +74,7 @@ func (s *Slot) Moved() (counts bool) {
 	return true
 }
 
-// Release gives the slot back and ends its context; calling it again does nothing.
+// Release gives the slot back and ends its context. A second call does nothing.
 func (s *Slot) Release() {
 	s.end()
 	s.cancel(nil)
@@ -83,7 +82,7 @@ func (s *Slot) Release() {
 
 func (s *Slot) cause() error { return context.Cause(s.ctx) }
 
-// end frees the slot, or takes a runaway off the count.
+// end frees the slot, or uncounts a runaway.
 func (s *Slot) end() {
 	inTime := s.ctx.Err() == nil
 	c := s.sched
@@ -113,7 +112,7 @@ func (s *Slot) end() {
 	c.dispatch(now)
 }
 
-// expire is the end of the lease, or of the wait for work whose context has ended.
+// expire is called at the end of the lease, or of the wait for work after its context.
 func (s *Slot) expire() {
 	if s.lose() {
 		s.cancel(ErrLeaseExpired)
@@ -132,14 +131,14 @@ func (s *Slot) lose() bool {
 	s.state = slotLost
 	c.expired++
 	c.runaways++
-	if c.runaways == c.opts.Runaways { // more may follow: those that had their slots by then
+	if c.runaways == c.opts.Runaways { // more may follow: those that had slots by then
 		close(c.tripped)
 	}
 	if c.opts.Grace > 0 {
 		s.timer = background.After(c.opts.Grace, "slot expired", s.remind)
 	}
 	now := c.now()
-	if c.opts.Stuck > 0 && !s.req.stuck.Load() { // it crawled, or its lease is as short
+	if c.opts.Stuck > 0 && !s.req.stuck.Load() { // it was slow, or its lease is as short
 		c.backlog.stick(s.req, time.Duration(s.moved.Load()), now)
 	}
 	c.backlog.done(s.req, false, now)
@@ -148,7 +147,7 @@ func (s *Slot) lose() bool {
 	return true
 }
 
-// remind is the end of the grace.
+// remind is called at the end of the grace.
 func (s *Slot) remind() {
 	s.sched.mu.Lock()
 	ended := s.state == slotEnded

@@ -2,25 +2,25 @@ package sched
 
 import "time"
 
-// MostInUse is how many times Options.Slots may be in use where slots are watched for being stuck: those, as many beside stuck ones,
-// and as many once more for tenants that hold none.
+// MostInUse times Options.Slots may be in use if stuck slots are watched: those, as many beside stuck ones, and as many once more for
+// tenants without any.
 const MostInUse = 3
 
-// modestPart is the part of the slots, 1 / modestPart, that a tenant may hold beside others while it hangs.
+// modestPart: a tenant that hangs may hold 1 / modestPart of the slots beside others.
 const modestPart = 4
 
-// The ranks of tenants that wait. Where slots are not watched for being stuck, all are trusted.
+// The ranks of waiting tenants. If stuck slots are not watched, all are trusted.
 const (
-	trusted = iota // no slot of it is stuck, and a task has ended well since one was; or it holds none
+	trusted = iota // none of its slots is stuck, and a task has ended well since one was; or it holds none
 	modest         // it hangs, and holds less than its part
-	greedy         // it hangs, holds its part, and gets more only where no other waits
+	greedy         // it hangs, holds its part, and gets more only when no other waits
 )
 
-// A Hang is a tenant that hangs: a slot of it is stuck, or one was and no task has ended well since.
+// A Hang is a tenant that hangs: one of its slots is stuck, or one was and no task has ended well since.
 type Hang struct {
 	Task  Task          // the first that was stuck
-	Stuck int           // slots that are stuck
-	Lasts time.Duration // since that task moved last
+	Stuck int           // number of stuck slots
+	Lasts time.Duration // time since that task's last movement
 
 	since time.Duration
 }
@@ -36,8 +36,8 @@ func (b *backlog) rank(t *flow[tenant]) int {
 	}
 }
 
-// room reports whether so many more slots of t may be in use. Beside those that are stuck as many may be again, of tenants that are
-// trusted, and as many once more of those that hold none.
+// room reports whether t may use more slots. Beside stuck ones there may be as many again, of trusted tenants, and as many once more of
+// tenants without any.
 func (b *backlog) room(t *flow[tenant], slots int) bool {
 	free := b.slots - b.busy
 	switch {
@@ -51,8 +51,7 @@ func (b *backlog) room(t *flow[tenant], slots int) bool {
 	return slots <= free
 }
 
-// emptyHanded returns the tenant that is to be served next of those that hold no slots, or nil. It is for when some are stuck: it goes
-// through all that wait.
+// emptyHanded returns the next tenant of those without slots, or nil. It is for when some are stuck: it goes through all that wait.
 func (b *backlog) emptyHanded() (first *flow[tenant]) {
 	ready := b.tenants.ready
 	for i, t := range ready {
@@ -63,7 +62,7 @@ func (b *backlog) emptyHanded() (first *flow[tenant]) {
 	return first
 }
 
-// stick marks the slot of r as stuck, whose work has not moved since then.
+// stick marks r's slot as stuck, without movement since then.
 func (b *backlog) stick(r *request, since, now time.Duration) {
 	t := r.tenant
 	r.stuck.Store(true)
@@ -77,7 +76,7 @@ func (b *backlog) stick(r *request, since, now time.Duration) {
 	b.move(t, now)
 }
 
-// unstick is for a slot that moves, or ends.
+// unstick is called for a slot that moves, or ends.
 func (b *backlog) unstick(r *request) {
 	if r.stuck.Swap(false) {
 		r.tenant.queue.stuck -= r.slots
@@ -85,7 +84,7 @@ func (b *backlog) unstick(r *request) {
 	}
 }
 
-// hangs describes the tenants that are hanging.
+// hangs returns the tenants that hang.
 func (b *backlog) hangs(now time.Duration) (hangs []Hang) {
 	for _, t := range b.hanging {
 		h := t.queue.hang
@@ -112,7 +111,7 @@ func (s *Slot) still() {
 	c.dispatch(now)
 }
 
-// goesOn takes back that the slot is stuck.
+// goesOn ends a slot's being stuck.
 func (s *Slot) goesOn() {
 	c := s.sched
 	c.mu.Lock()

@@ -18,7 +18,7 @@ type site struct {
 	wg sync.WaitGroup
 
 	mu      sync.Mutex
-	took    []time.Duration // of the uploads of tenants whose storage works
+	took    []time.Duration // of the uploads of tenants with working storage
 	longest time.Duration   // for which a tenant was hanging
 }
 
@@ -152,7 +152,7 @@ func TestSimulationOfCallsThatHang(t *testing.T) {
 	}
 }
 
-// TestSimulationOfABulkBesideCallsThatHang has a tenant post files of at most 4 MiB all the time, alone and beside one whose calls hang.
+// TestSimulationOfABulkBesideCallsThatHang has a tenant post files of at most 4 MiB all the time, alone and beside a tenant with hanging calls.
 func TestSimulationOfABulkBesideCallsThatHang(t *testing.T) {
 	const lasts = 5 * time.Minute
 	bytes := make(map[string]float64)
