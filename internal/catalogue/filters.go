@@ -8,7 +8,7 @@ import (
 )
 
 // A filter is a parameter that a list understands: its name, how its value is read into a query, and what the query then asks of each row.
-// A filter whose where is nil is no condition on rows: it is an order, or a page, or an index finds what it asks for.
+// Without where it is no condition on rows: it is an order, or a page, or an index finds what it asks for.
 type filter[Q any] struct {
 	name  string
 	read  func(p *param, q *Q) // called where the parameter is there, and not empty; in the order of the table

@@ -61,8 +61,8 @@ type wanted struct {
 // key are candidates. One is taken only if the first 64 KiB of it, inflated where it is gzip, are those of an ELF or Mach-O file and
 // hold the whole id: of a build id the debug id in the key has only the first 16 bytes. An executable has all bytes of its
 // code in it; debug information is named as that (.dbg, .debug, .dwarf or .dsym, with or without .gz) or has symbols in it. Where
-// there is none apart, it is a program that was not stripped. Of a gzip file whose name does not tell what it is no more than 128
-// MiB are inflated to find that out.
+// there is none apart, it is a program that was not stripped. Of a gzip file at most 128 MiB are inflated to find out what it
+// is, if its name does not say.
 //
 // Where there are Extensions, files that are named as debug information are found only if one of these is such a name.
 //
@@ -208,7 +208,7 @@ func (w *wanted) codeIDs() (first, last string) {
 }
 
 // debugID returns the debug id that Breakpad makes of a UUID, or of the build id of a little-endian file: its first 16 bytes as a
-// GUID, whose first three fields are numbers, and an age of 0.
+// GUID (its first three fields are numbers) and an age of 0.
 // https://chromium.googlesource.com/breakpad/breakpad/+/refs/heads/main/src/common/linux/file_id.cc
 func (w *wanted) debugID() string {
 	var guid [uuidLen]byte

@@ -162,8 +162,7 @@ func wantBinary(t *testing.T, f *lookup.Finder, q lookup.BinaryQuery, want error
 	}
 }
 
-// What another instance has stored is found after a minute, though the module was known before; or at once, for whoever
-// asks for that.
+// What another instance has stored is found after a minute, though the module was known before, or at once by a refreshed lookup.
 func TestBinariesOfOtherInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, s := newShelf(t)
@@ -229,7 +228,7 @@ func TestABinaryThatIsGone(t *testing.T) {
 	}
 }
 
-// Whoever asks anew by code id gets what is recorded now.
+// A refreshed lookup by code id gets what is recorded now.
 func TestRefreshByCodeID(t *testing.T) {
 	f, s := newShelf(t)
 	s.present = map[string]bool{"app/AB/app.sym": true, "app/CD/app.sym": true}

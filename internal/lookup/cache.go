@@ -30,7 +30,7 @@ type cache[V any] struct {
 
 	mu         sync.Mutex // guards all below, and the calls'
 	young, old map[string]answer[V]
-	calls      map[string]*call[V] // those whose answers are to be remembered
+	calls      map[string]*call[V] // the answers will be remembered
 }
 
 // An answer is what was found, or that it is missing.
@@ -106,7 +106,7 @@ func (c *cache[V]) remember(key string, a answer[V]) {
 	c.young[key] = a
 }
 
-// begin starts a lookup. It ends when nobody waits for it any more, not with the one that asked first.
+// begin starts a lookup. It ends with the last caller that waits for it, not with the first one.
 func (c *cache[V]) begin(ctx context.Context, key string, load func(context.Context) (V, error)) *call[V] {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	shared := &call[V]{cancel: cancel, done: make(chan struct{})}

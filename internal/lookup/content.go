@@ -39,8 +39,8 @@ func inflatedHead(content io.Reader) (head []byte, zipped bool, err error) {
 	return head[:n], zipped, from.failed
 }
 
-// A source tells what can't be read from what is not there: to whoever reads through others both look like a file that is too
-// short, for a connection that broke is an unexpected EOF as well.
+// A source separates errors of reading from the end of a content: through other readers both look like a short file, because a broken
+// connection is an unexpected EOF as well.
 type source struct {
 	io.Reader
 	failed error // of a Read, other than its end

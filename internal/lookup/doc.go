@@ -4,7 +4,7 @@
 // find. What it guarantees:
 //
 //   - Lookups of one thing at a time share one call. A caller waits no longer than its context allows; the call goes on
-//     for the others, and ends when nobody waits any more.
+//     for the others, and ends with the last caller.
 //   - Its calls are bounded: to storage, to the records, and contents being looked into, each apart, so that no kind of
 //     lookup takes the place of another, or of uploads. Each takes 8 seconds at most, waiting for its place included; a call
 //     that gets none in time fails with upload.ErrUnavailable. To measure what a gzip file holds takes 30 seconds at most.

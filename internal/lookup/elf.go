@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// An elfFile is an ELF file whose head was read.
+// An elfFile is an ELF file of which the head was read.
 type elfFile struct {
 	head    []byte
 	content io.ReadSeeker // all of it

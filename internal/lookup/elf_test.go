@@ -125,7 +125,7 @@ var (
 	note      = elf.SectionHeader{Name: ".note.gnu.build-id", Type: elf.SHT_NOTE, Flags: elf.SHF_ALLOC, Addr: codeAddress + 120, Offset: 120, Size: 32}
 )
 
-// elsewhere is a section whose bytes were left in the program.
+// elsewhere is a section of which the bytes were left in the program.
 func elsewhere(s elf.SectionHeader) elf.SectionHeader {
 	s.Type = elf.SHT_NOBITS
 	return s

@@ -41,8 +41,8 @@ func (f *Finder) Look(ctx context.Context, found Found) (file File, err error) {
 	return file, err
 }
 
-// Open opens what Find or FindBinary found, to be read until ctx ends and closed by the caller, who bounds how many are
-// open at a time. It fails as Find does: what was remembered may be gone, or another file by now. That is forgotten then.
+// Open opens what Find or FindBinary found. It can be read until ctx ends, and its caller closes it, and bounds how many are open at a time.
+// Open fails as Find does: a remembered file may be gone, or be another one by now. Its answer is forgotten then.
 func (f *Finder) Open(ctx context.Context, found Found) (File, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := background.After(lookupTimeout, "lookup timeout", func() { cancel(errSlow) })
@@ -60,7 +60,7 @@ func (f *Finder) Open(ctx context.Context, found Found) (File, error) {
 	return file, nil
 }
 
-// opened is a content whose context ends with it.
+// opened is a content that ends its context.
 type opened struct {
 	io.ReadSeekCloser
 	cancel context.CancelCauseFunc

@@ -22,7 +22,7 @@ const (
 	lookupTimeout = 8 * time.Second
 	// spellingTimeout bounds a look for other spellings of a name that storage can answer for alone, waiting for its place
 	// included, and recordsPause is for how long none is begun after one that failed: while the database is down or hangs,
-	// debuggers are not to wait for each of the many files that nobody has.
+	// debuggers must not wait for each of many files that do not exist.
 	spellingTimeout = 2 * time.Second
 	recordsPause    = 10 * time.Second
 	// maxAnswers bounds what is remembered of each kind. An answer takes about 300 bytes, 1 KiB at most.
@@ -148,17 +148,16 @@ type Found struct {
 }
 
 // IsBinary reports whether the file was found by an identity in its content. It is to be sent from here, inflated unless its reader
-// takes gzip: whoever asked does not know how it is stored.
+// takes gzip: the client does not know how it is stored.
 func (f Found) IsBinary() bool { return f.binary != nil }
 
-// Find finds the symbol file that q asks for. Where there is none of that key, the records tell whether there is one whose names
-// are spelled in another case or, for a .sym, one whose code file and id these are. An id of SSQP's leads to the binary that it
-// names.
+// Find finds the symbol file that q asks for. Where there is none of that key, the records lead to one with names in another
+// case or, for a .sym, to the one with that code file and id. An id of SSQP's leads to the binary that it names.
 //
 // It fails with upload.ErrNotFound or upload.ErrUnavailable, or the cause of ctx. While the records are away, storage alone
 // answers; but not for what may be a code id, of which it knows nothing.
 func (f *Finder) Find(ctx context.Context, q Query) (Found, error) {
-	if strings.EqualFold(q.Name, "file.ptr") { // debuggers ask for it, and nobody ever has it
+	if strings.EqualFold(q.Name, "file.ptr") { // debuggers ask for it, and it never exists
 		return Found{}, fmt.Errorf("look up %q: %w", q.Name, upload.ErrNotFound)
 	}
 	if b, ok := q.binary(); ok {

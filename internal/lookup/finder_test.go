@@ -330,8 +330,8 @@ func TestALateMissIsNotRemembered(t *testing.T) {
 	}
 }
 
-// wantBounded has three times as many ask as may be answered at once, while storage hangs: nobody waits for longer than one lookup
-// may take. most is how many calls storage had at once.
+// wantBounded makes three times as many lookups as are answered at once, while storage hangs: none waits for longer than one lookup may
+// take. most is how many calls storage had at once.
 func wantBounded(t *testing.T, bound int64, most *atomic.Int64, find func(i int) error) {
 	t.Helper()
 	var wg sync.WaitGroup

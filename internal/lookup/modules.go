@@ -18,7 +18,7 @@ type Records interface {
 	// Module returns the module of a debug file and id, or a code file and id, the file in any case: of regular uploads or, where
 	// these have none, of try uploads. It fails with upload.ErrNotFound.
 	Module(ctx context.Context, file, id string) (catalogue.Module, error)
-	// Builds returns the keys of the .sym whose code ids are among those from first to last, in the order of their texts.
+	// Builds returns the keys of the .sym with code ids from first to last, in the order of their texts.
 	Builds(ctx context.Context, first, last string, try bool) ([]symbol.Key, error)
 	// ModuleFiles returns the keys of the files that were uploaded for a module, or for all modules of that debug id where
 	// debugFile is empty.

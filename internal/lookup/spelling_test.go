@@ -129,7 +129,7 @@ func TestExtensions(t *testing.T) {
 	}
 }
 
-// Whatever no key can be is not found, and nobody is asked.
+// What can be no key is not found, and no service is asked.
 func TestNamesThatNoKeyHas(t *testing.T) {
 	f, s, r := withRecords(nil, nil)
 	for _, q := range []lookup.Query{

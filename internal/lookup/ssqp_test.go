@@ -109,7 +109,7 @@ func TestMachOBySSQP(t *testing.T) {
 	}
 }
 
-// Binaries of try uploads are found by those who ask for them, after all regular ones.
+// Binaries of try uploads are found by a try lookup, after all regular ones.
 func TestBinariesOfTryUploads(t *testing.T) {
 	f, s := newShelf(t)
 	s.put("try/app/AB/app", program(t))

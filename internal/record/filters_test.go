@@ -21,7 +21,7 @@ var (
 	}
 )
 
-// What a list understands, it heeds: a parameter whose condition was forgotten leaves the list as it is.
+// What a list understands, it heeds: a parameter without its condition leaves the list as it is.
 func TestEveryParameterIsHeeded(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		l := newLibrary(t, url, 50)

@@ -132,7 +132,7 @@ func isOf(got any, want kind) bool {
 type call struct {
 	client, method, path string
 	query                url.Values
-	token                string // in whose place stands a token
+	token                string // the name of a token
 	body                 func() (io.Reader, string)
 	status               int
 	answer               any // its shape; nil where it is no JSON
@@ -169,7 +169,7 @@ func TestTeckensClients(t *testing.T) {
 	today := time.Now().UTC().Format(time.DateOnly)
 	month := ">=" + time.Now().AddDate(0, 0, -30).Format(time.DateOnly)
 	for _, c := range slices.Concat([]call{
-		// Uploads with Python's requests, curl and reqwest: a form of one file, whose field has the archive's name.
+		// Uploads with Python's requests, curl and reqwest: a form of one file; its field has the archive's name.
 		{client: tecken, method: "POST", path: "/upload/", token: "regular", body: form("@symbols_20260101_120000__regular.zip", archive), status: 201, answer: acceptedShape},
 		{client: tecken, method: "POST", path: "/upload/", token: "try", body: form("@symbols_20260101_120000__try.zip", tried), status: 201, answer: acceptedShape},
 		{client: tecken, method: "POST", path: "/upload/", token: "bad", body: form("@symbols.zip", archive), status: 403, answer: errorShape},

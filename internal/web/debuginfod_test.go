@@ -339,7 +339,7 @@ func TestTheLengthOfWhatIsInflated(t *testing.T) {
 	}
 }
 
-// Whoever gives away no debug information keeps it from debuginfod's clients too. Programs have no end of their own.
+// A setting that keeps debug information from downloads keeps it from debuginfod's clients too. Programs have no extension.
 func TestDebugFilesAreNotForEverybody(t *testing.T) {
 	b := build(t)
 	s := newSite(t, withDownloads(func(c *lookup.Config) { c.Extensions = []string{".sym"} }))

@@ -52,7 +52,7 @@ func TestASubPath(t *testing.T) {
 	}
 }
 
-// What is told of a module has an address for whoever asks: that of the request, or that which is set.
+// The answer about a module has an address: that of the request, or the configured one.
 func TestAddressesOfModules(t *testing.T) {
 	const key = "/xul.pdb/44E4EC8C2F41492B9369D6B9A059577C2/xul.sym"
 	for _, c := range []struct {

@@ -168,8 +168,7 @@ func (b *breakingContent) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A download that breaks off in the middle, for storage does, looks like that to its client, and somebody is told: of one, where
-// many do.
+// If storage breaks off, the download breaks off for its client too. The fault is reported, and only once for many.
 func TestADownloadThatBreaksOff(t *testing.T) {
 	s := newSite(t, withDownloads(func(c *lookup.Config) { c.Storage = &breakingStorage{c.Storage, 100 << 10} }))
 	const key = "app/AB/app.pdb"

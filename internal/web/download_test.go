@@ -252,7 +252,7 @@ func TestDownloadFromS3(t *testing.T) {
 }
 
 func TestWhatIsNotDownloaded(t *testing.T) {
-	s := newSite(t, withDownloads(func(c *lookup.Config) { c.Storage, c.Extensions = nil, extensions })) // whoever looks into storage panics
+	s := newSite(t, withDownloads(func(c *lookup.Config) { c.Storage, c.Extensions = nil, extensions })) // a look into storage panics
 	for path, want := range map[string]int{
 		"/xul.pdb/44E4EC8C2F41492B9369D6B9A059577C2/file.ptr": 404,
 		"/xul.pdb/000000000000000000000000000000000/xul.sym":  404,
@@ -421,7 +421,7 @@ func TestByCodeID(t *testing.T) {
 	s := newSite(t, withDownloads())
 	s.publish(s.token, map[string]string{
 		xulKey: xulSym,
-		// The .sym is named after the .pdb, whose name is not the .dll's.
+		// The .sym is named after the .pdb, and that not after the .dll.
 		"core_x64.pdb/ABCD/core_x64.sym": "MODULE windows x86_64 ABCD core_x64.pdb\nINFO CODE_ID 12345678AB000 core+.dll\n",
 	})
 	wantHeader(t, s.wantStatus(302, "GET", "/xul.dll/5cf2591c6859000/xul.sym?_refresh=1"), "Location", "../../xul.pdb/44E4EC8C2F41492B9369D6B9A059577C2/xul.sym?_refresh=1")

@@ -42,7 +42,7 @@ func (s *site) failedUnrecorded(cause string) {
 	}
 }
 
-// The spool can't be used, because its file system is read-only say: whoever is on call learns whose upload that was.
+// The spool can't be used, because its file system is read-only say: the report names the upload's tenant.
 func TestWithoutTheSpool(t *testing.T) {
 	broken := fmt.Errorf("%w: make workspace: read-only file system", upload.ErrUnavailable)
 	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = refusingGate{broken} })

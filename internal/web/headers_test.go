@@ -26,7 +26,7 @@ func (s *site) header(text string) net.Conn {
 	return conn
 }
 
-// A thousand connections that send headers without an end hold no more than they may, and nobody waits for them.
+// A thousand connections that send headers without an end hold no more than they may, and block no other.
 func TestAThousandUnfinishedHeaders(t *testing.T) {
 	s := newSite(t)
 	if a := s.get("GET", "/__heartbeat__"); a.status != 200 {

@@ -41,7 +41,7 @@ type heartbeat struct {
 // round is what one look at everything found.
 type round struct {
 	checks     map[string]error
-	saturation *float64 // 0 to 1, with two decimals; nil where nobody knows
+	saturation *float64 // 0 to 1, with two decimals; nil where it is not known
 }
 
 func newHeartbeat(c *Config) *heartbeat {
@@ -97,7 +97,7 @@ func (h *heartbeat) ask(ctx context.Context) (round, error) {
 	if err == nil {
 		return r, nil
 	}
-	if ctx.Err() == nil { // who hangs up is no news
+	if ctx.Err() == nil { // a client that hangs up is no fault
 		h.logger.ErrorContext(ctx, "heartbeat", "err", err)
 	}
 	r.checks = make(map[string]error, len(h.checks))

@@ -192,7 +192,7 @@ func TestSaturationIsToldAndTurnsNothingRed(t *testing.T) {
 	}
 }
 
-// Where the saturation takes its time, it does so once for all who ask, beside the checks.
+// Where the saturation takes its time, it does so once for all requests, beside the checks.
 func TestSaturationIsSharedAsTheChecksAre(t *testing.T) {
 	var now, calls atomic.Int64
 	s := newSite(t, func(c *web.Config, _ *upload.Config) {

@@ -270,7 +270,7 @@ func TestAuthInfo(t *testing.T) {
 		"":    {"error": "This requires an Auth-Token to authenticate the request"},
 		"ABC": {"error": "API Token not matched"},
 	} {
-		// The body is nobody's business; a client that sends one is to get its answer all the same.
+		// The body has no meaning; a client that sends one gets its answer all the same.
 		for _, body := range []io.Reader{nil, strings.NewReader("a=b"), io.LimitReader(letters{}, 4<<20)} {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/upload/auth_info/", body)
 			if err != nil {
@@ -314,7 +314,7 @@ func TestRecordsWhileTheDatabaseIsAway(t *testing.T) {
 	}
 }
 
-// slowRecords holds those who read records until it is let go.
+// slowRecords holds readers of records until it is let go.
 type slowRecords struct {
 	records.UploadRecords
 	busy, most atomic.Int64
@@ -332,7 +332,7 @@ func (r *slowRecords) Stats(ctx context.Context, userID int64, now time.Time) (c
 	return r.UploadRecords.Stats(ctx, userID, now)
 }
 
-// Those who read records take no more than a few of the database's connections from uploads.
+// Readers of records take no more than a few of the database's connections from uploads.
 func TestFewReadRecordsAtATime(t *testing.T) {
 	const readers = 10
 	slow := &slowRecords{begun: make(chan struct{}, readers), release: make(chan struct{})}
@@ -357,7 +357,7 @@ func TestFewReadRecordsAtATime(t *testing.T) {
 	}
 }
 
-// hangingDatabase answers nobody, as long as it is let.
+// hangingDatabase answers no call until it is let go.
 type hangingDatabase struct {
 	records.UploadRecords
 	begun chan struct{}
@@ -377,7 +377,7 @@ func (h hangingDatabase) Stats(ctx context.Context, _ int64, _ time.Time) (catal
 	return catalogue.Stats{}, h.hang(ctx)
 }
 
-// Who hangs up while the database is asked is no fault of ours.
+// A client that hangs up while the database is asked is no fault of ours.
 func TestAClientThatHangsUpWhileTheDatabaseIsAsked(t *testing.T) {
 	h := hangingDatabase{begun: make(chan struct{}, 1)}
 	tokens := func(c *web.Config, _ *upload.Config) { c.Exchange.Tokens = h }

@@ -95,7 +95,7 @@ func (s *Server) preflight(c echo.Context) error {
 	return nil
 }
 
-// exactly answers requests whose paths have as many components as a route's: Echo lets the last parameter stand for all that follows.
+// exactly requires as many components in the path as the route has: Echo lets the last parameter stand for all that follows.
 func (s *Server) exactly(path string, handle echo.HandlerFunc) echo.HandlerFunc {
 	components := strings.Count(path, "/")
 	return func(c echo.Context) error {

@@ -136,7 +136,7 @@ func TestUploadByURL(t *testing.T) {
 	}
 }
 
-// parts writes a multipart form of fields, names and values in turn; one whose name begins with "@" is a file.
+// parts writes a multipart form of fields, names and values in turn; a name that begins with "@" is a file's.
 func parts(t *testing.T, fields ...string) (body io.Reader, contentType string) {
 	t.Helper()
 	var b bytes.Buffer

@@ -18,7 +18,7 @@ type DiscardLimit struct {
 	first time.Duration // for its first byte; 0: no less than for all of it
 }
 
-// How much is read of bodies whose senders are not known, and of others.
+// The limits for bodies of unknown senders, and of authenticated ones.
 var (
 	DiscardUnknown       = DiscardLimit{bytes: 16 << 20, time: 10 * time.Second}
 	DiscardAuthenticated = DiscardLimit{bytes: 2 << 30, time: 60 * time.Second}
@@ -90,8 +90,7 @@ func begins(c echo.Context, limit time.Duration) bool {
 	return err == nil
 }
 
-// discardConnection does the same past net/http, whose chunked bodies can't be read on once a read of theirs was
-// interrupted.
+// discardConnection does the same past net/http, which can't read on in a chunked body once a read was interrupted.
 func (s *Responder) discardConnection(rc *http.ResponseController, limit DiscardLimit, until time.Time) {
 	conn, buffered, err := rc.Hijack()
 	if err != nil {

@@ -97,8 +97,7 @@ func (e QueryFaults) Error() string {
 // Unwrap returns ErrBadQuery.
 func (e QueryFaults) Unwrap() error { return ErrBadQuery }
 
-// someTime is retryAfter, more or less a quarter of it: those who are refused together, because something is down or full, are not to
-// come back together.
+// someTime is retryAfter, more or less a quarter: clients that are refused together must not come back together.
 func someTime() time.Duration { return retryAfter*3/4 + rand.N(retryAfter/2) }
 
 // retryAfterOf returns the Retry-After of a 429 or 503, in whole seconds: too late by less than one, never too early.

@@ -153,7 +153,7 @@ func (w *JSONWriter) Field(name string) {
 	w.more = false
 }
 
-// Array writes the array of a field, whose elements are added by rest.
+// Array writes the array of a field; rest adds its elements.
 func (w *JSONWriter) Array(name string, rest func() error) error {
 	w.Field(name)
 	_ = w.WriteByte('[')

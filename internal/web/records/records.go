@@ -131,7 +131,7 @@ func (s *Server) listFiles(c echo.Context, token *upload.Token) (any, error) {
 	return newFileList(query, &page, token.Has(upload.PermissionViewAll)), nil
 }
 
-// viewer returns whose records the bearer of a token may see: those of one user, or all, which is 0.
+// viewer returns the user that the bearer of a token may see the records of; 0: of all users.
 func viewer(token *upload.Token) (userID int64) {
 	if token.Has(upload.PermissionViewAll) {
 		return 0

@@ -94,7 +94,7 @@ func (p *payload) wanted(r *http.Request) bool {
 	return trial.status == http.StatusOK
 }
 
-// A trialWriter keeps the status of an answer that nobody gets.
+// A trialWriter keeps the status of an answer that is not sent.
 type trialWriter struct {
 	header http.Header
 	status int
@@ -144,7 +144,7 @@ func (p *payload) setRange(r *http.Request) {
 	case r.Method == http.MethodHead, p.inflate, !strings.EqualFold(unit, "bytes"), strings.Contains(spec, ","):
 		r.Header.Del("Range") // ranges are for GET, and of bytes: others do not count (RFC 9110, 14.2)
 	case isSuffix && suffix != "" && strings.Trim(suffix, "0") == "":
-		// The last no bytes can't be had. http.ServeContent would send an answer that nobody can read.
+		// The last 0 bytes are no range. http.ServeContent would send a malformed answer.
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", p.file.Stored))
 	default:
 		r.Header.Set("Range", "bytes="+spec)
@@ -166,7 +166,7 @@ func (p *payload) describe(h http.Header) {
 	}
 }
 
-// plain returns how many bytes the inflated form has, or -1 where nobody knows for sure.
+// plain returns how many bytes the inflated form has, or -1 where that is not known.
 func (p *payload) plain() int64 {
 	switch {
 	case p.file.Object.Gzip && p.file.Object.Size >= 0:

@@ -101,7 +101,7 @@ func (f *inflating) Read(p []byte) (int, error) {
 	defer f.slots.release()
 	n, err := f.read(p)
 	if f.at += int64(n); f.at == f.size && err == nil {
-		// Whoever knows the size does not ask what comes after it. The checksum does.
+		// A reader that knows the size does not read on. The checksum stands behind it.
 		err = f.end()
 	}
 	if errors.Is(err, io.EOF) && f.at < f.size {

@@ -146,14 +146,14 @@ func (s *Server) answerFound(c echo.Context, find func() (lookup.Found, error), 
 	}
 }
 
-// setDebugTime tells those who ask how long a lookup took, in seconds.
+// setDebugTime adds how long a lookup took, in seconds, if the client asks for it.
 func setDebugTime(c echo.Context, took time.Duration) {
 	if asked, err := strconv.ParseBool(c.Request().Header.Get("Debug")); err == nil && asked {
 		c.Response().Header().Set("Debug-Time", strconv.FormatFloat(took.Seconds(), 'f', 6, 64))
 	}
 }
 
-// refuseDownload answers for what can't be had. Who hung up is told of as that.
+// refuseDownload returns the error that a failed download is answered by. That of a client that hung up says so.
 func (s *Server) refuseDownload(c echo.Context, err error) error {
 	r := c.Request()
 	switch {
