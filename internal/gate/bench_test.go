@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -33,5 +34,26 @@ func BenchmarkLook(b *testing.B) {
 			}
 			b.ReportMetric(float64(len(g.in[waiting])), "waiting")
 		})
+	}
+}
+
+// One upload after the other, each admitted at once: what the gate and its spool cost then.
+func BenchmarkEnter(b *testing.B) {
+	room, err := spool.Open(filepath.Join(b.TempDir(), "spool"), spool.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer room.Close()
+	g := New(Config{Spool: room, ReceivingSlots: 64, TenantUploads: 8, Wait: time.Minute, Timeout: time.Minute})
+	for b.Loop() {
+		pass, err := g.Enter(b.Context(), upload.Token{ID: 1, Weight: 1}, 1)
+		if err != nil {
+			b.Fatal(err)
+		}
+		pass.Received(1)
+		pass.Done(1)
+		if err := pass.Close(); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

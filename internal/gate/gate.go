@@ -110,7 +110,6 @@ type Gate struct {
 	mu         sync.Mutex // guards what follows, tenants and passes
 	tenants    map[int64]*tenant
 	ushering   bool // an usher is at work
-	timely     bool // at the last look an upload lacked time: work that is done may let it in
 	arrivals   int64
 	in         [states]map[*Pass]struct{}
 	kept       [states]recent
@@ -120,7 +119,7 @@ type Gate struct {
 	work       workRate
 	refused    [states]time.Time   // when an upload was last refused what others have: room, as inside, or a fetch slot
 	turnedAway time.Time           // when one was last refused for what the instance lacks: Stats tells it
-	refusals   map[int64]*refusals // of tenants whose last upload was refused
+	refusals   map[int64]*refusals // of tenants, since an upload of theirs was last admitted
 }
 
 // New makes a Gate.
@@ -182,7 +181,10 @@ func (g *Gate) lease(ctx context.Context, p *Pass) error {
 	defer cancel()
 	release, err := g.config.Leases.Take(limited, p.tenant.id, p.limit)
 	if err == nil {
-		p.hold(release)
+		p.update(func(now time.Time) {
+			p.release = release
+			p.enter(leased, now)
+		})
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -200,7 +202,14 @@ func (g *Gate) create(ctx context.Context, p *Pass) error {
 	limited, cancel := context.WithTimeoutCause(ctx, max(p.deadline.Sub(g.config.Now()), leastCreate), errWaited)
 	defer cancel()
 	workspace, err := g.config.Spool.Create(limited, p.declared)
-	p.created(workspace)
+	p.update(func(time.Time) {
+		p.workspace = workspace
+		g.promised -= p.promised
+		p.promised = 0
+		if err == nil {
+			delete(g.refusals, p.tenant.id)
+		}
+	})
 	full := (*spool.FullError)(nil)
 	switch {
 	case err == nil:

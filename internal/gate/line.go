@@ -106,7 +106,6 @@ func (g *Gate) measure(ctx context.Context) *spool.Usage {
 // scan serves what there is room for, and refuses what has waited long enough. It returns after what time to look
 // again at the latest, and whether anything is in line still. Called with mu held.
 func (g *Gate) scan(r *room) (next time.Duration, more bool) {
-	g.timely = false
 	g.refuseImpossible(r)
 	for refused := true; refused; { // what was refused makes way for others
 		blocked := g.serve(r, waiting)

@@ -27,7 +27,6 @@ const (
 type tenant struct {
 	id      int64
 	weight  int
-	limit   int // uploads at once
 	passes  map[*Pass]struct{}
 	line    []*Pass // those that wait for room or for a fetch slot, in order of arrival
 	count   [states]int
@@ -94,8 +93,9 @@ func (g *Gate) arrive(token *upload.Token, size int64) (*Pass, error) {
 		t = &tenant{id: token.ID, passes: make(map[*Pass]struct{})}
 	}
 	t.weight = max(1, token.Weight)
-	t.limit = max(1, g.config.TenantUploads) * t.weight
-	p := &Pass{gate: g, tenant: t, limit: t.limit, declared: size, deadline: now.Add(g.config.Wait), order: g.arrivals, size: size}
+	p := &Pass{
+		gate: g, tenant: t, limit: max(1, g.config.TenantUploads) * t.weight, declared: size, deadline: now.Add(g.config.Wait), order: g.arrivals, size: size,
+	}
 	if size < 0 {
 		p.size = unknownSize
 	}
@@ -125,7 +125,7 @@ func (p *Pass) leave(s state, now time.Time) {
 		return
 	}
 	if p.workspace != nil || s == waiting { // else it was of no use
-		p.recent(s).add(hold{now.Sub(p.since[s]), p.amount(s)})
+		p.recent(s).add(p.hold(s, now))
 	}
 	p.since[s] = time.Time{}
 	p.tenant.count[s]--
@@ -140,21 +140,12 @@ func (p *Pass) recent(s state) *recent {
 	return &p.gate.kept[s]
 }
 
-// amount is how much p has where it is in a state: bytes, or one slot.
-func (p *Pass) amount(s state) int64 {
+// hold tells for how long p has been in a state, and with how much. Called with mu held.
+func (p *Pass) hold(s state, now time.Time) hold {
 	if s == inside {
-		return max(1, p.size)
+		return hold{now.Sub(p.since[s]), max(1, p.size)}
 	}
-	return 1
-}
-
-// hold keeps the lease until p is closed.
-func (p *Pass) hold(release func()) {
-	now := p.gate.config.Now()
-	p.gate.mu.Lock()
-	defer p.gate.mu.Unlock()
-	p.release = release
-	p.enter(leased, now)
+	return hold{now.Sub(p.since[s]), 1}
 }
 
 // queue puts p in line, by its arrival. Called with mu held.
@@ -198,20 +189,6 @@ func (p *Pass) refuse(now time.Time, err error) {
 	close(p.answered)
 }
 
-// created tells that p's room is reserved in the spool, or won't be: then workspace is nil.
-func (p *Pass) created(workspace *spool.Workspace) {
-	g := p.gate
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	p.workspace = workspace
-	if workspace != nil {
-		delete(g.refusals, p.tenant.id)
-	}
-	g.promised -= p.promised
-	p.promised = 0
-	g.changed()
-}
-
 // exit takes from p what it was admitted with. Called with mu held.
 func (p *Pass) exit(now time.Time) {
 	g, t := p.gate, p.tenant
@@ -243,13 +220,6 @@ func (p *Pass) finish(bytes int64) {
 	p.gate.unfinished -= bytes
 }
 
-// refresh makes an archive of unknown size that is arriving count as what the spool has reserved for it. Called with mu held.
-func (p *Pass) refresh() {
-	if p.declared < 0 && p.in(receiving) && p.workspace != nil {
-		p.resize(max(p.size, p.workspace.Reserved()))
-	}
-}
-
 // Workspace returns the upload's room on disk.
 func (p *Pass) Workspace() *spool.Workspace { return p.workspace }
 
@@ -274,7 +244,7 @@ func (p *Pass) Received(size int64) {
 	})
 }
 
-// update changes p, and lets in whom that makes room for.
+// update changes p, and has the line looked at.
 func (p *Pass) update(change func(now time.Time)) {
 	g := p.gate
 	now, saturated := g.config.Now(), g.config.Saturated()
@@ -293,10 +263,7 @@ func (p *Pass) Done(bytes int64) {
 	defer g.mu.Unlock()
 	g.work.worked(now, saturated, bytes)
 	if p.in(inside) {
-		p.finish(min(bytes, p.left))
-		if g.timely {
-			g.changed()
-		}
+		p.finish(min(bytes, p.left)) // what waits for time is looked at each tick
 	}
 }
 

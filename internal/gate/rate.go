@@ -19,7 +19,7 @@ const (
 // flood of those must not make the instance look too slow for other uploads.
 const leastPiece = 32 << 10
 
-// What must have been measured before the rate of work refuses anybody. Members are counted when they are done: with a few big ones
+// What must have been measured before the rate of work refuses an upload. Members are counted when they are done: with a few big ones
 // under way, nothing is known from a few seconds and some small ones.
 const (
 	minSaturated  = 5.0      // seconds

@@ -80,7 +80,7 @@ func (p *Pass) keeps(of upload.Lack, now time.Time) time.Duration {
 	var present []hold
 	for other := range p.gate.in[s] {
 		if s != leased || other.tenant == p.tenant {
-			present = append(present, hold{now.Sub(other.since[s]), other.amount(s)})
+			present = append(present, other.hold(s, now))
 		}
 	}
 	past := unknownRetry
@@ -124,8 +124,8 @@ func (g *Gate) refusal(p *Pass, l lack, now time.Time) *upload.BusyError {
 	switch {
 	case l.of == upload.LackLimit:
 		err.OverLimit = true
-		err.Reason = fmt.Sprintf("You have %d uploads in progress, as many as your token may have. Try again later.", p.tenant.limit)
-		if p.tenant.limit == 1 {
+		err.Reason = fmt.Sprintf("You have %d uploads in progress, as many as your token may have. Try again later.", p.limit)
+		if p.limit == 1 {
 			err.Reason = "You have an upload in progress, and your token may have one at a time. Try again later."
 		}
 		return err
@@ -146,7 +146,7 @@ func (g *Gate) refusal(p *Pass, l lack, now time.Time) *upload.BusyError {
 // reach its tenant's limit, that is why. Called with mu held.
 func (g *Gate) refuseLine(p *Pass, now time.Time) error {
 	t := p.tenant
-	if g.config.Leases != nil && !t.idle(now) && t.count[leased]+t.count[leasing] >= t.limit {
+	if g.config.Leases != nil && !t.idle(now) && t.count[leased]+t.count[leasing] >= p.limit {
 		return g.refusal(p, lack{of: upload.LackLimit}, now)
 	}
 	return g.refusal(p, lack{of: upload.LackQueue}, now)

@@ -37,10 +37,12 @@ func (g *Gate) look(usage *spool.Usage, promised int64) *room {
 	return r
 }
 
-// refresh has uploads of unknown size count as what they have become. Called with mu held.
+// refresh makes archives of unknown size that are arriving count as what the spool has reserved for them. Called with mu held.
 func (g *Gate) refresh() {
 	for p := range g.in[receiving] {
-		p.refresh()
+		if p.declared < 0 && p.workspace != nil {
+			p.resize(max(p.size, p.workspace.Reserved()))
+		}
 	}
 }
 
@@ -78,7 +80,6 @@ func (g *Gate) lacks(p *Pass, r *room) (first lack) {
 		if first.of == "" {
 			first = l
 		}
-		g.timely = g.timely || l.of == upload.LackTime
 	}
 	first.own = own
 	return first

@@ -115,7 +115,7 @@ func (s *Spool) examine(ctx context.Context, name string) (Orphan, error) {
 			return o, err
 		}
 		defer dir.Close()
-		// Shared, so that two who look don't take each other for the owner.
+		// Shared, so that two looks don't take each other for the owner.
 		if err := lock(dir, unix.LOCK_SH); errors.Is(err, ErrInUse) {
 			return o, errKept
 		} else if err != nil {

@@ -46,7 +46,7 @@ func (s *Spool) reserve(ctx context.Context, r *room, least, want int64) (int64,
 
 // request answers w at once or puts it in line. Called with mu held.
 func (s *Spool) request(w *waiter) {
-	// Room may have come from where nobody tells us; those in line have the first claim to it.
+	// Room may have come without an event; those in line have the first claim to it.
 	s.grant()
 	m, err := s.measure(w.room.owner)
 	switch {

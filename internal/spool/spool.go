@@ -200,7 +200,7 @@ func (s *Spool) keepMark() error {
 	}
 	f, err := s.root.OpenFile(markName, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		return nil // somebody else was faster
+		return nil // another process was faster
 	}
 	if err != nil {
 		return full(fmt.Errorf("put the mark back: %w", err))
