@@ -28,14 +28,14 @@ const (
 	streamSlack = 30 * time.Second
 	// stuckAfter is how long a call to storage may not move until calls of others may be made beside it.
 	stuckAfter = 5 * time.Second
-	// taskGrace is how long a task that lost its slot may take to end before that is reported.
+	// taskGrace is how long a task may take to end once its slot has expired, before that is reported.
 	taskGrace = 30 * time.Second
 	// watchInterval is how often the watchdog looks.
 	watchInterval = time.Second
 	// hangShare is the part of TECKEN_STALL_ALARM for which the calls of one tenant may hang until that is an alarm. With the work of
 	// others going on, the queue is not stalled.
 	hangShare = 2
-	// maxRunaways bounds the tasks of a queue that have not come back after losing their slots. Each may hold a thread
+	// maxRunaways bounds the tasks of a queue whose slot expired and that have not ended. Each may hold a thread
 	// of the operating system, of which a Go program has 10,000.
 	maxRunaways = 1000
 )
@@ -89,31 +89,31 @@ func (q *queues) backlogged() bool {
 	return false
 }
 
-// tellLoss reports a task that held its slot for too long.
+// tellLoss reports a task whose slot expired.
 func (in *instance) tellLoss(ctx context.Context, name string, l sched.Loss) {
 	facts := []slog.Attr{
 		slog.String("queue", name), slog.Int64("tenant", l.Task.Tenant), slog.Int64("upload", l.Task.Upload),
 		slog.Int64("bytes", l.Task.Cost), slog.Duration("elapsed", l.Held),
 	}
-	what, err := "a task lost its slot", sched.ErrLeaseExpired
+	what, err := "a slot expired", sched.ErrLeaseExpired
 	switch {
 	case l.Panic != nil:
-		what, err = "a task that nobody waited for panicked", l.Panic
+		what, err = "an abandoned task panicked", l.Panic
 	case l.Again:
-		what = "a task that lost its slot has not ended"
+		what = "a task whose slot expired has not ended"
 	}
 	facts = append(facts, slog.Any("err", err))
 	in.reporter.Error(name+": "+what, err, facts...)
 	in.logger.LogAttrs(ctx, slog.LevelError, what, facts...)
 }
 
-// stalled tells of a queue in which nothing has got done for too long, or nothing is begun any more; or nil.
+// stalled returns an error where nothing of a queue has got done for too long, or the queue has stopped.
 func (in *instance) stalled(name string, s sched.Stats) error {
 	switch {
-	case s.Tripped: // then nobody waits: who comes is refused
-		return fmt.Errorf("nothing is begun to %s: %d tasks that lost their slots have not ended", name, s.Runaways)
+	case s.Tripped: // then no task waits: each is refused
+		return fmt.Errorf("the %s queue has stopped: %d tasks whose slot expired have not ended", name, s.Runaways)
 	case s.Stalled > in.config.StallAlarm:
-		return fmt.Errorf("work waits to %s, and none has got on for %v", name, s.Stalled.Round(time.Second))
+		return fmt.Errorf("the %s queue is stalled: tasks wait, and none has got on for %v", name, s.Stalled.Round(time.Second))
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // With too many runaways work is refused instead of kept waiting. That is an alarm all the same.
-func TestAQueueThatBeginsNothingIsAnAlarm(t *testing.T) {
+func TestAQueueThatHasStoppedIsAnAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := &instance{config: &config.Server{StallAlarm: time.Minute}}
 		publish := sched.New(sched.Options{Slots: 1, Runaways: 1, Lease: time.Second})
@@ -29,7 +29,7 @@ func TestAQueueThatBeginsNothingIsAnAlarm(t *testing.T) {
 		}
 		<-time.After(2 * time.Second)
 		if err := in.checkQueue(context.Background()); err == nil {
-			t.Error("no alarm, and nothing is begun")
+			t.Error("no alarm, and the queue has stopped")
 		}
 		slot.Release()
 		if err := in.checkQueue(context.Background()); err != nil {

@@ -191,7 +191,7 @@ func TestSaturationIsOneWhereUploadsAreKeptOut(t *testing.T) {
 	})
 }
 
-// The same for what keeps the work of those who are in from being done.
+// The same for what keeps admitted uploads from being done.
 func TestSaturationIsOneWhereWorkIsStuck(t *testing.T) {
 	play(t, map[string]func(p *premises){
 		"a slot in use": func(p *premises) {
@@ -209,10 +209,10 @@ func TestSaturationIsOneWhereWorkIsStuck(t *testing.T) {
 			}
 			p.want(0.5, "one of two is taken")
 		},
-		"a queue that begins nothing": func(p *premises) {
+		"a queue that has stopped": func(p *premises) {
 			slot := p.hold(p.in.queues.publish)
-			<-time.After(2 * time.Minute) // loses its slot, and does not end
-			p.want(1, "nothing is begun any more")
+			<-time.After(2 * time.Minute) // its slot expires, and it does not end
+			p.want(1, "the queue has stopped")
 			slot.Release()
 			p.want(0, "it has ended")
 		},
@@ -223,7 +223,7 @@ func TestSaturationIsOneWhereWorkIsStuck(t *testing.T) {
 		"a disk that hangs": func(p *premises) {
 			hangs := make(chan struct{})
 			p.change(func() { p.hangs = hangs })
-			p.want(1, "nobody knows what is on it")
+			p.want(1, "it does not say what is on it")
 			p.change(func() { p.hangs = nil })
 			close(hangs)
 		},

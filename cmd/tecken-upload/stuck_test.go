@@ -90,7 +90,7 @@ func TestStuckTasksStarveNobody(t *testing.T) {
 		t.Errorf("%v leases expired", n)
 	}
 	d.waitEvent(sentry, "publish: work is stalled")
-	d.waitEvent(sentry, "publish: a task lost its slot")
+	d.waitEvent(sentry, "publish: a slot expired")
 }
 
 // Incident: a part of storage hung. The calls to it held every slot until their leases ended, and the next ones did the same. Here the

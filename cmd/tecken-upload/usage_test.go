@@ -17,7 +17,7 @@ import (
 	"tecken-upload/internal/telemetry/metricstest"
 )
 
-// A disk that hangs holds up neither the heartbeats nor the metrics, and not one thread for each who asks. It counts as full.
+// A disk that hangs holds up neither the heartbeats nor the metrics, and takes no thread for each look. It counts as full.
 func TestADiskThatHangsIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32

@@ -75,7 +75,7 @@ func (h *house) got(out <-chan fetched) *admitted {
 	}
 }
 
-// A fetch slot is given back with the last byte received; who waits for one holds no other upload up.
+// A fetch slot is given back with the last byte received; an upload that waits for one holds up no body.
 func TestAFetchSlotIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, withFetches(1, 1))

@@ -12,7 +12,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-func TestAPlaceIsWaitedFor(t *testing.T) {
+func TestASlotIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 1 })
 		first := h.enter(1, 1)
@@ -22,13 +22,13 @@ func TestAPlaceIsWaitedFor(t *testing.T) {
 		first.end()
 		r := <-second
 		if r.err != nil || r.at != 9*time.Second {
-			t.Fatalf("a place came free after 9 s: %v after %v", r.err, r.at)
+			t.Fatalf("a slot came free after 9 s: %v after %v", r.err, r.at)
 		}
 		r.end()
 	})
 }
 
-func TestAPlaceIsFreeOnceTheBodyIsThere(t *testing.T) {
+func TestASlotIsFreeOnceTheBodyIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 1 })
 		first := h.enter(1, 100)
@@ -44,7 +44,7 @@ func TestAPlaceIsFreeOnceTheBodyIsThere(t *testing.T) {
 	})
 }
 
-func TestNoPlaceInTime(t *testing.T) {
+func TestNoSlotInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 1 })
 		first := h.enter(1, 1)
@@ -82,7 +82,7 @@ func TestWithoutWaiting(t *testing.T) {
 }
 
 // What an autoscaler is to see: that uploads are kept out by what the instance lacks, and not by a tenant's own limit.
-func TestWhoIsKeptOutShows(t *testing.T) {
+func TestUploadsThatAreKeptOutShow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.TenantUploads = 4 })
 		want := func(short bool, turnedAway time.Time, when string) {
@@ -92,7 +92,7 @@ func TestWhoIsKeptOutShows(t *testing.T) {
 			}
 		}
 		inside := []*admitted{h.enter(1, 1), h.enter(1, 1), h.enter(1, 1)}
-		want(false, time.Time{}, "three of four places are taken")
+		want(false, time.Time{}, "three of four slots are taken")
 		waiter := h.try(t.Context(), tenantOf(1, 1), 1)
 		synctest.Wait()
 		want(true, time.Time{}, "one waits: its tenant has its share")
@@ -155,7 +155,7 @@ func TestOneBudget(t *testing.T) {
 		waiter := h.try(t.Context(), tenantOf(1, 1), 1)
 		<-time.After(6 * time.Second)
 		first.Received(1)
-		other := h.enter(2, 1) // has the place
+		other := h.enter(2, 1) // has the slot
 		first.end()            // gives the lease
 		r := <-waiter
 		if busy := h.refused(r.err); busy.OverLimit || r.at != 10*time.Second {
@@ -165,12 +165,12 @@ func TestOneBudget(t *testing.T) {
 	})
 }
 
-func TestWhoGoesWhileWaitingLeavesNothing(t *testing.T) {
+func TestAnUploadThatGoesWhileItWaitsLeavesNothing(t *testing.T) {
 	errGone := errors.New("gone")
-	for name, places := range map[string]int{"for a lease": 2, "for room": 1} {
+	for name, slots := range map[string]int{"for a lease": 2, "for room": 1} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHouse(t, func(c *Config) { c.TenantUploads, c.ReceivingSlots = places%2+1, places })
+				h := newHouse(t, func(c *Config) { c.TenantUploads, c.ReceivingSlots = slots%2+1, slots })
 				first := h.enter(1, 1)
 				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errGone)
 				defer cancel()
@@ -181,7 +181,7 @@ func TestWhoGoesWhileWaitingLeavesNothing(t *testing.T) {
 					t.Errorf("left behind: %+v", st)
 				}
 				if _, err := h.gate.Enter(ctx, tenantOf(2, 1), 1); !errors.Is(err, errGone) {
-					t.Errorf("one who was gone before: %v", err)
+					t.Errorf("one that was gone before: %v", err)
 				}
 				first.end()
 			})
@@ -189,7 +189,7 @@ func TestWhoGoesWhileWaitingLeavesNothing(t *testing.T) {
 	}
 }
 
-// lateLeases give a lease to somebody who has gone.
+// lateLeases give a lease to an upload that has gone.
 type lateLeases struct {
 	*leases
 	cancel context.CancelFunc
@@ -211,7 +211,7 @@ func TestALeaseThatComesTooLateIsGivenBack(t *testing.T) {
 	})
 }
 
-// noLeases can't tell who has how many.
+// noLeases can't be counted.
 type noLeases struct{}
 
 func (noLeases) Take(context.Context, int64, int) (func(), error) {

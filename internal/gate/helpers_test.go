@@ -171,7 +171,7 @@ func (a *admitted) end() {
 	}
 }
 
-// result is what became of somebody who waited.
+// result is what became of an upload that waited.
 type result struct {
 	*admitted
 	err error
@@ -208,10 +208,10 @@ func (h *house) refused(err error) upload.BusyError {
 	return *busy
 }
 
-// pending fails the test where one who is to wait does not.
-func (h *house) pending(who ...<-chan result) {
+// pending fails the test where an upload that is to wait does not.
+func (h *house) pending(waiters ...<-chan result) {
 	h.Helper()
-	for i, out := range who {
+	for i, out := range waiters {
 		select {
 		case r := <-out:
 			h.Fatalf("waiter %d does not wait: %v", i, r.err)

@@ -11,8 +11,8 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// Who only has to let another go first goes in once that one is refused, or is told what that one lacks.
-func TestWhoIsHeldUp(t *testing.T) {
+// An upload that only has to let another go first is admitted once that one is refused, or is told what that one lacks.
+func TestAnUploadThatIsHeldUp(t *testing.T) {
 	onSmallDisk(t, func(h *house) {
 		first := h.enter(1, 40*mib)
 		large := h.try(h.Context(), tenantOf(2, 1), 30*mib)
@@ -22,7 +22,7 @@ func TestWhoIsHeldUp(t *testing.T) {
 			h.Errorf("%v after %v", r.err, r.at)
 		}
 		(<-small).end()
-		// Of a tenant that has its share, nobody passes who comes first.
+		// Of a tenant that has its share, none passes the first.
 		other := h.enter(2, mib)
 		large = h.try(h.Context(), tenantOf(1, 1), 10*mib)
 		<-time.After(time.Second)
@@ -35,7 +35,7 @@ func TestWhoIsHeldUp(t *testing.T) {
 		first.end()
 	})
 	onSmallDisk(t, func(h *house) {
-		first, second := h.enter(1, 30*mib), h.enter(3, mib) // all places
+		first, second := h.enter(1, 30*mib), h.enter(3, mib) // all slots
 		small := h.try(h.Context(), tenantOf(3, 1), mib)
 		<-time.After(5 * time.Second)
 		large := h.try(h.Context(), tenantOf(2, 1), 40*mib) // has less, and so comes first
@@ -77,7 +77,7 @@ func TestALargeUploadIsNotStarvedBySmallOnes(t *testing.T) {
 	}, func(c *Config) { c.ReceivingSlots = 100 })
 }
 
-// A large one that is known not to get its room in time holds nobody up.
+// A large one that is known not to get its room in time holds up none.
 func TestAHopelessUploadIsPassed(t *testing.T) {
 	onSmallDisk(t, func(h *house) {
 		slow := h.enter(1, 60*mib)
@@ -139,7 +139,7 @@ func TestTheNextIsOfTheTenantWithTheLeast(t *testing.T) {
 				a.Received(50)
 			}
 		}
-		// The last place of two is open to those below their share: all of them are.
+		// The last slot of two is open to those below their share: all of them are.
 		if want := []int{3, 4, 0, 2, 1}; !equalSets(order, want) {
 			t.Errorf("let in: %v, want %v", order, want)
 		}
@@ -160,7 +160,7 @@ func equalSets(a, b []int) bool {
 	return len(a) == len(b)
 }
 
-// A crowd is refused at once, and leaves room for those who come after it.
+// A crowd is refused at once, and leaves room for uploads that come after it.
 func TestTheLineIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.ReceivingSlots, c.TenantUploads = 1, 1000 })
@@ -252,8 +252,8 @@ func TestACrowdWithinItsLimitIsNotToldOfIt(t *testing.T) {
 	})
 }
 
-// Those who were refused leave one by one. Who comes in between is not forgotten with the last of them.
-func TestATenantIsNotForgottenByThoseWhoWereRefused(t *testing.T) {
+// Refused uploads leave one by one. One that comes in between is not forgotten with the last of them.
+func TestATenantIsNotForgottenWithItsRefusedUploads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 1 })
 		first := h.enter(1, mib)

@@ -25,7 +25,7 @@ func (p *panicking) Usage(ctx context.Context) (spool.Usage, error) {
 	return p.Spool.Usage(ctx)
 }
 
-// The line has one usher. A panic in it keeps nobody out for longer than until it goes on.
+// The line has one usher. A panic in it keeps uploads out until it goes on, and no longer.
 func TestTheLineGoesOnAfterAPanic(t *testing.T) {
 	var told []string
 	background.OnPanic(func(name string, p *background.PanicError) { told = append(told, name+" "+p.Error()) })

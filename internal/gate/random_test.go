@@ -13,7 +13,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// Whatever comes, in whatever order: the bounds hold, nobody is left waiting for whom there is room, and in the end nothing is held.
+// Whatever comes, in whatever order: the bounds hold, no upload waits that there is room for, and in the end nothing is held.
 func TestAnyDay(t *testing.T) {
 	for seed := range uint64(4) {
 		onSmallDisk(t, func(h *house) {
@@ -57,8 +57,7 @@ func (d *day) pass() {
 	}
 }
 
-// notForgotten fails the test where one who waits, though there is room, still does so after some ticks: hope and rates fade
-// without telling anybody.
+// notForgotten fails the test where an upload that there is room for still waits after some ticks: hope and rates fade without an event.
 func (d *day) notForgotten(p *Pass) {
 	d.Helper()
 	for range 4 {
@@ -71,7 +70,7 @@ func (d *day) notForgotten(p *Pass) {
 			return
 		}
 	}
-	d.Errorf("one waits for whom there is room: %d bytes of tenant %d", p.size, p.tenant.id)
+	d.Errorf("an upload waits that there is room for: %d bytes of tenant %d", p.size, p.tenant.id)
 }
 
 // inWork counts the uploads whose body has arrived.
@@ -81,7 +80,7 @@ func (g *Gate) inWork() int {
 	return len(g.in[inside]) - len(g.in[receiving])
 }
 
-// check looks at a moment in which nothing moves. It returns one who waits for whom there is room, or nil.
+// check looks at a moment in which nothing moves. It returns an upload that waits though there is room for it, or nil.
 func (d *day) check() *Pass {
 	d.Helper()
 	g := d.gate

@@ -38,7 +38,7 @@ func TestRoomOnDiskIsWaitedFor(t *testing.T) {
 	}, func(c *Config) { c.ReceivingSlots = 100 })
 }
 
-// Room that another program leaves is told of by nobody.
+// Room that another program leaves comes without an event.
 func TestRoomThatOtherProgramsLeave(t *testing.T) {
 	onSmallDisk(t, func(h *house) {
 		foreign := filepath.Join(h.dir, "..", "foreign")
@@ -137,18 +137,18 @@ func TestAnUploadOfUnknownSizeThatGrows(t *testing.T) {
 	}, func(c *Config) { c.ReceivingSlots = 100 })
 }
 
-func TestTheLastQuarterOfThePlaces(t *testing.T) {
+func TestTheLastQuarterOfTheReceivingSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 8 })
 		var all []*admitted
 		for range 6 {
-			all = append(all, h.enter(1, 1)) // alone, but somebody may come
+			all = append(all, h.enter(1, 1)) // alone, but another tenant may come
 		}
 		h.refused((<-h.try(t.Context(), tenantOf(1, 1), 1)).err)
 		all = append(all, h.enter(2, 1))
 		third := h.try(t.Context(), tenantOf(1, 1), 1)
 		<-time.After(5 * time.Second)
-		h.pending(third) // there is a place, but not for those who have their share
+		h.pending(third) // there is a slot, but not for tenants that have their share
 		all = append(all, h.enter(2, 1))
 		fourth := h.try(t.Context(), tenantOf(3, 1), 1)
 		<-time.After(time.Second)
@@ -179,7 +179,7 @@ func TestTheLastQuarterOfTheSpool(t *testing.T) {
 		mine[1].end()
 		other.end()
 		<-time.After(time.Second)
-		h.pending(blocked) // it is alone, but somebody may come
+		h.pending(blocked) // it is alone, but another tenant may come
 		mine[0].end()
 		r := <-blocked
 		if r.err != nil || r.at != 3*time.Second {
@@ -205,7 +205,7 @@ func TestAWeightedShare(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for range 5 { // of eight places, 4.8 are its share, with one kept for a newcomer
+		for range 5 { // of eight slots, 4.8 are its share, with one kept for a newcomer
 			if err := enter(2, 3); err != nil {
 				t.Fatal(err)
 			}
@@ -221,7 +221,7 @@ func TestAWeightedShare(t *testing.T) {
 	})
 }
 
-// Room that is about to be reserved is nobody else's.
+// Room that is about to be reserved is not given twice.
 func TestAWorkspaceThatTakesTimeToMake(t *testing.T) {
 	onSmallDisk(t, func(h *house) {
 		h.gate.config.Spool = &brokenSpool{Spool: h.spool, create: func(ctx context.Context, size int64) (*spool.Workspace, error) {

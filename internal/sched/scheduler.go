@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// Why a task gets no slot, or loses the one it has.
+// What keeps a task from a slot, or ends its slot.
 var (
 	// ErrLeaseExpired: the task held its slot for longer than its lease. It is the cause of the slot's context.
 	ErrLeaseExpired = errors.New("the slot's lease expired")
 	// ErrQueueFull: too many of the tenant's tasks wait already.
 	ErrQueueFull = errors.New("too many tasks are waiting")
-	// ErrRunaways: so many tasks have not ended after losing their slots that none is begun any more.
+	// ErrRunaways: so many tasks have not ended after their slots expired that none gets a slot any more.
 	ErrRunaways = errors.New("too many tasks have not come back")
 )
 
 // A Task is a piece of work that wants a slot, or several at once.
 type Task struct {
-	Tenant int64 // whose work it is
+	Tenant int64 // the work is this tenant's
 	Weight int   // the tenant's share, relative to other tenants, from 1 to 1,024; the last one told holds
 	Upload int64 // which of the tenant's uploads it belongs to; they have equal shares
 	Cost   int64 // bytes it works on; it pays for 64 KiB at least, and for 1 PiB at most
@@ -37,18 +37,18 @@ type Options struct {
 	Lease     time.Duration // how long a task may hold its slot, besides its bytes; for ever unless positive
 	MinRate   int64         // bytes a second that it may count on in addition; none unless positive
 	Stuck     time.Duration // how long work may not move until its slot is stuck, and up to MostInUse times Slots may be in use; for ever unless positive
-	Grace     time.Duration // how long a task that lost its slot may take to end before Lost is told again; never unless positive
+	Grace     time.Duration // how long a task may take to end once its slot has expired, before Lost is called again; never unless positive
 	Patience  time.Duration // how long work may take to return once its context has ended; 5 s unless positive
 
-	// Runaways is how many tasks may have lost their slots without having ended; with that many, nothing is begun
-	// until one ends, and all who wait or come get ErrRunaways. It is a circuit breaker: a task that is stuck in a
+	// Runaways is how many tasks may go on after their slot has expired; with that many, no task gets a slot
+	// until one ends, and tasks that wait or come get ErrRunaways. It is a circuit breaker: a task that is stuck in a
 	// system call holds a thread, and a Go program dies of its 10,001st. No bound unless positive.
 	Runaways int
 
-	// Waited is told how long each task waited that has got its slot, by the goroutine that asked for it. It may be nil.
+	// Waited is called with how long a task waited for its slot, by the goroutine that asked for that. It may be nil.
 	Waited func(time.Duration)
 
-	// Lost is told of each task that lost its slot, once more if the task has not ended after Grace, and of a panic in
+	// Lost is called for each slot that expires, once more if the task has not ended after Grace, and for a panic in
 	// work that Run had abandoned. It is called in a goroutine of its own, and must not panic. It may be nil.
 	Lost func(Loss)
 }
@@ -57,7 +57,7 @@ type Options struct {
 type Loss struct {
 	Task  Task
 	Held  time.Duration // since it got its slot
-	Again bool          // this is the second report: the task has not ended Grace after it lost its slot
+	Again bool          // this is the second report: the task has not ended Grace after its slot expired
 	Panic error         // a *background.PanicError where work panicked when Run had abandoned it; nil otherwise
 }
 
@@ -142,7 +142,7 @@ func (s *Scheduler) Acquire(ctx context.Context, t Task) (*Slot, error) {
 	case <-r.tripped:
 	case <-ctx.Done():
 	}
-	// A slot and the end of the context may have come together: a task that nobody waits for must not get it.
+	// A slot and the end of the context may have come together: a task that is no longer waited for must not get it.
 	if ctx.Err() != nil {
 		s.withdraw(r)
 		return nil, context.Cause(ctx)
@@ -191,7 +191,7 @@ func (s *Scheduler) dispatch(now time.Duration) {
 // broken says whether nothing may be begun. s.mu is held.
 func (s *Scheduler) broken() bool { return s.runaways >= s.opts.Runaways }
 
-// withdraw takes back a request that nobody waits for any more, and the slot that it may have been granted just now.
+// withdraw takes back a request that is no longer waited for, and the slot that it may have been granted just now.
 func (s *Scheduler) withdraw(r *request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

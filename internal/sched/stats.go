@@ -8,11 +8,11 @@ type Stats struct {
 	Busy     int   // slots in use; more than there are where some are stuck
 	Stuck    int   // of these, those that are stuck
 	Waiting  int   // tasks that wait
-	Expired  int64 // tasks that lost their slots, so far
-	Runaways int   // of these, those that have not ended
-	Tripped  bool  // there are so many of them that nothing is begun
-	// Stalled is for how long tasks have been waiting with none ended in time or moved; 0 when none waits. After a task has
-	// lost its slot it is for how long there was work, waiting or not.
+	Expired  int64 // slots that expired, so far
+	Runaways int   // their tasks that have not ended
+	Tripped  bool  // there are so many of them that the scheduler has stopped
+	// Stalled is for how long tasks have been waiting with none ended in time or moved; 0 when none waits. After a slot
+	// has expired it is for how long there was work, waiting or not.
 	Stalled time.Duration
 	// Hanging are the tenants that hang, as long as they have any task.
 	Hanging []Hang

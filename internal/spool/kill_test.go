@@ -118,7 +118,7 @@ func TestKilledOwner(t *testing.T) {
 	for name, disk := range disks(t) {
 		t.Run(name, func(t *testing.T) {
 			dir := disk(t)
-			alone := name != "here" // nobody else writes to this disk
+			alone := name != "here" // no other program writes to this disk
 			s := open(t, dir, spool.Options{})
 			before := usage(t, s).Free
 			server, id := startOwner(t, dir)

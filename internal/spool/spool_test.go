@@ -155,7 +155,7 @@ func TestTheMarkIsKeptYoung(t *testing.T) {
 	}
 }
 
-// What stands in the mark's place is somebody else's, and a janitor's spool is looked at alone.
+// What stands in the mark's place is not ours, and a janitor's spool is looked at alone.
 func TestTheMarkThatIsNone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	s := open(t, dir, spool.Options{})
