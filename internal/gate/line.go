@@ -167,7 +167,7 @@ func (g *Gate) inOrder(what state) []*tenant {
 		}
 	}
 	slices.SortFunc(tenants, func(a, b *tenant) int {
-		return cmp.Or(cmp.Compare(a.load(what), b.load(what)), cmp.Compare(a.line[0].order, b.line[0].order))
+		return cmp.Or(cmp.Compare(a.load(what), b.load(what)), cmp.Compare(a.first(what).order, b.first(what).order))
 	})
 	return tenants
 }
@@ -176,18 +176,18 @@ func (g *Gate) inOrder(what state) []*tenant {
 func (g *Gate) refuseLate(r *room, blocked lack) (next time.Duration, refused bool) {
 	next = tick
 	var heldUp []*Pass
-	for _, p := range g.inLine() {
-		p.seen = true
-		left := p.deadline.Sub(r.now)
-		if left > 0 {
-			next = min(next, left)
-			continue
-		}
-		if l := g.lacks(p, r); l.of != "" {
-			p.refuse(r.now, g.refusal(p, l, r.now))
-			refused = true
-		} else {
-			heldUp = append(heldUp, p)
+	for _, what := range [...]state{waiting, fetchWaiting} {
+		for p := range g.in[what] {
+			p.seen = true
+			left := p.deadline.Sub(r.now)
+			if left > 0 {
+				next = min(next, left)
+			} else if l := g.lacks(p, r); l.of != "" {
+				p.refuse(r.now, g.refusal(p, l, r.now))
+				refused = true
+			} else {
+				heldUp = append(heldUp, p)
+			}
 		}
 	}
 	if refused {
@@ -204,9 +204,9 @@ func (g *Gate) refuseImpossible(r *room) {
 	if r.usage == nil {
 		return
 	}
-	for _, p := range g.inLine() {
+	for p := range g.in[waiting] {
 		need := r.need(p)
-		if need == 0 || !p.in(waiting) {
+		if need == 0 {
 			continue
 		}
 		if err := r.usage.Impossible(need); err != nil {
@@ -215,19 +215,10 @@ func (g *Gate) refuseImpossible(r *room) {
 	}
 }
 
-// inLine returns all that are in line. Called with mu held.
-func (g *Gate) inLine() []*Pass {
-	var all []*Pass
-	for _, t := range g.tenants {
-		all = append(all, t.line...)
-	}
-	return all
-}
-
 // short reports whether an upload waits for which there is no room. Called with mu held.
 func (g *Gate) short() bool {
-	for _, p := range g.inLine() {
-		if p.in(waiting) && p.seen {
+	for p := range g.in[waiting] {
+		if p.seen {
 			return true
 		}
 	}

@@ -51,6 +51,11 @@ func (t *tenant) load(of state) float64 {
 	return float64(t.bytes) / float64(t.weight)
 }
 
+// first returns the first in line of those that wait for one thing; there must be one.
+func (t *tenant) first(what state) *Pass {
+	return t.line[slices.IndexFunc(t.line, func(p *Pass) bool { return p.in(what) })]
+}
+
 // left is what is to be done of the tenant's admitted uploads, in bytes.
 func (t *tenant) left() (sum int64) {
 	for p := range t.passes {
@@ -269,7 +274,7 @@ func (p *Pass) Done(bytes int64) {
 
 // FetchSlot waits in line for the right to download the archive, until Config.Wait after Enter began. The slot is given back by Received, or by
 // Close. The error is an *upload.BusyError, OverLimit where slots are free but not for this tenant; wraps upload.ErrUnavailable; or
-// is the cause of ctx. The pass is as it was then, and is to be closed still.
+// is the cause of ctx; then the pass is as it was before. It is not called again once the pass has its slot.
 func (p *Pass) FetchSlot(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
