@@ -45,21 +45,21 @@ func newMetrics(lines *telemetry.Lines) *metrics {
 	gauge := func(name, help string) prometheus.GaugeOpts { return prometheus.GaugeOpts{Name: name, Help: help} }
 	m := &metrics{
 		Metrics: telemetry.NewMetrics(),
-		sweeps:  prometheus.NewCounterVec(counter("tecken_janitor_sweeps_total", "Sweeps, by how they ended."), []string{"result"}),
+		sweeps:  prometheus.NewCounterVec(counter("tecken_janitor_sweeps_total", "Sweeps, by outcome."), []string{"result"}),
 		elapsed: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "tecken_janitor_sweep_duration_seconds", Help: "How long sweeps took, until they ended or were given up.",
+			Name: "tecken_janitor_sweep_duration_seconds", Help: "Duration of sweeps until they ended or were given up.",
 			Buckets: []float64{0.01, 0.05, 0.25, 1, 5, 15, 60, 120, 240, 600},
 		}),
-		reclaimed: prometheus.NewCounterVec(counter("tecken_janitor_reclaimed_total", "Orphans that went, by kind."), []string{"kind"}),
-		freed:     prometheus.NewCounter(counter("tecken_janitor_freed_bytes_total", "Bytes that came free.")),
+		reclaimed: prometheus.NewCounterVec(counter("tecken_janitor_reclaimed_total", "Orphans removed, by kind."), []string{"kind"}),
+		freed:     prometheus.NewCounter(counter("tecken_janitor_freed_bytes_total", "Bytes freed.")),
 		errors:    prometheus.NewCounter(counter("tecken_janitor_errors_total", "Orphans that could not be examined or removed, and sweeps that failed.")),
-		givenUp:   prometheus.NewCounter(counter("tecken_janitor_given_up_total", "Sweeps whose process could not be killed.")),
-		stuck:     prometheus.NewGauge(gauge("tecken_janitor_stuck", "Processes of sweeps that can't be killed, now; at 2 no more are begun.")),
-		last:      prometheus.NewGauge(gauge("tecken_janitor_last_sweep_timestamp_seconds", "When a sweep last went through the whole spool.")),
-		orphans:   prometheus.NewGauge(gauge("tecken_janitor_orphans", "Orphans that the last sweep found, young ones included.")),
-		live:      prometheus.NewGauge(gauge("tecken_janitor_live_workspaces", "Workspaces that have an owner.")),
+		givenUp:   prometheus.NewCounter(counter("tecken_janitor_given_up_total", "Sweeps with a process that could not be killed.")),
+		stuck:     prometheus.NewGauge(gauge("tecken_janitor_stuck", "Sweep processes that can't be killed, now; at 2 sweeps are suspended.")),
+		last:      prometheus.NewGauge(gauge("tecken_janitor_last_sweep_timestamp_seconds", "End of the last sweep through the whole spool.")),
+		orphans:   prometheus.NewGauge(gauge("tecken_janitor_orphans", "Orphans found by the last sweep, young ones included.")),
+		live:      prometheus.NewGauge(gauge("tecken_janitor_live_workspaces", "Workspaces with an owner.")),
 		oldest: prometheus.NewGaugeVec(gauge("tecken_janitor_oldest_workspace_seconds",
-			"Age of the oldest workspace: with an owner, since it was made; without, since it last changed, unless it is gone."), []string{"owner"}),
+			"Age of the oldest workspace: with an owner, since it was made; without, since its last change, unless it was removed."), []string{"owner"}),
 	}
 	m.CountLost(lines)
 	m.Register(m.sweeps, m.elapsed, m.reclaimed, m.freed, m.errors, m.givenUp, m.stuck, m.last, m.orphans, m.live, m.oldest)

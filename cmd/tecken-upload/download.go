@@ -17,17 +17,16 @@ import (
 	"tecken-upload/internal/web/symbols"
 )
 
-// lookupAttempts is how often a lookup in S3 is tried: a debugger waits, and asks again by itself.
+// lookupAttempts is the number of tries of a lookup in S3: a debugger waits, and asks again by itself.
 const lookupAttempts = 3
 
-// downloads is what answers them.
+// downloads answers them.
 type downloads struct {
 	finder *lookup.Finder
-	links  symbols.Links // nil where storage is a directory
+	links  symbols.Links // nil for directory storage
 }
 
-// openDownloads prepares downloads. Their connections to S3 are apart from those of uploads: neither waits for the
-// other's.
+// openDownloads prepares downloads. They have S3 connections apart from those of uploads: neither waits for the other's.
 func (in *instance) openDownloads(ctx context.Context) error {
 	place, err := storage.ParseURL(in.config.StorageURL)
 	if err != nil {
@@ -50,7 +49,7 @@ func (in *instance) openDownloads(ctx context.Context) error {
 		Queries:    lookupQueries(in.config.DatabaseMaxConns),
 		Observe:    in.lookupMetrics(),
 	})
-	in.metrics.Gauge("tecken_lookup_answers", "Answers to lookups that are remembered.",
+	in.metrics.Gauge("tecken_lookup_answers", "Cached answers of lookups.",
 		func() float64 { return float64(in.downloads.finder.Len()) })
 	return nil
 }
@@ -67,13 +66,13 @@ func (in *instance) openLookups(ctx context.Context, place storage.Config) (*s3s
 	return store, s3store.NewLinker(store, in.config.StoragePublicURL, in.config.PresignExpiry), nil
 }
 
-// lookupQueries returns how many of the connections to the database are lookups' own, and recordReads how many the API of records
-// may use of the others. From three connections on they leave one or more to uploads.
+// lookupQueries returns the number of database connections reserved for lookups, and recordReads the number of the others that the records
+// API may use. From three connections on they leave at least one to uploads.
 func lookupQueries(conns int) int { return min(lookup.MaxQueries, max(1, conns*2/5)) }
 
 func recordReads(conns int) int { return max(1, conns/5) }
 
-// maxDownloads returns how many downloads are sent at a time.
+// maxDownloads returns the bound of simultaneous downloads.
 func maxDownloads() int {
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
@@ -82,21 +81,21 @@ func maxDownloads() int {
 	return downloadsWithin(files.Cur)
 }
 
-// downloadsWithin returns how many downloads a process may send that may have so many files open. Each holds a connection,
-// and a file or a connection to S3: most files are for others.
+// downloadsWithin returns the bound for a process with so many open files. A download holds a connection, and a file or a connection to S3:
+// most files are for others.
 func downloadsWithin(files uint64) int {
 	return int(max(1, min(symbols.MaxDownloads, files/4)))
 }
 
-// lookupMetrics registers the metrics of lookups, and returns what counts one.
+// lookupMetrics registers the metrics of lookups, and returns a function that counts one.
 func (in *instance) lookupMetrics() func(kind string, cached bool, elapsed time.Duration, err error) {
 	count := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tecken_lookups_total",
-		Help: "Lookups, by what was looked for, what was found, and whether it was remembered.",
+		Help: "Lookups, by kind, result, and whether the answer was cached.",
 	}, []string{"kind", "result", "cached"})
 	elapsed := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "tecken_lookup_duration_seconds",
-		Help:    "Of lookups whose answer was not remembered, waiting included.",
+		Help:    "Duration of lookups without a cached answer, waiting included.",
 		Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8},
 	}, []string{"kind"})
 	in.metrics.Register(count, elapsed)

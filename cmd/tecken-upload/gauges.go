@@ -15,7 +15,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// gauges registers what is measured anew at each scrape.
+// gauges registers the figures measured at each scrape.
 func (in *instance) gauges(ctx context.Context) {
 	in.queueGauges()
 	in.gateGauges(ctx)
@@ -23,34 +23,34 @@ func (in *instance) gauges(ctx context.Context) {
 	in.uploadGauges()
 	in.diskGauges()
 	telemetry.Figures(in.metrics, in.headers.Stats,
-		telemetry.Number("tecken_http_headers_unfinished_bytes", "Memory held by requests whose header is still arriving, and by their connections.", func(s headers.Stats) float64 { return float64(s.Held) }),
-		telemetry.Number("tecken_http_headers_cut_total", "Connections closed before their request's header was complete, because such headers held too much memory.", func(s headers.Stats) float64 { return float64(s.Cut) }),
+		telemetry.Number("tecken_http_headers_unfinished_bytes", "Bytes of unfinished request headers and their connections.", func(s headers.Stats) float64 { return float64(s.Held) }),
+		telemetry.Number("tecken_http_headers_cut_total", "Connections closed because unfinished request headers held too much memory.", func(s headers.Stats) float64 { return float64(s.Cut) }),
 	)
 }
 
-// queueGauges tell of the work in progress, and of what waits.
+// queueGauges register the work in progress, and the waiting work.
 func (in *instance) queueGauges() {
 	for _, q := range in.queues.all() {
-		name, help := "tecken_"+q.name+"_", "To "+q.name+": "
+		name, help := "tecken_"+q.name+"_", "Queue "+q.name+": "
 		figures := []telemetry.Figure[sched.Stats]{
-			telemetry.Number(name+"slots", help+"slots there are.", func(s sched.Stats) float64 { return float64(s.Slots) }),
-			telemetry.Number(name+"slots_busy", help+"slots in use; more than there are where some are stuck.", func(s sched.Stats) float64 { return float64(s.Busy) }),
-			telemetry.Number(name+"slots_busy_ratio", help+"share of the slots in use and not stuck, over the last minute.", func(s sched.Stats) float64 { return s.Busyness }),
-			telemetry.Number(name+"waiting", help+"tasks that wait for a slot.", func(s sched.Stats) float64 { return float64(s.Waiting) }),
-			telemetry.Number(name+"stalled_seconds", help+"for how long tasks have waited with none getting on.", func(s sched.Stats) float64 { return s.Stalled.Seconds() }),
-			telemetry.Number(name+"runaways", help+"tasks whose slot expired and that have not ended.", func(s sched.Stats) float64 { return float64(s.Runaways) }),
+			telemetry.Number(name+"slots", help+"slots.", func(s sched.Stats) float64 { return float64(s.Slots) }),
+			telemetry.Number(name+"slots_busy", help+"slots in use; may exceed the slots while some are stuck.", func(s sched.Stats) float64 { return float64(s.Busy) }),
+			telemetry.Number(name+"slots_busy_ratio", help+"share of slots in use and not stuck, over the last minute.", func(s sched.Stats) float64 { return s.Busyness }),
+			telemetry.Number(name+"waiting", help+"tasks waiting for a slot.", func(s sched.Stats) float64 { return float64(s.Waiting) }),
+			telemetry.Number(name+"stalled_seconds", help+"how long tasks have waited while none ended or moved.", func(s sched.Stats) float64 { return s.Stalled.Seconds() }),
+			telemetry.Number(name+"runaways", help+"tasks that still run after their slot expired.", func(s sched.Stats) float64 { return float64(s.Runaways) }),
 			telemetry.Number(name+"leases_expired_total", help+"tasks whose slot expired.", func(s sched.Stats) float64 { return float64(s.Expired) }),
 		}
 		if q.name == in.queues.publish.name {
 			figures = append(figures,
-				telemetry.Number(name+"slots_stuck", help+"slots in use whose calls to storage have not moved for 5 seconds.", func(s sched.Stats) float64 { return float64(s.Stuck) }),
-				telemetry.Number(name+"hanging_seconds", help+"for how long a tenant's calls to storage have hung, of the tenant where that is longest.", hanging))
+				telemetry.Number(name+"slots_stuck", help+"slots whose calls to storage have not moved for 5 seconds.", func(s sched.Stats) float64 { return float64(s.Stuck) }),
+				telemetry.Number(name+"hanging_seconds", help+"how long a tenant's calls to storage have hung, the longest of all tenants.", hanging))
 		}
 		telemetry.Figures(in.metrics, q.Stats, figures...)
 	}
 }
 
-// hanging returns for how long the calls of a tenant have hung, in seconds.
+// hanging returns how long the calls of a tenant have hung, in seconds.
 func hanging(s sched.Stats) float64 {
 	longest := time.Duration(0)
 	for _, h := range s.Hanging {
@@ -59,23 +59,23 @@ func hanging(s sched.Stats) float64 {
 	return longest.Seconds()
 }
 
-// gateGauges tell what is admitted, what waits, and what was refused.
+// gateGauges register the gate's figures.
 func (in *instance) gateGauges(ctx context.Context) {
 	telemetry.Figures(in.metrics, in.gate.Stats,
-		telemetry.Number("tecken_receiving", "Uploads whose bodies arrive.", func(s gate.Stats) float64 { return float64(s.Receiving) }),
-		telemetry.Number("tecken_receiving_places", "Uploads whose bodies may arrive at once.", func(s gate.Stats) float64 { return float64(s.ReceivingSlots) }),
-		telemetry.Number("tecken_fetch_places", "Archives that may be downloaded at once, for uploads by URL.", func(s gate.Stats) float64 { return float64(s.FetchSlots) }),
-		telemetry.Number("tecken_fetch_places_busy", "Archives that are being downloaded, for uploads by URL.", func(s gate.Stats) float64 { return float64(s.Fetching) }),
-		telemetry.Number("tecken_fetch_waiting", "Uploads by URL that were admitted, and wait to be downloaded.", func(s gate.Stats) float64 { return float64(s.FetchWaiting) }),
-		telemetry.Number("tecken_admission_waiting", "Uploads that wait for room on this instance.", func(s gate.Stats) float64 { return float64(s.Waiting) }),
-		telemetry.Number("tecken_admission_limited", "Uploads that wait for another of their tenant to end.", func(s gate.Stats) float64 { return float64(s.Limited) }),
-		telemetry.Number("tecken_admitted", "Uploads that were admitted and have not ended.", func(s gate.Stats) float64 { return float64(s.Admitted) }),
-		telemetry.Number("tecken_admitted_tenants", "Tenants that have an upload here, or wait for room.", func(s gate.Stats) float64 { return float64(s.Tenants) }),
-		telemetry.Number("tecken_unfinished_bytes", "Bytes of archives that were admitted and are not dealt with.", func(s gate.Stats) float64 { return float64(s.Unfinished) }),
-		telemetry.Number("tecken_work_bytes_per_second", "Bytes of archives dealt with in a second, as measured while work waited, 32 KiB at least for each file; 0 where that is not known.", func(s gate.Stats) float64 { return s.Rate }),
-		telemetry.Number("tecken_drain_seconds", "How long the unfinished bytes take at that rate; 0 where it is not known.", func(s gate.Stats) float64 { return s.Drain.Seconds() }),
+		telemetry.Number("tecken_receiving", "Receiving slots in use.", func(s gate.Stats) float64 { return float64(s.Receiving) }),
+		telemetry.Number("tecken_receiving_places", "Receiving slots.", func(s gate.Stats) float64 { return float64(s.ReceivingSlots) }),
+		telemetry.Number("tecken_fetch_places", "Fetch slots, for uploads by URL.", func(s gate.Stats) float64 { return float64(s.FetchSlots) }),
+		telemetry.Number("tecken_fetch_places_busy", "Fetch slots in use.", func(s gate.Stats) float64 { return float64(s.Fetching) }),
+		telemetry.Number("tecken_fetch_waiting", "Admitted uploads by URL waiting for a fetch slot.", func(s gate.Stats) float64 { return float64(s.FetchWaiting) }),
+		telemetry.Number("tecken_admission_waiting", "Uploads waiting for room on this instance.", func(s gate.Stats) float64 { return float64(s.Waiting) }),
+		telemetry.Number("tecken_admission_limited", "Uploads waiting for their tenant's limit.", func(s gate.Stats) float64 { return float64(s.Limited) }),
+		telemetry.Number("tecken_admitted", "Admitted uploads that have not ended.", func(s gate.Stats) float64 { return float64(s.Admitted) }),
+		telemetry.Number("tecken_admitted_tenants", "Tenants with an upload here, or waiting for room.", func(s gate.Stats) float64 { return float64(s.Tenants) }),
+		telemetry.Number("tecken_unfinished_bytes", "Admitted, unfinished bytes of archives.", func(s gate.Stats) float64 { return float64(s.Unfinished) }),
+		telemetry.Number("tecken_work_bytes_per_second", "Bytes of archives finished in a second, measured while work waited, at least 32 KiB for each file; 0 if unknown.", func(s gate.Stats) float64 { return s.Rate }),
+		telemetry.Number("tecken_drain_seconds", "How long the unfinished bytes take at that rate; 0 if unknown.", func(s gate.Stats) float64 { return s.Drain.Seconds() }),
 	)
-	in.metrics.Gauge("tecken_tenant_leases", "Leases of tenants' limits that uploads here hold.",
+	in.metrics.Gauge("tecken_tenant_leases", "Leases held by uploads here.",
 		func() float64 { return float64(len(in.leases.Held())) })
 	in.metrics.Gauge("tecken_tenant_limits_local", "1 while the leases shared with other instances are away, and limits are this one's own.", func() float64 {
 		if in.leases.Away() {
@@ -83,11 +83,11 @@ func (in *instance) gateGauges(ctx context.Context) {
 		}
 		return 0
 	})
-	in.metrics.Gauge("tecken_saturation_ratio", "How near this instance is to having enough: 0 to 1, for autoscalers.",
+	in.metrics.Gauge("tecken_saturation_ratio", "How full this instance is, 0 to 1, for autoscalers.",
 		func() float64 { return in.saturation(ctx) })
 }
 
-// spoolGauges tell what the spool's file system has, and what live uploads have of it; -1 where it can't be looked at.
+// spoolGauges register the spool's figures; -1 if it can't be measured.
 func (in *instance) spoolGauges(ctx context.Context) {
 	telemetry.Figures(in.metrics, func() *spool.Usage {
 		usage, err := in.usage.Ask(ctx)
@@ -97,17 +97,17 @@ func (in *instance) spoolGauges(ctx context.Context) {
 		return &usage
 	},
 		telemetry.Number("tecken_spool_free_bytes", "Bytes free on the spool's file system.", known(func(u spool.Usage) float64 { return float64(u.Free) })),
-		telemetry.Number("tecken_spool_used_bytes", "Bytes used on the spool's file system, by whatever.", known(func(u spool.Usage) float64 { return float64(u.Total - u.Free) })),
-		telemetry.Number("tecken_spool_inodes", "Files that the spool's file system can hold; 0 where there is no such bound.", known(func(u spool.Usage) float64 { return float64(u.Inodes) })),
+		telemetry.Number("tecken_spool_used_bytes", "Bytes used on the spool's file system, by anything.", known(func(u spool.Usage) float64 { return float64(u.Total - u.Free) })),
+		telemetry.Number("tecken_spool_inodes", "Files that the spool's file system can hold; 0: no such bound.", known(func(u spool.Usage) float64 { return float64(u.Inodes) })),
 		telemetry.Number("tecken_spool_free_inodes", "Files that it can still take.", known(func(u spool.Usage) float64 { return float64(u.FreeInodes) })),
 		telemetry.Number("tecken_spool_total_bytes", "Bytes of the spool's file system.", known(func(u spool.Usage) float64 { return float64(u.Total) })),
-		telemetry.Number("tecken_spool_limit_bytes", "Bytes that one upload could have, were the spool empty: TECKEN_SPOOL_MAX, or the file system less the headroom.", known(func(u spool.Usage) float64 { return float64(max(0, u.Limit())) })),
-		telemetry.Number("tecken_spool_held_bytes", "Bytes that live uploads hold; du does not see them.", known(func(u spool.Usage) float64 { return float64(u.Held) })),
+		telemetry.Number("tecken_spool_limit_bytes", "Bytes of the largest upload: TECKEN_SPOOL_MAX, or the file system less the headroom.", known(func(u spool.Usage) float64 { return float64(max(0, u.Limit())) })),
+		telemetry.Number("tecken_spool_held_bytes", "Bytes held by live uploads; du does not see them.", known(func(u spool.Usage) float64 { return float64(u.Held) })),
 		telemetry.Number("tecken_spool_reserved_bytes", "Bytes promised to live uploads beyond those they hold.", known(func(u spool.Usage) float64 { return float64(u.Reserved) })),
-		telemetry.Number("tecken_spool_workspaces", "Uploads that have a workspace.", known(func(u spool.Usage) float64 { return float64(u.Live) })),
-		telemetry.Number("tecken_spool_waiting", "Live uploads that wait for more room in the spool.", known(func(u spool.Usage) float64 { return float64(u.Waiting) })),
+		telemetry.Number("tecken_spool_workspaces", "Uploads with a workspace.", known(func(u spool.Usage) float64 { return float64(u.Live) })),
+		telemetry.Number("tecken_spool_waiting", "Live uploads waiting for more room in the spool.", known(func(u spool.Usage) float64 { return float64(u.Waiting) })),
 	)
-	in.metrics.Gauge("tecken_spool_oldest_orphan_seconds", "Age of the oldest workspace that a dead server left; 0 where there is none.", func() float64 {
+	in.metrics.Gauge("tecken_spool_oldest_orphan_seconds", "Age of the oldest workspace of a dead server; 0: none.", func() float64 {
 		age, err := in.orphan.Ask(ctx)
 		if err != nil {
 			return -1
@@ -116,7 +116,7 @@ func (in *instance) spoolGauges(ctx context.Context) {
 	})
 }
 
-// known returns a figure of the spool: -1 where that can't be looked at.
+// known returns a figure of the spool: -1 if it can't be measured.
 func known(value func(u spool.Usage) float64) func(*spool.Usage) float64 {
 	return func(u *spool.Usage) float64 {
 		if u == nil {
@@ -126,7 +126,7 @@ func known(value func(u spool.Usage) float64) func(*spool.Usage) float64 {
 	}
 }
 
-// uploadGauges tell where uploads are, and how late.
+// uploadGauges register the uploads by phase, and the late ones.
 func (in *instance) uploadGauges() {
 	var phases []telemetry.Figure[map[upload.Phase]int]
 	for _, phase := range []upload.Phase{upload.PhaseReceive, upload.PhaseVerify, upload.PhasePublish, upload.PhaseRecord} {
@@ -140,10 +140,10 @@ func (in *instance) uploadGauges() {
 		func() float64 { _, most := in.uploads.Late(); return float64(most) })
 }
 
-// diskGauges tell how the disk is doing, as far as this kernel says.
+// diskGauges register the disk's figures, as far as this kernel has them.
 func (in *instance) diskGauges() {
 	in.metrics.Register(&diskErrors{in.disks, prometheus.NewDesc("tecken_disk_full_errors_total",
-		"Errors of disks that uploads are written to, by disk (spool, records, storage) and fault (full, quota, read_only, io).", []string{"disk", "fault"}, nil)})
+		"Errors of uploads' disks, by disk (spool, records, storage) and fault (full, quota, read_only, io).", []string{"disk", "fault"}, nil)})
 	in.metrics.Gauge("tecken_disk_full", "1 while errors of a disk turn the heartbeats red.", func() float64 {
 		if in.disks.Full() {
 			return 1
@@ -157,9 +157,9 @@ func (in *instance) diskGauges() {
 			func() float64 { _, written := device.Traffic(); return float64(written) })
 	}
 	if _, err := health.IOPressure(); err == nil {
-		in.metrics.Counter("tecken_io_pressure_some_seconds_total", "Time in which some task of this machine waited for a disk.",
+		in.metrics.Counter("tecken_io_pressure_some_seconds_total", "Time in which at least one task of this machine waited for a disk.",
 			func() float64 { p, _ := health.IOPressure(); return p.Some.Seconds() })
-		in.metrics.Counter("tecken_io_pressure_full_seconds_total", "Time in which all of them did.",
+		in.metrics.Counter("tecken_io_pressure_full_seconds_total", "Time in which all tasks of this machine waited for a disk.",
 			func() float64 { p, _ := health.IOPressure(); return p.Full.Seconds() })
 	}
 }

@@ -31,15 +31,15 @@ import (
 )
 
 const (
-	// publishFactor times the storage slots is how many members of one upload may be in publishing at once,
-	// waiting ones included: one upload can fill every slot by itself, and always has the next one ready.
+	// publishFactor times the storage slots is the number of members of one upload in publishing at once, waiting ones included: one upload
+	// can fill every slot by itself, and always has the next one ready.
 	publishFactor = 2
 	// minInodes is the headroom of inodes: one upload needs a handful.
 	minInodes = 64
-	// leastSpoolWait is what a workspace waits at least for its room: bytes that the file system is just being asked for
-	// count twice for a moment.
+	// leastSpoolWait is the least wait of a workspace for room: bytes that the file system is just being asked for count twice for a
+	// moment.
 	leastSpoolWait = time.Second
-	// spareConns are the connections to storage besides those of all slots that may be in use: for health checks.
+	// spareConns are the connections to storage besides those of all possible slots: for health checks.
 	spareConns = 4
 )
 
@@ -50,13 +50,13 @@ type instance struct {
 	metrics  *telemetry.Metrics
 	reporter *telemetry.Reporter
 	records  *record.Store
-	lookups  *record.Store // the same records, over connections of lookups' own
+	lookups  *record.Store // the same records, over lookups' own connections
 	late     late
 	spool    lateSpool
 	usage    *probe.Probe[spool.Usage]   // of the spool
 	orphan   *probe.Probe[time.Duration] // the oldest one in it
 	storage  checkedStorage
-	s3Clock  s3store.Clock // as uploads and lookups find it; unused where storage is a directory
+	s3Clock  s3store.Clock // measured by uploads and lookups; unused for directory storage
 	disks    *health.Disks
 	writes   writes
 	// Proofs that uploads can be recorded, and stored.
@@ -64,7 +64,7 @@ type instance struct {
 
 	uploads *upload.Service
 	queues  queues
-	redis   *redislease.Table // nil where limits are this process's own
+	redis   *redislease.Table // nil: limits are this process's own
 	leases  *lease.Keeper
 	gate    *gate.Gate
 	server  *web.Server
@@ -73,7 +73,7 @@ type instance struct {
 	downloads downloads
 }
 
-// newInstance builds an instance. Nothing in it waits for a backing service: what is down may come up later.
+// newInstance builds an instance. It waits for no backing service: what is down may come up later.
 func newInstance(ctx context.Context, c *config.Server, lines *telemetry.Lines) (in *instance, err error) {
 	in = &instance{config: c}
 	defer func() {
@@ -123,7 +123,7 @@ func newInstance(ctx context.Context, c *config.Server, lines *telemetry.Lines) 
 	return in, nil
 }
 
-// observe builds what tells of the instance: its log, its metrics, its reports to Sentry.
+// observe builds the log, the metrics, and the reports to Sentry.
 func (in *instance) observe(lines *telemetry.Lines) (err error) {
 	c := in.config
 	if in.logger, err = telemetry.NewLogger(lines, c.LogLevel, c.Instance); err != nil {
@@ -145,8 +145,8 @@ func (in *instance) observe(lines *telemetry.Lines) (err error) {
 	return nil
 }
 
-// openRecords opens the records. Lookups have connections of their own, so that they and uploads do not wait for each other's; of a
-// single one there is none to spare.
+// openRecords opens the records. Lookups have their own connections, so that they and uploads do not wait for each other; a pool of one has
+// none to spare.
 func (in *instance) openRecords(ctx context.Context) (err error) {
 	conns := in.config.DatabaseMaxConns
 	own := lookupQueries(conns)
@@ -169,7 +169,7 @@ func (in *instance) closeRecords() error {
 	return errors.Join(in.lookups.Close(), in.records.Close())
 }
 
-// limit builds what keeps tenants within their limits.
+// limit builds the limits of tenants.
 func (in *instance) limit() (err error) {
 	c := in.config
 	o := lease.Options{Instance: c.Instance, Stale: c.TenantStale, Logger: in.logger, Told: func(err error) {
@@ -274,7 +274,7 @@ func (in *instance) serve(ctx context.Context) {
 	})
 }
 
-// close lets go of everything, in the reverse of the order it was built in.
+// close closes everything, in the reverse order of building.
 func (in *instance) close() {
 	in.note("close the spool", in.spool.Close())
 	if in.redis != nil {

@@ -13,40 +13,38 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// What a task may hold its slot for: rather lose a task that crawls than a slot. An upload's own deadline
-// usually ends it first; these are for what does not heed that.
+// How long a task may hold its slot: we would rather lose a slow task than a slot. An upload's own deadline usually ends it first; these
+// are for tasks that ignore it.
 const (
-	// leaseShare is the part of an upload's deadline that one task of it may hold its slot for, and a second more for
-	// each verifyRate or publishRate bytes. Inflating does hundreds of megabytes in a second; a call to storage
-	// includes all the attempts that it makes.
+	// leaseShare is the part of an upload's deadline for which a task may hold its slot, plus a second for each verifyRate or publishRate
+	// bytes. Inflating does hundreds of megabytes a second; a call to storage includes all its attempts.
 	leaseShare              = 4
 	verifyRate, publishRate = 4 << 20, 256 << 10
-	// leastLease is the least of it: where the deadline is that short, it is the deadline that ends what crawls, and its
-	// answer tells how far the upload came.
+	// leastLease is the least of it: a shorter deadline ends slow tasks itself, and its answer says how far the upload came.
 	leastLease = 5 * time.Second
-	// streamSlack is what an archive that is one stream may hold its decoder for beyond the upload's deadline.
+	// streamSlack is how long a one-stream archive may hold its decoder beyond the upload's deadline.
 	streamSlack = 30 * time.Second
-	// stuckAfter is how long a call to storage may not move until calls of others may be made beside it.
+	// stuckAfter is the time without movement after which a call to storage is stuck.
 	stuckAfter = 5 * time.Second
 	// taskGrace is how long a task may take to end once its slot has expired, before that is reported.
 	taskGrace = 30 * time.Second
-	// watchInterval is how often the watchdog looks.
+	// watchInterval is the interval of the watchdog's looks.
 	watchInterval = time.Second
-	// hangShare is the part of TECKEN_STALL_ALARM for which the calls of one tenant may hang until that is an alarm. With the work of
-	// others going on, the queue is not stalled.
+	// hangShare is the part of TECKEN_STALL_ALARM for which a tenant's calls may hang before an alarm. With others' work going on, the
+	// queue is not stalled.
 	hangShare = 2
-	// maxRunaways bounds the tasks of a queue whose slot expired and that have not ended. Each may hold a thread
-	// of the operating system, of which a Go program has 10,000.
+	// maxRunaways bounds a queue's tasks that still run after their slots expired. Each may hold a thread of the operating
+	// system, of which a Go program has 10,000.
 	maxRunaways = 1000
 )
 
 // A queue is one kind of work.
 type queue struct {
-	name string // as metrics and reports call it
+	name string // in metrics and reports
 	*sched.Scheduler
 }
 
-// queues are the kinds of work that uploads make.
+// queues are the kinds of uploads' work.
 type queues struct {
 	verify, publish, stream queue
 }
@@ -76,10 +74,10 @@ func (in *instance) newQueue(ctx context.Context, name string, o sched.Options) 
 	return queue{name: name, Scheduler: sched.New(o)}
 }
 
-// all lists the queues.
+// all returns the queues.
 func (q *queues) all() []queue { return []queue{q.verify, q.publish, q.stream} }
 
-// backlogged reports whether work waits for slots, and would get on with more.
+// backlogged reports whether work waits for slots, and more slots would help.
 func (q *queues) backlogged() bool {
 	for _, queue := range q.all() {
 		if queue.Backlogged() {
@@ -89,7 +87,7 @@ func (q *queues) backlogged() bool {
 	return false
 }
 
-// tellLoss reports a task whose slot expired.
+// tellLoss reports an expired slot.
 func (in *instance) tellLoss(ctx context.Context, name string, l sched.Loss) {
 	facts := []slog.Attr{
 		slog.String("queue", name), slog.Int64("tenant", l.Task.Tenant), slog.Int64("upload", l.Task.Upload),
@@ -107,7 +105,7 @@ func (in *instance) tellLoss(ctx context.Context, name string, l sched.Loss) {
 	in.logger.LogAttrs(ctx, slog.LevelError, what, facts...)
 }
 
-// stalled returns an error where nothing of a queue has got done for too long, or the queue has stopped.
+// stalled returns an error for a queue in which nothing has ended for too long, or no more work starts; or nil.
 func (in *instance) stalled(name string, s sched.Stats) error {
 	switch {
 	case s.Tripped: // then no task waits: each is refused
@@ -118,20 +116,20 @@ func (in *instance) stalled(name string, s sched.Stats) error {
 	return nil
 }
 
-// An alarm is something that is wrong with a queue.
+// An alarm is a fault of a queue.
 type alarm struct {
 	what  string
 	err   error
 	facts []slog.Attr
 }
 
-// A subject is what an alarm is about: a queue, or one tenant in it.
+// A subject is a queue, or one tenant in it.
 type subject struct {
 	queue  string
-	tenant int64 // 0: all of them
+	tenant int64 // 0: all
 }
 
-// alarms returns what is wrong with the queues.
+// alarms returns the faults of the queues.
 func (in *instance) alarms() map[subject]alarm {
 	alarms := make(map[subject]alarm)
 	for _, q := range in.queues.all() {
@@ -144,7 +142,7 @@ func (in *instance) alarms() map[subject]alarm {
 		}
 		for _, h := range s.Hanging {
 			if h.Lasts > in.config.StallAlarm/hangShare {
-				err := fmt.Errorf("of tenant %d nothing that was to %s has ended well for %v", h.Task.Tenant, q.name, h.Lasts.Round(time.Second))
+				err := fmt.Errorf("tenant %d: nothing in the %s queue has ended well for %v", h.Task.Tenant, q.name, h.Lasts.Round(time.Second))
 				alarms[subject{q.name, h.Task.Tenant}] = alarm{"work of a tenant hangs", err, append(slices.Clone(facts),
 					slog.Int64("tenant", h.Task.Tenant), slog.Int64("upload", h.Task.Upload), slog.Duration("elapsed", h.Lasts))}
 			}
@@ -153,7 +151,7 @@ func (in *instance) alarms() map[subject]alarm {
 	return alarms
 }
 
-// checkQueue fails while anything is wrong with the queues.
+// checkQueue returns an error while a queue has a fault.
 func (in *instance) checkQueue(context.Context) error {
 	for _, a := range in.alarms() {
 		return a.err
@@ -161,7 +159,7 @@ func (in *instance) checkQueue(context.Context) error {
 	return nil
 }
 
-// watchQueues tells, until ctx ends, when something is wrong with a queue, and when it is over: once each.
+// watchQueues reports each fault of a queue, and its end, once each, until ctx ends.
 func (in *instance) watchQueues(ctx context.Context) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()

@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// refusalWindow is for how long one upload that was refused for room counts as saturation: longer than between two
-// scrapes, which else would see nothing of it.
+// refusalWindow is how long a refusal for room counts as saturation: longer than the time between two scrapes, so that one sees it.
 const refusalWindow = time.Minute
 
-// saturation tells how near this instance is to having enough, from 0 to 1. It is 1 while uploads are refused, or wait, for what
-// this instance lacks; otherwise the worst of the shares of slots in use, of work, receiving and fetching, of the spool, and of the time that
-// what is admitted will take. It returns when ctx ends at the latest.
+// saturation returns how full this instance is, from 0 to 1. It is 1 while uploads wait, or are refused, for what this instance lacks;
+// otherwise the highest of the shares of slots in use, of work, receiving and fetching, of the spool, and of the time for the admitted
+// work. It returns when ctx ends at the latest.
 func (in *instance) saturation(ctx context.Context) float64 {
 	gate := in.gate.Stats()
 	if gate.Short || time.Since(gate.TurnedAway) < refusalWindow || in.disks.Full() {
@@ -28,8 +27,7 @@ func (in *instance) saturation(ctx context.Context) float64 {
 	return min(1, worst)
 }
 
-// spoolRatio returns the part of what uploads may have of the disk that is promised to them; 1 where that can't be told, or
-// is not enough for those that grow.
+// spoolRatio returns the promised part of the disk that uploads may have; 1 if it can't be measured, or is not enough for growing uploads.
 func (in *instance) spoolRatio(ctx context.Context) float64 {
 	u, err := in.usage.Ask(ctx)
 	if err != nil || u.Budget <= 0 || u.Waiting > 0 {

@@ -20,22 +20,21 @@ import (
 
 // What we would rather lose.
 const (
-	// migratePatience is for how long the server waits for its database before it listens: rather start a
-	// little later than refuse the first uploads. A database that is down is not waited for.
+	// migratePatience is how long the server waits for its database before it listens: we would rather start a little later than refuse the
+	// first uploads. It does not wait for a database that is down.
 	migratePatience = 2 * time.Second
-	// secondSignal is after what time another signal counts as one: a terminal and a supervisor may each pass on what was
-	// meant once. Rather make somebody press twice more than lose uploads.
+	// secondSignal is the time after which another signal counts: a terminal and a supervisor may each pass on the same one. We would
+	// rather need a third signal than lose uploads.
 	secondSignal = time.Second
-	// stopGrace is for how long cancelled uploads may still record their ends and write their answers, and then work in the
-	// background may still end.
+	// stopGrace is the time for cancelled uploads to record their ends and write their answers, and then for background work to end.
 	stopGrace = 15 * time.Second
-	// flushTimeout bounds sending what is left to tell Sentry.
+	// flushTimeout bounds the sending of the last events to Sentry.
 	flushTimeout = 2 * time.Second
-	// metricsHeaderTimeout ends a connection to the metrics listener that sends no request.
+	// metricsHeaderTimeout ends a connection to the metrics listener without a request.
 	metricsHeaderTimeout = 10 * time.Second
 )
 
-// How the program ends that does not wait for what it began.
+// Ends of the program without waiting for its work.
 var (
 	errStoppedAtOnce = errors.New("stopped at once by a second signal")
 	errStillBusy     = errors.New("background work did not stop in time")
@@ -46,7 +45,7 @@ type serveCommand struct {
 	config.Server
 }
 
-// Validate is called by kong. It reports every fault of the settings.
+// Validate is called by kong. It reports all faults of the settings.
 func (c *serveCommand) Validate() error {
 	_, err := storage.ParseURL(c.StorageURL)
 	if err != nil {
@@ -58,7 +57,7 @@ func (c *serveCommand) Validate() error {
 // Run is called by kong.
 func (c *serveCommand) Run(p *process) error {
 	telemetry.SurviveReaders()
-	// Caught from here on, so that no signal finds the program half-built.
+	// Signals are caught from here on, so that none finds the program half-built.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
@@ -70,7 +69,7 @@ func (c *serveCommand) Run(p *process) error {
 	}
 	err = in.run(ctx, signals)
 	if errors.Is(err, errStoppedAtOnce) || errors.Is(err, errStillBusy) {
-		return err // whatever is still busy must not keep the process from ending
+		return err // busy work must not keep the process from ending
 	}
 	in.close()
 	return err
@@ -123,7 +122,7 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	}
 	err = in.drain(context.WithoutCancel(ctx), httpServer, insisting(working, signals))
 	stopWork()
-	_ = metricsServer.Close() // nothing is under way there that anybody waits for
+	_ = metricsServer.Close() // no request there matters
 	if err != nil {
 		_ = httpServer.Close()
 		return err
@@ -131,7 +130,7 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	return await(g)
 }
 
-// await waits for the work in the background, but not for a disk that hangs under it.
+// await waits for the background work, but not for a hung disk below it.
 func await(g *background.Group) error {
 	ended := make(chan error, 1)
 	background.Go("end", func() { ended <- g.Wait() })
@@ -143,7 +142,7 @@ func await(g *background.Group) error {
 	}
 }
 
-// migrate brings the database's schema up to date, however long that takes. Until then uploads are refused.
+// migrate brings the database's schema up to date, without a time limit. Until then uploads are refused.
 func (in *instance) migrate(ctx context.Context) error {
 	fault := in.fault("the database's schema can't be used: the heartbeats are red")
 	err := in.records.Run(ctx, fault)
@@ -156,19 +155,19 @@ func (in *instance) migrate(ctx context.Context) error {
 	return nil
 }
 
-// indexRecords makes the index that the API of records looks for parts of keys by, once the schema is up to date.
+// indexRecords makes the trigram index of keys, once the schema is up to date.
 func (in *instance) indexRecords(ctx context.Context, migrated <-chan struct{}) error {
 	wait(ctx, migrated)
 	return in.records.RunIndexing(ctx, in.fault("keys of files were not indexed"))
 }
 
-// foldRecords prepares the records of older versions for lookups of names in any case, once the schema is up to date.
+// foldRecords folds names in older records for lookups in any case, once the schema is up to date.
 func (in *instance) foldRecords(ctx context.Context, migrated <-chan struct{}) error {
 	wait(ctx, migrated)
 	return in.records.RunFolding(ctx, in.fault("names of older records were not folded"))
 }
 
-// recordProgress records how far uploads in flight are, and that this process lives.
+// recordProgress records the progress of uploads in flight, and that this process lives.
 func (in *instance) recordProgress(ctx context.Context) error {
 	return in.uploads.RecordProgress(ctx, func(err error) {
 		in.logger.Warn("progress of uploads not recorded: other instances take them for lost after TECKEN_TENANT_STALE", "err", err)
@@ -183,7 +182,7 @@ func wait(ctx context.Context, migrated <-chan struct{}) {
 	}
 }
 
-// fault returns what is told of work in the background that failed.
+// fault returns a function that reports a failure of background work.
 func (in *instance) fault(what string) func(error) {
 	return func(err error) {
 		in.logger.Error(what, "err", err)
@@ -211,8 +210,8 @@ func insisting(ctx context.Context, signals <-chan os.Signal) <-chan struct{} {
 	return again
 }
 
-// drain is the shutdown, from top to bottom: the heartbeat turns red, balancers get their time to see it,
-// the listener closes, uploads in flight finish, what is left is cancelled.
+// drain is the shutdown, from top to bottom: the heartbeat turns red, balancers get time to see it, the listener closes, uploads in flight
+// finish, the rest is cancelled.
 func (in *instance) drain(ctx context.Context, s *http.Server, again <-chan struct{}) error {
 	in.server.Drain()
 	select {
@@ -251,7 +250,7 @@ func (in *instance) drain(ctx context.Context, s *http.Server, again <-chan stru
 	}
 }
 
-// serve runs s until it is shut down, which is no error.
+// serve runs s until its shutdown, which is no error.
 func serve(s *http.Server, l net.Listener) error {
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
@@ -259,7 +258,7 @@ func serve(s *http.Server, l net.Listener) error {
 	return nil
 }
 
-// listeners are the two that a server has.
+// listeners are a server's two listeners.
 type listeners struct {
 	http, metrics net.Listener
 }

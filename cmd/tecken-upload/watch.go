@@ -14,7 +14,7 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// watcher reports to the log, the metrics and Sentry what goes through the server, and to the window of disk faults how uploads end.
+// watcher reports requests and uploads to the log, the metrics and Sentry, and ends of uploads to the window of disk faults.
 type watcher struct {
 	*uploadwatch.Uploads
 	disk     *disk
@@ -34,14 +34,14 @@ func (in *instance) watcher(disk *disk) *watcher {
 		metrics:  in.metrics,
 		reporter: in.reporter,
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tecken_refusals_total", Help: "Uploads refused before they had a record, by why; and those that ended for want of room.",
+			Name: "tecken_refusals_total", Help: "Uploads refused before they had a record, or ended for want of room, by reason.",
 		}, []string{"reason"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tecken_unrecorded_failures_total", Help: "Uploads that failed by our fault before they had a record, by cause.",
 		}, []string{"cause"}),
 	}
 	in.metrics.Register(w.refusals, w.failures)
-	// A rate is only seen to rise from a zero that was there.
+	// Prometheus sees a rate only from a zero that it has scraped.
 	for _, reason := range exchange.RefusalReasons() {
 		w.refusals.WithLabelValues(reason)
 	}
@@ -51,7 +51,7 @@ func (in *instance) watcher(disk *disk) *watcher {
 	return w
 }
 
-// uploadStatus is the status that the end of an upload is answered with.
+// uploadStatus is the status of an upload's answer.
 func uploadStatus(err error) int {
 	if err == nil {
 		return http.StatusCreated
@@ -59,7 +59,7 @@ func uploadStatus(err error) int {
 	return exchange.Status(err)
 }
 
-// Ended implements upload.Observer. The disk's window comes first: a client that has its answer finds the heartbeats as they are then.
+// Ended implements upload.Observer. It reports to the disk's window first: a client with its answer finds the heartbeats up to date.
 func (w *watcher) Ended(ctx context.Context, r *upload.Report) {
 	w.disk.Note(r.Err)
 	if lack := exchange.Lack(r.Err); lack != "" {
@@ -81,7 +81,7 @@ func (w *watcher) Refused(reason string, failed bool) {
 	}
 }
 
-// Fault implements exchange.Reporter. Sentry hears of one in an hour of a route and a cause.
+// Fault implements exchange.Reporter. Sentry gets one event an hour for each route and cause.
 func (w *watcher) Fault(ctx context.Context, f *exchange.Fault) {
 	facts := []slog.Attr{slog.String("method", f.Method), slog.String("path", f.Path), slog.String("cause", f.Cause)}
 	if f.Token != nil {

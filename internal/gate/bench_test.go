@@ -10,7 +10,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// One look at a full line, in which none can be let in and every upload is hopeless: what each change costs then.
+// One look at a full line without room, in which every upload is hopeless: the cost of each change then.
 func BenchmarkLook(b *testing.B) {
 	for _, tenants := range []int64{2, 100} {
 		b.Run(fmt.Sprintf("tenants=%d", tenants), func(b *testing.B) {

@@ -11,7 +11,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// What an archive has counts from when it is known.
+// An archive counts as its size once that is known.
 func TestSizesThatBecomeKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -31,19 +31,19 @@ func TestSizesThatBecomeKnown(t *testing.T) {
 	})
 }
 
-// withFetches makes a gate with so many fetch slots, and places to wait for one, and much of everything else.
+// withFetches makes a gate with that many fetch slots, slots to wait for one, and much of everything else.
 func withFetches(slots, line int) func(*Config) {
 	return func(c *Config) { c.ReceivingSlots, c.FetchSlots, c.FetchLine = 100, slots, line }
 }
 
-// fetched is what became of a wait for a fetch slot.
+// fetched is the result of a wait for a fetch slot.
 type fetched struct {
 	*admitted
 	err error
 	at  time.Duration
 }
 
-// fetch has an upload of a tenant wait for a fetch slot, in the background. It is closed where it gets none.
+// fetch has a tenant's upload wait for a fetch slot, in the background. It closes the upload if it gets none.
 func (h *house) fetch(ctx context.Context, tenant int64) <-chan fetched {
 	h.Helper()
 	a := h.enter(tenant, -1)
@@ -99,7 +99,7 @@ func TestAFetchSlotIsWaitedFor(t *testing.T) {
 	})
 }
 
-// An upload waits for a fetch slot until its time at the gate is over, and has a moment at least to find one that is free.
+// An upload waits for a fetch slot until its time at the gate is over, and has at least a moment to find a free one.
 func TestNoFetchSlotInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, withFetches(1, 1))
@@ -129,7 +129,7 @@ func TestNoFetchSlotInTime(t *testing.T) {
 	})
 }
 
-// A tenant that has its share of the fetch slots is told so, and is no reason for another instance.
+// A tenant with its share of the fetch slots is refused for its own limit.
 func TestFetchSlotsOfATenantsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, withFetches(4, 4))
@@ -150,8 +150,8 @@ func TestFetchSlotsOfATenantsOwn(t *testing.T) {
 	})
 }
 
-// Two tenants that ask for more than there is take no fetch slot from a third: it has a place to wait in, and the next that comes free, though
-// it has more bytes here than the others.
+// Two greedy tenants take no fetch slot from a third: it has a slot to wait in, and gets the next one that comes free, though it has more
+// bytes here.
 func TestFetchSlotsAreNotForTwoTenants(t *testing.T) {
 	for _, c := range []struct{ slots, line, others int }{{8, 8, 2}, {8, 8, 3}, {2, 2, 2}, {1, 1, 1}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -184,7 +184,7 @@ func TestFetchSlotsAreNotForTwoTenants(t *testing.T) {
 	}
 }
 
-// An upload that goes while it waits for a fetch slot leaves nothing, and one whose slot comes with its end gives it back.
+// An upload that leaves while it waits for a fetch slot leaves nothing behind, and one that gets its slot at its end gives it back.
 func TestGoingWhileWaitingForAFetchSlot(t *testing.T) {
 	errGone := errors.New("gone")
 	synctest.Test(t, func(t *testing.T) {

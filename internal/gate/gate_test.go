@@ -38,7 +38,7 @@ func TestASlotIsFreeOnceTheBodyIsThere(t *testing.T) {
 		}
 		h.enter(1, 1).end()
 		first.end()
-		if err := first.Close(); err != nil { // does nothing more
+		if err := first.Close(); err != nil { // without effect
 			t.Error(err)
 		}
 	})
@@ -57,7 +57,7 @@ func TestNoSlotInTime(t *testing.T) {
 			t.Error("one was refused for a slot, and the first is not in the way")
 		}
 		first.end()
-		last := h.enter(1, 1) // nothing remembers that it was busy
+		last := h.enter(1, 1) // earlier refusals have no effect
 		<-time.After(refusalMemory)
 		if last.Contended() {
 			t.Error("contended for ever")
@@ -81,7 +81,7 @@ func TestWithoutWaiting(t *testing.T) {
 	})
 }
 
-// What an autoscaler is to see: that uploads are kept out by what the instance lacks, and not by a tenant's own limit.
+// For an autoscaler: uploads are kept out by what the instance lacks, and not by a tenant's own limit.
 func TestUploadsThatAreKeptOutShow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.TenantUploads = 4 })
@@ -136,7 +136,7 @@ func TestATenantsLimit(t *testing.T) {
 		if r.err != nil || r.at != time.Second {
 			t.Fatalf("%v after %v", r.err, r.at)
 		}
-		// Weight widens the limit, and is read anew each time.
+		// Weight widens the limit, and is read each time.
 		heavy, err := h.gate.Enter(t.Context(), tenantOf(1, 2), 1)
 		if err != nil {
 			t.Fatal(err)
@@ -147,7 +147,7 @@ func TestATenantsLimit(t *testing.T) {
 	})
 }
 
-// The lease and the room are waited for within one budget.
+// The waits for lease and room share one budget.
 func TestOneBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.TenantUploads, c.ReceivingSlots = 1, 1 })
@@ -227,7 +227,7 @@ func TestLeasesThatFail(t *testing.T) {
 	})
 }
 
-// brokenSpool fails where a disk or a program may.
+// brokenSpool fails like a disk or a program.
 type brokenSpool struct {
 	*spool.Spool
 	usage  func(context.Context) (spool.Usage, error)

@@ -17,12 +17,12 @@ import (
 
 const mib = 1 << 20
 
-// leases are those of one process. They fail the test where one is given back twice.
+// leases are those of one process. They fail the test if one is given back twice.
 type leases struct {
 	*testing.T
 	mu      sync.Mutex
 	held    map[int64]int
-	changed chan struct{} // closed, and made anew, with every release
+	changed chan struct{} // closed, and replaced, with every release
 }
 
 func newLeases(t *testing.T) *leases {
@@ -72,7 +72,7 @@ func (l *leases) all() (n int) {
 	return n
 }
 
-// house is a gate and what is behind it.
+// house is a gate with its parts.
 type house struct {
 	*testing.T
 	gate   *Gate
@@ -82,7 +82,8 @@ type house struct {
 	busy   atomic.Bool // work waits for slots
 }
 
-// newHouse makes a gate with a spool on a disk that is large enough, 4 receiving slots, 10 s of waiting and no jitter; change may alter that.
+// newHouse makes a gate with a spool on a disk that is large enough, 4 receiving slots, 10 s of waiting and no jitter; change may alter
+// that.
 func newHouse(t *testing.T, change ...func(*Config)) *house {
 	t.Helper()
 	return houseIn(t, filepath.Join(t.TempDir(), "spool"), change...)
@@ -119,7 +120,7 @@ func houseIn(t *testing.T, dir string, change ...func(*Config)) *house {
 	return h
 }
 
-// empty fails the test where anything is left.
+// empty fails the test if anything is left.
 func (h *house) empty() {
 	h.Helper()
 	g := h.gate
@@ -143,13 +144,13 @@ func (h *house) empty() {
 
 func tenantOf(id int64, weight int) upload.Token { return upload.Token{ID: id, Weight: weight} }
 
-// admitted is an upload that was let in.
+// admitted is an admitted upload.
 type admitted struct {
 	*house
 	*Pass
 }
 
-// enter lets in an upload that there must be room for at once.
+// enter admits an upload, for which there must be room at once.
 func (h *house) enter(tenant int64, size int64) *admitted {
 	h.Helper()
 	start := time.Now()
@@ -178,7 +179,7 @@ type result struct {
 	at  time.Duration // since the wait began
 }
 
-// end ends the upload, which must have been let in.
+// end ends the upload, which must have been admitted.
 func (r result) end() {
 	r.Helper()
 	if r.err != nil {
@@ -198,7 +199,7 @@ func (h *house) try(ctx context.Context, token upload.Token, size int64) <-chan 
 	return out
 }
 
-// refused returns the BusyError that an Enter ended with.
+// refused returns an Enter's BusyError.
 func (h *house) refused(err error) upload.BusyError {
 	h.Helper()
 	busy, ok := errors.AsType[*upload.BusyError](err)
@@ -220,7 +221,7 @@ func (h *house) pending(waiters ...<-chan result) {
 	}
 }
 
-// learn makes the gate learn a rate of work: it is saturated, and a is worked on at so many bytes a second.
+// learn lets the gate measure a rate of work: it is saturated, and a is worked on at rate bytes a second.
 func (a *admitted) learn(rate int64, seconds int) {
 	a.busy.Store(true)
 	a.house.gate.Stats() // observes it

@@ -11,8 +11,8 @@ import (
 	"tecken-upload/internal/spool"
 )
 
-// await waits in line until p has what it waits for, or is refused it. Both are decided by the usher, one goroutine that is there while
-// anything is in line. So there is one order, and a disk that hangs holds up no client that leaves.
+// await waits in line until p is served or refused. The usher decides both, one goroutine that exists while anything is in line. So there
+// is one order, and a hung disk delays no client that leaves.
 func (g *Gate) await(ctx context.Context, p *Pass, what state) error {
 	answered, left, err := g.queue(ctx, p, what)
 	if err != nil {
@@ -30,7 +30,7 @@ func (g *Gate) await(ctx context.Context, p *Pass, what state) error {
 	}
 }
 
-// queue puts p in line, and sees to it that there is an usher. It returns what is closed when p is answered, and how long p may wait.
+// queue puts p in line, and starts an usher if needed. It returns a channel that is closed when p is answered, and how long p may wait.
 func (g *Gate) queue(ctx context.Context, p *Pass, what state) (answered <-chan struct{}, left time.Duration, err error) {
 	now := g.config.Now()
 	g.mu.Lock()
@@ -52,7 +52,7 @@ func (g *Gate) queue(ctx context.Context, p *Pass, what state) (answered <-chan 
 	return p.answered, p.deadline.Sub(now), nil
 }
 
-// changed tells the usher that an upload may fit now, or that none is in line any more. Called with mu held.
+// changed wakes the usher because an upload may fit now, or the line is empty. Called with mu held.
 func (g *Gate) changed() {
 	if !g.ushering {
 		return
@@ -63,7 +63,7 @@ func (g *Gate) changed() {
 	}
 }
 
-// usher lets in what fits, and refuses what has waited long enough, until none is in line.
+// usher serves what fits, and refuses what has waited long enough, until the line is empty.
 func (g *Gate) usher(ctx context.Context) error {
 	timer := time.NewTimer(tick)
 	defer timer.Stop()
@@ -80,7 +80,7 @@ func (g *Gate) usher(ctx context.Context) error {
 	}
 }
 
-// round is one look at the line. It returns after what time to look again at the latest, and whether anything is in line still.
+// round is one look at the line. It returns the longest time until the next look, and whether anything is still in line.
 func (g *Gate) round(ctx context.Context) (next time.Duration, more bool) {
 	g.mu.Lock()
 	promised := g.promised
@@ -94,7 +94,7 @@ func (g *Gate) round(ctx context.Context) (next time.Duration, more bool) {
 	return next, g.ushering
 }
 
-// measure measures the spool; nil where that can't be done. Not called with mu held: the disk may hang.
+// measure measures the spool, or returns nil. Called without mu: the disk may hang.
 func (g *Gate) measure(ctx context.Context) *spool.Usage {
 	usage, err := g.config.Spool.Usage(ctx)
 	if err != nil {
@@ -103,11 +103,11 @@ func (g *Gate) measure(ctx context.Context) *spool.Usage {
 	return &usage
 }
 
-// scan serves what there is room for, and refuses what has waited long enough. It returns after what time to look
-// again at the latest, and whether anything is in line still. Called with mu held.
+// scan serves what there is room for, and refuses what has waited long enough. It returns the longest time until the next scan, and whether
+// anything is still in line. Called with mu held.
 func (g *Gate) scan(r *room) (next time.Duration, more bool) {
 	g.refuseImpossible(r)
-	for refused := true; refused; { // what was refused makes way for others
+	for refused := true; refused; { // a refusal makes room for others
 		blocked := g.serve(r, waiting)
 		g.serve(r, fetchWaiting)
 		next, refused = g.refuseLate(r, blocked)
@@ -115,7 +115,7 @@ func (g *Gate) scan(r *room) (next time.Duration, more bool) {
 	return next, len(g.in[waiting])+len(g.in[fetchWaiting]) > 0
 }
 
-// serve gives what there is to those that wait for it. It returns what the head of the line lacks. Called with mu held.
+// serve serves waiting passes as far as the room goes. It returns what the head of the line lacks. Called with mu held.
 func (g *Gate) serve(r *room, what state) (blocked lack) {
 	for {
 		p, lacks := g.next(r, what)
@@ -130,8 +130,7 @@ func (g *Gate) serve(r *room, what state) (blocked lack) {
 	}
 }
 
-// next returns the pass to be served next. Where there is none, it returns what blocks those that lack nothing themselves. Called with mu
-// held.
+// next returns the next pass to serve, or what blocks those that lack nothing themselves. Called with mu held.
 func (g *Gate) next(r *room, what state) (p *Pass, blocked lack) {
 	if l := g.full(what); l.of != "" {
 		return nil, l
@@ -158,7 +157,7 @@ func (g *Gate) next(r *room, what state) (p *Pass, blocked lack) {
 	return nil, blocked
 }
 
-// inOrder returns the tenants of which uploads are in line, the one to be served first first. Called with mu held.
+// inOrder returns the tenants with uploads in line, the first to serve first. Called with mu held.
 func (g *Gate) inOrder(what state) []*tenant {
 	var tenants []*tenant
 	for _, t := range g.tenants {
@@ -172,7 +171,7 @@ func (g *Gate) inOrder(what state) []*tenant {
 	return tenants
 }
 
-// refuseLate refuses what has waited long enough. It returns after what time to do so again. Called with mu held.
+// refuseLate refuses what has waited long enough. It returns the time until the next refusal. Called with mu held.
 func (g *Gate) refuseLate(r *room, blocked lack) (next time.Duration, refused bool) {
 	next = tick
 	var heldUp []*Pass
@@ -191,7 +190,7 @@ func (g *Gate) refuseLate(r *room, blocked lack) (next time.Duration, refused bo
 		}
 	}
 	if refused {
-		return next, true // they may have held up the others
+		return next, true // they may have blocked the others
 	}
 	for _, p := range heldUp {
 		p.refuse(r.now, g.refusal(p, blocked, r.now))

@@ -50,7 +50,7 @@ func TestAnUploadThatIsHeldUp(t *testing.T) {
 	}, func(c *Config) { c.ReceivingSlots = 2 })
 }
 
-// The large one at the head gets what comes free; small ones do not take it away.
+// A large upload at the head gets what comes free; small ones do not take it away.
 func TestALargeUploadIsNotStarvedBySmallOnes(t *testing.T) {
 	onSmallDisk(t, func(h *house) {
 		var small []*admitted
@@ -149,7 +149,7 @@ func TestTheNextIsOfTheTenantWithTheLeast(t *testing.T) {
 	})
 }
 
-// equalSets reports whether a is b, but for the order of two that come at once.
+// equalSets reports whether a is b, except for the order of two that come at once.
 func equalSets(a, b []int) bool {
 	for i := 0; i < len(a); i += 2 {
 		one, two := a[i:min(i+2, len(a))], b[i:min(i+2, len(b))]

@@ -11,7 +11,7 @@ import (
 	"tecken-upload/internal/spool"
 )
 
-// panicking is a spool whose measuring panics the first times.
+// panicking is a spool; the first measurements of it panic.
 type panicking struct {
 	Spool
 	times int

@@ -9,7 +9,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// A state of a pass: what it waits for, or has. A pass is in several at once.
+// A state is what a pass waits for, or has. A pass may be in several at once.
 type state int
 
 const (
@@ -23,27 +23,27 @@ const (
 	states
 )
 
-// A tenant is known while it has passes. Gate.mu guards its fields, but for id.
+// A tenant is known while it has passes. Gate.mu guards its fields, except id.
 type tenant struct {
 	id      int64
 	weight  int
 	passes  map[*Pass]struct{}
-	line    []*Pass // those that wait for room or for a fetch slot, in order of arrival
+	line    []*Pass // those waiting for room or for a fetch slot, in order of arrival
 	count   [states]int
-	bytes   int64     // sizes of the uploads admitted
-	leases  recent    // how long it kept them
-	refused time.Time // when one that had a lease was last refused for room
+	bytes   int64     // sizes of the admitted uploads
+	leases  recent    // how long they were kept
+	refused time.Time // when an upload with a lease was last refused for room
 }
 
 // present reports whether the tenant has a share of the instance.
 func (t *tenant) present() bool { return t.count[inside]+t.count[waiting] > 0 }
 
-// idle reports whether t has leases that are of no upload in progress: of uploads that wait for room, or were refused it just now.
+// idle reports whether t has leases without an upload in progress: of uploads that wait for room, or were just refused it.
 func (t *tenant) idle(now time.Time) bool {
 	return t.count[leased] > t.count[inside] || now.Sub(t.refused) < returning
 }
 
-// load is what the tenant has for its weight: bytes admitted, or fetch slots, by what is waited for.
+// load is what the tenant has for its weight: admitted bytes, or fetch slots, by what is waited for.
 func (t *tenant) load(of state) float64 {
 	if of == fetchWaiting {
 		return float64(t.count[fetching]) / float64(t.weight)
@@ -69,20 +69,20 @@ type Pass struct {
 	gate      *Gate
 	tenant    *tenant
 	limit     int   // of the tenant's uploads
-	declared  int64 // bytes; -1 while that is not known
+	declared  int64 // bytes; -1 while unknown
 	deadline  time.Time
 	order     int64            // of arrival
 	workspace *spool.Workspace // changed by Enter alone, with Gate.mu held
 
-	// Gate.mu guards what follows.
-	since     [states]time.Time // when it got into each state; zero: it is not in it
-	notBefore time.Time         // is not admitted until then: its room was taken before it had it
-	answered  chan struct{}     // closed once it has what it waits for, or is refused
+	// Gate.mu guards the fields below.
+	since     [states]time.Time // when it entered each state; zero: not in it
+	notBefore time.Time         // not admitted until then: its room was taken before it had it
+	answered  chan struct{}     // closed once it is served or refused
 	err       error             // why it was refused
 	seen      bool              // was found to lack something
-	release   func()            // gives the lease back; nil where there is none
+	release   func()            // gives the lease back; may be nil
 	size      int64             // bytes it counts as
-	left      int64             // bytes of these not dealt with
+	left      int64             // unfinished bytes of these
 	promised  int64             // bytes it is about to reserve in the spool
 }
 
@@ -114,7 +114,7 @@ func (g *Gate) arrive(token *upload.Token, size int64) (*Pass, error) {
 	return p, nil
 }
 
-// enter gets p into a state. Called with mu held.
+// enter puts p into a state. Called with mu held.
 func (p *Pass) enter(s state, now time.Time) {
 	p.since[s] = now
 	p.tenant.count[s]++
@@ -124,12 +124,12 @@ func (p *Pass) enter(s state, now time.Time) {
 // in reports whether p is in a state. Called with mu held.
 func (p *Pass) in(s state) bool { return !p.since[s].IsZero() }
 
-// leave gets p out of a state, if it is in it. Called with mu held.
+// leave takes p out of a state, if it is in it. Called with mu held.
 func (p *Pass) leave(s state, now time.Time) {
 	if !p.in(s) {
 		return
 	}
-	if p.workspace != nil || s == waiting { // else it was of no use
+	if p.workspace != nil || s == waiting { // else it was not used
 		p.recent(s).add(p.hold(s, now))
 	}
 	p.since[s] = time.Time{}
@@ -137,7 +137,7 @@ func (p *Pass) leave(s state, now time.Time) {
 	delete(p.gate.in[s], p)
 }
 
-// recent returns for how long others were in a state: for a lease, others of p's tenant. Called with mu held.
+// recent returns how long others were in a state: for a lease, others of p's tenant. Called with mu held.
 func (p *Pass) recent(s state) *recent {
 	if s == leased {
 		return &p.tenant.leases
@@ -170,7 +170,7 @@ func (p *Pass) out(now time.Time) {
 	p.tenant.line = slices.DeleteFunc(p.tenant.line, func(other *Pass) bool { return other == p })
 }
 
-// serve gives p what it waits for; need is what that takes of the spool. Called with mu held.
+// serve gives p what it waits for, and need bytes of the spool. Called with mu held.
 func (p *Pass) serve(now time.Time, need int64) {
 	if p.in(fetchWaiting) {
 		p.enter(fetching, now)
@@ -194,7 +194,7 @@ func (p *Pass) refuse(now time.Time, err error) {
 	close(p.answered)
 }
 
-// exit takes from p what it was admitted with. Called with mu held.
+// exit takes back what p was admitted with. Called with mu held.
 func (p *Pass) exit(now time.Time) {
 	g, t := p.gate, p.tenant
 	if !p.in(inside) {
@@ -210,7 +210,7 @@ func (p *Pass) exit(now time.Time) {
 	g.bytes -= p.size
 }
 
-// resize makes p count as so many bytes. Called with mu held.
+// resize makes p count as size bytes. Called with mu held.
 func (p *Pass) resize(size int64) {
 	more := size - p.size
 	p.size += more
@@ -219,16 +219,16 @@ func (p *Pass) resize(size int64) {
 	p.finish(p.left - max(0, p.left+more))
 }
 
-// finish takes bytes off what is left to do. Called with mu held.
+// finish subtracts finished bytes. Called with mu held.
 func (p *Pass) finish(bytes int64) {
 	p.left -= bytes
 	p.gate.unfinished -= bytes
 }
 
-// Workspace returns the upload's room on disk.
+// Workspace returns the upload's workspace.
 func (p *Pass) Workspace() *spool.Workspace { return p.workspace }
 
-// Grow tells the size of the archive, where it becomes known while the archive arrives.
+// Grow reports the size of the archive, if it becomes known while the archive arrives.
 func (p *Pass) Grow(size int64) {
 	p.update(func(time.Time) {
 		if p.in(receiving) {
@@ -238,7 +238,7 @@ func (p *Pass) Grow(size int64) {
 	})
 }
 
-// Received tells that the whole archive is in the workspace, with its size. It gives back the receiving slot and the fetch slot.
+// Received reports the whole archive in the workspace, with its size. It gives back the receiving slot and the fetch slot.
 func (p *Pass) Received(size int64) {
 	p.update(func(now time.Time) {
 		if p.in(receiving) {
@@ -260,7 +260,7 @@ func (p *Pass) update(change func(now time.Time)) {
 	g.changed()
 }
 
-// Done tells that a piece of processing is done, with the bytes of the archive that are dealt with since the last call.
+// Done reports a finished piece of processing, with the bytes of the archive finished since the last call.
 func (p *Pass) Done(bytes int64) {
 	g := p.gate
 	now, saturated := g.config.Now(), g.config.Saturated()
@@ -289,7 +289,7 @@ func (p *Pass) FetchSlot(ctx context.Context) error {
 	return err
 }
 
-// Contended reports whether others wait for what p holds, or were refused it a moment ago: then a slow upload is in the way.
+// Contended reports whether others wait for what p holds, or were just refused it: then a slow upload is in the way.
 func (p *Pass) Contended() bool {
 	g := p.gate
 	if g.config.Spool.Contended() {
@@ -302,7 +302,7 @@ func (p *Pass) Contended() bool {
 	return lately(inside) || g.short() || p.in(fetching) && (lately(fetching) || len(g.in[fetchWaiting]) > 0 && g.fetchesFull())
 }
 
-// Close closes the workspace and gives back whatever p has. Calling it again does nothing. The error is that of the workspace.
+// Close closes the workspace and gives back all that p has. A second call does nothing. The error is the workspace's.
 func (p *Pass) Close() (err error) {
 	short := false
 	if p.workspace != nil {

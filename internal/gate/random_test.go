@@ -23,13 +23,13 @@ func TestAnyDay(t *testing.T) {
 	}
 }
 
-// day is many uploads. Its counts are what became of them.
+// day is many uploads, and their results.
 type day struct {
 	*house
 	rand *rand.Rand
 	wg   sync.WaitGroup
 
-	mu                            sync.Mutex // guards what follows
+	mu                            sync.Mutex // guards the fields below
 	in, busy, limited, full, left int
 }
 
@@ -73,7 +73,7 @@ func (d *day) notForgotten(p *Pass) {
 	d.Errorf("an upload waits that there is room for: %d bytes of tenant %d", p.size, p.tenant.id)
 }
 
-// inWork counts the uploads whose body has arrived.
+// inWork counts the uploads with a complete body.
 func (g *Gate) inWork() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -115,7 +115,7 @@ func (d *day) check() *Pass {
 	return p
 }
 
-// plan is what an upload is going to do.
+// plan is an upload's plan.
 type plan struct {
 	token  upload.Token
 	size   int64

@@ -5,29 +5,28 @@ import (
 	"time"
 )
 
-// How long what was measured counts. A short memory believes one big file to be the trend; a long one refuses uploads for
-// what storage was like minutes ago.
+// How long measurements count. With a short memory one big file looks like a trend; with a long one uploads are refused for what storage
+// was minutes ago.
 const (
-	// workHalfLife is after what time of saturation its measurement counts half.
+	// workHalfLife is the half-life of a measurement in saturated time.
 	workHalfLife = time.Minute
-	// slackHalfLife is the same for time without: slots are free then, and what was learned while they were not grows
-	// doubtful.
+	// slackHalfLife is the half-life in other time: slots are free then, and old measurements grow doubtful.
 	slackHalfLife = 15 * time.Second
 )
 
-// leastPiece is what a piece of work counts as at least, in bytes: a file of a few bytes costs a call to storage as a large one does, and a
-// flood of those must not make the instance look too slow for other uploads.
+// leastPiece is the least count of a piece of work, in bytes: a tiny file costs a call to storage like a large one, and a flood of them
+// must not make the instance look too slow for other uploads.
 const leastPiece = 32 << 10
 
 // What must have been measured before the rate of work refuses an upload. Members are counted when they are done: with a few big ones
 // under way, nothing is known from a few seconds and some small ones.
 const (
 	minSaturated  = 5.0      // seconds
-	minBytes      = 64 << 20 // or, where there are fewer:
+	minBytes      = 64 << 20 // or, with fewer:
 	longSaturated = 30.0     // seconds
 )
 
-// fade returns what remains of one after d, and the sum over d of what fades like that: in seconds, if it is one all the time.
+// fade returns what remains of one after d, and the sum over d of what fades like that: seconds, for a constant one.
 func fade(d, halfLife time.Duration) (rest, sum float64) {
 	if d <= 0 {
 		return 1, 0
@@ -36,7 +35,7 @@ func fade(d, halfLife time.Duration) (rest, sum float64) {
 	return rest, halfLife.Seconds() / math.Ln2 * (1 - rest)
 }
 
-// later returns the later of two moments: observations made at once may come out of order.
+// later returns the later of two times: simultaneous observations may come out of order.
 func later(a, b time.Time) time.Time {
 	if b.Before(a) {
 		return a
@@ -44,16 +43,16 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// workRate measures how many bytes of uploads are dealt with in a second, while there is more work than slots. What an
-// instance does that is not saturated says nothing of what it could do.
+// workRate measures the bytes of uploads finished in a second, while there is more work than slots. An instance that is not saturated does
+// not show its capacity.
 type workRate struct {
 	at        time.Time // of the last observation
 	saturated bool      // then
-	bytes     float64   // done in saturated time, faded; leastPiece or more for each piece
-	seconds   float64   // of saturated time, faded alike
+	bytes     float64   // finished in saturated time, faded; at least leastPiece for each piece
+	seconds   float64   // saturated time, faded alike
 }
 
-// advance observes the present, and reports whether the time since the last observation was saturated: at both its ends.
+// advance observes the present, and reports whether the time since the last observation was saturated at both ends.
 func (r *workRate) advance(now time.Time, saturated bool) bool {
 	counts := r.saturated && saturated
 	halfLife := slackHalfLife
@@ -70,14 +69,14 @@ func (r *workRate) advance(now time.Time, saturated bool) bool {
 	return counts
 }
 
-// worked observes that a piece of work is done, with so many bytes.
+// worked observes a finished piece of work, with its bytes.
 func (r *workRate) worked(now time.Time, saturated bool, bytes int64) {
 	if r.advance(now, saturated) {
 		r.bytes += float64(max(bytes, leastPiece))
 	}
 }
 
-// perSecond returns the bytes per second as of the last observation; known is false where too little was measured.
+// perSecond returns the bytes per second as of the last observation; known is false if too little was measured.
 func (r *workRate) perSecond() (rate float64, known bool) {
 	if r.bytes <= 0 || r.seconds < minSaturated || r.bytes < minBytes && r.seconds < longSaturated {
 		return 0, false

@@ -37,7 +37,7 @@ func TestTimeIsShort(t *testing.T) {
 		for _, a := range []*admitted{first, second, r.admitted} {
 			a.end()
 		}
-		// Nothing is admitted: whatever was learned, there is time.
+		// With nothing admitted there is time, at any rate.
 		h.enter(1, 100*mib).end()
 	})
 }
@@ -50,14 +50,14 @@ func TestWorkOfOthersTakesNoTenantsTime(t *testing.T) {
 		first.learn(mib, 40)
 		slow := h.enter(1, 20*mib)
 		h.refused((<-h.try(t.Context(), tenantOf(1, 1), 50*mib)).err)
-		h.enter(2, 8*mib).end() // of what can be done in time, a third is its own
+		h.enter(2, 8*mib).end() // of the capacity in time, a third is its own
 		h.refused((<-h.try(t.Context(), tenantOf(2, 1), 30*mib)).err)
 		slow.end()
 		first.end()
 	})
 }
 
-// A flood of tiny files makes work one of calls, not of bytes. It keeps out no other tenant.
+// A flood of tiny files makes work a matter of calls, not of bytes. It keeps out no other tenant.
 func TestAFloodOfTinyFilesKeepsNoneOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 100 })
@@ -163,7 +163,7 @@ func TestTheRateRecovers(t *testing.T) {
 	})
 }
 
-// What is told of an upload that has left (a task that came back late) is not counted against others.
+// Work reported for an upload that has left (by a late task) does not count against others.
 func TestLateWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)

@@ -10,19 +10,19 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// What a refused client is told to wait: neither to hammer, nor to go home.
+// Bounds of Retry-After: neither too soon, nor too late.
 const (
 	leastRetry = 5 * time.Second
 	mostRetry  = 2 * time.Minute
-	// unknownRetry is for what none has given back yet: about as long as a median upload has its slot.
+	// unknownRetry is for what none has given back yet: about the time that a median upload has its slot.
 	unknownRetry = 15 * time.Second
-	// retryJitter is by how much Retry-After may be longer, so that those refused together don't come back together.
+	// retryJitter is how much longer Retry-After may be, so that clients refused together don't come back together.
 	retryJitter = 1.0 / 3
-	// recentHolds is how many holders tell for how long a thing is kept.
+	// recentHolds is the number of holders in a median.
 	recentHolds = 20
 )
 
-// sentences tell clients of what there is no room for.
+// sentences tell clients what the instance lacks.
 var sentences = map[upload.Lack]string{
 	upload.LackReceiving: "This server is receiving as many uploads as it can. Try again later.",
 	upload.LackSpool:     "This server's disk is taken up by other uploads. Try again later.",
@@ -31,7 +31,7 @@ var sentences = map[upload.Lack]string{
 	upload.LackFetch:     "This server is downloading as many archives as it can. Try again later.",
 }
 
-// holders are in these states: they have what others lack.
+// holders are the states with what others lack.
 var holders = map[upload.Lack]state{
 	upload.LackLimit:     leased,
 	upload.LackReceiving: receiving,
@@ -41,13 +41,13 @@ var holders = map[upload.Lack]state{
 	upload.LackFetch:     fetching,
 }
 
-// A hold is for how long so much was held: bytes, or one slot.
+// A hold is a time for which an amount was held: bytes, or one slot.
 type hold struct {
 	lasted time.Duration
 	amount int64
 }
 
-// recent are the last holds of one kind that have ended.
+// recent are the last ended holds of one kind.
 type recent []hold
 
 func (r *recent) add(h hold) {
@@ -57,7 +57,7 @@ func (r *recent) add(h hold) {
 	*r = append(*r, h)
 }
 
-// median returns what half of the amount was held for at most.
+// median returns the longest time of the shorter half of the amount.
 func median(holds []hold) time.Duration {
 	holds = slices.SortedFunc(slices.Values(holds), func(a, b hold) int { return cmp.Compare(a.lasted, b.lasted) })
 	total := int64(0)
@@ -73,8 +73,8 @@ func median(holds []hold) time.Duration {
 	return 0
 }
 
-// keeps estimates for how long what p lacks is kept: as long as by the last holders, or, where that is longer, twice as long as those that
-// have it now have had it, for they are half way on average. Called with mu held.
+// keeps estimates how long the thing that p lacks is kept: as long as by the last holders, or twice as long as the present ones have had
+// it, if that is longer, since they are half way on average. Called with mu held.
 func (p *Pass) keeps(of upload.Lack, now time.Time) time.Duration {
 	s := holders[of]
 	var present []hold
@@ -90,14 +90,13 @@ func (p *Pass) keeps(of upload.Lack, now time.Time) time.Duration {
 	return max(past, 2*median(present))
 }
 
-// refusals are those of one tenant since an upload of its was last admitted.
+// refusals are a tenant's since one of its uploads was last admitted.
 type refusals struct {
-	rounds int       // those within the time that the first was told to wait are one
-	until  time.Time // when that time has passed
+	rounds int       // those within the first one's Retry-After are one
+	until  time.Time // end of that time
 }
 
-// retryAfter returns after what time p may come again, having lacked something: twice as long each time that its tenant is refused in a
-// row. Called with mu held.
+// retryAfter returns p's Retry-After for what it lacks: doubled each time that its tenant is refused in a row. Called with mu held.
 func (p *Pass) retryAfter(of upload.Lack, now time.Time) time.Duration {
 	g := p.gate
 	maps.DeleteFunc(g.refusals, func(_ int64, r *refusals) bool { return now.Sub(r.until) > mostRetry })
@@ -142,8 +141,8 @@ func (g *Gate) refusal(p *Pass, l lack, now time.Time) *upload.BusyError {
 	return err
 }
 
-// refuseLine makes the error of an upload for which there is no place in line: where those in progress and before it are enough to
-// reach its tenant's limit, that is why. Called with mu held.
+// refuseLine makes the error of an upload if the line is full, or its tenant's part of it: then the tenant's limit is the reason. Called
+// with mu held.
 func (g *Gate) refuseLine(p *Pass, now time.Time) error {
 	t := p.tenant
 	if g.config.Leases != nil && !t.idle(now) && t.count[leased]+t.count[leasing] >= p.limit {
@@ -152,8 +151,8 @@ func (g *Gate) refuseLine(p *Pass, now time.Time) error {
 	return g.refusal(p, lack{of: upload.LackQueue}, now)
 }
 
-// refuseLease makes the error of an upload for which its tenant has no lease to spare. Where leases are with uploads that wait for room,
-// it is the instance that has too little of it.
+// refuseLease makes the error of an upload without a lease. If leases are idle, with uploads that wait for room, the instance is the
+// reason.
 func (g *Gate) refuseLease(p *Pass) error {
 	now := g.config.Now()
 	g.mu.Lock()
@@ -164,7 +163,7 @@ func (g *Gate) refuseLease(p *Pass) error {
 	return g.refusal(p, lack{of: upload.LackLimit}, now)
 }
 
-// refuseFetch makes the error of an upload that may not even wait for a fetch slot; nil where it may. Called with mu held.
+// refuseFetch makes the error of an upload that may not even wait for a fetch slot, or returns nil. Called with mu held.
 func (g *Gate) refuseFetch(p *Pass, now time.Time) error {
 	t, line := p.tenant, g.config.FetchLine
 	most := g.config.FetchSlots + line

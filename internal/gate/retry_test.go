@@ -8,7 +8,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// told fails the test where a refusal is not for what, and does not tell to come again after so long.
+// told fails the test unless a refusal has that reason and that Retry-After.
 func (r result) told(what upload.Lack, after time.Duration) {
 	r.Helper()
 	if busy := r.refused(r.err); busy.Lack != what || busy.RetryAfter != after {
@@ -30,7 +30,7 @@ func TestRetryAfterWhereNothingWasGivenBackYet(t *testing.T) {
 	}
 }
 
-// Whatever is lacking is told of as long as the last holders kept it: each upload has its slot, its bytes and its lease for 20 s.
+// Retry-After is how long the last holders kept what is lacking: each upload has its slot, its bytes and its lease for 20 s.
 func TestRetryAfterIsHowLongOthersKeptIt(t *testing.T) {
 	fill := func(h *house, size int64) *admitted {
 		for range recentHolds {
@@ -96,7 +96,7 @@ func TestRetryAfterIsBounded(t *testing.T) {
 	})
 }
 
-// A tenant's uploads that are refused together count as one, and an upload that is admitted ends the row.
+// Simultaneous refusals of a tenant count as one, and an admission ends the row.
 func TestRetryAfterDoubles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.ReceivingSlots, c.Wait = 1, 0 })
@@ -137,7 +137,7 @@ func TestRetryAfterDoubles(t *testing.T) {
 	})
 }
 
-// A client that does as it is told, while all slots are kept for 98 s, is refused three times at most, whatever went before.
+// A client that obeys Retry-After, while all slots are kept for 98 s, is refused at most three times, whatever went before.
 func TestAClientThatHeedsRetryAfterIsRefusedThreeTimesAtMost(t *testing.T) {
 	for name, before := range map[string]time.Duration{"after nothing": -1, "after quick uploads": 0, "after slow ones": 98 * time.Second} {
 		for _, wait := range []time.Duration{0, 10 * time.Second} {
@@ -176,7 +176,7 @@ func TestAClientThatHeedsRetryAfterIsRefusedThreeTimesAtMost(t *testing.T) {
 	}
 }
 
-// attempts yields what comes of one attempt after the other.
+// attempts yields the result of one attempt after the other.
 func (h *house) attempts(token upload.Token) func(yield func(result) bool) {
 	return func(yield func(result) bool) {
 		for yield(<-h.try(h.Context(), token, 1)) {
@@ -185,13 +185,13 @@ func (h *house) attempts(token upload.Token) func(yield func(result) bool) {
 	}
 }
 
-// A tenant whose uploads have its leases, and wait with them, has nothing too much: it is the instance that has no room.
+// A tenant with its leases in uploads that wait is not at its limit: the instance has no room.
 func TestALimitReachedByThoseThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.ReceivingSlots, c.TenantUploads = 1, 2 })
 		first := h.enter(1, 1)
 		var burst []<-chan result
-		for range 520 { // of which 8 find no place in line
+		for range 520 { // 8 of them find no slot in line
 			burst = append(burst, h.try(t.Context(), tenantOf(2, 1), 1))
 			synctest.Wait()
 		}

@@ -7,20 +7,20 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// room is what there is for those in line, at one look.
+// room is the room for those in line, at one look.
 type room struct {
 	now          time.Time
 	usage        *spool.Usage // nil: the spool could not be measured
-	free, budget int64        // bytes: what can be promised, what could be with no upload there
+	free, budget int64        // bytes that can be promised, and that could be without uploads
 	growing      bool         // workspaces wait for room; they come first
 	weights      int          // of the tenants present, and one for a newcomer
 	rate         float64      // of work, in bytes a second
 	rateKnown    bool
-	keeps        time.Duration // for how long uploads keep their room; 0: not asked yet
+	keeps        time.Duration // how long uploads keep their room; 0: not asked yet
 }
 
-// look gathers what there is. promised is what was about to be reserved before the spool was measured: it may be in usage, or
-// not yet. Called with mu held.
+// look gathers the room. promised is what was about to be reserved before the spool was measured: it may be in usage, or not yet. Called
+// with mu held.
 func (g *Gate) look(usage *spool.Usage, promised int64) *room {
 	r := &room{now: g.config.Now(), weights: 1}
 	if usage != nil {
@@ -46,7 +46,7 @@ func (g *Gate) refresh() {
 	}
 }
 
-// need is what p takes of the spool at first.
+// need is p's first reservation in the spool.
 func (r *room) need(p *Pass) int64 {
 	if p.declared < 0 && r.usage != nil && r.budget < unknownSize {
 		return leastUnknown
@@ -54,7 +54,7 @@ func (r *room) need(p *Pass) int64 {
 	return p.size
 }
 
-// below reports whether t, which has so much of a total, is below its share.
+// below reports whether t, which has that much of a total, is below its share.
 func (r *room) below(t *tenant, has, total int64) bool {
 	return float64(has)*float64(r.weights) < float64(total)*float64(t.weight)
 }
@@ -66,10 +66,11 @@ func open(total int64) int64 { return total - total/4 }
 type lack struct {
 	of    upload.Lack
 	own   bool  // others may have it: the tenant has its share
-	bytes int64 // of the spool, that are to come back first
+	bytes int64 // of the spool, that must come back first
 }
 
-// lacks tells what keeps p out: the first of several things. Where one of them is of its tenant's share, it is so of all. Called with mu held.
+// lacks returns what keeps p out: the first of several things. If one of them is of its tenant's share, all count as that. Called with mu
+// held.
 func (g *Gate) lacks(p *Pass, r *room) (first lack) {
 	if p.in(fetchWaiting) {
 		return g.lacksFetch(p)
@@ -85,7 +86,7 @@ func (g *Gate) lacks(p *Pass, r *room) (first lack) {
 	return first
 }
 
-// full tells what all lack that wait for something, whatever they are. Called with mu held.
+// full returns what every waiting upload lacks. Called with mu held.
 func (g *Gate) full(what state) lack {
 	switch {
 	case what == waiting && len(g.in[receiving]) >= g.config.ReceivingSlots:
@@ -116,7 +117,7 @@ func (g *Gate) lacksSlot(p *Pass, r *room) lack {
 func (g *Gate) lacksSpool(p *Pass, r *room) lack {
 	need := r.need(p)
 	if r.usage == nil || need == 0 {
-		return lack{} // the spool itself says what is wrong
+		return lack{} // the spool itself returns the error
 	}
 	used := r.budget - r.free
 	switch {
@@ -133,8 +134,8 @@ func (g *Gate) lacksSpool(p *Pass, r *room) lack {
 	return lack{}
 }
 
-// hopeless reports whether the room that p lacks will clearly not come back before p's time is over: at the pace of the uploads that had some, and
-// have, it would take twice as long. What is not known is hoped for. Called with mu held.
+// hopeless reports whether the room that p lacks clearly comes back too late: at the pace of the uploads that had and have some, it would
+// take twice p's time. Unknown is not hopeless. Called with mu held.
 func (g *Gate) hopeless(p *Pass, l lack, r *room) bool {
 	if l.bytes == 0 || g.bytes == 0 || len(g.kept[inside]) == 0 {
 		return false
@@ -158,5 +159,5 @@ func (g *Gate) lacksTime(p *Pass, r *room) lack {
 	return lack{of: upload.LackTime, own: true}
 }
 
-// allowed is how long the work admitted may take.
+// allowed bounds the time of the admitted work.
 func (g *Gate) allowed() time.Duration { return g.config.Timeout / 2 }

@@ -101,7 +101,7 @@ func TestAnUploadOfUnknownSize(t *testing.T) {
 	})
 }
 
-// One whose size is not known counts as what it has become, long before it is there: of the spool, and of time.
+// An upload of unknown size counts as its current size, in the spool and in time.
 func TestAnUploadOfUnknownSizeThatGrows(t *testing.T) {
 	onSmallDisk(t, func(h *house) {
 		first := h.enter(1, -1)

@@ -4,27 +4,26 @@ import "time"
 
 // Stats describes a Gate at one moment.
 type Stats struct {
-	ReceivingSlots, Receiving int // slots there are, and that are taken
+	ReceivingSlots, Receiving int // all, and those taken
 	FetchSlots, Fetching      int // the same of fetch slots
 	FetchWaiting              int // admitted uploads that wait for a fetch slot
 	Waiting                   int // uploads that wait for room on this instance
-	Limited                   int // uploads that wait for one of their tenant's own to end
+	Limited                   int // uploads that wait for their tenant's limit
 	Admitted                  int // uploads admitted that have not ended
-	Tenants                   int // tenants that have an upload admitted, or waiting for room
+	Tenants                   int // tenants with an upload admitted, or waiting for room
 	Leases                    int // leases held by uploads here
 	Unfinished                int64
-	// Rate is how many bytes of uploads are dealt with in a second, as measured while work waited for slots; 0 where
-	// too little was measured.
+	// Rate is the bytes of uploads finished in a second, measured while work waited for slots; 0 if too little was measured.
 	Rate float64
-	// Drain is how long the unfinished bytes take at that rate, at most an hour; 0 where it is not known.
+	// Drain is how long the unfinished bytes take at that rate, at most an hour; 0 if unknown.
 	Drain time.Duration
-	// Ratio is the part that is taken of the receiving slots, of the fetch slots, or of the time that what is admitted may take, whichever
-	// is most: from 0 to 1. The gate may refuse below 1: an upload that needs more than is left, or a tenant that has its share.
+	// Ratio is the taken part of the receiving slots, of the fetch slots, or of the allowed time, whichever is most: from 0 to 1. The gate
+	// may refuse below 1: an upload that needs more than is left, or of a tenant that has its share.
 	Ratio float64
-	// Short reports that an upload waits for which this instance has no room.
+	// Short reports that an upload waits for room on this instance.
 	Short bool
-	// TurnedAway is when an upload was last refused for what this instance lacks, and not for its tenant's limit, of uploads or of
-	// fetch slots; zero: never.
+	// TurnedAway is when an upload was last refused for what this instance lacks, not for its tenant's limit of uploads or fetch slots;
+	// zero: never.
 	TurnedAway time.Time
 }
 

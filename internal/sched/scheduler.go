@@ -10,7 +10,7 @@ import (
 
 // What keeps a task from a slot, or ends its slot.
 var (
-	// ErrLeaseExpired: the task held its slot for longer than its lease. It is the cause of the slot's context.
+	// ErrLeaseExpired: the task's slot expired. It is the cause of the slot's context.
 	ErrLeaseExpired = errors.New("the slot's lease expired")
 	// ErrQueueFull: too many of the tenant's tasks wait already.
 	ErrQueueFull = errors.New("too many tasks are waiting")
@@ -21,24 +21,24 @@ var (
 // A Task is a piece of work that wants a slot, or several at once.
 type Task struct {
 	Tenant int64 // the work is this tenant's
-	Weight int   // the tenant's share, relative to other tenants, from 1 to 1,024; the last one told holds
-	Upload int64 // which of the tenant's uploads it belongs to; they have equal shares
-	Cost   int64 // bytes it works on; it pays for 64 KiB at least, and for 1 PiB at most
-	Slots  int   // slots that it takes; 1 unless positive, and no more than there are
+	Weight int   // the tenant's share, relative to other tenants, from 1 to 1,024; the latest value counts
+	Upload int64 // its upload; a tenant's uploads have equal shares
+	Cost   int64 // bytes it works on; charged are at least 64 KiB and at most 1 PiB
+	Slots  int   // slots it takes; 1 unless positive, at most all
 
-	Lease time.Duration // how long it may hold its slot, where that is less than by Options; those alone hold unless positive
+	Lease time.Duration // bound for holding its slot, if below that of Options; theirs alone unless positive
 }
 
 // Options of a Scheduler. All may be zero.
 type Options struct {
-	Slots     int           // tasks of one slot at a time; 1 unless positive
-	Queue     int           // most tasks of one tenant that wait; 65,536 unless positive
-	PerTenant int           // most slots of one tenant, but for a task that takes more alone; all unless positive
-	Lease     time.Duration // how long a task may hold its slot, besides its bytes; for ever unless positive
-	MinRate   int64         // bytes a second that it may count on in addition; none unless positive
-	Stuck     time.Duration // how long work may not move until its slot is stuck, and up to MostInUse times Slots may be in use; for ever unless positive
+	Slots     int           // simultaneous tasks of one slot; 1 unless positive
+	Queue     int           // waiting tasks of one tenant; 65,536 unless positive
+	PerTenant int           // slots of one tenant, except a larger task's alone; all unless positive
+	Lease     time.Duration // how long a task may hold its slot, without its bytes; for ever unless positive
+	MinRate   int64         // bytes a second that add to that; none unless positive
+	Stuck     time.Duration // time without movement until a slot is stuck, and up to MostInUse times Slots may be in use; for ever unless positive
 	Grace     time.Duration // how long a task may take to end once its slot has expired, before Lost is called again; never unless positive
-	Patience  time.Duration // how long work may take to return once its context has ended; 5 s unless positive
+	Patience  time.Duration // time for work to return after its context has ended; 5 s unless positive
 
 	// Runaways is how many tasks may go on after their slot has expired; with that many, no task gets a slot
 	// until one ends, and tasks that wait or come get ErrRunaways. It is a circuit breaker: a task that is stuck in a
@@ -53,12 +53,12 @@ type Options struct {
 	Lost func(Loss)
 }
 
-// A Loss is a task that held its slot for too long.
+// A Loss is an expired slot and its task.
 type Loss struct {
 	Task  Task
 	Held  time.Duration // since it got its slot
 	Again bool          // this is the second report: the task has not ended Grace after its slot expired
-	Panic error         // a *background.PanicError where work panicked when Run had abandoned it; nil otherwise
+	Panic error         // a *background.PanicError of work that Run had abandoned, or nil
 }
 
 const (
@@ -104,7 +104,7 @@ func (o Options) lease(t Task) time.Duration {
 // A Scheduler shares its slots. It is safe for concurrent use.
 type Scheduler struct {
 	opts  Options
-	epoch time.Time // of all times within
+	epoch time.Time // time zero
 
 	progress progress
 
@@ -127,8 +127,8 @@ func New(o Options) *Scheduler {
 	}
 }
 
-// Acquire waits for a slot, which is to be released. It fails with the cause of ctx, ErrQueueFull or ErrRunaways.
-// When it fails the task has cost its tenant nothing.
+// Acquire waits for a slot; the caller releases it. It fails with the cause of ctx, ErrQueueFull or ErrRunaways. A failed task costs its
+// tenant nothing.
 func (s *Scheduler) Acquire(ctx context.Context, t Task) (*Slot, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -174,7 +174,7 @@ func (s *Scheduler) enqueue(t Task) (*request, error) {
 	return r, nil
 }
 
-// dispatch hands out the slots that are free, once something has changed. s.mu is held.
+// dispatch grants free slots after a change. s.mu is held.
 func (s *Scheduler) dispatch(now time.Duration) {
 	for !s.broken() {
 		r := s.backlog.pop(now)
@@ -188,7 +188,7 @@ func (s *Scheduler) dispatch(now time.Duration) {
 	s.progress.observe(now, s.backlog.waiting, s.backlog.busy)
 }
 
-// broken says whether nothing may be begun. s.mu is held.
+// broken reports whether no work may start. s.mu is held.
 func (s *Scheduler) broken() bool { return s.runaways >= s.opts.Runaways }
 
 // withdraw takes back a request that is no longer waited for, and the slot that it may have been granted just now.

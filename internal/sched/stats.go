@@ -4,9 +4,9 @@ import "time"
 
 // Stats describes a Scheduler at one moment.
 type Stats struct {
-	Slots    int   // slots there are
-	Busy     int   // slots in use; more than there are where some are stuck
-	Stuck    int   // of these, those that are stuck
+	Slots    int   // all slots
+	Busy     int   // slots in use; may exceed Slots while some are stuck
+	Stuck    int   // of these, stuck ones
 	Waiting  int   // tasks that wait
 	Expired  int64 // slots that expired, so far
 	Runaways int   // their tasks that have not ended
@@ -16,8 +16,8 @@ type Stats struct {
 	Stalled time.Duration
 	// Hanging are the tenants that hang, as long as they have any task.
 	Hanging []Hang
-	// Busyness is the share of slots that were in use over the last minute, from 0 to 1, but for those that others could be in use
-	// beside: an integral over time, exact for the last 59 to 60 s, or since New.
+	// Busyness is the share of slots in use over the last minute, from 0 to 1, without those that others could be in use beside: an
+	// integral over time, exact for the last 59 to 60 s, or since New.
 	Busyness float64
 }
 
@@ -40,14 +40,14 @@ func (s *Scheduler) Stats() Stats {
 	}
 }
 
-// Waiting returns how many tasks wait. It is cheaper than Stats.
+// Waiting returns the number of waiting tasks. It is cheaper than Stats.
 func (s *Scheduler) Waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.backlog.waiting
 }
 
-// Backlogged reports whether tasks wait for slots. Those of tenants that hang do not count: more slots would not help them.
+// Backlogged reports whether tasks wait for slots. Tasks of tenants that hang do not count: more slots would not help them.
 func (s *Scheduler) Backlogged() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,14 +63,14 @@ const (
 	usageSpans = 60
 )
 
-// usage is the integral of the slots in use over the last minute, by second. The present second is one of them.
+// usage is the integral of the slots in use over the last minute, by second, the present one included.
 type usage struct {
 	busy  int
-	last  time.Duration             // until when it is summed up
+	last  time.Duration             // summed up until then
 	spans [usageSpans]time.Duration // slots x time
 }
 
-// set tells that from now on busy slots are in use.
+// set records that busy slots are in use from now on.
 func (u *usage) set(now time.Duration, busy int) {
 	u.advance(now)
 	u.busy = busy
@@ -91,7 +91,7 @@ func (u *usage) advance(now time.Duration) {
 	}
 }
 
-// mean returns the slots that were in use on average.
+// mean returns the average number of slots in use.
 func (u *usage) mean(now time.Duration) float64 {
 	u.advance(now)
 	covered := min(now, (usageSpans-1)*usageSpan+now%usageSpan)

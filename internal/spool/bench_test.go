@@ -12,12 +12,12 @@ import (
 
 const benchSize = 64 * MiB
 
-// small hides all but Read, and yields as little at a time as a multipart body does.
+// small hides all methods but Read, and yields as little at a time as a multipart body.
 type small struct{ r io.Reader }
 
 func (s small) Read(p []byte) (int, error) { return s.r.Read(p[:min(len(p), 4*KiB)]) }
 
-// BenchmarkReceive is to be held against BenchmarkWrite, which does no more than it must.
+// BenchmarkReceive compares with BenchmarkWrite, which does the least necessary.
 func BenchmarkReceive(b *testing.B) {
 	for name, declared := range map[string]int64{"declared": benchSize, "undeclared": -1} {
 		b.Run(name, func(b *testing.B) {

@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A file has no name, and room that is reserved ahead of its writes. It belongs to one goroutine, but for close.
+// A file has no name, and room reserved ahead of its writes. It belongs to one goroutine, except close.
 type file struct {
 	*os.File
 	spool *Spool
 	room  room
-	limit int64 // bytes reserved: room.reserved, as its owner knows it
+	limit int64 // bytes reserved: room.reserved, for its owner
 	size  int64 // bytes written
 }
 
@@ -32,7 +32,7 @@ func (w *Workspace) newFile(ctx context.Context, least, want int64) (f *file, er
 	return f, nil
 }
 
-// create opens the file in the directory dir and allocates what was reserved.
+// create opens the file in the directory dir and allocates its reserved room.
 func (f *file) create(ctx context.Context, dir *os.File) (err error) {
 	if f.File, err = f.spool.openUnlinked(dir); err != nil {
 		return full(err)
@@ -49,7 +49,7 @@ func (s *Spool) openUnlinked(dir *os.File) (*os.File, error) {
 		if err == nil {
 			return os.NewFile(uintptr(fd), name), nil
 		}
-		// EISDIR is what a kernel says that takes O_TMPFILE for O_DIRECTORY.
+		// A kernel that takes O_TMPFILE for O_DIRECTORY returns EISDIR.
 		if !unsupported(err) && !errors.Is(err, unix.EISDIR) {
 			return nil, fmt.Errorf("make a file in the spool: %w", err)
 		}
@@ -70,7 +70,7 @@ func openat(at int, name string, flags int) (int, error) {
 	return retry(func() (int, error) { return unix.Openat(at, name, flags|unix.O_CLOEXEC, 0o600) })
 }
 
-// allocate makes the file system set aside n bytes from offset from on, where it can.
+// allocate allocates n bytes from offset from on, if the file system can.
 func (f *file) allocate(ctx context.Context, from, n int64) error {
 	for end := from + n; from < end && !f.spool.noFallocate.Load(); {
 		if ctx.Err() != nil {
@@ -96,10 +96,10 @@ func (f *file) allocate(ctx context.Context, from, n int64) error {
 	return nil
 }
 
-// append writes p at the end, reserving more room where what there is does not do.
+// append writes p at the end, and reserves more room if needed.
 func (f *file) append(ctx context.Context, p []byte) error {
 	if missing := f.size + int64(len(p)) - f.limit; missing > 0 {
-		// Many files at once are mostly small ones: none takes more ahead than it has shown to need.
+		// Many simultaneous files are mostly small: none reserves more ahead than it has shown to need.
 		granted, err := f.spool.reserve(ctx, &f.room, missing, max(missing, min(f.limit, growStep)))
 		if err != nil {
 			return err
@@ -122,9 +122,9 @@ func (f *file) append(ctx context.Context, p []byte) error {
 	return full(err)
 }
 
-// trim frees what was reserved beyond the last byte written, and rewinds.
+// trim frees the room beyond the last byte written, and rewinds.
 func (f *file) trim() error {
-	// Allocated blocks beyond the end go even though the size stays.
+	// Truncate frees allocated blocks beyond the end even though the size stays.
 	if err := f.Truncate(f.size); err != nil {
 		return fmt.Errorf("trim a file in the spool: %w", err)
 	}
@@ -136,18 +136,18 @@ func (f *file) trim() error {
 	return nil
 }
 
-// close gives the room back, disk first. Only its first call does anything.
+// close gives the room back, disk first. Only its first call has an effect.
 func (f *file) close() error {
 	var errs []error
 	if f.File != nil {
-		// XFS empties a file without a name some time after it is closed; this it does at once.
+		// XFS empties an unnamed file some time after its close; this does it at once.
 		errs = append(errs, f.Truncate(0), f.Close())
 	}
 	f.spool.release(&f.room)
 	return errors.Join(errs...)
 }
 
-// full makes the kernel's word for a full disk a *FullError.
+// full turns the kernel's error for a full disk into a *FullError.
 func full(err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return &FullError{Err: err}

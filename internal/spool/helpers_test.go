@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// open opens a spool in dir, and closes it after the test, when nothing may be left in it.
+// open opens a spool in dir, and closes it after the test, when it must be empty.
 func open(t testing.TB, dir string, opts spool.Options) *spool.Spool {
 	t.Helper()
 	s, err := spool.Open(dir, opts)
@@ -46,7 +46,7 @@ func open(t testing.TB, dir string, opts spool.Options) *spool.Spool {
 	return s
 }
 
-// create makes a workspace that is closed after the test, if it was not before.
+// create makes a workspace that is closed after the test at the latest.
 func create(t testing.TB, s *spool.Spool, size int64) *spool.Workspace {
 	t.Helper()
 	w, err := s.Create(t.Context(), size)
@@ -75,7 +75,7 @@ func usage(t testing.TB, s *spool.Spool) spool.Usage {
 	return u
 }
 
-// body returns n bytes that look like nothing in particular, the same each time.
+// body returns n bytes of noise, the same each time.
 func body(n int) []byte {
 	pattern := make([]byte, min(n, 64*KiB+1))
 	r := rand.NewChaCha8([32]byte{1})
@@ -89,7 +89,7 @@ func body(n int) []byte {
 	return b[:n]
 }
 
-// names returns what lies in dir, but for the mark and what mkfs made.
+// names returns what is in dir, without the mark and what mkfs made.
 func names(t testing.TB, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -116,7 +116,7 @@ func noTrace(t testing.TB, s *spool.Spool, dir string) {
 	}
 }
 
-// descriptors returns what this process has open.
+// descriptors returns this process's open descriptors.
 func descriptors(t testing.TB) []string {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
@@ -138,7 +138,7 @@ func descriptors(t testing.TB) []string {
 	return open
 }
 
-// orphans collects what the spool says.
+// orphans collects the spool's orphans.
 func orphans(t testing.TB, s *spool.Spool) map[string]spool.Orphan {
 	t.Helper()
 	found := make(map[string]spool.Orphan)
@@ -151,7 +151,7 @@ func orphans(t testing.TB, s *spool.Spool) map[string]spool.Orphan {
 	return found
 }
 
-// write makes a file, and the directories above it, as old as age.
+// write makes a file of that age, and the directories above it.
 func write(t testing.TB, path string, content []byte, age time.Duration) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -163,7 +163,7 @@ func write(t testing.TB, path string, content []byte, age time.Duration) {
 	grow(t, path, age)
 }
 
-// grow makes path as old as age.
+// grow makes path that old.
 func grow(t testing.TB, path string, age time.Duration) {
 	t.Helper()
 	then := time.Now().Add(-age)
@@ -172,7 +172,7 @@ func grow(t testing.TB, path string, age time.Duration) {
 	}
 }
 
-// broken is a body that yields what it has, and then an error.
+// broken is a body that yields its bytes, and then an error.
 type broken struct {
 	bytes.Reader
 	err error

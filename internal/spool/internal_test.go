@@ -25,7 +25,7 @@ func TestForeignFS(t *testing.T) {
 	}
 }
 
-// TestWithoutTmpfile: where a file can't be born without a name, it loses it at once.
+// TestWithoutTmpfile: a file that can't be made without a name loses it at once.
 func TestWithoutTmpfile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	s, err := Open(dir, Options{})

@@ -18,7 +18,7 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// own is the server that gets killed: it holds 24 MiB and says so.
+// own is the server to kill: it holds 24 MiB and reports that.
 func own(dir string) {
 	ctx := context.Background()
 	s, err := spool.Open(dir, spool.Options{})
@@ -43,12 +43,12 @@ func own(dir string) {
 		panic(err)
 	}
 	fmt.Fprintln(os.Stdout, w.ID())
-	// Its standard input stays open as long as the test lives.
+	// Its standard input is open as long as the test lives.
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	os.Exit(1)
 }
 
-// startOwner starts a server in a process of its own, and returns when it holds its workspace.
+// startOwner starts a server in a process of its own, and returns once it holds its workspace.
 func startOwner(t *testing.T, dir string) (cmd *exec.Cmd, id string) {
 	t.Helper()
 	cmd = exec.CommandContext(t.Context(), os.Args[0], "-spool.owner="+dir)
@@ -72,11 +72,11 @@ func startOwner(t *testing.T, dir string) (cmd *exec.Cmd, id string) {
 	return cmd, strings.TrimSpace(line)
 }
 
-// metadata is what a file system may keep for itself of what was free: btrfs makes its trees larger.
+// metadata is what a file system may keep for itself of the free room: btrfs makes its trees larger.
 const metadata = 2 * MiB
 
-// back waits until so many bytes are free, and tells how long that took: on ext4 and tmpfs the bytes are back with the
-// process's end, XFS gives them back in the background, btrfs with its next commit.
+// back waits until that many bytes are free, and logs how long that took: on ext4 and tmpfs until the process's end, on XFS in the
+// background, on btrfs until its next commit.
 func back(t *testing.T, s *spool.Spool, free int64) {
 	t.Helper()
 	began := time.Now()
@@ -90,7 +90,7 @@ func back(t *testing.T, s *spool.Spool, free int64) {
 	t.Logf("the bytes are back %s after its end", time.Since(began))
 }
 
-// disks are the file systems at hand.
+// disks are the available file systems.
 func disks(t *testing.T) map[string]func(*testing.T) string {
 	t.Helper()
 	image := func(size int64, mkfs string) func(t *testing.T) string {

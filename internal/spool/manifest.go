@@ -14,11 +14,11 @@ import (
 const (
 	manifestName = "manifest.json"
 	manifestTemp = ".manifest.json"
-	manifestMax  = 64 << 10 // bytes of one that are read
+	manifestMax  = 64 << 10 // bytes read of a manifest
 )
 
-// A Manifest says what is being uploaded, and how far it came: the autopsy of an upload whose process
-// died. It stands in <dir>/<id>/manifest.json and is replaced as a whole.
+// A Manifest says what is being uploaded, and how far it came: the autopsy of an upload after its process died. It is in
+// <dir>/<id>/manifest.json and is replaced as a whole.
 type Manifest struct {
 	Upload     int64          `json:"upload,omitempty"` // the upload record's id; 0 until there is one
 	Tenant     int64          `json:"tenant,omitempty"` // the token's id
@@ -58,8 +58,8 @@ func (m *Manifest) write(dir *os.File) error {
 	return nil
 }
 
-// readManifest returns the manifest in the directory dir, or nil where there is none that can be read: anything may
-// lie there, and a janitor goes on without it.
+// readManifest returns the manifest in the directory dir, or nil if there is no readable one: anything may be there, and a janitor does
+// without.
 func readManifest(dir *os.File) *Manifest {
 	fd, err := openat(int(dir.Fd()), manifestName, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {

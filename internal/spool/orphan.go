@@ -14,25 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gonePrefix names what is being removed. What a sweep that ended early left of it is old at any age.
+// gonePrefix names what is being removed. The remains of an interrupted sweep are old at any age.
 const gonePrefix = ".gone-"
 
 // An Orphan is something in the spool that has no owner.
 type Orphan struct {
 	Name      string        // in the spool
-	Workspace bool          // a workspace, whose owner is dead for certain; otherwise a stray
-	Manifest  *Manifest     // nil where there is none to be read
-	Age       time.Duration // since anything in it last changed; never negative
+	Workspace bool          // a workspace, with a dead owner for certain; otherwise a stray
+	Manifest  *Manifest     // nil: none, or unreadable
+	Age       time.Duration // since the last change of anything in it; never negative
 	Bytes     int64         // on disk
 
 	dev, ino uint64 // what was found
-	whole    bool   // all of it was looked through
+	whole    bool   // all of it was examined
 }
 
-// Orphans finds what has no owner, in no order and in bounded memory. An entry that can't be examined
-// is yielded with its name and an error, and the search goes on; a workspace in use is not yielded, nor is what is mounted from elsewhere.
-// Where an mtime lies in the future, it is set to now (unless Options.ReadOnly): the age counts from there.
-// What is yielded may be reclaimed at once.
+// Orphans yields what has no owner, in any order and in bounded memory. An entry that can't be examined is yielded with its name and an
+// error, and the search goes on. Workspaces in use and mounts are not yielded. An mtime in the future is set to now (unless
+// Options.ReadOnly): the age counts from there. A yielded orphan may be reclaimed at once.
 func (s *Spool) Orphans(ctx context.Context) iter.Seq2[Orphan, error] {
 	return func(yield func(Orphan, error) bool) {
 		dir, err := s.root.Open(".")
@@ -59,8 +58,7 @@ func (s *Spool) Orphans(ctx context.Context) iter.Seq2[Orphan, error] {
 	}
 }
 
-// Live counts the workspaces that have an owner, whichever process that is, and says how long ago the oldest of them was
-// made. One that can't be looked at is not counted.
+// Live counts the workspaces with an owner in any process, and returns the age of the oldest. Those that can't be examined are not counted.
 func (s *Spool) Live(ctx context.Context) (n int, oldest time.Duration, err error) {
 	dir, err := s.root.Open(".")
 	if err != nil {
@@ -92,7 +90,7 @@ func (s *Spool) owned(name string) bool {
 	return errors.Is(lock(dir, unix.LOCK_SH), ErrInUse)
 }
 
-// errKept says that an entry is no orphan.
+// errKept reports that an entry is no orphan.
 var errKept = errors.New("kept")
 
 // examine describes the entry name.
@@ -149,7 +147,7 @@ func (s *Spool) survey(ctx context.Context, o *Orphan) error {
 		return err
 	}
 	if newest.IsZero() {
-		return fs.ErrNotExist // it went while we looked
+		return fs.ErrNotExist // it was removed meanwhile
 	}
 	o.whole = true
 	o.Age = max(0, now.Sub(newest))
@@ -169,10 +167,9 @@ func touch(at int, name string, to time.Time) error {
 	return nil
 }
 
-// Reclaim removes an orphan and all that is in it, and returns how many bytes that freed, also where it fails
-// in the middle. It never follows a symlink, never enters another file system, and goes on past what can't be removed.
-// ErrInUse says that the orphan has an owner after all, or that another thing has its name now. One that is gone
-// already is no error.
+// Reclaim removes an orphan and its content, and returns the bytes freed, even if it fails midway. It never follows a symlink or enters
+// another file system, and goes on past what can't be removed. ErrInUse means that the orphan has an owner after all, or has been replaced.
+// A missing orphan is no error.
 func (s *Spool) Reclaim(ctx context.Context, o Orphan) (freed int64, err error) {
 	freed, err = s.reclaim(ctx, o)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -184,9 +181,8 @@ func (s *Spool) Reclaim(ctx context.Context, o Orphan) (freed int64, err error) 
 	return freed, nil
 }
 
-// condemn gives an orphan the name of what is being removed, and returns the name it has then: emptying it makes it
-// look young, and a sweep that ends in its middle must not buy it another age. One that could not be looked
-// through, or that can't be renamed, keeps its name.
+// condemn renames an orphan with gonePrefix, and returns its name: emptying it makes it look young, and an interrupted sweep must not give
+// it another age. One that could not be examined, or can't be renamed, keeps its name.
 func (s *Spool) condemn(o Orphan) string {
 	gone := gonePrefix + rand.Text()
 	if !o.whole || strings.HasPrefix(o.Name, gonePrefix) || s.root.Rename(o.Name, gone) != nil {

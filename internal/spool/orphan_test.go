@@ -68,7 +68,7 @@ func TestOrphans(t *testing.T) {
 		t.Errorf("the core takes %d bytes", found["core.4711"].Bytes)
 	}
 
-	// What was in the future ages from when it was first seen.
+	// An mtime in the future ages from its discovery.
 	now = now.Add(30 * time.Minute)
 	if o := orphans(t, s)["tomorrow"]; (o.Age - 30*time.Minute).Abs() > time.Minute {
 		t.Errorf("half an hour after it was first seen its age is %s", o.Age)
@@ -192,7 +192,7 @@ func TestReclaimWhatIsInUse(t *testing.T) {
 	}
 }
 
-// TestMountsAreKept: a file system mounted in the spool is not entered, neither another nor the same once more.
+// TestMountsAreKept: a file system mounted in the spool is not entered, neither another one nor the same again.
 func TestMountsAreKept(t *testing.T) {
 	outside, dir := t.TempDir(), spooltest.Tmpfs(t, "size=8m")
 	s := open(t, dir, spool.Options{})
@@ -221,7 +221,7 @@ func TestMountsAreKept(t *testing.T) {
 		switch {
 		case err != nil:
 			failed = append(failed, o.Name)
-			// Even so, what is not mounted may go.
+			// Even so, the rest may go.
 			if _, err := s.Reclaim(t.Context(), o); err == nil {
 				t.Errorf("all of %s was reclaimed", o.Name)
 			}
@@ -278,7 +278,7 @@ func TestReclaimGoesOn(t *testing.T) {
 	}
 	stuck = filepath.Join(dir, rest[0], "500")
 	immutable(0)
-	// Emptying it has made it young, which does not keep it.
+	// Emptying it has made it young, which does not protect it.
 	o = orphans(t, s)[rest[0]]
 	if o.Age < 24*time.Hour {
 		t.Errorf("what is left has the age %v", o.Age)
@@ -323,7 +323,7 @@ func TestOrphansEnd(t *testing.T) {
 	}
 }
 
-// TestCreateAgainstJanitor lets servers make and close workspaces while janitors take all that has no owner.
+// TestCreateAgainstJanitor lets servers make and close workspaces while janitors take everything without an owner.
 func TestCreateAgainstJanitor(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	s := open(t, dir, spool.Options{})

@@ -8,10 +8,9 @@ import (
 	"os"
 )
 
-// Receive streams body into the archive, whose room is reserved ahead of it, and returns the archive, positioned at its
-// start. A body of more than limit bytes ends it with ErrTooLarge. Other errors are those of body, the
-// context's cause (looked at between reads: what ends a read that hangs is the body's own affair), or an
-// ErrFull as Create's. After an error the archive is gone, and its room given back.
+// Receive streams body into the archive, with room reserved ahead, and returns the archive, positioned at its start. A body above limit
+// bytes is ErrTooLarge. Other errors are body's, the context's cause (checked between reads; body itself must end a hung read), or an
+// ErrFull as from Create. After an error the archive is gone, and its room given back.
 //
 // The archive has no name, and is closed by Close. Receive may be called once.
 func (w *Workspace) Receive(ctx context.Context, body io.Reader, limit int64) (*os.File, error) {
@@ -62,8 +61,8 @@ func (w *Workspace) copyBody(ctx context.Context, f *file, body io.Reader, limit
 	}
 }
 
-// fill reads until buf is full or body ends: bodies come in small pieces, and each write costs.
-// An error of body's is returned as it is, with what was read before it.
+// fill reads until buf is full or body ends: bodies come in small pieces, and each write costs. An error of body is returned unchanged,
+// with the bytes before it.
 func fill(ctx context.Context, body io.Reader, buf []byte) (n int, err error) {
 	for n < len(buf) && err == nil {
 		if ctx.Err() != nil {
@@ -76,7 +75,7 @@ func fill(ctx context.Context, body io.Reader, buf []byte) (n int, err error) {
 	return n, err
 }
 
-// noteReceived keeps the manifest true. An upload does not fail for want of an autopsy.
+// noteReceived keeps the manifest up to date. An upload does not fail for want of an autopsy.
 func (w *Workspace) noteReceived(n int64) {
 	if err := w.Update(func(m *Manifest) { m.Received = n }); err != nil {
 		w.spool.log.Warn("manifest not updated", "workspace", w.id, "err", err)

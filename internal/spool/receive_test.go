@@ -18,7 +18,7 @@ import (
 	"tecken-upload/internal/spool/spooltest"
 )
 
-// TestReceive receives bodies of every kind on every kind of disk there is, and looks at what they take of it.
+// TestReceive receives bodies of every kind on every kind of disk, and checks their use of it.
 func TestReceive(t *testing.T) {
 	for name, disk := range map[string]func(*testing.T) string{
 		"here":  func(t *testing.T) string { return t.TempDir() + "/spool" },
@@ -173,7 +173,7 @@ func TestManifest(t *testing.T) {
 		t.Errorf("at first: %s", diff)
 	}
 
-	// While the body arrives: time passes in the middle of it.
+	// Midway through the body, time passes.
 	var midway int64
 	later := func() (int, error) {
 		if midway == 0 {
@@ -204,7 +204,7 @@ func TestManifest(t *testing.T) {
 	}
 }
 
-// What is reserved for a body of unknown size shows while it grows, and in the end is what there is of it.
+// The reservation for a body of unknown size shows while it grows, and in the end is the body's size.
 func TestReserved(t *testing.T) {
 	s := open(t, t.TempDir()+"/spool", spool.Options{})
 	for declared, want := range map[int64]int64{-1: 48 * MiB, 41 * MiB: 41 * MiB} {

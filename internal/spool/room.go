@@ -11,14 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A room is what one file may take of the disk.
+// A room is one file's share of the disk.
 type room struct {
 	owner    *Workspace
 	reserved int64 // bytes promised; guarded by Spool.mu
 	gone     bool  // given back for good; guarded by Spool.mu
-	// held is how many of them the file system counts as used, pending how many more it is being asked
-	// for. For what is free, bytes on their way count twice, never not at all; for what could be,
-	// the other way round.
+	// held are the bytes that the file system counts as used, pending those it is being asked for. For free bytes, pending ones count
+	// twice, never not at all; for possible bytes the reverse.
 	held, pending atomic.Int64
 }
 
@@ -28,11 +27,11 @@ type waiter struct {
 	least, want int64
 	done        chan struct{} // closed once the request is answered
 	granted     int64         // the answer, set before done is closed
-	err         error         // the answer, where it is no
+	err         error         // the answer's error
 }
 
-// reserve promises r between least and want more bytes, and returns how many: want where that fits at
-// once, otherwise least. A live workspace waits for it if need be; a new one does not, and gets nothing while live ones wait.
+// reserve promises r between least and want more bytes, and returns the number: want if that fits at once, otherwise least. A live
+// workspace may wait for it; a new one does not, and gets nothing while live ones wait.
 func (s *Spool) reserve(ctx context.Context, r *room, least, want int64) (int64, error) {
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
@@ -117,7 +116,7 @@ func (s *Spool) leave(w *waiter, cause error) (int64, error) {
 	return 0, s.refusal(w, m)
 }
 
-// refusal says no to w. Called with mu held.
+// refusal is the error for w. Called with mu held.
 func (s *Spool) refusal(w *waiter, m measures) error {
 	if err := m.impossible(w.least); err != nil {
 		return err
@@ -168,20 +167,20 @@ func (w *waiter) answer(granted int64, err error) {
 	close(w.done)
 }
 
-// ownShare is the part of a file system that it may take for itself: what uploads can't have of an empty one.
+// ownShare: a file system may use up to 1 / ownShare of itself, which uploads can't have even of an empty one.
 const ownShare = 16
 
-// measures are what there is at one moment, in bytes. For a workspace, free and alone are what there is beyond what it has.
+// measures are the bytes at one moment. For a workspace, free and alone are those beyond what it has.
 type measures struct {
 	free  int64 // that can be promised now; may be negative
-	alone int64 // that could be, were all other workspaces gone
+	alone int64 // that could be, with all other workspaces gone
 	own   int64 // that the workspace has
-	whole int64 // of the file system, were it empty, less the headroom; may be negative
+	whole int64 // of the empty file system, less the headroom; may be negative
 	max   int64 // Options.Max; 0: no bound
 }
 
-// impossible returns the error of an upload that would not get so many bytes though no other were there: a *LimitError where it asks for more
-// than Options.Max, or than the file system has with next to nothing else on it; otherwise the disk is full, as is one that is smaller than its
+// impossible returns the error of an upload that would not get so many bytes even alone: a *LimitError if it asks for more than
+// Options.Max, or than the file system has with next to nothing else on it; otherwise the disk is full, as is one that is smaller than its
 // headroom.
 func (m *measures) impossible(need int64) error {
 	switch all := m.own + need; {
@@ -197,7 +196,7 @@ func (m *measures) impossible(need int64) error {
 	return &FullError{Need: need, Free: m.free}
 }
 
-// limit is the most that one upload could have, were the file system empty.
+// limit is the largest size of one upload on the empty file system.
 func (m *measures) limit() int64 {
 	if m.max > 0 {
 		return min(m.max, m.whole)
@@ -213,7 +212,7 @@ func (s *Spool) statfs() (st unix.Statfs_t, err error) {
 	return st, nil
 }
 
-// measure measures what there is for owner; for a new workspace, where owner is nil. It is called with mu held.
+// measure measures the bytes for owner, or for a new workspace if owner is nil. Called with mu held.
 func (s *Spool) measure(owner *Workspace) (measures, error) {
 	held, reserved := s.sums()
 	st, err := s.statfs()
@@ -236,12 +235,12 @@ func (s *Spool) measure(owner *Workspace) (measures, error) {
 	return m, nil
 }
 
-// usable is what an empty file system would have for uploads, in bytes: not what is reserved for the superuser.
+// usable is what an empty file system would have for uploads, in bytes, without the superuser's reserve.
 func (s *Spool) usable(st *unix.Statfs_t) int64 {
 	return int64(st.Blocks-(st.Bfree-st.Bavail))*st.Frsize - s.opts.Headroom
 }
 
-// sums adds up what live workspaces hold, and what they were promised in all. Called with mu held.
+// sums adds up what live workspaces hold, and what they were promised. Called with mu held.
 func (s *Spool) sums() (held, reserved int64) {
 	for r := range s.rooms {
 		reserved += r.reserved
@@ -250,7 +249,7 @@ func (s *Spool) sums() (held, reserved int64) {
 	return held, reserved
 }
 
-// shrink makes r smaller, now that its file is.
+// shrink makes r smaller, after its file.
 func (s *Spool) shrink(r *room, to int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -266,7 +265,7 @@ func (s *Spool) resize(r *room, to int64) {
 	r.reserved = to
 }
 
-// release gives r back, now that its file is gone.
+// release gives r back, after its file is gone.
 func (s *Spool) release(r *room) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

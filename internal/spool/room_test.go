@@ -32,7 +32,7 @@ func isFull(t *testing.T, err error, busy bool) {
 	}
 }
 
-// isTooLarge checks that err is a LimitError of so many bytes, or a little less: the file system has some for itself.
+// isTooLarge checks that err is a LimitError of that many bytes, or a little less: the file system needs some for itself.
 func isTooLarge(t *testing.T, err error, limit int64) {
 	t.Helper()
 	no, ok := errors.AsType[*spool.LimitError](err)
@@ -59,7 +59,7 @@ func TestRoomToTheLastByte(t *testing.T) {
 	noTrace(t, s, dir)
 }
 
-// What other programs have taken is no limit: the disk is full.
+// Room taken by other programs is no limit: the disk is full.
 func TestOthersFillTheDisk(t *testing.T) {
 	dir := spooltest.Tmpfs(t, "size=64m")
 	s := open(t, dir, spool.Options{Headroom: 4 * MiB})
@@ -74,7 +74,7 @@ func TestOthersFillTheDisk(t *testing.T) {
 	isTooLarge(t, err, 60*MiB)
 }
 
-// A headroom that is larger than the disk leaves no room for anything: that is no fault of an upload's size.
+// A headroom above the disk leaves no room: an upload's size is not at fault.
 func TestHeadroomLargerThanTheDisk(t *testing.T) {
 	dir := spooltest.Tmpfs(t, "size=8m")
 	s := open(t, dir, spool.Options{Headroom: 16 * MiB})
@@ -106,7 +106,7 @@ func TestMax(t *testing.T) {
 		isFull(t, err, true)
 		closeAll(t, w)
 		second := create(t, s, 20*MiB)
-		// Scratch files count, and what outgrows the bound with the archive is too large though each alone is not.
+		// Scratch files count. What exceeds the bound only with the archive is too large too.
 		if _, err := second.Receive(t.Context(), bytes.NewReader(body(20*MiB)), 20*MiB); err != nil {
 			t.Fatal(err)
 		}
@@ -141,8 +141,8 @@ func TestUnknownSizeOnSmallDisk(t *testing.T) {
 	noTrace(t, s, dir)
 }
 
-// TestKernelSaysFull: the disk is fuller than statfs says, here because of a limit on inodes, and of a file that
-// another program fills between the count and the write.
+// TestKernelSaysFull: the disk is fuller than statfs says, here because of a limit on inodes, and of a file that another program fills
+// between the count and the write.
 func TestKernelSaysFull(t *testing.T) {
 	t.Run("no inodes", func(t *testing.T) {
 		dir := spooltest.Tmpfs(t, "size=8m,nr_inodes=5")
@@ -165,7 +165,7 @@ func TestKernelSaysFull(t *testing.T) {
 		}
 	})
 	t.Run("no blocks", func(t *testing.T) {
-		// Without fallocate the counted room is taken by others before it is used.
+		// Without fallocate others may take the counted room before it is used.
 		dir := spooltest.Image(t, 32*MiB, "mkfs.ext2", "-q", "-m0")
 		s := open(t, dir, spool.Options{})
 		w := create(t, s, 20*MiB)
@@ -182,7 +182,7 @@ func TestKernelSaysFull(t *testing.T) {
 	})
 }
 
-// take has a live workspace take n bytes more, which it may have to wait for.
+// take has a live workspace take n more bytes, for which it may have to wait.
 func take(ctx context.Context, w *spool.Workspace, n int) <-chan error {
 	done := make(chan error, 1)
 	go func() {
@@ -195,8 +195,8 @@ func take(ctx context.Context, w *spool.Workspace, n int) <-chan error {
 	return done
 }
 
-// TestGrowingGoesFirst: room goes to live workspaces in the order in which they asked for it, even where a later one would fit; and new ones
-// get none meanwhile.
+// TestGrowingGoesFirst: room goes to live workspaces in the order of their requests, even if a later one would fit; meanwhile new ones get
+// none.
 func TestGrowingGoesFirst(t *testing.T) {
 	dir := spooltest.Tmpfs(t, "size=64m")
 	synctest.Test(t, func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestGrowingGoesFirst(t *testing.T) {
 		synctest.Wait()
 		growB := take(t.Context(), b, MiB) // would fit at once
 		synctest.Wait()
-		closeAll(t, create(t, s, 0)) // as a health check does
+		closeAll(t, create(t, s, 0)) // like a health check
 		_, err := s.Create(t.Context(), 1)
 		isFull(t, err, true)
 		if u := usage(t, s); u.Waiting != 2 || !s.Contended() {
@@ -234,7 +234,7 @@ func TestWaitingEnds(t *testing.T) {
 		s := open(t, dir, spool.Options{Headroom: 4 * MiB, Wait: 10 * time.Second})
 		large, w := create(t, s, 50*MiB), create(t, s, MiB)
 		start := time.Now()
-		// Nothing that live workspaces hold would do: there is nothing to wait for.
+		// No room of live workspaces would help: there is nothing to wait for.
 		err := <-take(t.Context(), w, 60*MiB)
 		isTooLarge(t, err, 60*MiB)
 		if waited := time.Since(start); waited != 0 || w.Refused() || s.Contended() {
@@ -259,13 +259,13 @@ func TestWaitingEnds(t *testing.T) {
 	})
 }
 
-// TestOthersMakeRoom: room that another program frees is noticed without a call.
+// TestOthersMakeRoom: room that another program frees is noticed without an event.
 func TestOthersMakeRoom(t *testing.T) {
 	dir := spooltest.Tmpfs(t, "size=64m")
 	other := open(t, dir, spool.Options{})
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, dir, spool.Options{Headroom: 4 * MiB, Wait: 10 * time.Second})
-		create(t, s, 20*MiB) // or else nothing would be worth waiting for
+		create(t, s, 20*MiB) // else nothing would be worth waiting for
 		growing := create(t, s, MiB)
 		w := create(t, other, 20*MiB)
 		time.AfterFunc(5*time.Second, func() { closeAll(t, w) })
@@ -279,7 +279,7 @@ func TestOthersMakeRoom(t *testing.T) {
 	})
 }
 
-// TestNeverOverbooked has many uploads at once compete for a small disk, with and without fallocate.
+// TestNeverOverbooked has many uploads compete for a small disk, with and without fallocate.
 func TestNeverOverbooked(t *testing.T) {
 	const headroom = 4 * MiB
 	for name, disk := range map[string]func(*testing.T) string{
@@ -306,7 +306,7 @@ func TestNeverOverbooked(t *testing.T) {
 	}
 }
 
-// competingUpload takes up to 12 MiB and checks the disk while it has them.
+// competingUpload takes up to 12 MiB and checks the disk meanwhile.
 func competingUpload(ctx context.Context, s *spool.Spool, seed int) error {
 	size := rand.New(rand.NewPCG(1, uint64(seed))).IntN(12 * MiB)
 	declared := int64(size)

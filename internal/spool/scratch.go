@@ -6,18 +6,17 @@ import (
 	"io"
 )
 
-// Scratch is a temporary file of a workspace, without a name. It is written from its start to its end, and then read:
-// the first Seek or ReadAt ends the writing and gives back what was reserved in excess. It belongs to
-// one goroutine, but for ReadAt.
+// Scratch is an unnamed temporary file of a workspace. It is written from its start to its end, and then read: the first Seek or ReadAt
+// ends the writing and gives back unused room. It belongs to one goroutine, except ReadAt.
 type Scratch struct {
-	ctx       context.Context // of Write, which can't be given one
+	ctx       context.Context // for Write, which has no parameter for it
 	file      *file
 	workspace *Workspace
 	done      bool // written
 }
 
-// Scratch makes a temporary file whose room is reserved ahead of what is written: 256 KiB at first, then as much
-// again as there is, at most 16 MiB. Each step may wait for room, until ctx ends. Errors wrap ErrFull as those of Create.
+// Scratch makes a temporary file with room reserved ahead of its writes: 256 KiB at first, then as much again as there is, at most 16 MiB.
+// Each step may wait for room, until ctx ends. Errors wrap ErrFull as those of Create.
 func (w *Workspace) Scratch(ctx context.Context) (*Scratch, error) {
 	f, err := w.newFile(ctx, bufferSize, bufferSize)
 	if err != nil {
@@ -29,7 +28,7 @@ func (w *Workspace) Scratch(ctx context.Context) (*Scratch, error) {
 	return &Scratch{ctx: ctx, file: f, workspace: w}, nil
 }
 
-// Write appends p. An error wraps ErrFull where there is no room, or is the context's cause.
+// Write appends p. An error wraps ErrFull if there is no room, or is the context's cause.
 func (s *Scratch) Write(p []byte) (int, error) {
 	if s.done {
 		return 0, fmt.Errorf("write scratch: %w", errWritten)
@@ -42,10 +41,10 @@ func (s *Scratch) Write(p []byte) (int, error) {
 	return int(s.file.size - before), err
 }
 
-// Size returns how many bytes were written.
+// Size returns the number of bytes written.
 func (s *Scratch) Size() int64 { return s.file.size }
 
-// Seek ends the writing and sets where Read goes on, as io.Seeker says.
+// Seek ends the writing and sets the position of Read, as io.Seeker.
 func (s *Scratch) Seek(offset int64, whence int) (int64, error) {
 	if err := s.finish(); err != nil {
 		return 0, err
@@ -53,7 +52,7 @@ func (s *Scratch) Seek(offset int64, whence int) (int64, error) {
 	return s.file.Seek(offset, whence)
 }
 
-// Read reads on from where Seek went to.
+// Read reads from Seek's position on.
 func (s *Scratch) Read(p []byte) (int, error) {
 	if err := s.finish(); err != nil {
 		return 0, err
@@ -61,7 +60,7 @@ func (s *Scratch) Read(p []byte) (int, error) {
 	return s.file.Read(p)
 }
 
-// ReadAt reads as io.ReaderAt says, once the writing has ended with a Seek.
+// ReadAt implements io.ReaderAt, once the writing has ended with a Seek.
 func (s *Scratch) ReadAt(p []byte, off int64) (int, error) {
 	return s.file.ReadAt(p, off)
 }
@@ -74,7 +73,7 @@ func (s *Scratch) finish() error {
 	return s.file.trim()
 }
 
-// Close gives the room back at once. It may be called more than once; Workspace.Close closes what was left open.
+// Close gives the room back at once. It may be called more than once; Workspace.Close closes open files.
 func (s *Scratch) Close() error {
 	return s.workspace.drop(s.file)
 }

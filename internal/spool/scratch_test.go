@@ -14,7 +14,7 @@ import (
 	"tecken-upload/internal/spool"
 )
 
-// allocated returns how many bytes of the disk a file takes.
+// allocated returns the bytes that a file takes of the disk.
 func allocated(t testing.TB, f *os.File) int64 {
 	t.Helper()
 	var st unix.Stat_t
@@ -42,7 +42,7 @@ func TestScratch(t *testing.T) {
 	if x.Size() != int64(len(want)) {
 		t.Errorf("size %d", x.Size())
 	}
-	for range 2 { // what S3 does when a transfer breaks
+	for range 2 { // as S3 does after a broken transfer
 		if _, err := x.Seek(0, io.SeekStart); err != nil {
 			t.Fatal(err)
 		}

@@ -18,17 +18,17 @@ import (
 const (
 	markName = ".tecken-spool"
 	markText = "This directory is a spool of tecken-upload. disk-manager deletes what it finds in it.\n"
-	// foundName is made by mkfs at the root of a file system, and is not ours.
+	// foundName is made by mkfs at the root of a file system.
 	foundName = "lost+found"
 )
 
 // Options of a spool. The zero value is usable.
 type Options struct {
 	Headroom int64            // bytes to leave free on the file system
-	Max      int64            // bytes that live workspaces may have in all, however much is free; 0: no bound
-	Wait     time.Duration    // how long a live workspace waits for room that others hold; 0: not at all
-	Largest  int64            // bytes of the largest upload to expect: Open warns where it would never fit
-	ReadOnly bool             // Orphans and Reclaim change nothing: they say what is there, and what would go
+	Max      int64            // bytes of all live workspaces, however much is free; 0: no bound
+	Wait     time.Duration    // how long a live workspace waits for room; 0: not at all
+	Largest  int64            // bytes of the largest upload: Open warns if it would never fit
+	ReadOnly bool             // Orphans and Reclaim change nothing, and return what they would do
 	Instance string           // the server's name, for manifests
 	Logger   *slog.Logger     // nil: silent
 	Now      func() time.Time // nil: time.Now
@@ -41,25 +41,25 @@ type Spool struct {
 	log      *slog.Logger
 	now      func() time.Time
 	root     *os.Root
-	server   bool     // keeps the mark
+	server   bool     // it keeps the mark
 	fd       *os.File // the directory itself, for the *at calls
 	dev, ino uint64
-	// mount is the mount that the directory lies in; "" where the kernel does not tell.
+	// mount is the directory's mount; "" if the kernel does not say.
 	mount string
 
 	buffers     sync.Pool   // of *[]byte, bufferSize long
 	noTmpfile   atomic.Bool // the file system can't make files without a name
 	noFallocate atomic.Bool // the file system can't allocate ahead
 
-	mu      sync.Mutex         // guards what follows, and every room's fields
+	mu      sync.Mutex         // guards the fields below, and every room's
 	rooms   map[*room]struct{} // of live workspaces
 	live    int                // workspaces
 	growing []*waiter          // live workspaces that wait for more room, in order
 }
 
-// Open opens the spool at dir for a server, making it if there is none. It refuses network file systems,
-// and a directory that holds other things already, with an error wrapping ErrNotSpool: a mistyped
-// setting must not make a spool of a home directory. A spool that is too small is only warned of.
+// Open opens the spool at dir for a server, and makes a missing one. It refuses network file systems, and a directory with other content,
+// with an error wrapping ErrNotSpool: a mistyped setting must not make a spool of a home directory. It only warns of a spool that is too
+// small.
 func Open(dir string, opts Options) (*Spool, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make spool: %w", err)
@@ -75,8 +75,8 @@ func Open(dir string, opts Options) (*Spool, error) {
 	return s, nil
 }
 
-// Attach opens the spool at dir for a janitor. It makes nothing: where there is no directory the error
-// wraps fs.ErrNotExist, and where it is not marked as a spool, ErrNotSpool.
+// Attach opens the spool at dir for a janitor. It makes nothing: without a directory the error wraps fs.ErrNotExist, without the mark
+// ErrNotSpool.
 func Attach(dir string, opts Options) (*Spool, error) {
 	s, err := open(dir, opts)
 	if err != nil {
@@ -120,14 +120,14 @@ func open(dir string, opts Options) (*Spool, error) {
 	return s, nil
 }
 
-// Close lets go of the directory. It is for when no workspace is left: none can be made or removed any more.
+// Close closes the directory. Call it after the last workspace: none can be made or removed afterwards.
 func (s *Spool) Close() error {
 	return errors.Join(s.fd.Close(), s.root.Close())
 }
 
 func (s *Spool) fdnum() int { return int(s.fd.Fd()) }
 
-// prepare makes sure that the directory may be, and is marked as, a spool.
+// prepare returns an error unless the directory may be a spool, and marks it.
 func (s *Spool) prepare() error {
 	st, err := s.statfs()
 	if err != nil {
@@ -185,7 +185,7 @@ func (s *Spool) checkMark() error {
 	}
 }
 
-// keepMark keeps the mark young, and puts it back where it was removed; a janitor's spool has it looked at alone.
+// keepMark keeps the mark young, and restores it; for a janitor it only checks it.
 func (s *Spool) keepMark() error {
 	if !s.server {
 		return s.checkMark()
@@ -193,7 +193,7 @@ func (s *Spool) keepMark() error {
 	info, err := s.root.Lstat(markName)
 	switch now := s.now(); {
 	case err == nil && info.Mode().IsRegular() && now.Sub(info.ModTime()) > markAge:
-		_ = s.root.Chtimes(markName, now, now) // on a disk that is read-only others say so
+		_ = s.root.Chtimes(markName, now, now) // a read-only disk is reported elsewhere
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return s.checkMark()
@@ -212,50 +212,49 @@ func (s *Spool) keepMark() error {
 
 // Usage describes a spool at one moment.
 type Usage struct {
-	Total, Free        int64 // bytes of the file system; Free is what an unprivileged process may still take
-	Inodes, FreeInodes int64 // files of the file system; both 0 where it has no such bound
+	Total, Free        int64 // bytes of the file system; Free is for unprivileged processes
+	Inodes, FreeInodes int64 // files of the file system; both 0 without such a bound
 	Headroom           int64 // bytes to be left free
-	Held               int64 // bytes that the live workspaces of this process have allocated
-	Reserved           int64 // bytes promised to them beyond that
-	Room               int64 // bytes that could be promised now; may be negative
-	Budget             int64 // bytes that could be promised, were all live workspaces gone
-	Max                int64 // bytes that live workspaces may have in all; 0: no bound
-	Whole              int64 // bytes that could be promised, were the file system empty, Max aside; may be negative
+	Held               int64 // allocated by this process's live workspaces
+	Reserved           int64 // promised to them beyond that
+	Room               int64 // could be promised now; may be negative
+	Budget             int64 // could be promised with all live workspaces gone
+	Max                int64 // for all live workspaces; 0: no bound
+	Whole              int64 // could be promised on the empty file system, without Max; may be negative
 	Live               int   // live workspaces of this process
-	Waiting            int   // of these, requests that wait for more room
+	Waiting            int   // of these, waiting for more room
 }
 
 func (u *Usage) measures() measures {
 	return measures{free: u.Room, alone: u.Budget, whole: u.Whole, max: u.Max}
 }
 
-// Limit returns how many bytes one upload could have, were the file system empty.
+// Limit returns the largest size of one upload on the empty file system.
 func (u *Usage) Limit() int64 {
 	m := u.measures()
 	return m.limit()
 }
 
-// checkPlace makes sure that the directory is still what stands at its path: a janitor looks there, and finds nothing
-// of what goes into one that was moved away or removed.
+// checkPlace returns an error if another directory, or none, is at the path: a janitor looks there, and would not find what goes into this
+// one.
 func (s *Spool) checkPlace() error {
 	var named unix.Stat_t
 	if err := unix.Stat(s.dir, &named); err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	if named.Dev != s.dev || named.Ino != s.ino { // which is no other's while it is open
+	if named.Dev != s.dev || named.Ino != s.ino { // unique while it is open
 		return fmt.Errorf("%w: the directory was removed or replaced while it was in use; a restart takes the new one", ErrNotSpool)
 	}
 	return nil
 }
 
-// Impossible returns the error of an upload that would not get so many bytes though no other were there: a *LimitError or a *FullError;
-// nil where it would.
+// Impossible returns the error of an upload that would not get so many bytes even alone: a *LimitError, a *FullError, or nil.
 func (u *Usage) Impossible(need int64) error {
 	m := u.measures()
 	return m.impossible(need)
 }
 
-// check makes sure that the directory is still a spool, where a janitor looks.
+// check returns an error unless the directory is still a spool at its path.
 func (s *Spool) check() error {
 	if err := s.checkPlace(); err != nil {
 		return err
@@ -263,7 +262,7 @@ func (s *Spool) check() error {
 	return s.keepMark()
 }
 
-// Usage measures the spool. It fails where the directory is gone or no longer a spool.
+// Usage measures the spool. It fails if the directory is gone or no longer a spool.
 func (s *Spool) Usage(ctx context.Context) (Usage, error) {
 	if ctx.Err() != nil {
 		return Usage{}, context.Cause(ctx)
@@ -290,9 +289,8 @@ func (s *Spool) Usage(ctx context.Context) (Usage, error) {
 	}, nil
 }
 
-// foreignFS names file systems that are no good place for a spool, and says whether to refuse them: those whose locks and
-// unlinked files are not this kernel's own. FUSE and 9p are also what some containers have for a
-// local disk; btrfs counts what was freed only when it commits, after up to 30 s.
+// foreignFS names file systems unfit for a spool, and whether to refuse them: those with locks and unlinked files outside this kernel. FUSE
+// and 9p are also some containers' local disks; btrfs counts freed bytes only when it commits, after up to 30 s.
 func foreignFS(magic int64) (name string, refuse bool) {
 	switch uint32(magic) {
 	case unix.NFS_SUPER_MAGIC:

@@ -62,7 +62,7 @@ func TestOpenRefusesHome(t *testing.T) {
 	if !errors.Is(err, spool.ErrNotSpool) || !strings.Contains(err.Error(), "letters") {
 		t.Errorf("Open: %v", err)
 	}
-	// The way out that the message names.
+	// The remedy in the message.
 	write(t, filepath.Join(home, ".tecken-spool"), nil, 0)
 	open(t, home, spool.Options{})
 }
@@ -108,7 +108,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// Programs that clean /tmp take the mark, and then no janitor cleans. The server puts it back, whatever it does next.
+// Programs that clean /tmp take the mark, and then no janitor cleans. The server restores it, whatever it does next.
 func TestTheMarkIsPutBack(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	var log bytes.Buffer
@@ -137,7 +137,7 @@ func TestTheMarkIsPutBack(t *testing.T) {
 	}
 }
 
-// What is young is not cleaned away.
+// A young file is not cleaned away.
 func TestTheMarkIsKeptYoung(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	now := time.Now()
@@ -183,7 +183,7 @@ func TestTheMarkThatIsNone(t *testing.T) {
 	}
 }
 
-// What goes into a directory that is not at its path any more is seen by no janitor, and its bytes by no operator.
+// No janitor sees what goes into a directory that is no longer at its path, and no operator its bytes.
 func TestASpoolThatIsTakenAway(t *testing.T) {
 	for name, take := range map[string]func(dir string) error{
 		"removed":  os.RemoveAll,

@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	batchSize = 256 // names read from a directory at a time, so that memory is bounded
-	maxDepth  = 100 // directories in each other, each of which is an open descriptor
-	maxErrors = 8   // errors of one tree that are told one by one
+	batchSize = 256 // names read from a directory at a time, to bound memory
+	maxDepth  = 100 // nested directories, each an open descriptor
+	maxErrors = 8   // errors of one tree that are returned
 )
 
 var errOtherFS = errors.New("another file system")
 
-// openDir opens the directory name in at: never by a symlink, never one on which something is mounted.
+// openDir opens the directory name in at: never through a symlink, never a mount point.
 func (s *Spool) openDir(at int, name string) (*os.File, error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	how := unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS}
@@ -30,7 +30,7 @@ func (s *Spool) openDir(at int, name string) (*os.File, error) {
 	case errors.Is(err, unix.EXDEV):
 		return nil, &fs.PathError{Op: "open", Path: name, Err: errOtherFS}
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
-		// An old kernel, or a sandbox that does not know the call.
+		// An old kernel, or a sandbox without the call.
 		fd, err = openat(at, name, flags)
 		if err == nil {
 			if mount, mountErr := mountID(fd); mountErr != nil || mount != s.mount {
@@ -52,8 +52,8 @@ func (s *Spool) openDir(at int, name string) (*os.File, error) {
 	return dir, nil
 }
 
-// mountID returns the number of the mount that an open file lies in: a bind mount has another one, though the
-// device is the same. https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html
+// mountID returns the number of an open file's mount: a bind mount has another one on the same device.
+// https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html
 func mountID(fd int) (string, error) {
 	text, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
 	if err != nil {
@@ -67,29 +67,28 @@ func mountID(fd int) (string, error) {
 	return "", errors.New("the kernel does not tell mounts apart")
 }
 
-// A visit is called for everything in a tree, what is in a directory before the directory itself. Directories on
-// other file systems are not visited, and are an error.
+// A visit is called for everything in a tree, a directory's content before the directory. Directories on other file systems are an error.
 type visit func(at int, name string, st *unix.Stat_t) error
 
-// A walk goes through a tree in bounded memory. One entry that fails does not stop the rest.
+// A walk goes through a tree in bounded memory. A failed entry does not stop the rest.
 type walk struct {
 	ctx    context.Context
 	spool  *Spool
 	visit  visit
-	errs   []error // the first of them
+	errs   []error // the first ones
 	failed int
 }
 
 func (k *walk) fail(err error) {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return // gone is as good
+		return // removed meanwhile
 	}
 	if k.failed++; k.failed <= maxErrors {
 		k.errs = append(k.errs, err)
 	}
 }
 
-// err says what failed.
+// err returns the errors.
 func (k *walk) err() error {
 	if more := k.failed - len(k.errs); more > 0 {
 		return errors.Join(append(k.errs, fmt.Errorf("and %d more", more))...)
@@ -97,7 +96,7 @@ func (k *walk) err() error {
 	return errors.Join(k.errs...)
 }
 
-// entry visits name in at and all that is in it.
+// entry visits name in at and its content.
 func (k *walk) entry(at int, name string, depth int) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -116,7 +115,7 @@ func (k *walk) entry(at int, name string, depth int) {
 	k.fail(k.visit(at, name, &st))
 }
 
-// inside visits what is in dir.
+// inside visits the content of dir.
 func (k *walk) inside(dir *os.File, depth int) {
 	if depth >= maxDepth {
 		k.fail(fmt.Errorf("%s: more than %d directories deep", dir.Name(), maxDepth))
@@ -152,7 +151,7 @@ func eachName(ctx context.Context, dir *os.File, f func(name string) bool) error
 	}
 }
 
-// removeInside empties dir, and returns how many bytes that freed.
+// removeInside empties dir, and returns the bytes freed.
 func (s *Spool) removeInside(ctx context.Context, dir *os.File) (freed int64, err error) {
 	for {
 		removed := 0
@@ -166,15 +165,14 @@ func (s *Spool) removeInside(ctx context.Context, dir *os.File) (freed int64, er
 			return err
 		}
 		k.inside(dir, 0)
-		// Some file systems lose their place in a directory that shrinks under them: as long as there is
-		// progress, what failed is worth another try.
+		// Some file systems lose their position in a directory that shrinks: while there is progress, retry what failed.
 		if k.failed == 0 || removed == 0 || ctx.Err() != nil {
 			return freed, k.err()
 		}
 	}
 }
 
-// unlink removes one entry, and returns how many bytes that freed.
+// unlink removes one entry, and returns the bytes freed.
 func unlink(at int, name string, st *unix.Stat_t) (int64, error) {
 	flags := 0
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
@@ -186,7 +184,7 @@ func unlink(at int, name string, st *unix.Stat_t) (int64, error) {
 	return blocks(st), nil
 }
 
-// blocks returns how many bytes come free when the entry goes; those of a file with other names don't.
+// blocks returns the bytes freed by the entry's removal; none for a file with other names.
 func blocks(st *unix.Stat_t) int64 {
 	if st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink > 1 {
 		return 0

@@ -17,9 +17,9 @@ import (
 
 const (
 	newPrefix = ".new-"
-	// createTries bounds how often Create makes a directory anew because a janitor had it first.
+	// createTries bounds how often Create makes a directory again because a janitor took it.
 	createTries = 100
-	// idTime is how an id tells when it was made.
+	// idTime is the time in an id.
 	idTime = "20060102T150405Z"
 )
 
@@ -28,26 +28,26 @@ var (
 	errWritten = errors.New("already written")
 )
 
-// A Workspace is one upload's part of the spool. Its methods may be called by several goroutines.
+// A Workspace is one upload's part of the spool. Its methods are safe for concurrent use.
 type Workspace struct {
 	spool  *Spool
 	id     string
 	dir    *os.File // locked
-	living bool     // has its first room: set before it is seen by others
+	living bool     // has its first room: set before others see it
 
 	reserved atomic.Int64 // bytes, of all its files; changed with Spool.mu held
 	refused  atomic.Bool  // see Refused
 
-	mu       sync.Mutex // guards what follows; taken before Spool.mu
+	mu       sync.Mutex // guards the fields below; taken before Spool.mu
 	manifest Manifest
 	archive  *file              // nil once received
-	files    map[*file]struct{} // open, archive included
+	files    map[*file]struct{} // open, the archive included
 	closed   bool
 }
 
-// Create makes a workspace with room for an archive of size bytes; -1 says that its size is not known: then room is
-// reserved in steps of 16 MiB as bytes arrive. It does not wait for room, and gets none that live workspaces wait for.
-// The error is a *FullError, a *LimitError, the context's cause, or what the file system says. A size of 0 needs no room.
+// Create makes a workspace with room for an archive of size bytes; for -1, an unknown size, room is reserved in steps of 16 MiB as bytes
+// arrive. It does not wait for room, and gets none that live workspaces wait for. The error is a *FullError, a *LimitError, the context's
+// cause, or the file system's. A size of 0 needs no room.
 func (s *Spool) Create(ctx context.Context, size int64) (*Workspace, error) {
 	w := &Workspace{spool: s, files: make(map[*file]struct{})}
 	f, err := w.firstRoom(ctx, size)
@@ -89,7 +89,7 @@ func (w *Workspace) build(ctx context.Context, archive *file) error {
 	for range createTries {
 		err := w.makeDir()
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrInUse) {
-			continue // a janitor has it
+			continue // a janitor has taken it
 		}
 		if err != nil {
 			return full(err)
@@ -121,7 +121,7 @@ func (w *Workspace) makeDir() error {
 		err = root.Rename(newPrefix+id, id)
 	}
 	if err != nil {
-		// An error here means that it is gone, or that a janitor is about to remove it.
+		// On an error it is gone, or a janitor is about to remove it.
 		_ = root.Remove(newPrefix + id)
 		return errors.Join(err, dir.Close())
 	}
@@ -129,17 +129,17 @@ func (w *Workspace) makeDir() error {
 	return nil
 }
 
-// Reserved returns the bytes that its files have of the spool, used or not.
+// Reserved returns the bytes reserved for its files, used or not.
 func (w *Workspace) Reserved() int64 { return w.reserved.Load() }
 
 // Refused reports whether w was refused room that other workspaces held.
 func (w *Workspace) Refused() bool { return w.refused.Load() }
 
-// ID names the workspace: its directory in the spool.
+// ID returns the workspace's id, the name of its directory.
 func (w *Workspace) ID() string { return w.id }
 
-// Update changes the manifest, and replaces the file as a whole. It costs a small file and a rename, so it is
-// for the steps of an upload, not for its blocks. Nothing is synced.
+// Update changes the manifest, and replaces the file as a whole. It costs a small file and a rename, so it is for the steps of an upload,
+// not for its blocks. Nothing is synced.
 func (w *Workspace) Update(change func(*Manifest)) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -169,7 +169,7 @@ func (w *Workspace) adopt(ctx context.Context, f *file) error {
 	return nil
 }
 
-// drop closes a file of w, unless Close has done so.
+// drop closes a file of w, unless Close has.
 func (w *Workspace) drop(f *file) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -180,8 +180,7 @@ func (w *Workspace) drop(f *file) error {
 	return f.close()
 }
 
-// Close closes what is open, removes the directory, and gives the room back, to those that wait for it first.
-// Further calls do nothing.
+// Close closes open files, removes the directory, and gives the room back, first to waiting workspaces. Further calls do nothing.
 func (w *Workspace) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -203,7 +202,7 @@ func (w *Workspace) Close() error {
 	return nil
 }
 
-// removeDir removes the directory and what we put into it, and only then unlocks it.
+// removeDir removes the directory and its files, and only then unlocks it.
 func (w *Workspace) removeDir() error {
 	if w.dir == nil {
 		return nil
@@ -220,8 +219,8 @@ func (w *Workspace) removeDir() error {
 	return errors.Join(append(errs, w.dir.Close())...)
 }
 
-// lock takes a lock on an open directory without waiting: unix.LOCK_EX as its owner, LOCK_SH to see whether
-// it has one. ErrInUse says that another has it.
+// lock takes a lock on an open directory without waiting: unix.LOCK_EX as its owner, LOCK_SH to check for one. ErrInUse means that another
+// has it.
 func lock(dir *os.File, how int) error {
 	_, err := retry(func() (int, error) { return 0, unix.Flock(int(dir.Fd()), how|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
@@ -230,7 +229,7 @@ func lock(dir *os.File, how int) error {
 	return err
 }
 
-// checkSame makes sure that dir is still what stands at name: one can lock what was just removed.
+// checkSame returns an error unless dir is still at name: a directory may be locked just after its removal.
 func (s *Spool) checkSame(dir *os.File, name string) error {
 	var open, named unix.Stat_t
 	if err := unix.Fstat(int(dir.Fd()), &open); err != nil {
@@ -245,6 +244,5 @@ func (s *Spool) checkSame(dir *os.File, name string) error {
 	return nil
 }
 
-// isWorkspace tells a workspace's directory, which is never without its lock while its owner lives,
-// from other things.
+// isWorkspace recognises a workspace's directory, always locked while its owner lives.
 func isWorkspace(name string) bool { return idPattern.MatchString(name) }

@@ -113,6 +113,6 @@ func (l *Lines) Close(patience time.Duration) {
 
 // CountLost registers the metric of lost lines.
 func (m *Metrics) CountLost(l *Lines) {
-	m.Counter("tecken_log_lines_lost_total", "Log lines that could not be written, or found 1,000 others waiting for a reader that does not read.",
+	m.Counter("tecken_log_lines_lost_total", "Log lines lost: not writable, or above 1,000 waiting for a reader.",
 		func() float64 { return float64(l.lost.Load()) })
 }

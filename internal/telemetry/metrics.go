@@ -43,7 +43,7 @@ func NewMetrics() *Metrics {
 		}, []string{"route", "method", "status"}),
 		elapsed: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "tecken_http_request_duration_seconds",
-			Help:    "From a request's header to its answer's end.",
+			Help:    "Time from a request's header to its answer's end.",
 			Buckets: []float64{0.005, 0.025, 0.1, 0.5, 1, 2, 5, 15, 60, 300, 900, 2400},
 		}, []string{"route", "method"}),
 		routes: make(map[string]bool),

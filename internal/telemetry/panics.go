@@ -11,7 +11,7 @@ import (
 func WatchPanics(log *slog.Logger, reporter *Reporter, metrics *Metrics) {
 	var total atomic.Int64
 	var reports Throttle
-	metrics.Counter("tecken_panics_total", "Panics of work in the background. The log says where; loops go on.",
+	metrics.Counter("tecken_panics_total", "Panics of background work. The log says where; loops continue.",
 		func() float64 { return float64(total.Load()) })
 	background.OnPanic(func(name string, p *background.PanicError) {
 		total.Add(1)

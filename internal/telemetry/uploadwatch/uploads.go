@@ -63,16 +63,16 @@ func NewUploads(log *slog.Logger, reporter *telemetry.Reporter, metrics *telemet
 			Buckets: []float64{0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 90, 120, 180, 240, 300, 600, 1200, 1800},
 		}, []string{"phase"}),
 		files: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tecken_files_total", Help: "Members of archives, by what became of them.",
+			Name: "tecken_files_total", Help: "Members of archives, by result.",
 		}, []string{"state", "extension"}),
 		fileBytes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tecken_file_bytes_total", Help: "Uncompressed bytes of members, by what became of them.",
+			Name: "tecken_file_bytes_total", Help: "Uncompressed bytes of members, by result.",
 		}, []string{"state", "extension"}),
 		stored: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tecken_stored_bytes_total", Help: "Bytes put into storage.",
 		}),
 		lostEnds: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tecken_upload_ends_lost_total", Help: "Ends of uploads that were not recorded and never will be, by why.",
+			Name: "tecken_upload_ends_lost_total", Help: "Ends of uploads that will never be recorded, by reason.",
 		}, []string{"reason"}),
 	}
 	metrics.Register(u.uploads, u.bytes, u.sizes, u.durations, u.files, u.fileBytes, u.stored, u.lostEnds)
