@@ -103,7 +103,7 @@ func (r *run) noteDone(f *File) {
 	r.count++
 	if now := r.Now(); now.Sub(r.noted) >= noteInterval {
 		r.noted = now
-		_ = r.req.Pass.Workspace().Update(func(m *spool.Manifest) { m.Published = r.count })
+		_ = r.workspace.Update(func(m *spool.Manifest) { m.Published = r.count })
 	}
 }
 

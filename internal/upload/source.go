@@ -2,11 +2,11 @@ package upload
 
 import (
 	"context"
+	"io"
 	"iter"
 	"os"
 
 	"tecken-upload/internal/archive"
-	"tecken-upload/internal/spool"
 )
 
 // A Source brings the members of one upload: out of an archive, or as they are.
@@ -23,11 +23,11 @@ type Source interface {
 // An Arrival is an upload as its Source sees it.
 type Arrival struct{ run *run }
 
-// Workspace returns the upload's room on disk.
-func (in *Arrival) Workspace() *spool.Workspace { return in.run.req.Pass.Workspace() }
-
-// Limit returns the largest body, in bytes.
-func (in *Arrival) Limit() int64 { return in.run.MaxSize }
+// Receive writes a file as it arrives to the upload's room on disk. An error of content comes back as it is; where content has too
+// many bytes, it wraps spool.ErrTooLarge.
+func (in *Arrival) Receive(ctx context.Context, content io.Reader) (*os.File, error) {
+	return in.run.workspace.Receive(ctx, content, in.run.MaxSize)
+}
 
 // Accepted reports that the client's part is done, with what is known by then: what is still to come comes without it. Once the body has
 // arrived that need not be reported.
@@ -36,10 +36,9 @@ func (in *Arrival) Accepted(known Delivery) {
 	in.run.accepted()
 }
 
-// A Delivery is a file that has arrived.
+// A Delivery is a file that has arrived, or what is known of it.
 type Delivery struct {
 	File     *os.File // all of it; owned by the workspace
-	Size     int64    // its bytes
 	Filename string   // as in Upload.Filename
 	Try      bool     // the client asks for a try upload
 
@@ -49,8 +48,7 @@ type Delivery struct {
 
 // A Deliverer brings an archive as one file.
 type Deliverer interface {
-	// Deliver streams the file into the arrival's workspace, which it must do at most once, with at most Limit bytes. With an error,
-	// the delivery says what is known nonetheless.
+	// Deliver has the file received, which it must do at most once. With an error, the delivery says what is known nonetheless.
 	Deliver(ctx context.Context, in *Arrival) (Delivery, error)
 }
 
@@ -71,12 +69,14 @@ func (s *arrived) Members(ctx context.Context, in *Arrival) iter.Seq2[*archive.M
 			yield(nil, err)
 			return
 		}
-		ctx := in.run.received(ctx, d)
-		if s.archive, err = archive.Open(ctx, d.File, d.Size, in.run.Limits, in.run); err != nil {
+		if ctx, err = in.run.received(ctx, d); err == nil {
+			s.archive, err = archive.Open(ctx, d.File, in.run.up.Size, in.run.Limits, in.run)
+		}
+		if err != nil {
 			yield(nil, err)
 			return
 		}
-		in.run.found(s.archive.Format(), s.archive.Inflated())
+		in.run.found(s.archive.Format, s.archive.Declared)
 		s.archive.Members(ctx)(yield)
 	}
 }

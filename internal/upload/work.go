@@ -31,7 +31,7 @@ func (r *run) Stage(ctx context.Context, cost int64, write func(archive.Scratch)
 		return nil, err
 	}
 	defer slot.Release()
-	scratch, err := r.req.Pass.Workspace().Scratch(slot.Context()) //nolint:contextcheck // it descends from ctx
+	scratch, err := r.workspace.Scratch(slot.Context()) //nolint:contextcheck // it descends from ctx
 	if err != nil {
 		return nil, err
 	}
