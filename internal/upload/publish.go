@@ -95,7 +95,7 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) err
 	return nil
 }
 
-// noteDone tells that one more member is in storage: the meter, and now and then the manifest.
+// noteDone counts one more member that is in storage, in the meter and now and then in the manifest.
 func (r *run) noteDone(f *File) {
 	r.worked(&r.meter.published, f.Size)
 	r.noting.Lock()

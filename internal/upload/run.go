@@ -46,7 +46,7 @@ type run struct {
 
 	noting sync.Mutex // guards what follows
 	count  int        // members that are in storage
-	noted  time.Time  // when the manifest was last told of them
+	noted  time.Time  // when count was last written to the manifest
 }
 
 func newRun(s *Service, req Request) *run {
@@ -55,7 +55,7 @@ func newRun(s *Service, req Request) *run {
 		req:       req,
 		workspace: req.Pass.Workspace(),
 		stop:      func() {},
-		meter:     meter{tell: req.Pass.Done},
+		meter:     meter{report: req.Pass.Done},
 		report: &Report{
 			Declared: req.Declared,
 			Phases:   make(map[Phase]time.Duration),
@@ -157,7 +157,7 @@ func (r *run) received(ctx context.Context, d Delivery) (context.Context, error)
 	return ctx, nil
 }
 
-// accepted tells the request, once, that the client's part is done.
+// accepted reports to the request, once, that the upload needs its client no longer.
 func (r *run) accepted() {
 	if r.req.Accepted == nil {
 		return
