@@ -40,6 +40,9 @@ type Work interface {
 
 // An Archive is an open container. Its methods are not for concurrent use.
 type Archive struct {
+	Format   string // "zip", "tar", "tar.gz", "tar.bz2", "tar.xz" or "tar.zst"
+	Declared int64  // bytes of all members, inflated, by the listing; 0 where there is none, as in every kind of tar
+
 	f         io.ReaderAt
 	size      int64
 	limits    Limits
@@ -81,7 +84,7 @@ func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits, w Work) (*Ar
 	if err != nil {
 		return nil, err
 	}
-	a := &Archive{f: f, size: size, limits: l, work: w, format: format, staging: make(chan struct{}, 1)}
+	a := &Archive{Format: format.name, f: f, size: size, limits: l, work: w, format: format, staging: make(chan struct{}, 1)}
 	a.inflaters.New = func() any { return inflate.NewReader() }
 	if a.sequential() {
 		err = a.chooseWindow(ctx)
@@ -94,20 +97,8 @@ func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits, w Work) (*Ar
 	return a, nil
 }
 
-// Format returns "zip", "tar", "tar.gz", "tar.bz2", "tar.xz" or "tar.zst".
-func (a *Archive) Format() string { return a.format.name }
-
 // sequential reports whether the members can only be read in order, as in every tar.
 func (a *Archive) sequential() bool { return a.format.name != "zip" }
-
-// Inflated returns the declared bytes of all members; 0 without a listing, as in every tar.
-func (a *Archive) Inflated() int64 {
-	var sum int64
-	for _, m := range a.entries {
-		sum += m.Size
-	}
-	return sum
-}
 
 // Members reads and checks every member once, and yields it: in the archive's order, each once it and its predecessors are checked. Several
 // of a zip are read at once. The last value may be an error: a fault of the archive is an [*Error]; when the context ends, it is its cause.

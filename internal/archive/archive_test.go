@@ -29,8 +29,8 @@ func TestEveryFormat(t *testing.T) {
 			noLeak(t)
 			a, ms, err := verify(t.Context(), build(t, format, files), roomy)
 			must(t, err)
-			if a.Format() != format {
-				t.Errorf("format %q", a.Format())
+			if a.Format != format {
+				t.Errorf("format %q", a.Format)
 			}
 			type seen struct {
 				Name, Key string

@@ -211,7 +211,7 @@ func TestSniff(t *testing.T) {
 	defer f.Close()
 	info, err := f.Stat()
 	must(t, err)
-	if a, err := Open(t.Context(), f, info.Size(), roomy, new(desk)); err != nil || a.Format() != "tar" {
+	if a, err := Open(t.Context(), f, info.Size(), roomy, new(desk)); err != nil || a.Format != "tar" {
 		t.Errorf("a tar in a .zip: %v", err)
 	}
 }

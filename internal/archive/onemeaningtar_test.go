@@ -243,7 +243,7 @@ func readOnly(t *testing.T, a *Archive, only int, want map[string]string) {
 	must(t, a.Each(t.Context(), 1, func(ctx context.Context, m *Member) error {
 		if m.Index == only {
 			if got := content(ctx, t, m); got != want[m.Name] {
-				t.Errorf("%s: %s alone holds %q", a.Format(), m.Name, got)
+				t.Errorf("%s: %s alone holds %q", a.Format, m.Name, got)
 			}
 		}
 		return nil

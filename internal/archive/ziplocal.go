@@ -24,6 +24,7 @@ func (a *Archive) listZip(ctx context.Context) error {
 		return err
 	}
 	for _, m := range a.entries {
+		a.Declared += m.Size
 		if err := a.readLocal(ctx, m, int64(dir.offset)); err != nil {
 			return err
 		}

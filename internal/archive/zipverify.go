@@ -21,16 +21,24 @@ import (
 func (a *Archive) verifyZip(ctx context.Context, give func(*Member) error) error {
 	a.keys = make(map[symbol.Key]*Member, len(a.members))
 	ctx, cancel := context.WithCancel(ctx)
-	read, err := a.readZip(ctx)
+	g, reading := background.NewGroup(ctx)
 	defer func() {
 		cancel()
-		for range read { // nothing reads the archive after the return
-		}
+		_ = g.Wait() // nothing reads the archive after the return
 	}()
+	good := a.readZip(reading, g)
 	checked := make(map[*Member]bool)
 	next := 0
-	for m := range read {
-		checked[m] = true
+	for range a.entries {
+		select {
+		case m := <-good:
+			checked[m] = true
+		case <-reading.Done():
+			if err := g.Wait(); err != nil {
+				return err
+			}
+			return context.Cause(ctx)
+		}
 		for ; next < len(a.members) && checked[a.members[next]]; next++ {
 			m := a.members[next]
 			m.Index = next
@@ -42,16 +50,15 @@ func (a *Archive) verifyZip(ctx context.Context, give func(*Member) error) error
 			}
 		}
 	}
-	return err()
+	return nil
 }
 
-// readZip reads and checks the entries, and sends each good one. err returns the error that ended the reading, once the channel is closed.
-func (a *Archive) readZip(ctx context.Context) (read <-chan *Member, err func() error) {
+// readZip reads and checks the entries in a group, and sends each good one.
+func (a *Archive) readZip(ctx context.Context, g *background.Group) <-chan *Member {
 	largest := slices.SortedStableFunc(slices.Values(a.entries), func(x, y *Member) int { return cmp.Compare(y.Size, x.Size) })
-	g, ctx := background.NewGroup(ctx)
-	good := make(chan *Member, len(largest))
+	good := make(chan *Member, len(largest)) // room for all: no reader waits
 	var begun atomic.Int64
-	for range runtime.GOMAXPROCS(0) {
+	for range min(runtime.GOMAXPROCS(0), len(largest)) {
 		g.Go(func() error {
 			for {
 				i := int(begun.Add(1)) - 1
@@ -65,12 +72,7 @@ func (a *Archive) readZip(ctx context.Context) (read <-chan *Member, err func() 
 			}
 		})
 	}
-	var ended error
-	background.Go("verify", func() {
-		defer close(good)
-		ended = g.Wait()
-	})
-	return good, func() error { return ended }
+	return good
 }
 
 // verifyZip reads all of m and checks it.

@@ -34,7 +34,7 @@ type DiskError struct {
 	Err   error
 }
 
-// Error tells disk and fault apart.
+// Error names the disk and the fault.
 func (e *DiskError) Error() string { return fmt.Sprintf("disk of %s: %s: %v", e.Disk, e.Fault, e.Err) }
 
 // Unwrap returns Err.

@@ -1,10 +1,12 @@
-// Package upload is the domain: what an upload is, the two phases it runs through, how it can end, and
-// what it needs of the rest of the house.
+// Package upload is the domain: what an upload is, the phases it runs through, how it can end, and what it needs of other packages.
 //
-// An upload is received into a spool workspace, then processed. In the *verify* phase every member of
-// the archive is inflated and checked; any fault rejects the whole archive. In the *publish* phase, and
-// never before, the members go to storage: skipped where storage has them already, replaced where their
-// content differs. Every upload ends in exactly one [Outcome], which is recorded.
+// An upload is a stream of members. Its [Source] receives the body and brings each member once it is verified: inflated and checked. Any
+// fault rejects the whole upload. In the *publish* phase, and never before, the members go to storage: skipped if storage has them
+// already, replaced if their content differs.
+//
+// Every upload ends in exactly one [Outcome]. [Service.Run] records it, reports it to the [Observer] and gives back what the upload
+// held, whether a client waits for it or not. While it runs, its record says how far it is; if its process dies, the record's silence
+// shows it as [Lost].
 //
 // Adapters (storage, records, the HTTP server) import this package and implement the interfaces it
 // declares in ports.go; it knows none of them.

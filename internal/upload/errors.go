@@ -13,7 +13,7 @@ var (
 	// ErrUnavailable: a backing service (storage, database) is down or refuses us. Trying again later may help, unless the error
 	// wraps ErrRefused too.
 	ErrUnavailable = errors.New("backing service unavailable")
-	// ErrRefused: a backing service refuses what is asked of it, and goes on to until somebody changes its settings or ours. It may be
+	// ErrRefused: a backing service refuses what is asked of it, until its settings or ours change. It may be
 	// one object alone that is refused: this proves nothing about the service. Every error that wraps it is, or wraps, a *RefusedError.
 	// It wraps ErrUnavailable.
 	ErrRefused = fmt.Errorf("%w: it refuses what is asked of it", ErrUnavailable)
@@ -23,7 +23,7 @@ var (
 	ErrOverLimit = fmt.Errorf("%w: the tenant is over its limit", ErrBusy)
 )
 
-// Causes that end an upload's context early, told apart with context.Cause.
+// Causes that end an upload's context early, as context.Cause returns them.
 var (
 	// ErrDeadline: processing took longer than the upload's deadline.
 	ErrDeadline = errors.New("the upload's deadline passed")
@@ -38,12 +38,12 @@ type Lack string
 
 // What uploads are refused for.
 const (
-	LackLimit     Lack = "limit"     // its tenant has as many uploads as it may have
-	LackReceiving Lack = "receiving" // a receiving place
+	LackLimit     Lack = "limit"     // the tenant has as many uploads as it may have
+	LackReceiving Lack = "receiving" // a receiving slot
 	LackSpool     Lack = "spool"     // room in the spool
-	LackTime      Lack = "time"      // what is admitted takes as long as it may
-	LackQueue     Lack = "queue"     // as many wait as may
-	LackFetch     Lack = "fetch"     // a turn to be fetched from elsewhere
+	LackTime      Lack = "time"      // the uploads admitted already take all the time there is
+	LackQueue     Lack = "queue"     // the line is full
+	LackFetch     Lack = "fetch"     // a fetch slot
 )
 
 // Lacks lists every Lack.
@@ -88,7 +88,7 @@ func (e *RefusedError) Unwrap() []error { return []error{ErrRefused, e.Err} }
 // A Backing is a service that uploads depend on.
 type Backing string
 
-// The services whose absence is counted apart.
+// The services that are counted separately when they are unavailable.
 const (
 	BackingDatabase Backing = "database"
 	BackingDisk     Backing = "disk" // of the spool

@@ -86,7 +86,7 @@ func lackReason(err error) string {
 	return ""
 }
 
-// spoolReason tells a spool whose room is taken by uploads from a full disk.
+// spoolReason distinguishes a spool that uploads fill from a full disk.
 func spoolReason(err error) string {
 	if full, ok := errors.AsType[*spool.FullError](err); ok && full.Busy {
 		return string(LackSpool)
@@ -141,7 +141,7 @@ func Reasons(failures bool) []string {
 // Ours reports whether errors of a kind are failures of ours, or of services that we depend on.
 func (k Kind) Ours() bool { return k.Outcome == Failed || k.Outcome == TimedOut }
 
-// OutcomeOf tells how an upload ended that ended with err.
+// OutcomeOf returns the outcome of an upload that ended with err.
 func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return Completed

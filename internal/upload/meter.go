@@ -5,15 +5,14 @@ import (
 	"sync"
 )
 
-// A meter tells how much of an archive has been dealt with. Verifying all of it is half of the work,
-// publishing all of it the other half.
+// A meter measures how much of an archive is done. Verifying all of it is half of the work, publishing all of it the other half.
 type meter struct {
-	size int64 // bytes of the archive
-	tell func(bytes int64)
+	size   int64 // bytes of the archive
+	report func(bytes int64)
 
 	mu                  sync.Mutex // guards what follows
 	verified, published share
-	told                int64 // bytes
+	reported            int64 // bytes
 }
 
 // A share is a part of all the bytes of an archive's members.
@@ -34,7 +33,7 @@ func (m *meter) count(s *share, n int64) {
 	m.update(0)
 }
 
-// begin says of how many bytes a share is. Until then it is none.
+// begin sets of how many bytes a share is; before, it counts as none.
 func (m *meter) begin(s *share, of int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -56,12 +55,12 @@ func (m *meter) progress() float64 {
 	return (m.verified.ratio() + m.published.ratio()) / 2
 }
 
-// update tells what has not been told, where it is so many bytes or more. Called with mu held.
+// update reports what is not reported yet, if it is at least so many bytes. Called with mu held.
 func (m *meter) update(least int64) {
 	done := int64(math.Round(float64(m.size) * (m.verified.ratio() + m.published.ratio()) / 2))
-	more := max(0, done-m.told)
+	more := max(0, done-m.reported)
 	if more >= least {
-		m.tell(more)
-		m.told += more
+		m.report(more)
+		m.reported += more
 	}
 }

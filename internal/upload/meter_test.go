@@ -7,7 +7,7 @@ import (
 
 func TestAMeterAddsUpToTheArchive(t *testing.T) {
 	var told []int64
-	m := meter{size: 1001, tell: func(n int64) { told = append(told, n) }}
+	m := meter{size: 1001, report: func(n int64) { told = append(told, n) }}
 	m.count(&m.verified, 300) // of an unknown number
 	m.begin(&m.verified, 1000)
 	m.count(&m.verified, 200)

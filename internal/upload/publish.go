@@ -95,7 +95,7 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) err
 	return nil
 }
 
-// noteDone tells that one more member is in storage: the meter, and now and then the manifest.
+// noteDone counts one more member that is in storage, in the meter and now and then in the manifest.
 func (r *run) noteDone(f *File) {
 	r.worked(&r.meter.published, f.Size)
 	r.noting.Lock()
@@ -103,7 +103,7 @@ func (r *run) noteDone(f *File) {
 	r.count++
 	if now := r.Now(); now.Sub(r.noted) >= noteInterval {
 		r.noted = now
-		_ = r.req.Pass.Workspace().Update(func(m *spool.Manifest) { m.Published = r.count })
+		_ = r.workspace.Update(func(m *spool.Manifest) { m.Published = r.count })
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A Report is everything that explains one upload, told once it has ended.
+// A Report explains one upload that has ended.
 type Report struct {
 	Upload   Upload                  // as recorded, with its files
 	Declared int64                   // the request's Content-Length; -1 when it had none

@@ -33,10 +33,11 @@ const (
 // once, each on a File of its own.
 type run struct {
 	*Service
-	req     Request
-	report  *Report
-	up      *Upload   // report.Upload
-	entered time.Time // when the present phase began; zero between phases
+	req       Request
+	report    *Report
+	up        *Upload // report.Upload
+	workspace *spool.Workspace
+	entered   time.Time // when the present phase began; zero between phases
 
 	inTime context.Context // has the upload's deadline; nil until the body has arrived
 	stop   func()          // ends it
@@ -45,15 +46,16 @@ type run struct {
 
 	noting sync.Mutex // guards what follows
 	count  int        // members that are in storage
-	noted  time.Time  // when the manifest was last told of them
+	noted  time.Time  // when count was last written to the manifest
 }
 
 func newRun(s *Service, req Request) *run {
 	r := &run{
-		Service: s,
-		req:     req,
-		stop:    func() {},
-		meter:   meter{tell: req.Pass.Done},
+		Service:   s,
+		req:       req,
+		workspace: req.Pass.Workspace(),
+		stop:      func() {},
+		meter:     meter{report: req.Pass.Done},
 		report: &Report{
 			Declared: req.Declared,
 			Phases:   make(map[Phase]time.Duration),
@@ -82,7 +84,7 @@ func (r *run) run(ctx context.Context) {
 	defer r.req.Pass.Close() // its workspace is closed by then
 	// The room is given back before anything else is waited for. What can't be removed is the janitor's: no
 	// reason to send two gigabytes again.
-	r.report.Leftover = r.req.Pass.Workspace().Close()
+	r.report.Leftover = r.workspace.Close()
 	switch {
 	case r.up.ID != 0:
 		err = r.end(ctx, err)
@@ -136,11 +138,14 @@ func (r *run) process(ctx context.Context) error {
 }
 
 // received notes what has arrived, and returns a context with the upload's deadline.
-func (r *run) received(ctx context.Context, d Delivery) context.Context {
+func (r *run) received(ctx context.Context, d Delivery) (context.Context, error) {
+	info, err := d.File.Stat()
+	if err != nil {
+		return nil, err
+	}
 	r.learn(d)
-	r.up.Size = d.Size
-	r.meter.size = d.Size
-	r.req.Pass.Received(d.Size)
+	r.up.Size, r.meter.size = info.Size(), info.Size()
+	r.req.Pass.Received(info.Size())
 	r.enter(PhaseVerify)
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, ErrDeadline)
 	unwatch := r.flights.watch(r.Timeout)
@@ -149,10 +154,10 @@ func (r *run) received(ctx context.Context, d Delivery) context.Context {
 		cancel()
 	}
 	r.accepted()
-	return ctx
+	return ctx, nil
 }
 
-// accepted tells the request, once, that the client's part is done.
+// accepted reports to the request, once, that the upload needs its client no longer.
 func (r *run) accepted() {
 	if r.req.Accepted == nil {
 		return
@@ -294,7 +299,7 @@ func (r *run) enter(p Phase) {
 	r.flights.show(r.up, &r.meter, false)
 	if p != PhaseRecord { // the workspace is gone by then
 		// The manifest is for autopsies alone: an upload does not fail for it.
-		_ = r.req.Pass.Workspace().Update(func(m *spool.Manifest) { r.describe(m, p) })
+		_ = r.workspace.Update(func(m *spool.Manifest) { r.describe(m, p) })
 	}
 }
 

@@ -28,7 +28,7 @@ type Config struct {
 	Retention, TryRetention time.Duration
 	// PublishParallel bounds the members of one upload that are in publishing at once, waiting ones included.
 	PublishParallel int
-	// Stale is after what time without a sign of life an upload in flight counts as lost.
+	// Stale is the silence after which an upload in flight counts as lost.
 	Stale time.Duration
 	// Observer reports the ends of uploads.
 	Observer Observer
@@ -65,8 +65,8 @@ type Request struct {
 	DownloadURL string
 	Pass        Pass
 	Source      Source
-	// Accepted is called once the client's part is done, with the upload as it is then, before anything else that may take long. It may
-	// be nil.
+	// Accepted is called at most once, when the upload needs its client no longer, with the upload as it is then. It must not block, and
+	// may be nil.
 	Accepted func(Upload)
 }
 
@@ -87,7 +87,7 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 	return r.report
 }
 
-// Wait waits until no upload runs, or ctx ends. No upload may be begun meanwhile.
+// Wait waits until no upload runs, or ctx ends. No upload may begin meanwhile.
 func (s *Service) Wait(ctx context.Context) error {
 	ended := make(chan struct{})
 	background.Go("uploads", func() {

@@ -83,15 +83,11 @@ type source struct {
 }
 
 func (s source) Deliver(ctx context.Context, in *upload.Arrival) (upload.Delivery, error) {
-	f, err := in.Workspace().Receive(ctx, s.content, in.Limit())
+	f, err := in.Receive(ctx, s.content)
 	if err != nil {
 		return upload.Delivery{}, err
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return upload.Delivery{}, err
-	}
-	return upload.Delivery{File: f, Size: info.Size(), Filename: "symbols.zip", Try: s.try}, nil
+	return upload.Delivery{File: f, Filename: "symbols.zip", Try: s.try}, nil
 }
 
 // post runs one upload and checks what holds for every one of them.

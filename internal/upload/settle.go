@@ -90,7 +90,7 @@ func (e *ends) close() []end {
 	return rest
 }
 
-// unsettle keeps the upload's end for Settle: a record without an end tells that a process died, and this
+// unsettle keeps the upload's end for Settle: a record without an end means that a process died, and this
 // one lives. err is why it could not be recorded.
 func (r *run) unsettle(ctx context.Context, err error) {
 	kept := end{upload: *r.up}

@@ -2,44 +2,42 @@ package upload
 
 import (
 	"context"
+	"io"
 	"iter"
 	"os"
 
 	"tecken-upload/internal/archive"
-	"tecken-upload/internal/spool"
 )
 
-// A Source brings the members of one upload: out of an archive, or as they are.
+// A Source brings the members of one upload. The kinds of sources are in this package; [Archive] is one.
 type Source interface {
-	// Members receives the body and yields the members in order, each as soon as it is verified, be it that the body still arrives. Once
-	// the body's last byte is there it calls the run's received, and works from then on in the context that this returns. The last
-	// thing it yields may be an error, which ends the upload.
+	// Members receives the body and yields the members in order, each once it is verified, even while the body still arrives. Once the
+	// body's last byte is there it calls the run's received, and then works in the context that received returns. The last value may
+	// be an error, which ends the upload.
 	Members(ctx context.Context, in *Arrival) iter.Seq2[*archive.Member, error]
 
-	// Each calls do for each member that is to be stored, once Members has yielded the last one: as archive.Archive's Each does.
+	// Each calls do for each member that is to be stored, after Members has yielded the last one, as archive.Archive's Each does.
 	Each(ctx context.Context, parallel int, do func(context.Context, *archive.Member) error) error
 }
 
 // An Arrival is an upload as its Source sees it.
 type Arrival struct{ run *run }
 
-// Workspace returns the upload's room on disk.
-func (in *Arrival) Workspace() *spool.Workspace { return in.run.req.Pass.Workspace() }
+// Receive writes content to the upload's room on disk as it arrives. It returns an error of content as it is; if content has too many
+// bytes, the error wraps spool.ErrTooLarge.
+func (in *Arrival) Receive(ctx context.Context, content io.Reader) (*os.File, error) {
+	return in.run.workspace.Receive(ctx, content, in.run.MaxSize)
+}
 
-// Limit returns the largest body, in bytes.
-func (in *Arrival) Limit() int64 { return in.run.MaxSize }
-
-// Accepted reports that the client's part is done, with what is known by then: what is still to come comes without it. Once the body has
-// arrived that need not be reported.
+// Accepted reports that the upload needs its client no longer, with what is known by then. The arrival of the body implies it.
 func (in *Arrival) Accepted(known Delivery) {
 	in.run.learn(known)
 	in.run.accepted()
 }
 
-// A Delivery is a file that has arrived.
+// A Delivery is a file that has arrived, or what is known of it.
 type Delivery struct {
 	File     *os.File // all of it; owned by the workspace
-	Size     int64    // its bytes
 	Filename string   // as in Upload.Filename
 	Try      bool     // the client asks for a try upload
 
@@ -49,8 +47,7 @@ type Delivery struct {
 
 // A Deliverer brings an archive as one file.
 type Deliverer interface {
-	// Deliver streams the file into the arrival's workspace, which it must do at most once, with at most Limit bytes. With an error,
-	// the delivery says what is known nonetheless.
+	// Deliver receives the file, at most once. With an error, the delivery has what is known.
 	Deliver(ctx context.Context, in *Arrival) (Delivery, error)
 }
 
@@ -71,12 +68,14 @@ func (s *arrived) Members(ctx context.Context, in *Arrival) iter.Seq2[*archive.M
 			yield(nil, err)
 			return
 		}
-		ctx := in.run.received(ctx, d)
-		if s.archive, err = archive.Open(ctx, d.File, d.Size, in.run.Limits, in.run); err != nil {
+		if ctx, err = in.run.received(ctx, d); err == nil {
+			s.archive, err = archive.Open(ctx, d.File, in.run.up.Size, in.run.Limits, in.run)
+		}
+		if err != nil {
 			yield(nil, err)
 			return
 		}
-		in.run.found(s.archive.Format(), s.archive.Inflated())
+		in.run.found(s.archive.Format, s.archive.Declared)
 		s.archive.Members(ctx)(yield)
 	}
 }

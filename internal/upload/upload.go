@@ -9,7 +9,7 @@ import (
 )
 
 // An Outcome says how an upload ended. The empty Outcome belongs to an upload that has not ended, or
-// whose process died.
+// that ended with its process.
 type Outcome string
 
 // The ends an upload can come to.
@@ -22,7 +22,7 @@ const (
 	Interrupted Outcome = "interrupted" // the server shut down; what was published stays
 )
 
-// Lost is the outcome that an upload without an end is shown with once its process is known to have died. It is never recorded.
+// Lost is shown for an upload without an end once its process is known to have died. It is never recorded.
 const Lost Outcome = "lost"
 
 // A FileState says what became of one member of an archive.
@@ -61,7 +61,7 @@ type Upload struct {
 	RedirectURLs []string // written by Records.Finish
 }
 
-// Lose shows u as an upload whose process died before it ended.
+// Lose shows u as an upload that its process did not live to end.
 func (u *Upload) Lose() {
 	u.Outcome, u.Error = Lost, "The server that ran this upload died before the upload ended. Send it again; what was stored will be skipped."
 }

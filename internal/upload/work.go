@@ -31,7 +31,7 @@ func (r *run) Stage(ctx context.Context, cost int64, write func(archive.Scratch)
 		return nil, err
 	}
 	defer slot.Release()
-	scratch, err := r.req.Pass.Workspace().Scratch(slot.Context()) //nolint:contextcheck // it descends from ctx
+	scratch, err := r.workspace.Scratch(slot.Context()) //nolint:contextcheck // it descends from ctx
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ type moving struct {
 	moved func()
 
 	at    int64 // where the next read begins
-	told  int64 // up to where was reported
+	seen  int64 // up to where progress was reported
 	ended bool  // all of it was read
 	again bool  // and is reported once more
 }
@@ -85,8 +85,8 @@ func (m *moving) Read(p []byte) (int, error) {
 	n, err := m.ReadSeeker.Read(p)
 	m.at += int64(n)
 	m.ended = m.ended || errors.Is(err, io.EOF)
-	if m.at > m.told {
-		m.told = m.at
+	if m.at > m.seen {
+		m.seen = m.at
 		m.moved()
 	}
 	return n, err
@@ -98,7 +98,7 @@ func (m *moving) Seek(offset int64, whence int) (int64, error) {
 	if err == nil {
 		m.at = at
 		if m.ended && !m.again {
-			m.told, m.again = at, true
+			m.seen, m.again = at, true
 		}
 	}
 	return at, err

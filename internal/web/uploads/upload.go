@@ -170,7 +170,7 @@ type multipartSource struct {
 func (m *multipartSource) Deliver(ctx context.Context, in *upload.Arrival) (upload.Delivery, error) {
 	var file *os.File
 	form, err := readForm(m.body, m.contentType, func(content io.Reader) (err error) {
-		file, err = in.Workspace().Receive(ctx, content, in.Limit())
+		file, err = in.Receive(ctx, content)
 		return err
 	})
 	address := strings.TrimSpace(form.URL)
@@ -184,9 +184,5 @@ func (m *multipartSource) Deliver(ctx context.Context, in *upload.Arrival) (uplo
 	if file == nil {
 		return m.fetch(ctx, in, urlForm{url: address, try: form.Try})
 	}
-	info, err := file.Stat()
-	if err != nil {
-		return upload.Delivery{}, err
-	}
-	return upload.Delivery{File: file, Size: info.Size(), Filename: form.Filename, Try: form.Try}, nil
+	return upload.Delivery{File: file, Filename: form.Filename, Try: form.Try}, nil
 }

@@ -17,7 +17,6 @@ import (
 
 	"tecken-upload/internal/fetch"
 	"tecken-upload/internal/gate"
-	"tecken-upload/internal/spool"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web/exchange"
 )
@@ -96,7 +95,7 @@ func (s *Server) fetchInto(ctx context.Context, in *upload.Arrival, pass *gate.P
 
 // newURLSource makes the source of an upload that has a fetch slot.
 func (s *Server) newURLSource(download *fetch.Download, try bool, pass *gate.Pass) *urlSource {
-	return &urlSource{download: download, try: try, pace: s.newPace(pass), sized: pass.Grow}
+	return &urlSource{download: download, limit: s.MaxUploadSize, try: try, pace: s.newPace(pass), sized: pass.Grow}
 }
 
 // urlForm is a form that names a URL.
@@ -147,6 +146,7 @@ func badForm(format string, args ...any) error {
 // urlSource delivers the archive from where a URL says.
 type urlSource struct {
 	download *fetch.Download
+	limit    int64 // bytes of the archive
 	try      bool
 	pace     pace
 	sized    func(size int64) // told of the archive's size, where the other side tells it
@@ -155,33 +155,24 @@ type urlSource struct {
 // Deliver implements upload.Deliverer.
 func (u *urlSource) Deliver(ctx context.Context, in *upload.Arrival) (upload.Delivery, error) {
 	in.Accepted(upload.Delivery{Filename: cleanName(u.download.Filename()), Try: u.try, DownloadURL: u.download.URL()})
-	file, err := u.receive(ctx, in.Workspace(), in.Limit())
-	d := upload.Delivery{
+	file, err := u.receive(ctx, in)
+	return upload.Delivery{
 		File:         file,
 		Filename:     cleanName(u.download.Filename()),
 		Try:          u.try,
 		RedirectURLs: u.download.Redirects(),
-	}
-	if err != nil {
-		return d, ofFetch(err, in.Limit())
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return d, err
-	}
-	d.Size = info.Size()
-	return d, nil
+	}, ofFetch(err, u.limit)
 }
 
-func (u *urlSource) receive(ctx context.Context, ws *spool.Workspace, limit int64) (*os.File, error) {
+func (u *urlSource) receive(ctx context.Context, in *upload.Arrival) (*os.File, error) {
 	defer u.download.Close()
-	if err := u.download.Open(ctx, limit); err != nil {
+	if err := u.download.Open(ctx, u.limit); err != nil {
 		return nil, err
 	}
 	if size := u.download.Size(); size >= 0 {
 		u.sized(size)
 	}
-	return ws.Receive(ctx, u, limit)
+	return in.Receive(ctx, u)
 }
 
 // Read implements io.Reader: it reads the archive as it arrives.
