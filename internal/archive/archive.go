@@ -10,6 +10,7 @@ import (
 	"iter"
 	"sync"
 
+	"tecken-upload/internal/archive/fault"
 	"tecken-upload/internal/background"
 	"tecken-upload/internal/inflate"
 	"tecken-upload/internal/symbol"
@@ -18,7 +19,16 @@ import (
 // maxTarMember is the largest member of a tar, in bytes, whatever Limits say: it may have to be staged in scratch.
 const maxTarMember = 2 << 30
 
-// Limits bounds an archive's content. All apply at once.
+// An Error is the archive's own fault. Every other error is ours, and must not be shown to a client.
+type Error = fault.Error
+
+// Kinds of an [Error].
+var (
+	ErrInvalid  = fault.ErrInvalid  // the file is not an archive, is broken, or holds what it must not
+	ErrTooLarge = fault.ErrTooLarge // the archive is over one of the [Limits]
+)
+
+// Limits bounds what an archive may hold. All are in force at once.
 type Limits struct {
 	MaxMembers         int      // files, without those that operating systems leave in folders
 	MaxMemberSize      int64    // bytes of one member, inflated
@@ -170,9 +180,9 @@ func (a *Archive) know(m *Member) error {
 	case f == nil:
 		a.keys[m.Key] = m
 	case f.Size != m.Size:
-		return invalid("%s and differ: one has %d bytes, the other %d", namesakes(f, m), f.Size, m.Size)
+		return fault.Invalid("%s and differ: one has %d bytes, the other %d", namesakes(f, m), f.Size, m.Size)
 	case !bytes.Equal(f.MD5[:], m.MD5[:]):
-		return invalid("%s and differ: both have %d bytes (%d and %d), but not the same", namesakes(f, m), m.Size, f.Size, m.Size)
+		return fault.Invalid("%s and differ: both have %d bytes (%d and %d), but not the same", namesakes(f, m), m.Size, f.Size, m.Size)
 	default:
 		m.Duplicate = true
 	}
@@ -182,7 +192,7 @@ func (a *Archive) know(m *Member) error {
 // namesakes begins a sentence about two members with one key: ids may differ in case.
 func namesakes(a, b *Member) string {
 	if a.Name == b.Name {
-		return "Two members are named " + quote(a.Name)
+		return "Two members are named " + fault.Quote(a.Name)
 	}
-	return fmt.Sprintf("Two members, %s and %s, are named alike", quote(a.Name), quote(b.Name))
+	return fmt.Sprintf("Two members, %s and %s, are named alike", fault.Quote(a.Name), fault.Quote(b.Name))
 }

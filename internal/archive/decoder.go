@@ -12,6 +12,7 @@ import (
 	"github.com/mholt/archiver/v4"
 	"github.com/therootcompany/xz"
 
+	"tecken-upload/internal/archive/fault"
 	"tecken-upload/internal/background"
 	"tecken-upload/internal/inflate"
 )
@@ -96,7 +97,7 @@ func (a *Archive) chooseWindow(ctx context.Context) error {
 		return err
 	}
 	if window > c.most {
-		return invalid("The %s asks for "+c.advice, a.format.name, window, c.most)
+		return fault.Invalid("The %s asks for "+c.advice, a.format.name, window, c.most)
 	}
 	a.window = max(window, usualWindow)
 	return nil
@@ -108,7 +109,7 @@ type decoder struct{ io.ReadCloser }
 // openDecoder opens the stream below the compressed file in r.
 func (a *Archive) openDecoder(r io.Reader) (d *decoder, err error) {
 	d = new(decoder)
-	err = guard(func() (err error) {
+	err = fault.Guard(func() (err error) {
 		d.ReadCloser, err = a.format.compression.open(r, a.window)
 		return err
 	})
@@ -177,7 +178,7 @@ func tooNarrow(err error) bool {
 func (a *Archive) widen() error {
 	c := a.format.compression
 	if a.window >= c.most {
-		return invalid("The %s asks, in a later part, for "+c.advice, a.format.name, c.most+1, c.most)
+		return fault.Invalid("The %s asks, in a later part, for "+c.advice, a.format.name, c.most+1, c.most)
 	}
 	a.window = c.most
 	return errMoreMemory

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"tecken-upload/internal/archive/fault"
 	"tecken-upload/internal/testenv"
 )
 
@@ -47,15 +48,15 @@ func FuzzOpenVerify(f *testing.F) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), testenv.Patience, tooLong)
 		defer cancel()
 		a, ms, err := verify(ctx, data, fuzzLimits)
-		var fault *Error
+		var bad *Error
 		if err != nil {
-			if !errors.As(err, &fault) || fault.Reason == "" {
+			if !errors.As(err, &bad) || bad.Reason == "" {
 				t.Fatalf("not the archive's fault: %v", err)
 			}
-			if strings.Contains(fault.Reason, "goroutine") {
-				t.Fatalf("tells of our inside: %s", fault.Reason)
+			if strings.Contains(bad.Reason, "goroutine") {
+				t.Fatalf("tells of our inside: %s", bad.Reason)
 			}
-			if p := (*panicError)(nil); errors.As(err, &p) {
+			if p := (*fault.Panic)(nil); errors.As(err, &p) {
 				t.Logf("a decoder panicked: %v", p)
 			}
 			return

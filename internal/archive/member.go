@@ -3,6 +3,7 @@ package archive
 import (
 	"slices"
 
+	"tecken-upload/internal/archive/fault"
 	"tecken-upload/internal/symbol"
 )
 
@@ -20,10 +21,10 @@ func membersOf(entries []*Member) []*Member {
 // checkNotEmpty returns an error if there is nothing to publish.
 func checkNotEmpty(members []*Member, entries int) error {
 	if entries == 0 {
-		return invalid("The archive is empty")
+		return fault.Invalid("The archive is empty")
 	}
 	if !slices.ContainsFunc(members, func(m *Member) bool { return m.role == roleSymbol }) {
-		return invalid("There is no symbol file in the archive")
+		return fault.Invalid("There is no symbol file in the archive")
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"io"
+
+	"tecken-upload/internal/archive/fault"
 )
 
 const (
@@ -21,7 +23,7 @@ type format struct {
 // executables for archives.
 func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
 	if size <= 0 {
-		return format{}, invalid("The file is empty; %s", supported)
+		return format{}, fault.Invalid("The file is empty; %s", supported)
 	}
 	head := make([]byte, min(size, blockSize))
 	if _, err := io.ReadFull(newSource(ctx, f, 0, int64(len(head))), head); err != nil {
@@ -76,7 +78,7 @@ func foreign(head []byte) error {
 		{"!<arch>\n", "ar"}, {"0707", "cpio"},
 	} {
 		if bytes.HasPrefix(head, []byte(k.magic)) {
-			return invalid("%s archives are not supported; %s", k.kind, supported)
+			return fault.Invalid("%s archives are not supported; %s", k.kind, supported)
 		}
 	}
 	text := bytes.ToLower(bytes.TrimLeft(head, "\xef\xbb\xbf \t\r\n"))
@@ -86,8 +88,8 @@ func foreign(head []byte) error {
 		{"<!doctype html", "an HTML page"}, {"<html", "an HTML page"}, {"<?xml", "an XML file"},
 	} {
 		if bytes.HasPrefix(head, []byte(k.magic)) || bytes.HasPrefix(text, []byte(k.magic)) {
-			return invalid("The file is not an archive but %s; %s", k.kind, supported)
+			return fault.Invalid("The file is not an archive but %s; %s", k.kind, supported)
 		}
 	}
-	return invalid("The file is not an archive; %s", supported)
+	return fault.Invalid("The file is not an archive; %s", supported)
 }

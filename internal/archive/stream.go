@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 
+	"tecken-upload/internal/archive/fault"
 	"tecken-upload/internal/symbol"
 )
 
@@ -111,7 +112,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	}
 	switch {
 	case s.left < 0:
-		s.err = tooLarge("The tar has too many bytes that belong to no member")
+		s.err = fault.TooLarge("The tar has too many bytes that belong to no member")
 	case errors.Is(err, io.EOF) && n > 0:
 		return n, nil // the next Read alone returns the end
 	case errors.Is(err, io.EOF):
@@ -126,7 +127,7 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 func (s *stream) decode(p []byte) (n int, err error) {
-	err = guard(func() error {
+	err = fault.Guard(func() error {
 		n, err = s.r.Read(p)
 		return err
 	})

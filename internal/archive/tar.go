@@ -11,6 +11,7 @@ import (
 
 	"github.com/mholt/archiver/v4"
 
+	"tecken-upload/internal/archive/fault"
 	"tecken-upload/internal/symbol"
 )
 
@@ -74,7 +75,7 @@ func (p *tarPass) extract(in io.Reader) (err error) {
 			return
 		}
 		if v := recover(); v != nil {
-			err = &panicError{v, debug.Stack()}
+			err = &fault.Panic{Value: v, Stack: debug.Stack()}
 		}
 	}()
 	var x extractor = archiver.Tar{}
@@ -124,14 +125,14 @@ func (p *tarPass) finish() error {
 		return err
 	}
 	if !p.tar.check.ended() {
-		return invalid("The tar is cut short: it does not end with two blocks of zeros")
+		return fault.Invalid("The tar is cut short: it does not end with two blocks of zeros")
 	}
 	return nil
 }
 
 // fault returns the error for a pass that ended with err: an *Error if the archive is at fault.
 func (p *tarPass) fault(err error) error {
-	var fault *Error
+	var bad *Error
 	switch {
 	case err == nil:
 		return nil
@@ -144,24 +145,24 @@ func (p *tarPass) fault(err error) error {
 	case tooNarrow(err), tooNarrow(p.read), tooNarrow(p.tar.err):
 		return p.a.widen()
 	case !p.isTar():
-		return invalid("The file is compressed, but not a %s archive: there is no tar in it", p.a.format.name)
-	case errors.As(p.tar.err, &fault):
-		return fault
-	case errors.As(err, &fault):
-		return fault
+		return fault.Invalid("The file is compressed, but not a %s archive: there is no tar in it", p.a.format.name)
+	case errors.As(p.tar.err, &bad):
+		return bad
+	case errors.As(err, &bad):
+		return bad
 	}
 	if p.read != nil {
 		err = p.read // without archiver's wrapping, which has the member's raw name
 	}
 	where := "before its first member"
 	if p.last != "" {
-		where = "in or after the member " + quote(p.last)
+		where = "in or after the member " + fault.Quote(p.last)
 	}
 	name := p.a.format.name
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return damaged(err, "The %s archive ends too early, %s", name, where)
+		return fault.Damaged(err, "The %s archive ends too early, %s", name, where)
 	}
-	return damaged(err, "The %s archive can't be decoded %s", name, where)
+	return fault.Damaged(err, "The %s archive can't be decoded %s", name, where)
 }
 
 // isTar reports whether the bytes read may be a tar.

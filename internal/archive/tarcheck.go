@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"strings"
+
+	"tecken-upload/internal/archive/fault"
 )
 
 // Types of a tar's headers, of POSIX and of GNU.
@@ -93,9 +95,9 @@ func checkTail(b []byte) error {
 	case len(rest) == 0:
 		return nil
 	case len(rest) >= 8 && le.Uint64(rest) == pixzIndex:
-		return invalid("The index of pixz follows the end of the tar; compress it with pixz -t, or with xz")
+		return fault.Invalid("The index of pixz follows the end of the tar; compress it with pixz -t, or with xz")
 	}
-	return invalid("Something follows the end of the tar")
+	return fault.Invalid("Something follows the end of the tar")
 }
 
 // header reads a header of 512 bytes.
@@ -103,15 +105,15 @@ func (c *tarChecker) header(b []byte) error {
 	switch {
 	case len(bytes.Trim(b, "\x00")) == 0:
 		if c.zeros++; c.ended() && (c.next.any() || c.late) {
-			return invalid("The tar ends with an extended header that belongs to no member")
+			return fault.Invalid("The tar ends with an extended header that belongs to no member")
 		}
 		return nil
 	case c.zeros > 0:
-		return invalid("The tar has a block of zeros in front of another header; it was damaged, or put together from several")
+		return fault.Invalid("The tar has a block of zeros in front of another header; it was damaged, or put together from several")
 	case !hasChecksum(b):
-		return invalid("The tar has a header with a wrong checksum, after %s", c.place())
+		return fault.Invalid("The tar has a header with a wrong checksum, after %s", c.place())
 	case !checkNumbers(b):
-		return invalid("The tar has a header with a damaged number, after %s", c.place())
+		return fault.Invalid("The tar has a header with a damaged number, after %s", c.place())
 	}
 	kind := b[156]
 	switch kind {
@@ -122,9 +124,9 @@ func (c *tarChecker) header(b []byte) error {
 	size, ok := tarNumber(b[124:136])
 	switch {
 	case !ok || size == 0 || size > maxExtended:
-		return invalid("The tar has an extended header without a proper size, after %s; it has 1 to %d bytes", c.place(), maxExtended)
+		return fault.Invalid("The tar has an extended header without a proper size, after %s; it has 1 to %d bytes", c.place(), maxExtended)
 	case kind == tarPaxGlobal && c.next.any():
-		return invalid("The tar has a global header between an extended header and its member, after %s", c.place())
+		return fault.Invalid("The tar has a global header between an extended header and its member, after %s", c.place())
 	}
 	c.want = int(size)
 	c.take = func(content []byte) error {
@@ -139,14 +141,14 @@ func (c *tarChecker) place() string {
 	if c.last == "" {
 		return "its start"
 	}
-	return "the member " + quote(c.last)
+	return "the member " + fault.Quote(c.last)
 }
 
 func (x *tarExtended) any() bool { return x.pax != nil || x.longName != "" || x.longLink != "" }
 
 // extended reads the content of an extended header.
 func (c *tarChecker) extended(kind byte, content []byte) error {
-	twice := invalid("The tar has two extended headers of one kind for the member after %s", c.place())
+	twice := fault.Invalid("The tar has two extended headers of one kind for the member after %s", c.place())
 	switch kind {
 	case tarPax, tarPaxGlobal:
 		h, err := readPax(content)
@@ -170,7 +172,7 @@ func (c *tarChecker) extended(kind byte, content []byte) error {
 		return twice
 	}
 	if *name = cString(content); *name == "" {
-		return invalid("The tar has an empty long name for the member after %s", c.place())
+		return fault.Invalid("The tar has an empty long name for the member after %s", c.place())
 	}
 	return nil
 }
@@ -185,11 +187,11 @@ func (c *tarChecker) member(kind byte, b []byte) error {
 	}
 	c.last = name
 	if kind == tarLabel && said.any() || kind == tarSparse && said.pax != nil {
-		return invalid("The tar has an extended header for %s, which is of a kind that has none", quote(name))
+		return fault.Invalid("The tar has an extended header for %s, which is of a kind that has none", fault.Quote(name))
 	}
 	size, ok := tarNumber(b[124:136])
 	if !ok {
-		return invalid("The size of member %s is damaged", quote(name))
+		return fault.Invalid("The size of member %s is damaged", fault.Quote(name))
 	}
 	bare := tarLink <= kind && kind <= tarFifo || kind == tarLabel || kind == tarOldRegular && strings.HasSuffix(name, "/")
 	if kind == tarDirectory {
@@ -204,14 +206,14 @@ func (c *tarChecker) member(kind byte, b []byte) error {
 		}
 	}
 	if bare && size != 0 {
-		return invalid("The member %s has a size of %d bytes, but is of a kind that has no content", quote(name), size)
+		return fault.Invalid("The member %s has a size of %d bytes, but is of a kind that has no content", fault.Quote(name), size)
 	}
 	c.skip = size + padding(size)
 	switch {
 	case kind == tarSparse:
 		return c.oldMap(name, b)
 	case said.pax != nil && said.pax.hasMap() && !isUstar(b):
-		return invalid("The member %s is a sparse file in a format that not all readers know", quote(name))
+		return fault.Invalid("The member %s is a sparse file in a format that not all readers know", fault.Quote(name))
 	case said.pax != nil:
 		return c.paxMap(name, said.pax)
 	}
@@ -245,17 +247,17 @@ func tarName(kind byte, b []byte, said tarExtended) (string, error) {
 	}
 	switch {
 	case kind == tarOldRegular && strings.HasSuffix(name, "/") && path+said.longName != "" && !strings.HasSuffix(path+said.longName, "/"):
-		return "", invalid("The member %s is a directory by the name in its own header", quote(path+said.longName))
+		return "", fault.Invalid("The member %s is a directory by the name in its own header", fault.Quote(path+said.longName))
 	case kind != tarSparse && string(b[257:265]) == "ustar  \x00" && len(bytes.Trim(b[386:495], "\x00")) > 0:
-		return "", invalid("The header of member %s lists holes, and is that of a file without any; make the tar with --format=posix", quote(name))
+		return "", fault.Invalid("The header of member %s lists holes, and is that of a file without any; make the tar with --format=posix", fault.Quote(name))
 	case path != "" && said.longName != "" && path != said.longName:
-		return "", invalid("The tar has two names for one member, %s and %s", quote(path), quote(said.longName))
+		return "", fault.Invalid("The tar has two names for one member, %s and %s", fault.Quote(path), fault.Quote(said.longName))
 	case path != "":
 		return path, nil
 	case said.longName != "":
 		return said.longName, nil
 	case prefix != "" && !ustar && kind != tarSparse:
-		return "", invalid("The header of member %s has more than its format allows, where some readers find a part of the name; make the tar with --format=posix, and without --incremental", quote(name))
+		return "", fault.Invalid("The header of member %s has more than its format allows, where some readers find a part of the name; make the tar with --format=posix, and without --incremental", fault.Quote(name))
 	case prefix != "" && ustar:
 		return prefix + "/" + name, nil
 	}

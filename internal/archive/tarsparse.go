@@ -3,6 +3,8 @@ package archive
 import (
 	"bytes"
 	"strings"
+
+	"tecken-upload/internal/archive/fault"
 )
 
 // A sparseMap maps the data of a sparse file: pairs of an offset and a length, in rising order. It ends with the file, with a pair of
@@ -48,7 +50,7 @@ func (m *sparseMap) addDecimals(numbers []string) bool {
 }
 
 func badMap(name string) error {
-	return invalid("The map of the sparse member %s is damaged", quote(name))
+	return fault.Invalid("The map of the sparse member %s is damaged", fault.Quote(name))
 }
 
 // oldMap reads the header of a sparse file in GNU's old format, with the beginning of its map.

@@ -73,12 +73,12 @@ var errChanged = errors.New("the tar is not what it was when it was verified")
 func (a *Archive) walkTar(ctx context.Context, do func(context.Context, *Member) error) error {
 	w := &tarWalk{archive: a, ctx: ctx, do: do, left: a.members}
 	err := a.readTar(ctx, false, w.member)
-	var fault *Error
+	var bad *Error
 	switch {
 	case w.err != nil:
 		return w.err
-	case errors.As(err, &fault):
-		err = fmt.Errorf("%w: %s", errChanged, fault.Reason)
+	case errors.As(err, &bad):
+		err = fmt.Errorf("%w: %s", errChanged, bad.Reason)
 	case err == nil && len(w.left) > 0:
 		err = errChanged
 	}

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"context"
 	"slices"
+
+	"tecken-upload/internal/archive/fault"
 )
 
 // maxPadding bounds the zeros between two members, which align the next one's data to a page.
@@ -35,7 +37,7 @@ func (a *Archive) listZip(ctx context.Context) error {
 // central directory, since other readers may believe them.
 func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 	z := &m.zip
-	outside := invalid("The member %s is not where the zip's central directory says", quote(m.sent))
+	outside := fault.Invalid("The member %s is not where the zip's central directory says", fault.Quote(m.sent))
 	if z.header > limit-localSize {
 		return outside
 	}
@@ -57,7 +59,7 @@ func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 		return err
 	}
 	if string(rest[:nameLen]) != m.sent || !m.matches(rec[:], extra) {
-		return invalid("The local header of member %s contradicts the zip's central directory", quote(m.sent))
+		return fault.Invalid("The local header of member %s contradicts the zip's central directory", fault.Quote(m.sent))
 	}
 	z.end = z.data + z.size
 	if le.Uint16(rec[6:])&flagDescriptor == 0 {
@@ -69,7 +71,7 @@ func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 	}
 	n := m.descriptorLen(desc, extra.wide)
 	if n == 0 {
-		return invalid("The data descriptor of member %s contradicts the zip's central directory", quote(m.sent))
+		return fault.Invalid("The data descriptor of member %s contradicts the zip's central directory", fault.Quote(m.sent))
 	}
 	z.end += n
 	return nil
@@ -127,7 +129,7 @@ func (a *Archive) checkLayout(ctx context.Context, directory int64) error {
 	}
 	for i, m := range sorted {
 		if m.zip.header < at {
-			return invalid("The members %s and %s overlap", quote(sorted[i-1].sent), quote(m.sent))
+			return fault.Invalid("The members %s and %s overlap", fault.Quote(sorted[i-1].sent), fault.Quote(m.sent))
 		}
 		if err := a.checkPadding(ctx, at, m.zip.header); err != nil {
 			return err
@@ -147,7 +149,7 @@ func (a *Archive) checkPadding(ctx context.Context, from, to int64) error {
 		return err
 	}
 	if len(padding) > maxPadding || len(bytes.Trim(padding, "\x00")) > 0 {
-		return invalid("The zip has %d bytes at %d that belong to no member", to-from, from)
+		return fault.Invalid("The zip has %d bytes at %d that belong to no member", to-from, from)
 	}
 	return nil
 }
