@@ -9,53 +9,21 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"tecken-upload/internal/archive/tarcheck"
+	"tecken-upload/internal/archive/tarcheck/tartest"
 )
-
-// block writes one tar header by hand, checksum and all.
-func block(name string, kind byte, size string) []byte {
-	b := make([]byte, blockSize)
-	copy(b, name)
-	copy(b[100:], "0000644\x000000000\x000000000\x00"+size)
-	copy(b[136:], "00000000000\x00")
-	b[156] = kind
-	copy(b[257:], "ustar\x0000")
-	return seal(b)
-}
-
-func seal(b []byte) []byte {
-	copy(b[148:], "        ")
-	sum := 0
-	for _, c := range b[:blockSize] {
-		sum += int(c)
-	}
-	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
-	return b
-}
-
-// oldSparse is the header of a GNU sparse file of 4 KiB that are one hole.
-func oldSparse(name string) []byte {
-	b := block(name, 'S', octal(0))
-	copy(b[257:], "ustar  \x00")
-	copy(b[386:], octal(4096)+octal(0))
-	copy(b[483:], octal(4096))
-	return seal(b)
-}
-
-func octal(n int) string { return fmt.Sprintf("%011o\x00", n) }
-
-// padded fills s up to a whole number of blocks.
-func padded(s string) []byte { return append([]byte(s), make([]byte, -len(s)&(blockSize-1))...) }
-
-func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
-
-var tarEnd = make([]byte, 2*blockSize)
 
 // hostileTars are tars with one thing wrong.
 func hostileTars() map[string]hostile {
 	const name = "a/A/a.sym"
-	sym := join(block(name, '0', octal(len(symText))), padded(symText))
-	kind := func(k byte) []byte { return join(sym, block("b/B/b.sym", k, octal(0)), tarEnd) }
-	pax := func(records string) []byte { return join(block("pax", 'x', octal(len(records))), padded(records)) }
+	sym := tartest.Join(tartest.Header(name, '0', tartest.Octal(len(symText))), tartest.Padded(symText))
+	kind := func(k byte) []byte {
+		return tartest.Join(sym, tartest.Header("b/B/b.sym", k, tartest.Octal(0)), tartest.End)
+	}
+	pax := func(records string) []byte {
+		return tartest.Join(tartest.Header("pax", 'x', tartest.Octal(len(records))), tartest.Padded(records))
+	}
 	huge := append([]byte{0x80, 0, 0, 0}, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
 	negative := bytes.Repeat([]byte{0xff}, 12)
 	return map[string]hostile{
@@ -66,31 +34,31 @@ func hostileTars() map[string]hostile {
 		"named pipe":            {kind('6'), "is a named pipe"},
 		"contiguous":            {kind('7'), "is a special file of type '7'"},
 		"vendor's own":          {kind('Z'), "is a special file of type 'Z'"},
-		"negative size":         {join(block(name, '0', string(negative)), tarEnd), "is damaged"},
-		"negative pax size":     {join(pax("11 size=-1\n"), sym, tarEnd), "is no number"},
-		"octal garbage":         {join(block(name, '0', "zzzzzzzzzzz\x00"), tarEnd), "is damaged"},
+		"negative size":         {tartest.Join(tartest.Header(name, '0', string(negative)), tartest.End), "is damaged"},
+		"negative pax size":     {tartest.Join(pax("11 size=-1\n"), sym, tartest.End), "is no number"},
+		"octal garbage":         {tartest.Join(tartest.Header(name, '0', "zzzzzzzzzzz\x00"), tartest.End), "is damaged"},
 		"no end":                {sym, "does not end with two blocks of zeros"},
-		"half an end":           {join(sym, tarEnd[:blockSize]), "does not end with two blocks of zeros"},
-		"zeros, then more":      {join(sym, tarEnd[:blockSize], sym, tarEnd), "block of zeros in front of another header"},
-		"a tar after the tar":   {join(sym, tarEnd, sym, tarEnd), "Something follows the end"},
-		"garbage after the tar": {join(sym, tarEnd, []byte("x")), "Something follows the end"},
+		"half an end":           {tartest.Join(sym, tartest.End[:tarcheck.BlockSize]), "does not end with two blocks of zeros"},
+		"zeros, then more":      {tartest.Join(sym, tartest.End[:tarcheck.BlockSize], sym, tartest.End), "block of zeros in front of another header"},
+		"a tar after the tar":   {tartest.Join(sym, tartest.End, sym, tartest.End), "Something follows the end"},
+		"garbage after the tar": {tartest.Join(sym, tartest.End, []byte("x")), "Something follows the end"},
 		"second header damaged": {
-			join(sym, bytes.Repeat([]byte("x"), blockSize), tarEnd), "wrong checksum, after the member 'a/A/a.sym'"},
-		"wrong checksum":       {join(append(block(name, '0', octal(0))[:blockSize-1], 'x'), tarEnd), "wrong checksum, after its start"},
-		"no members":           {join(pax("11 path=ab\n"), tarEnd), "belongs to no member"},
-		"only directories":     {join(block("a/", '5', octal(0)), tarEnd), "no symbol file"},
-		"only a global header": {join(block("g", 'g', octal(13)), padded("13 comment=x\n"), tarEnd), "belongs to no member"},
-		"only a label":         {join(block("label", 'V', octal(0)), tarEnd), "archive is empty"},
+			tartest.Join(sym, bytes.Repeat([]byte("x"), tarcheck.BlockSize), tartest.End), "wrong checksum, after the member 'a/A/a.sym'"},
+		"wrong checksum":       {tartest.Join(append(tartest.Header(name, '0', tartest.Octal(0))[:tarcheck.BlockSize-1], 'x'), tartest.End), "wrong checksum, after its start"},
+		"no members":           {tartest.Join(pax("11 path=ab\n"), tartest.End), "belongs to no member"},
+		"only directories":     {tartest.Join(tartest.Header("a/", '5', tartest.Octal(0)), tartest.End), "no symbol file"},
+		"only a global header": {tartest.Join(tartest.Header("g", 'g', tartest.Octal(13)), tartest.Padded("13 comment=x\n"), tartest.End), "belongs to no member"},
+		"only a label":         {tartest.Join(tartest.Header("label", 'V', tartest.Octal(0)), tartest.End), "archive is empty"},
 		"pax name climbs": {
-			join(pax("18 path=../../etc\n"), sym, tarEnd), "First unrecognized pattern was '../../etc'"},
+			tartest.Join(pax("18 path=../../etc\n"), sym, tartest.End), "First unrecognized pattern was '../../etc'"},
 		"GNU name climbs": {
-			join(block("x", 'L', octal(9)), padded("../../etc"), sym, tarEnd), "First unrecognized pattern was '../../etc'"},
+			tartest.Join(tartest.Header("x", 'L', tartest.Octal(9)), tartest.Padded("../../etc"), sym, tartest.End), "First unrecognized pattern was '../../etc'"},
 		"GNU name of a megabyte": {
-			join(block("x", 'L', octal(1<<20)), padded(strings.Repeat("n", 1<<20)), sym, tarEnd), "nnn…'"},
+			tartest.Join(tartest.Header("x", 'L', tartest.Octal(1<<20)), tartest.Padded(strings.Repeat("n", 1<<20)), sym, tartest.End), "nnn…'"},
 		"GNU name of more": {
-			join(block("x", 'L', octal(1<<20+1)), padded(strings.Repeat("n", 1<<20+1)), sym, tarEnd), "it has 1 to 1048576 bytes"},
-		"declares more than there is": {join(block(name, '0', octal(9999)), padded(symText)), "ends too early"},
-		"declares all there can be":   {join(block(name, '0', string(huge)), tarEnd), "may have at most"},
+			tartest.Join(tartest.Header("x", 'L', tartest.Octal(1<<20+1)), tartest.Padded(strings.Repeat("n", 1<<20+1)), sym, tartest.End), "it has 1 to 1048576 bytes"},
+		"declares more than there is": {tartest.Join(tartest.Header(name, '0', tartest.Octal(9999)), tartest.Padded(symText)), "ends too early"},
+		"declares all there can be":   {tartest.Join(tartest.Header(name, '0', string(huge)), tartest.End), "may have at most"},
 	}
 }
 
@@ -114,9 +82,9 @@ func TestHostileTar(t *testing.T) {
 // Tars that are unusual, but well-formed.
 func TestUnusualTars(t *testing.T) {
 	const name = "a/A/a.sym"
-	v7 := block(name, 0, octal(len(symText)))
+	v7 := tartest.Header(name, 0, tartest.Octal(len(symText)))
 	clear(v7[257:])
-	v7 = join(seal(v7), padded(symText), tarEnd)
+	v7 = tartest.Join(tartest.Seal(v7), tartest.Padded(symText), tartest.End)
 	long := strings.Repeat("l", 150) + "/A/" + strings.Repeat("s", 190) + ".sym"
 	content := func(int) string { return symText }
 	header := func(format tar.Format, name string) *tar.Header {
@@ -130,7 +98,7 @@ func TestUnusualTars(t *testing.T) {
 		"GNU":        {tarWith(t, []*tar.Header{header(tar.FormatGNU, name)}, content), name},
 		"GNU, long":  {tarWith(t, []*tar.Header{header(tar.FormatGNU, long)}, content), long},
 		"pax, long":  {tarWith(t, []*tar.Header{header(tar.FormatPAX, long)}, content), long},
-		"big record": {join(v7, make([]byte, 1<<20)), name},
+		"big record": {tartest.Join(v7, make([]byte, 1<<20)), name},
 		"global header": {tarWith(t, []*tar.Header{
 			{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "made by git"}}, header(tar.FormatUSTAR, name),
 		}, content), name},
@@ -171,7 +139,7 @@ func TestGzipIsStrict(t *testing.T) {
 	good := tarOf(t, someFiles())
 	stored := le.AppendUint16(le.AppendUint16([]byte{0}, uint16(len(good))), ^uint16(len(good)))
 	for _, last := range []string{noDistances, staleDistances} {
-		file := join(gzipHeader[:], stored, good, []byte(last), make([]byte, 8))
+		file := tartest.Join(gzipHeader[:], stored, good, []byte(last), make([]byte, 8))
 		if got := rejected(t, file, roomy, ErrInvalid); !strings.Contains(got, "can't be decoded") {
 			t.Error(got)
 		}
@@ -194,7 +162,7 @@ func (d badDecoder) Open(r io.Reader, _ int64) (io.ReadCloser, error) {
 // Decoders that panic or never end cost the archive, not the process.
 func TestBadDecoders(t *testing.T) {
 	noLeak(t)
-	header := block("a/A/a.sym", '0', octal(9000))
+	header := tartest.Header("a/A/a.sym", '0', tartest.Octal(9000))
 	for name, c := range map[string]struct {
 		decoder badDecoder
 		kind    error
@@ -216,13 +184,13 @@ func TestBadDecoders(t *testing.T) {
 			global := bytes.NewReader(nil)
 			return func(_ io.Reader, p []byte) (int, error) {
 				if global.Len() == 0 {
-					global.Reset(join(block("g", 'g', octal(13)), padded("13 comment=x\n")))
+					global.Reset(tartest.Join(tartest.Header("g", 'g', tartest.Octal(13)), tartest.Padded("13 comment=x\n")))
 				}
 				return global.Read(p)
 			}
 		}()}, ErrTooLarge},
 	} {
-		a, err := Open(t.Context(), bytes.NewReader(header), blockSize, roomy, new(desk))
+		a, err := Open(t.Context(), bytes.NewReader(header), tarcheck.BlockSize, roomy, new(desk))
 		must(t, err)
 		a.format = format{"tar.bad", &compression{open: c.decoder.Open}}
 		_, err = collect(t.Context(), a)

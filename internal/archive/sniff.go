@@ -6,12 +6,10 @@ import (
 	"io"
 
 	"tecken-upload/internal/archive/fault"
+	"tecken-upload/internal/archive/tarcheck"
 )
 
-const (
-	blockSize = 512 // of a tar
-	supported = "zip, tar, tar.gz, tar.bz2, tar.xz and tar.zst are supported"
-)
+const supported = "zip, tar, tar.gz, tar.bz2, tar.xz and tar.zst are supported"
 
 // A format is a kind of container.
 type format struct {
@@ -25,7 +23,7 @@ func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
 	if size <= 0 {
 		return format{}, fault.Invalid("The file is empty; %s", supported)
 	}
-	head := make([]byte, min(size, blockSize))
+	head := make([]byte, min(size, tarcheck.BlockSize))
 	if _, err := io.ReadFull(newSource(ctx, f, 0, int64(len(head))), head); err != nil {
 		return format{}, err
 	}
@@ -42,7 +40,7 @@ func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
 	case has("\x28\xb5\x2f\xfd"), len(head) > 3 && head[0]>>4 == 5 && string(head[1:4]) == "\x2a\x4d\x18":
 		// The second is a skippable frame, with which parallel compressors start.
 		return format{"tar.zst", compressedZstd}, nil
-	case isTar(head):
+	case tarcheck.IsHeader(head):
 		return format{name: "tar"}, nil
 	}
 	if err := lastVolume(ctx, f, size); err != nil {
@@ -51,26 +49,7 @@ func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
 	return format{}, foreign(head)
 }
 
-// isTar reports whether block is a tar header: by the magic of POSIX and GNU, or by the checksum, all that a v7 header has.
-func isTar(block []byte) bool {
-	return len(block) >= blockSize && (string(block[257:262]) == "ustar" || hasChecksum(block))
-}
-
-// hasChecksum reports whether a tar header's checksum matches; some writers summed signed bytes.
-func hasChecksum(header []byte) bool {
-	var unsigned, signed int64
-	for i, b := range header[:blockSize] {
-		if 148 <= i && i < 156 {
-			b = ' ' // the checksum's own field counts as spaces
-		}
-		unsigned += int64(b)
-		signed += int64(int8(b))
-	}
-	sum, ok := tarNumber(header[148:156])
-	return ok && header[148] < 0x80 && (sum == unsigned || sum == signed)
-}
-
-// foreign returns an error that names what the file is.
+// foreign says what a file is that is none of ours.
 func foreign(head []byte) error {
 	for _, k := range []struct{ magic, kind string }{
 		{"7z\xbc\xaf\x27\x1c", "7z"}, {"Rar!\x1a\x07", "rar"}, {"MSCF", "cab"}, {"LZIP", "lzip"},

@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"tecken-upload/internal/archive/fault"
+	"tecken-upload/internal/archive/tarcheck"
 	"tecken-upload/internal/symbol"
 )
 
@@ -81,9 +82,9 @@ func (s *source) Seek(offset int64, whence int) (int64, error) {
 type stream struct {
 	ctx  context.Context
 	r    io.Reader
-	left int64 // bytes that may still come
-	// check sees the stream; nil: it was checked before.
-	check *tarChecker
+	left int64 // bytes that it may still give
+	// check is shown what the stream gives; nil: that was checked before.
+	check *tarcheck.Checker
 	head  []byte // the first block
 	idle  int
 	eof   bool  // a reader has seen the end
@@ -100,10 +101,10 @@ func (s *stream) Read(p []byte) (int, error) {
 	// One byte more than allowed, to notice a stream that is too long.
 	n, err := s.decode(p[:min(int64(len(p)), s.left+1)])
 	s.left -= int64(n)
-	s.head = append(s.head, p[:min(n, blockSize-len(s.head))]...)
+	s.head = append(s.head, p[:min(n, tarcheck.BlockSize-len(s.head))]...)
 	if s.check != nil {
-		if s.err = s.check.check(p[:n]); s.err != nil {
-			return 0, s.err // with bytes, a reader of whole blocks would ignore the error
+		if s.err = s.check.Check(p[:n]); s.err != nil {
+			return 0, s.err // with the bytes, a reader of whole blocks would not look at the error
 		}
 	}
 	s.idle++

@@ -12,10 +12,14 @@ import (
 	"github.com/mholt/archiver/v4"
 
 	"tecken-upload/internal/archive/fault"
+	"tecken-upload/internal/archive/tarcheck"
 	"tecken-upload/internal/symbol"
 )
 
-// Bounds of a tar's bytes beside its members' content: headers, long names, padding.
+// typeLabel is a header of GNU's, the label of a volume.
+const typeLabel = 'V'
+
+// Bounds of what a tar may hold beside its members' content: headers, long names, padding.
 const (
 	tarPerMember = 4 << 10
 	tarSlack     = 2 << 20 // the padding at the end may be 1 MiB, with the largest record size in use
@@ -45,7 +49,7 @@ func (a *Archive) readTar(ctx context.Context, whole bool, each func(h *tar.Head
 	p := &tarPass{a: a, ctx: ctx, each: each, src: newSource(ctx, a.f, 0, a.size)}
 	p.tar = &stream{ctx: ctx, r: p.src, left: int64(a.limits.MaxMembers)*tarPerMember + tarSlack}
 	if whole {
-		p.tar.check = new(tarChecker)
+		p.tar.check = new(tarcheck.Checker)
 	}
 	if a.format.compression != nil {
 		d, err := a.openDecoder(bufio.NewReaderSize(p.src, bufSize))
@@ -90,7 +94,7 @@ func (p *tarPass) member(f archiver.FileInfo) error {
 	if !ok {
 		return fmt.Errorf("archiver gave a %T as header", f.Header)
 	}
-	if h.Typeflag == tarLabel {
+	if h.Typeflag == typeLabel {
 		return nil
 	}
 	p.last = h.Name
@@ -124,7 +128,7 @@ func (p *tarPass) finish() error {
 	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{p.tar}, make([]byte, bufSize)); err != nil {
 		return err
 	}
-	if !p.tar.check.ended() {
+	if !p.tar.check.Ended() {
 		return fault.Invalid("The tar is cut short: it does not end with two blocks of zeros")
 	}
 	return nil
@@ -168,7 +172,7 @@ func (p *tarPass) fault(err error) error {
 // isTar reports whether the bytes read may be a tar.
 func (p *tarPass) isTar() bool {
 	decoded := p.tar.err == nil || errors.Is(p.tar.err, ErrInvalid)
-	return !decoded || len(p.tar.head) == 0 || isTar(p.tar.head)
+	return !decoded || len(p.tar.head) == 0 || tarcheck.IsHeader(p.tar.head)
 }
 
 // verifyTar reads all members in order, and gives each. If the decoder needs more memory, it starts again with more, and gives none twice.

@@ -1,6 +1,7 @@
-package archive
+package tarcheck
 
 import (
+	"archive/tar"
 	"bytes"
 	"maps"
 	"slices"
@@ -98,7 +99,7 @@ func (h *paxHeader) check(name string, kind byte, longLink string) error {
 		return fault.Invalid("The member %s is a sparse file in the format of star or Solaris; make the tar with GNU tar or bsdtar", fault.Quote(name))
 	case link != "" && longLink != "" && link != longLink:
 		return fault.Invalid("The tar has two targets for the link %s", fault.Quote(name))
-	case h.hasMap() && (kind != tarRegular && kind != tarOldRegular || !h.isSparse()):
+	case h.hasMap() && (kind != tar.TypeReg && kind != typeOldRegular || !h.isSparse()):
 		return fault.Invalid("The member %s is a sparse file in a format that not all readers know", fault.Quote(name))
 	}
 	switch charset := h.records["hdrcharset"]; charset {
