@@ -11,13 +11,11 @@ import (
 	"sync"
 
 	"tecken-upload/internal/archive/fault"
+	"tecken-upload/internal/archive/tarball"
 	"tecken-upload/internal/background"
 	"tecken-upload/internal/inflate"
 	"tecken-upload/internal/symbol"
 )
-
-// maxTarMember is the largest member of a tar, in bytes, whatever Limits say: it may have to be staged in scratch.
-const maxTarMember = 2 << 30
 
 // An Error is the archive's own fault. Every other error is ours, and must not be shown to a client.
 type Error = fault.Error
@@ -54,8 +52,7 @@ type Archive struct {
 	size      int64
 	limits    Limits
 	work      Work
-	format    format
-	window    int64                  // of the decoder, in bytes
+	tar       *tarball.Tar           // nil: a zip
 	entries   []*Member              // of a zip: everything in its central directory
 	members   []*Member              // the entries without directories; of a tar, once it was read to its end
 	keys      map[symbol.Key]*Member // the first member of each key
@@ -87,14 +84,14 @@ type Member struct {
 // Open recognises the format of the size bytes in f, and checks the whole listing of a zip. A fault of the archive is an [*Error]. The
 // Archive reads f until it is no longer used, and never closes it.
 func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits, w Work) (*Archive, error) {
-	format, err := sniff(ctx, f, size)
+	kind, err := sniff(ctx, f, size)
 	if err != nil {
 		return nil, err
 	}
-	a := &Archive{f: f, size: size, limits: l, work: w, format: format, staging: make(chan struct{}, 1)}
+	a := &Archive{f: f, size: size, limits: l, work: w, tar: kind, staging: make(chan struct{}, 1)}
 	a.inflaters.New = func() any { return inflate.NewReader() }
 	if a.sequential() {
-		err = a.chooseWindow(ctx)
+		err = a.tar.Open(newSource(ctx, f, 0, size), l.MaxMembers)
 	} else {
 		err = a.listZip(ctx)
 	}
@@ -105,10 +102,15 @@ func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits, w Work) (*Ar
 }
 
 // Format returns "zip", "tar", "tar.gz", "tar.bz2", "tar.xz" or "tar.zst".
-func (a *Archive) Format() string { return a.format.name }
+func (a *Archive) Format() string {
+	if a.sequential() {
+		return a.tar.Name
+	}
+	return "zip"
+}
 
-// sequential reports whether the members can only be read in order, as in every tar.
-func (a *Archive) sequential() bool { return a.format.name != "zip" }
+// sequential reports whether the members can only be read one after the other, as in every kind of tar.
+func (a *Archive) sequential() bool { return a.tar != nil }
 
 // Inflated returns the declared bytes of all members; 0 without a listing, as in every tar.
 func (a *Archive) Inflated() int64 {

@@ -3,15 +3,11 @@ package archive
 import (
 	"archive/tar"
 	"bytes"
-	"context"
-	"errors"
-	"fmt"
-	"io"
 	"strings"
 	"testing"
 
 	"tecken-upload/internal/archive/tarcheck"
-	"tecken-upload/internal/archive/tarcheck/tartest"
+	"tecken-upload/internal/archive/tartest"
 )
 
 // hostileTars are tars with one thing wrong.
@@ -71,7 +67,7 @@ func TestHostileTar(t *testing.T) {
 				if strings.Contains(c.want, "at most") {
 					kind = ErrTooLarge
 				}
-				if got := rejected(t, compress(t, format, c.data), roomy, kind); !strings.Contains(got, c.want) {
+				if got := rejected(t, tartest.Compress(t, format, c.data), roomy, kind); !strings.Contains(got, c.want) {
 					t.Errorf("%s: %q does not say %q", format, got, c.want)
 				}
 			}
@@ -104,7 +100,7 @@ func TestUnusualTars(t *testing.T) {
 		}, content), name},
 	} {
 		for _, format := range formats[1:] {
-			a, ms, err := verify(t.Context(), compress(t, format, c.data), roomy)
+			a, ms, err := verify(t.Context(), tartest.Compress(t, format, c.data), roomy)
 			if err != nil {
 				t.Errorf("%s: %s: %v", format, what, err)
 				continue
@@ -121,14 +117,14 @@ func TestCompressedButNoTar(t *testing.T) {
 	good := tarOf(t, someFiles())
 	for _, format := range formats[2:] {
 		for name, content := range map[string]string{"symbols": strings.Repeat(symText, 20), "page": "<html>" + strings.Repeat(" ", 600)} {
-			got := rejected(t, compress(t, format, []byte(content)), roomy, ErrInvalid)
+			got := rejected(t, tartest.Compress(t, format, []byte(content)), roomy, ErrInvalid)
 			if !strings.Contains(got, "there is no tar in it") {
 				t.Errorf("%s of %s: %q", format, name, got)
 			}
 		}
-		rejected(t, compress(t, format, nil), roomy, ErrInvalid)
-		rejected(t, append(compress(t, format, good), "trailing garbage"...), roomy, ErrInvalid)
-		if _, _, err := verify(t.Context(), append(compress(t, format, good[:1024]), compress(t, format, good[1024:])...), roomy); err != nil {
+		rejected(t, tartest.Compress(t, format, nil), roomy, ErrInvalid)
+		rejected(t, append(tartest.Compress(t, format, good), "trailing garbage"...), roomy, ErrInvalid)
+		if _, _, err := verify(t.Context(), append(tartest.Compress(t, format, good[:1024]), tartest.Compress(t, format, good[1024:])...), roomy); err != nil {
 			t.Errorf("%s in two streams: %v", format, err)
 		}
 	}
@@ -143,91 +139,5 @@ func TestGzipIsStrict(t *testing.T) {
 		if got := rejected(t, file, roomy, ErrInvalid); !strings.Contains(got, "can't be decoded") {
 			t.Error(got)
 		}
-	}
-}
-
-// A decoder of the test's own, with the manners of the worst.
-type badDecoder struct {
-	open error
-	read func(r io.Reader, p []byte) (int, error)
-}
-
-func (d badDecoder) Open(r io.Reader, _ int64) (io.ReadCloser, error) {
-	if d.open != nil {
-		panic(d.open)
-	}
-	return io.NopCloser(readerFunc(func(p []byte) (int, error) { return d.read(r, p) })), nil
-}
-
-// Decoders that panic or never end cost the archive, not the process.
-func TestBadDecoders(t *testing.T) {
-	noLeak(t)
-	header := tartest.Header("a/A/a.sym", '0', tartest.Octal(9000))
-	for name, c := range map[string]struct {
-		decoder badDecoder
-		kind    error
-	}{
-		"panics when opened": {badDecoder{open: errors.New("index out of range")}, ErrInvalid},
-		"panics":             {badDecoder{read: func(io.Reader, []byte) (int, error) { panic("index out of range") }}, ErrInvalid},
-		"panics in a member": {badDecoder{read: func() func(io.Reader, []byte) (int, error) {
-			n := 0
-			return func(_ io.Reader, p []byte) (int, error) {
-				if n++; n > 1 {
-					panic("index out of range")
-				}
-				return copy(p, header), nil
-			}
-		}()}, ErrInvalid},
-		"gives nothing for ever": {badDecoder{read: func(io.Reader, []byte) (int, error) { return 0, nil }}, ErrInvalid},
-		"gives zeros for ever":   {badDecoder{read: func(_ io.Reader, p []byte) (int, error) { clear(p); return len(p), nil }}, ErrTooLarge},
-		"gives headers for ever": {badDecoder{read: func() func(io.Reader, []byte) (int, error) {
-			global := bytes.NewReader(nil)
-			return func(_ io.Reader, p []byte) (int, error) {
-				if global.Len() == 0 {
-					global.Reset(tartest.Join(tartest.Header("g", 'g', tartest.Octal(13)), tartest.Padded("13 comment=x\n")))
-				}
-				return global.Read(p)
-			}
-		}()}, ErrTooLarge},
-	} {
-		a, err := Open(t.Context(), bytes.NewReader(header), tarcheck.BlockSize, roomy, new(desk))
-		must(t, err)
-		a.format = format{"tar.bad", &compression{open: c.decoder.Open}}
-		_, err = collect(t.Context(), a)
-		var fault *Error
-		if !errors.As(err, &fault) || !errors.Is(err, c.kind) {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		if strings.Contains(fault.Reason, "index out of range") || strings.Contains(fault.Reason, "goroutine") {
-			t.Errorf("%s: the client is told of our inside: %s", name, fault.Reason)
-		}
-		if strings.HasPrefix(name, "panics") && !strings.Contains(fmt.Sprint(fault.Cause), "index out of range") {
-			t.Errorf("%s: the log is not told: %v", name, fault.Cause)
-		}
-	}
-}
-
-// A decoder that works for ever without giving anything stops with its context.
-func TestEndlessDecoder(t *testing.T) {
-	noLeak(t)
-	cause := errors.New("deadline of the test")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	a, err := Open(ctx, bytes.NewReader(tarOf(t, someFiles())), 4096, roomy, new(desk))
-	must(t, err)
-	rounds := 0
-	decoder := badDecoder{read: func(r io.Reader, p []byte) (int, error) {
-		for {
-			if rounds++; rounds == 1000 {
-				cancel(cause)
-			}
-			if _, err := r.Read(p[:1]); err != nil && !errors.Is(err, io.EOF) {
-				return 0, err
-			}
-		}
-	}}
-	a.format = format{"tar.bad", &compression{open: decoder.Open}}
-	if _, err := collect(ctx, a); !errors.Is(err, cause) {
-		t.Errorf("got %v", err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tecken-upload/internal/archive/tarcheck"
-	"tecken-upload/internal/archive/tarcheck/tartest"
+	"tecken-upload/internal/archive/tartest"
 )
 
 // How ordinary tools write what is not quite ordinary.
@@ -48,7 +48,7 @@ func TestTarsOfTools(t *testing.T) {
 			map[string]string{"größe/A/a.sym": symText}},
 	} {
 		for _, format := range []string{"tar", "tar.zst"} {
-			a, _, err := verify(t.Context(), compress(t, format, tartest.Join(c.data, tartest.End)), roomy)
+			a, _, err := verify(t.Context(), tartest.Compress(t, format, tartest.Join(c.data, tartest.End)), roomy)
 			if err != nil {
 				t.Errorf("%s: %s: %v", format, what, err)
 				continue
@@ -70,7 +70,7 @@ func TestHardLinks(t *testing.T) {
 		"a/A/a.sym": symText, "a/A/b.sym": symText, "c/C/c.pdb": symText, "c/C/d.pdb": symText, "b/B/b.pdb": "b", "c/C/c.sym": "b", "d/D/d.pdb": "d",
 	}
 	for _, format := range formats[1:] {
-		a, ms, err := verify(t.Context(), compress(t, format, data), roomy)
+		a, ms, err := verify(t.Context(), tartest.Compress(t, format, data), roomy)
 		must(t, err)
 		var order []string
 		for _, m := range ms {

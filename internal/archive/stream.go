@@ -9,17 +9,11 @@ import (
 	"hash/crc32"
 	"io"
 
-	"tecken-upload/internal/archive/fault"
-	"tecken-upload/internal/archive/tarcheck"
 	"tecken-upload/internal/symbol"
 )
 
-const (
-	// bufSize is the number of bytes of the archive read at once.
-	bufSize = 128 << 10
-	// maxIdle bounds a decoder's calls in a row without bytes or an error.
-	maxIdle = 100
-)
+// bufSize is what is read of the archive at once.
+const bufSize = 128 << 10
 
 // errMore ends the reading of a member above its declared size.
 var errMore = errors.New("more bytes than declared")
@@ -78,65 +72,8 @@ func (s *source) Seek(offset int64, whence int) (int64, error) {
 	return s.pos - s.base, nil
 }
 
-// A stream is a decoder's output: guarded against panics and endless empty reads, ended by the context, and of bounded length.
-type stream struct {
-	ctx  context.Context
-	r    io.Reader
-	left int64 // bytes that it may still give
-	// check is shown what the stream gives; nil: that was checked before.
-	check *tarcheck.Checker
-	head  []byte // the first block
-	idle  int
-	eof   bool  // a reader has seen the end
-	err   error // the first failure
-}
-
-func (s *stream) Read(p []byte) (int, error) {
-	if s.err == nil && s.ctx.Err() != nil {
-		s.err = context.Cause(s.ctx)
-	}
-	if s.err != nil || len(p) == 0 {
-		return 0, s.err
-	}
-	// One byte more than allowed, to notice a stream that is too long.
-	n, err := s.decode(p[:min(int64(len(p)), s.left+1)])
-	s.left -= int64(n)
-	s.head = append(s.head, p[:min(n, tarcheck.BlockSize-len(s.head))]...)
-	if s.check != nil {
-		if s.err = s.check.Check(p[:n]); s.err != nil {
-			return 0, s.err // with the bytes, a reader of whole blocks would not look at the error
-		}
-	}
-	s.idle++
-	if n > 0 {
-		s.idle = 0
-	}
-	switch {
-	case s.left < 0:
-		s.err = fault.TooLarge("The tar has too many bytes that belong to no member")
-	case errors.Is(err, io.EOF) && n > 0:
-		return n, nil // the next Read alone returns the end
-	case errors.Is(err, io.EOF):
-		s.eof = true
-		return 0, io.EOF
-	case err != nil:
-		s.err = err
-	case s.idle > maxIdle:
-		s.err = io.ErrNoProgress
-	}
-	return n, s.err
-}
-
-func (s *stream) decode(p []byte) (n int, err error) {
-	err = fault.Guard(func() error {
-		n, err = s.r.Read(p)
-		return err
-	})
-	return n, err
-}
-
-// movedStep is the number of bytes after which work reports movement: less than a second's work of the slowest decoder, except on the
-// slowest machines.
+// movedStep is after how many bytes of content work reports that it gets on: less than a second's work of the slowest
+// decoder, on all but the slowest machines.
 const movedStep = 4 << 20
 
 // A pace reports the work's movement, and ends it with its context.

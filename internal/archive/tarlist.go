@@ -86,12 +86,7 @@ func (t *tarListing) inOrder() []*Member {
 	return slices.Clip(ordered)
 }
 
-// isRegular reports whether a member has its own content.
-func isRegular(h *tar.Header) bool {
-	return h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse
-}
-
-// otherKind names a member's forbidden kind, or returns "".
+// otherKind names what a member is that is none of those that are allowed; otherwise it is empty.
 func otherKind(h *tar.Header) string {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeDir, tar.TypeLink:

@@ -135,11 +135,7 @@ func (m *Member) inflate(src *source, d *digest) error {
 	data := &summed{r: src, crc: crc32.ChecksumIEEE(gzipHeader[:])}
 	inf := m.archive.inflaters.Get().(*inflate.Reader)
 	inf.Reset(data)
-	err := fault.Guard(func() error {
-		_, err := io.CopyBuffer(d, inf, make([]byte, bufSize))
-		return err
-	})
-	if err != nil {
+	if _, err := io.CopyBuffer(d, inf, make([]byte, bufSize)); err != nil {
 		return err
 	}
 	if left := m.zip.size - (src.pos - src.base) + int64(inf.Buffered()); left > 0 {

@@ -4,7 +4,6 @@ package fault
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"unicode"
 )
@@ -49,10 +48,10 @@ func TooLarge(format string, args ...any) error {
 	return &Error{Kind: ErrTooLarge, Reason: fmt.Sprintf(format, args...)}
 }
 
-// Damaged is Invalid with the decoder's error, if there is one. The client sees that too, unless it was a panic.
+// Damaged is Invalid with the decoder's error, if there is one, which the client sees too.
 func Damaged(cause error, format string, args ...any) error {
 	reason := fmt.Sprintf(format, args...)
-	if p := (*Panic)(nil); cause != nil && !errors.As(cause, &p) {
+	if cause != nil {
 		reason += " (" + cause.Error() + ")"
 	}
 	return &Error{Kind: ErrInvalid, Reason: reason, Cause: cause}
@@ -74,21 +73,3 @@ func Quote(name string) string {
 	}
 	return "'" + string(runes) + "'"
 }
-
-// Guard calls a decoder, and returns its panic as a [*Panic].
-func Guard(decode func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &Panic{v, debug.Stack()}
-		}
-	}()
-	return decode()
-}
-
-// A Panic is what a decoder panicked with.
-type Panic struct {
-	Value any
-	Stack []byte
-}
-
-func (e *Panic) Error() string { return fmt.Sprintf("decoder panicked: %v\n%s", e.Value, e.Stack) }

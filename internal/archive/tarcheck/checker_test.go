@@ -10,7 +10,7 @@ import (
 
 	"tecken-upload/internal/archive/fault"
 	"tecken-upload/internal/archive/tarcheck"
-	"tecken-upload/internal/archive/tarcheck/tartest"
+	"tecken-upload/internal/archive/tartest"
 )
 
 // An ambiguous tar is refused with a sentence that says what is wrong.
