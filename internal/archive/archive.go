@@ -36,13 +36,12 @@ type Limits struct {
 
 // Work gives an archive the resources for its reading. Implementations are safe for concurrent use.
 type Work interface {
-	// Inflate calls do once cost bytes may be inflated, in a context that ends when its slot expires. do calls moved every few megabytes.
+	// Inflate calls do once cost bytes may be inflated, in a context that ends when that right is lost. do calls moved every few megabytes.
 	Inflate(ctx context.Context, cost int64, do func(ctx context.Context, moved func()) error) error
 	// Stage calls write with an empty scratch file, once it may have one and write cost bytes to it. The caller closes the file it returns;
 	// after an error of write there is none.
 	Stage(ctx context.Context, cost int64, write func(file Scratch) error) (Scratch, error)
-	// Memory waits until the archive's decoder may hold so many bytes. They replace those of an earlier call, and are lent while the
-	// archive is used.
+	// Memory waits until the archive's decoder may hold so many bytes, instead of those of an earlier call, for as long as the archive is used.
 	Memory(ctx context.Context, bytes int64) error
 }
 
@@ -81,8 +80,8 @@ type Member struct {
 	content *passing      // of a tar's member, while the reader is at it
 }
 
-// Open recognises the format of the size bytes in f, and checks the whole listing of a zip. A fault of the archive is an [*Error]. The
-// Archive reads f until it is no longer used, and never closes it.
+// Open tells the format of the size bytes in f, and checks the whole listing of a zip. A fault of the archive is an [*Error]. The Archive reads
+// f until it is no longer used, and never closes it.
 func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits, w Work) (*Archive, error) {
 	kind, err := sniff(ctx, f, size)
 	if err != nil {
@@ -145,8 +144,8 @@ func (a *Archive) Members(ctx context.Context) iter.Seq2[*Member, error] {
 // errStopped ends the reading when the caller has stopped.
 var errStopped = errors.New("no more members are wanted")
 
-// Each calls do for each member to be stored, after [Archive.Members] has yielded all: for up to parallel members at once if they can be
-// read so, else in turn. [Member.Body] works until do returns. Each returns do's first error; when the context ends, its cause.
+// Each calls do for each member that is to be stored, after [Archive.Members] has yielded all: for at most parallel at once where they can be
+// read at once, otherwise in turn. [Member.Body] can be called until do returns. Each returns the first error of do; when ctx ends, its cause.
 func (a *Archive) Each(ctx context.Context, parallel int, do func(context.Context, *Member) error) error {
 	if a.sequential() {
 		return a.walkTar(ctx, do)

@@ -262,7 +262,7 @@ func TestWhatWorkIsAskedFor(t *testing.T) {
 	}
 }
 
-// A tar whose decoder turns out to need more memory is read once more; no member comes twice.
+// A tar is read once more where the decoder turns out to need more memory; no member comes twice.
 func TestMoreMemory(t *testing.T) {
 	data := tarOf(t, someFiles())
 	file := append(tartest.Zstd(t, 1<<20, data[:1024]), tartest.Zstd(t, 64<<20, data[1024:])...)
@@ -351,7 +351,7 @@ func TestOutOfTurn(t *testing.T) {
 	}
 }
 
-// A member without a request for its body is skipped, and an error ends the walk at any of them.
+// A member is passed over where no body is made of it, and an error ends the way at any of them.
 func TestEachInPart(t *testing.T) {
 	noLeak(t)
 	enough := errors.New("enough")

@@ -362,7 +362,7 @@ func TestUnusualZips(t *testing.T) {
 	}
 }
 
-// fill keeps the sizes in the local header although bytes of no member follow the data.
+// fill keeps the sizes in the local header although bytes without an owner follow the data.
 func fill(e *entry) *entry {
 	e.local = func(r []byte) []byte {
 		le.PutUint32(r[14:], e.crc)

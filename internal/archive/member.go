@@ -29,8 +29,8 @@ func checkNotEmpty(members []*Member, entries int) error {
 	return nil
 }
 
-// resolveNull gives a checked member with a null debug id its key: for a .sym, that of the code id in its header. Any other such member is
-// ignored, since nothing would ever find it.
+// resolveNull gives a checked member with a null debug id the key that it is looked up by: a .sym, that of the code id in
+// its header. Another such member is ignored, for nothing would ever find it.
 func (m *Member) resolveNull() {
 	if m.Ignored || !m.Key.IsNull() {
 		return

@@ -48,7 +48,12 @@ func (a *Archive) verifyTarOnce(ctx context.Context, give func(*Member) error) e
 		}
 		if m.link == nil {
 			err = a.work.Inflate(ctx, m.Size, func(ctx context.Context, moved func()) error {
-				return m.verifyTar(newDigest(ctx, moved, m), content, buf)
+				d := newDigest(ctx, moved, m)
+				if _, err := io.CopyBuffer(d, content, buf); err != nil {
+					return err
+				}
+				m.crc = d.crc // a tar declares none
+				return m.check(d)
 			})
 		}
 		if err == nil {
@@ -64,14 +69,6 @@ func (a *Archive) verifyTarOnce(ctx context.Context, give func(*Member) error) e
 	}
 	a.members = t.inOrder()
 	return checkNotEmpty(a.members, t.sum.entries)
-}
-
-func (m *Member) verifyTar(d *digest, content io.Reader, buf []byte) error {
-	if _, err := io.CopyBuffer(d, content, buf); err != nil {
-		return err
-	}
-	m.crc = d.crc // a tar declares none
-	return m.check(d)
 }
 
 // readTar has read, a method of a.tar, call each for every member. A failure to read the file is ours, whatever was made of it.

@@ -171,24 +171,24 @@ func (m *Member) checkKind(version byte, attributes uint32) error {
 		typeMask, typeDir, typeReg, noType = 0o170000, 0o040000, 0o100000, 0
 		dosLabel, dosDirectory             = 1 << 3, 1 << 4
 	)
-	name, dir, mode := fault.Quote(m.sent), m.role == roleDirectory, attributes>>16&typeMask
+	dir, mode := m.role == roleDirectory, attributes>>16&typeMask
 	switch {
 	case m.zip.flags&flagEncrypted != 0:
-		return fault.Invalid("The member %s is encrypted", name)
+		return fault.Invalid("The member %s is encrypted", fault.Quote(m.sent))
 	case m.zip.method == methodDeflate64:
-		return fault.Invalid("The member %s is compressed with Deflate64, as Windows Explorer does above 2 GB; make the zip with 7-Zip, or a tar", name)
+		return fault.Invalid("The member %s is compressed with Deflate64, as Windows Explorer does above 2 GB; make the zip with 7-Zip, or a tar", fault.Quote(m.sent))
 	case m.zip.flags&flagPatch != 0, m.zip.method != methodStored && m.zip.method != methodDeflated:
-		return fault.Invalid("The member %s is compressed with method %d; only stored and deflated members are supported", name, m.zip.method)
+		return fault.Invalid("The member %s is compressed with method %d; only stored and deflated members are supported", fault.Quote(m.sent), m.zip.method)
 	case version > maxVersion:
-		return fault.Invalid("The member %s needs version %d.%d of the zip format; there is none above %d.%d", name, version/10, version%10, maxVersion/10, maxVersion%10)
+		return fault.Invalid("The member %s needs version %d.%d of the zip format; there is none above %d.%d", fault.Quote(m.sent), version/10, version%10, maxVersion/10, maxVersion%10)
 	case m.zip.method == methodStored && m.zip.size != m.Size:
-		return fault.Invalid("The member %s is stored, but its two sizes differ: %d and %d bytes", name, m.zip.size, m.Size)
+		return fault.Invalid("The member %s is stored, but its two sizes differ: %d and %d bytes", fault.Quote(m.sent), m.zip.size, m.Size)
 	case mode != noType && mode != typeReg && (mode != typeDir || !dir), attributes&dosLabel != 0:
-		return fault.Invalid("The member %s is not a regular file", name)
+		return fault.Invalid("The member %s is not a regular file", fault.Quote(m.sent))
 	case dir && m.Size != 0:
-		return fault.Invalid("The member %s is a directory, but has content", name)
+		return fault.Invalid("The member %s is a directory, but has content", fault.Quote(m.sent))
 	case !dir && attributes&dosDirectory != 0:
-		return fault.Invalid("The member %s is a directory by its attributes, but a file by its name", name)
+		return fault.Invalid("The member %s is a directory by its attributes, but a file by its name", fault.Quote(m.sent))
 	}
 	return nil
 }

@@ -22,18 +22,18 @@ type zipExtra struct {
 // readExtra reads the extra fields of the record of the member of that name. Zeros may follow the last one, for alignment.
 func readExtra(name string, fields []byte) (zipExtra, error) {
 	var x zipExtra
-	damaged := fault.Invalid("The extra fields of member %s are damaged", fault.Quote(name))
+	damaged := func() error { return fault.Invalid("The extra fields of member %s are damaged", fault.Quote(name)) }
 	path := false
 	for len(fields) >= 4 {
 		tag, n := le.Uint16(fields), int(le.Uint16(fields[2:]))
 		if fields = fields[4:]; n > len(fields) {
-			return x, damaged
+			return x, damaged()
 		}
 		field := fields[:n:n]
 		fields = fields[n:]
 		switch {
 		case tag == tagZip64 && x.wide, tag == tagUnicodePath && path:
-			return x, damaged
+			return x, damaged()
 		case tag == tagZip64:
 			x.wide, x.zip64 = true, field
 		case tag == tagUnicodePath:
@@ -43,7 +43,7 @@ func readExtra(name string, fields []byte) (zipExtra, error) {
 		}
 	}
 	if len(bytes.Trim(fields, "\x00")) > 0 {
-		return x, damaged
+		return x, damaged()
 	}
 	return x, nil
 }

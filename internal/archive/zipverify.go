@@ -132,9 +132,10 @@ func (m *Member) copy(src *source, d *digest) error {
 
 // inflate writes the content of m, a deflated member, to d.
 func (m *Member) inflate(src *source, d *digest) error {
-	data := &summed{r: src, crc: crc32.ChecksumIEEE(gzipHeader[:])}
+	sum := crc32.NewIEEE() // of the gzip
+	_, _ = sum.Write(gzipHeader[:])
 	inf := m.archive.inflaters.Get().(*inflate.Reader)
-	inf.Reset(data)
+	inf.Reset(io.TeeReader(src, sum))
 	if _, err := io.CopyBuffer(d, inf, make([]byte, bufSize)); err != nil {
 		return err
 	}
@@ -142,11 +143,12 @@ func (m *Member) inflate(src *source, d *digest) error {
 		return fault.Invalid("The member %s has %d bytes after the end of its deflate stream", fault.Quote(m.Name), left)
 	}
 	m.archive.inflaters.Put(inf)
-	m.zip.gzipCRC = crc32.Update(data.crc, crc32.IEEETable, gzipTrailer(d.crc, d.n))
+	_, _ = sum.Write(gzipTrailer(d.crc, d.n))
+	m.zip.gzipCRC = sum.Sum32()
 	return nil
 }
 
-// fault returns the error for reading m, which ended with err: an *Error if the archive is at fault.
+// fault returns the archive's fault that ended the reading of m with err, an *Error, or what is ours as it is.
 func (m *Member) fault(ctx context.Context, src *source, err error) error {
 	var bad *Error
 	switch {
@@ -176,16 +178,4 @@ func (m *Member) check(d *digest) error {
 	}
 	d.into(m)
 	return nil
-}
-
-// A summed reader computes the CRC-32 of its bytes.
-type summed struct {
-	r   io.Reader
-	crc uint32
-}
-
-func (s *summed) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	s.crc = crc32.Update(s.crc, crc32.IEEETable, p[:n])
-	return n, err
 }

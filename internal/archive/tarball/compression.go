@@ -30,7 +30,7 @@ const (
 
 // A compression is a compression of tars.
 type compression struct {
-	// open opens the stream below, with a decoder for windows of at most so many bytes.
+	// open opens the stream below, with a decoder's window of at most so many bytes.
 	open func(r io.Reader, window int64) (io.ReadCloser, error)
 	// memory is the decoder's memory without a window.
 	memory int64

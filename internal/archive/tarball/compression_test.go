@@ -74,7 +74,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// A file of several parts, whose first one does not ask for most, asks for more memory once it is found out.
+// A file of several parts, the first of which does not ask for most, asks for more memory once that is known.
 func TestMoreMemory(t *testing.T) {
 	data := someTar()
 	for name, c := range map[string]struct {

@@ -122,7 +122,7 @@ func (p *pass) finish() error {
 	return nil
 }
 
-// fault tells whose fault it is that the pass ended with err: the archive's is a [*fault.Error].
+// fault returns the archive's fault that ended the pass with err, a [*fault.Error], or what is ours as it is.
 func (p *pass) fault(err error) error {
 	var bad *fault.Error
 	var panicked *panicError

@@ -86,7 +86,7 @@ func (c *Checker) moreMap(name string, m *sparseMap, size int64, more byte) erro
 	return nil
 }
 
-// paxMap takes the map of a sparse file whose extended header is h; other files have none.
+// paxMap takes the map of a sparse file from its extended header h; other files have none.
 func (c *Checker) paxMap(name string, h *paxHeader) error {
 	switch {
 	case !h.hasMap():
