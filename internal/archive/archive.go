@@ -26,7 +26,7 @@ var (
 	ErrTooLarge = fault.ErrTooLarge // the archive is over one of the [Limits]
 )
 
-// Limits bounds what an archive may hold. All are in force at once.
+// Limits bounds an archive's content. All apply at once.
 type Limits struct {
 	MaxMembers         int      // files, without those that operating systems leave in folders
 	MaxMemberSize      int64    // bytes of one member, inflated
@@ -108,7 +108,7 @@ func (a *Archive) Format() string {
 	return "zip"
 }
 
-// sequential reports whether the members can only be read one after the other, as in every kind of tar.
+// sequential reports whether the members can only be read in order, as in every tar.
 func (a *Archive) sequential() bool { return a.tar != nil }
 
 // Inflated returns the declared bytes of all members; 0 without a listing, as in every tar.

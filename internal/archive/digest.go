@@ -10,15 +10,15 @@ import (
 	"tecken-upload/internal/symbol"
 )
 
-// errMore ends the reading of a member that goes on after the bytes it declared.
+// errMore ends the reading of a member above its declared size.
 var errMore = errors.New("more bytes than declared")
 
 // movedStep is after how many bytes of content work reports that it gets on: less than a second's work of the slowest decoder.
 const movedStep = 4 << 20
 
-// A pace reports how work gets on, and ends it with its context.
+// A pace reports the work's movement, and ends it with its context.
 type pace struct {
-	ctx   context.Context //nolint:containedctx // that of the work, which lasts as long
+	ctx   context.Context //nolint:containedctx // the work's, which lasts as long
 	moved func()
 	n     int64 // bytes since the last report
 }
@@ -34,7 +34,7 @@ func (p *pace) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A digest takes a member's content and learns all there is to know of it.
+// A digest reads a member's content, and computes everything about it.
 type digest struct {
 	pace pace
 	want int64 // bytes declared; one more fails with errMore
@@ -61,7 +61,7 @@ func (d *digest) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// into writes what was learned to m.
+// into writes the results to m.
 func (d *digest) into(m *Member) {
 	d.md5.Sum(m.MD5[:0])
 	m.head = d.scan.Header()

@@ -13,37 +13,36 @@
 //
 // # One archive, one meaning
 //
-// An archive that two common readers (Info-ZIP, libarchive, Python, Go, GNU tar) take for different names or bytes is refused. So is a deflate
-// stream that zlib refuses. In a zip, every byte in front of the central directory belongs to one entry, but for zeros between them, and local
-// headers say what the directory says. Package tarcheck checks the headers' blocks of a tar.
+// An archive that two common readers (Info-ZIP, libarchive, Python, Go, GNU tar) take for different names or bytes is refused. So is a
+// deflate stream that zlib refuses. In a zip, every byte before the central directory belongs to one entry, except zeros between them, and
+// local headers agree with the directory. Package tarcheck checks the blocks of a tar.
 //
-// What ordinary tools make of a good folder is accepted. A name is taken in its plain form: without "./" in front, with slashes where all names
-// of a zip have backslashes, in Unicode's normal form C. Directories count as nothing, and stand nowhere. What operating systems leave in
-// folders (__MACOSX/, ._*, .DS_Store, Thumbs.db, desktop.ini) is ignored, as is a listing "<name>-symbols.txt". A sparse file of a tar is
-// expanded; a hard link is its target's content under another name.
+// What ordinary tools make of a good folder is accepted. A name is taken in its plain form: without "./" in front, with slashes if all
+// names of a zip have backslashes, in Unicode's normal form C. Directories are neither counted nor listed. What operating systems leave in
+// folders (__MACOSX/, ._*, .DS_Store, Thumbs.db, desktop.ini) is ignored, and so is a listing "<name>-symbols.txt". A sparse file of a tar
+// is expanded; a hard link is its target's content under another name.
 //
-// A member with a debug id of zeros alone is ignored, but for a .sym with a code id in its header: that one's key is the code id's.
+// A member with a debug id of all zeros is ignored, except a .sym with a code id in its header: its key is the code id's.
 //
 // # Memory and disk
 //
-// Nothing is extracted. Memory is a few hundred KiB for each member being read, whatever its size, and the decoder's of a compressed tar: see
-// package tarball. Bytes are counted as they are read, never as they are declared: no pass reads more of a member than it declared, nor
-// declares more than the limits.
+// Nothing is extracted. Memory is a few hundred KiB for each member being read, of any size, and the decoder's of a compressed tar: see
+// package tarball. Bytes are counted as they are read, not as declared: no pass reads more of a member than its declared size, which is inside
+// the limits.
 //
 // # Bodies
 //
-// A .sym member is stored as gzip, every other as it is. The gzip of a .sym that a zip holds deflated is made of the member's own deflate
-// stream (RFC 1952 around RFC 1951), without inflating it again; that works because Members made sure that the stream ends exactly where the
-// zip says it ends.
+// A .sym member is stored as gzip, every other as it is. The gzip of a deflated .sym in a zip is made of the member's own deflate stream
+// (RFC 1952 around RFC 1951), without inflating it again; Members has checked that the stream ends exactly where the zip says.
 //
 // # Formats
 //
-// Zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, with zip64 and data descriptors, methods 0 (stored) and 8 (deflated). The
-// file must start with a member and end with its end record: neither a prefix (self-extracting archives) nor trailing bytes other than zeros
-// are accepted. Tar: see package tarball.
+// Zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, with zip64 and data descriptors, methods 0 (stored) and 8 (deflated).
+// The file must start with a member and end with its end record: no prefix (self-extracting archives) and no trailing bytes except zeros.
+// Tar: see package tarball.
 //
 // # Not promised
 //
-// That a symbol file parses; that a decoder that loops without reading or writing a byte is stopped (none is known); that two members of equal
-// content are told apart from each other by more than MD5.
+// That a symbol file parses; that a decoder that loops without reading or writing a byte is stopped (none is known); that equal content is
+// decided by more than MD5.
 package archive

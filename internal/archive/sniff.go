@@ -36,7 +36,7 @@ func sniff(ctx context.Context, f io.ReaderAt, size int64) (*tarball.Tar, error)
 	return nil, foreign(head)
 }
 
-// foreign says what a file is that is none of ours.
+// foreign returns an error that names what the file is.
 func foreign(head []byte) error {
 	for _, k := range []struct{ magic, kind string }{
 		{"7z\xbc\xaf\x27\x1c", "7z"}, {"Rar!\x1a\x07", "rar"}, {"MSCF", "cab"}, {"LZIP", "lzip"},

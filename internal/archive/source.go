@@ -46,7 +46,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, s.err
 }
 
-// Seek lets a plain tar's reader skip content that is not read.
+// Seek lets a plain tar's reader skip unread content.
 func (s *source) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekStart:

@@ -2,8 +2,8 @@ package archive
 
 import "tecken-upload/internal/archive/fault"
 
-// entriesPerMember is how many entries an archive may have for each member allowed: the member, what macOS stores beside it, and
-// their directories. A few more never matter.
+// entriesPerMember is the number of entries allowed for each member: the member, its companion from macOS, and their directories. A few
+// more never matter.
 const (
 	entriesPerMember = 4
 	fewEntries       = 1000

@@ -86,7 +86,7 @@ func (t *tarListing) inOrder() []*Member {
 	return slices.Clip(ordered)
 }
 
-// otherKind names what a member is that is none of those that are allowed; otherwise it is empty.
+// otherKind names a member's forbidden kind, or returns "".
 func otherKind(h *tar.Header) string {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeDir, tar.TypeLink:

@@ -10,12 +10,10 @@ import (
 	"tecken-upload/internal/symbol"
 )
 
-// maxTarMember is the largest member of a tar, in bytes, whatever Limits say: one may have to be staged
-// in scratch.
+// maxTarMember is the largest member of a tar, in bytes, whatever Limits say: it may have to be staged in scratch.
 const maxTarMember = 2 << 30
 
-// verifyTar reads all members, one after the other, and gives each. Where the decoder turns out to need more memory, it begins again
-// with more, and gives none twice.
+// verifyTar reads all members in order, and gives each. If the decoder needs more memory, it starts again with more, and gives none twice.
 func (a *Archive) verifyTar(ctx context.Context, give func(*Member) error) error {
 	given := 0
 	for {

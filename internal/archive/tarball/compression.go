@@ -34,7 +34,7 @@ type compression struct {
 	open func(r io.Reader, window int64) (io.ReadCloser, error)
 	// memory is the decoder's memory without a window.
 	memory int64
-	// asked returns the window that the file's beginning asks for, or 0 where that is no proper header; nil: there is none.
+	// asked returns the window in the file's beginning, or 0 without a proper header; nil: there is none.
 	asked func(file io.ReadSeeker) (int64, error)
 	// most is the largest window; advice says so in a sentence, and what to do.
 	most   int64
@@ -111,7 +111,7 @@ func (t *Tar) openDecoder(r io.Reader) (d *decoder, err error) {
 	return d, err
 }
 
-// closeDecoder ends the use of d, and has its window given back.
+// closeDecoder ends the use of d, and returns its window's memory.
 func (t *Tar) closeDecoder(d *decoder) {
 	_ = d.Close() // it was read to its end, or has failed
 	d.ReadCloser = nil
@@ -123,7 +123,7 @@ func tooNarrow(err error) bool {
 	return errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, xz.ErrMemlimit)
 }
 
-// widen gives the decoder the largest window there is, for another pass.
+// widen gives the decoder the largest window for another pass.
 func (t *Tar) widen() error {
 	c := t.compression
 	if t.window >= c.most {

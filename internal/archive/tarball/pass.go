@@ -29,10 +29,10 @@ type pass struct {
 	ctx  context.Context //nolint:containedctx // that of one call, which the pass does not outlive
 	tar  *stream
 	each Each
-	last string // the member that was reached
-	read error  // how reading that member's content ended, unless well
+	last string // the current member
+	read error  // the error of reading its content
 	busy bool   // each is running
-	err  error  // what each returned
+	err  error  // each's result
 }
 
 // run reads the tar in file. Where check is set, all of it is checked.
@@ -60,7 +60,7 @@ func (t *Tar) run(ctx context.Context, file io.ReadSeeker, check *tarcheck.Check
 	return nil
 }
 
-// extract runs archiver over the tar. A panic in it is an error; one in each is not ours to catch.
+// extract runs archiver over the tar. A panic in it becomes an error; one in each is passed on.
 func (p *pass) extract(in io.Reader) (err error) {
 	defer func() {
 		if p.busy {
@@ -87,7 +87,7 @@ func (p *pass) member(f archiver.FileInfo) error {
 	}
 	p.last = h.Name
 	if IsRegular(h) {
-		// What a member declares is counted against the limits by each; the rest is counted here.
+		// each counts a member's declared size against the limits; the rest is counted here.
 		p.tar.left += max(h.Size, 0)
 	}
 	content, err := f.Open()
@@ -110,8 +110,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
-// finish reads to the end, so that the tar's is found to be the file's, and that the decompressor checks its own trailer. A tar
-// cut short after a member must not pass for a whole one.
+// finish reads to the end, to find that the tar ends with the file, and to let the decompressor check its trailer. A tar cut short after a
+// member must not pass for a whole one.
 func (p *pass) finish() error {
 	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{p.tar}, make([]byte, bufSize)); err != nil {
 		return err
@@ -143,7 +143,7 @@ func (p *pass) fault(err error) error {
 		return bad
 	}
 	if p.read != nil {
-		err = p.read // what archiver wrapped with the member's name as it is
+		err = p.read // without archiver's wrapping, which has the member's raw name
 	}
 	where := "before its first member"
 	if p.last != "" {
@@ -159,7 +159,7 @@ func (p *pass) fault(err error) error {
 	return fault.Damaged(err, "The %s archive can't be decoded %s", name, where)
 }
 
-// isTar reports whether the file may be a tar, as far as it was read.
+// isTar reports whether the bytes read may be a tar.
 func (p *pass) isTar() bool {
 	decoded := p.tar.err == nil || errors.Is(p.tar.err, fault.ErrInvalid)
 	return !decoded || len(p.tar.head) == 0 || tarcheck.IsHeader(p.tar.head)

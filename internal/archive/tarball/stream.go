@@ -14,21 +14,20 @@ import (
 const (
 	// bufSize is what is read of the file at once.
 	bufSize = 128 << 10
-	// maxIdle is how often in a row a decoder may give neither bytes nor an error.
+	// maxIdle bounds a decoder's calls in a row without bytes or an error.
 	maxIdle = 100
 )
 
-// A stream is what a decoder makes of a source: guarded against panics and against giving nothing for
-// ever, ended by the context, and never longer than it is allowed to be.
+// A stream is a decoder's output: guarded against panics and endless empty reads, ended by the context, and of bounded length.
 type stream struct {
 	ctx  context.Context //nolint:containedctx // that of one pass, which the stream does not outlive
 	r    io.Reader
-	left int64 // bytes that it may still give
-	// check is shown what the stream gives; nil: that was checked before.
+	left int64 // bytes that may still come
+	// check sees the stream; nil: it was checked before.
 	check *tarcheck.Checker
 	head  []byte // the first block
 	idle  int
-	eof   bool  // the end was seen by a reader
+	eof   bool  // a reader has seen the end
 	err   error // the first failure
 }
 
@@ -39,13 +38,13 @@ func (s *stream) Read(p []byte) (int, error) {
 	if s.err != nil || len(p) == 0 {
 		return 0, s.err
 	}
-	// One byte more than allowed, or a stream that just fits could not be told from one that does not.
+	// One byte more than allowed, to notice a stream that is too long.
 	n, err := s.decode(p[:min(int64(len(p)), s.left+1)])
 	s.left -= int64(n)
 	s.head = append(s.head, p[:min(n, tarcheck.BlockSize-len(s.head))]...)
 	if s.check != nil {
 		if s.err = s.check.Check(p[:n]); s.err != nil {
-			return 0, s.err // with the bytes, a reader of whole blocks would not look at the error
+			return 0, s.err // with bytes, a reader of whole blocks would ignore the error
 		}
 	}
 	s.idle++
@@ -56,7 +55,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	case s.left < 0:
 		s.err = fault.TooLarge("The tar has too many bytes that belong to no member")
 	case errors.Is(err, io.EOF) && n > 0:
-		return n, nil // the end is told by the next Read alone
+		return n, nil // the next Read alone returns the end
 	case errors.Is(err, io.EOF):
 		s.eof = true
 		return 0, io.EOF
@@ -86,7 +85,7 @@ func guard(decode func() error) (err error) {
 	return decode()
 }
 
-// A panicError is what a decoder panicked with.
+// A panicError is a decoder's panic.
 type panicError struct {
 	value any
 	stack []byte

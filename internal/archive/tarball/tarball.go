@@ -44,7 +44,7 @@ func Sniff(head []byte) *Tar {
 	case has("\xfd7zXZ\x00"):
 		return &Tar{Name: "tar.xz", compression: compressedXz}
 	case has("\x28\xb5\x2f\xfd"), len(head) > 3 && head[0]>>4 == 5 && string(head[1:4]) == "\x2a\x4d\x18":
-		// The second is a skippable frame, which parallel compressors start with.
+		// The second is a skippable frame, with which parallel compressors start.
 		return &Tar{Name: "tar.zst", compression: compressedZstd}
 	case tarcheck.IsHeader(head):
 		return &Tar{Name: "tar"}

@@ -8,27 +8,26 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// windows are those of all decoders in the process. Left to the runtime, as many bytes as live ones have would be held by
-// dead ones, and for minutes after the last.
+// windows are those of all decoders in the process. The runtime would hold as many dead bytes as live ones, for minutes after the last.
 var windows = discarded{free: debug.FreeOSMemory}
 
 const (
-	// maxDiscarded is how many bytes of windows may be dead.
+	// maxDiscarded bounds the dead bytes of windows.
 	maxDiscarded = 32 << 20
-	// discardedFor is how long fewer may be.
+	// discardedFor is how long fewer may stay.
 	discardedFor = 5 * time.Second
 )
 
-// A discarded counts memory that is no longer used, and gives it back to the system.
+// A discarded counts unused memory, and returns it to the system.
 type discarded struct {
-	free func() // gives it back
+	free func() // returns it
 
 	mu    sync.Mutex
 	bytes int64
-	timer *time.Timer // nil: nothing is to be given back
+	timer *time.Timer // nil: nothing to return
 }
 
-// discard counts n bytes more.
+// discard counts n more bytes.
 func (w *discarded) discard(n int64) {
 	if n == 0 {
 		return

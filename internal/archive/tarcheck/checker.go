@@ -33,9 +33,9 @@ const (
 
 // A Checker checks one tar; its zero value is ready. Errors are those of package fault. It is not for concurrent use.
 type Checker struct {
-	part  []byte // what has come of the next part
-	want  int    // bytes of that part; 0: of a block
-	skip  int64  // bytes that come before it: content of a member, padding
+	part  []byte // the next part so far
+	want  int    // bytes of that part; 0: a block
+	skip  int64  // bytes before it: content of a member, padding
 	take  func(part []byte) error
 	zeros int       // blocks of zeros that ended the tar
 	last  string    // the name of the last member
@@ -45,7 +45,7 @@ type Checker struct {
 
 // A extension is what extended headers say of the member that follows them.
 type extension struct {
-	pax                *paxHeader // nil: there is none
+	pax                *paxHeader // nil: none
 	longName, longLink string
 }
 
@@ -97,7 +97,7 @@ func checkTail(b []byte) error {
 	return fault.Invalid("Something follows the end of the tar")
 }
 
-// header takes a header of 512 bytes.
+// header reads a header of 512 bytes.
 func (c *Checker) header(b []byte) error {
 	switch {
 	case len(bytes.Trim(b, "\x00")) == 0:
@@ -133,7 +133,7 @@ func (c *Checker) header(b []byte) error {
 	return nil
 }
 
-// place says where a header is that has no name of its own.
+// place says where a header without a name of its own is.
 func (c *Checker) place() string {
 	if c.last == "" {
 		return "its start"
@@ -143,7 +143,7 @@ func (c *Checker) place() string {
 
 func (x *extension) any() bool { return x.pax != nil || x.longName != "" || x.longLink != "" }
 
-// extended takes the content of an extended header.
+// extended reads the content of an extended header.
 func (c *Checker) extended(kind byte, content []byte) error {
 	twice := fault.Invalid("The tar has two extended headers of one kind for the member after %s", c.place())
 	switch kind {
@@ -174,7 +174,7 @@ func (c *Checker) extended(kind byte, content []byte) error {
 	return nil
 }
 
-// member takes the header of a member, or of what is none for us.
+// member reads the header of a member, or of another entry.
 func (c *Checker) member(kind byte, b []byte) error {
 	said := c.next
 	c.next, c.late = extension{}, false
@@ -192,7 +192,7 @@ func (c *Checker) member(kind byte, b []byte) error {
 	}
 	bare := tar.TypeLink <= kind && kind <= tar.TypeFifo || kind == typeLabel || kind == typeOldRegular && strings.HasSuffix(name, "/")
 	if kind == tar.TypeDir {
-		size = 0 // no reader heeds it
+		size = 0 // no reader uses it
 	}
 	if said.pax != nil {
 		if err := said.pax.check(name, kind, said.longLink); err != nil {
@@ -286,7 +286,7 @@ func number(field []byte) (n int64, ok bool) {
 	return n, len(digits) > 0
 }
 
-// padding is how many bytes follow a content of n bytes up to the next block.
+// padding is the number of bytes after a content of n bytes up to the next block.
 func padding(n int64) int64 { return -n & (BlockSize - 1) }
 
 // cString returns the bytes before the first zero byte.
@@ -301,7 +301,7 @@ func IsHeader(block []byte) bool {
 	return len(block) >= BlockSize && (string(block[257:262]) == "ustar" || hasChecksum(block))
 }
 
-// hasChecksum reports whether a tar header has the sum of its bytes, which some writers took for signed, in its checksum.
+// hasChecksum reports whether a tar header's checksum matches; some writers summed signed bytes.
 func hasChecksum(header []byte) bool {
 	var unsigned, signed int64
 	for i, b := range header[:BlockSize] {

@@ -10,8 +10,8 @@ import (
 // maxSparse bounds the size of a sparse file, in bytes. No archive may hold a larger member.
 const maxSparse = 2 << 30
 
-// A sparseMap says where the data of a sparse file are: pairs of an offset and a length, in rising order. It ends where the file
-// does, with a pair of length 0 where there is a hole. Readers differ over a map that does not.
+// A sparseMap maps the data of a sparse file: pairs of an offset and a length, in rising order. It ends with the file, with a pair of
+// length 0 after a hole. Readers differ over other maps.
 type sparseMap struct {
 	end   int64
 	short bool // the last pair does not fill its blocks: it must be the last one
@@ -56,7 +56,7 @@ func badMap(name string) error {
 	return fault.Invalid("The map of the sparse member %s is damaged", fault.Quote(name))
 }
 
-// oldMap takes the header of a sparse file in GNU's old format, with the beginning of its map.
+// oldMap reads the header of a sparse file in GNU's old format, with the beginning of its map.
 func (c *Checker) oldMap(name string, b []byte) error {
 	size, ok := number(b[483:495])
 	m := new(sparseMap)
@@ -66,7 +66,7 @@ func (c *Checker) oldMap(name string, b []byte) error {
 	return c.moreMap(name, m, size, b[482])
 }
 
-// moreMap makes the block that follows be taken for more of the map, where there is more, and not for content.
+// moreMap treats the next block as more of the map, if there is more, and not as content.
 func (c *Checker) moreMap(name string, m *sparseMap, size int64, more byte) error {
 	if more == 0 {
 		if m.end != size {
