@@ -10,13 +10,21 @@ import (
 	"iter"
 	"sync"
 
+	"tecken-upload/internal/archive/fault"
+	"tecken-upload/internal/archive/tarball"
 	"tecken-upload/internal/background"
 	"tecken-upload/internal/inflate"
 	"tecken-upload/internal/symbol"
 )
 
-// maxTarMember is the largest member of a tar, in bytes, whatever Limits say: it may have to be staged in scratch.
-const maxTarMember = 2 << 30
+// An Error is the archive's own fault. Every other error is ours, and must not be shown to a client.
+type Error = fault.Error
+
+// Kinds of an [Error].
+var (
+	ErrInvalid  = fault.ErrInvalid  // the file is not an archive, is broken, or holds what it must not
+	ErrTooLarge = fault.ErrTooLarge // the archive is over one of the [Limits]
+)
 
 // Limits bounds an archive's content. All apply at once.
 type Limits struct {
@@ -28,13 +36,12 @@ type Limits struct {
 
 // Work gives an archive the resources for its reading. Implementations are safe for concurrent use.
 type Work interface {
-	// Inflate calls do once cost bytes may be inflated, in a context that ends when its slot expires. do calls moved every few megabytes.
+	// Inflate calls do once cost bytes may be inflated, in a context that ends when that right is lost. do calls moved every few megabytes.
 	Inflate(ctx context.Context, cost int64, do func(ctx context.Context, moved func()) error) error
 	// Stage calls write with an empty scratch file, once it may have one and write cost bytes to it. The caller closes the file it returns;
 	// after an error of write there is none.
 	Stage(ctx context.Context, cost int64, write func(file Scratch) error) (Scratch, error)
-	// Memory waits until the archive's decoder may hold so many bytes. They replace those of an earlier call, and are lent while the
-	// archive is used.
+	// Memory waits until the archive's decoder may hold so many bytes, instead of those of an earlier call, for as long as the archive is used.
 	Memory(ctx context.Context, bytes int64) error
 }
 
@@ -47,8 +54,7 @@ type Archive struct {
 	size      int64
 	limits    Limits
 	work      Work
-	format    format
-	window    int64                  // of the decoder, in bytes
+	tar       *tarball.Tar           // nil: a zip
 	entries   []*Member              // of a zip: everything in its central directory
 	members   []*Member              // the entries without directories; of a tar, once it was read to its end
 	keys      map[symbol.Key]*Member // the first member of each key
@@ -77,17 +83,18 @@ type Member struct {
 	content *passing      // of a tar's member, while the reader is at it
 }
 
-// Open recognises the format of the size bytes in f, and checks the whole listing of a zip. A fault of the archive is an [*Error]. The
-// Archive reads f until it is no longer used, and never closes it.
+// Open tells the format of the size bytes in f, and checks the whole listing of a zip. A fault of the archive is an [*Error]. The Archive reads
+// f until it is no longer used, and never closes it.
 func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits, w Work) (*Archive, error) {
-	format, err := sniff(ctx, f, size)
+	kind, err := sniff(ctx, f, size)
 	if err != nil {
 		return nil, err
 	}
-	a := &Archive{Format: format.name, f: f, size: size, limits: l, work: w, format: format, staging: make(chan struct{}, 1)}
+	a := &Archive{Format: "zip", f: f, size: size, limits: l, work: w, tar: kind, staging: make(chan struct{}, 1)}
 	a.inflaters.New = func() any { return inflate.NewReader() }
 	if a.sequential() {
-		err = a.chooseWindow(ctx)
+		a.Format = kind.Name
+		err = a.tar.Open(newSource(ctx, f, 0, size), l.MaxMembers)
 	} else {
 		err = a.listZip(ctx)
 	}
@@ -98,7 +105,7 @@ func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits, w Work) (*Ar
 }
 
 // sequential reports whether the members can only be read in order, as in every tar.
-func (a *Archive) sequential() bool { return a.format.name != "zip" }
+func (a *Archive) sequential() bool { return a.tar != nil }
 
 // Members reads and checks every member once, and yields it: in the archive's order, each once it and its predecessors are checked. Several
 // of a zip are read at once. The last value may be an error: a fault of the archive is an [*Error]; when the context ends, it is its cause.
@@ -124,8 +131,8 @@ func (a *Archive) Members(ctx context.Context) iter.Seq2[*Member, error] {
 // errStopped ends the reading when the caller has stopped.
 var errStopped = errors.New("no more members are wanted")
 
-// Each calls do for each member to be stored, after [Archive.Members] has yielded all: for up to parallel members at once if they can be
-// read so, else in turn. [Member.Body] works until do returns. Each returns do's first error; when the context ends, its cause.
+// Each calls do for each member that is to be stored, after [Archive.Members] has yielded all: for at most parallel at once where they can be
+// read at once, otherwise in turn. [Member.Body] can be called until do returns. Each returns the first error of do; when ctx ends, its cause.
 func (a *Archive) Each(ctx context.Context, parallel int, do func(context.Context, *Member) error) error {
 	if a.sequential() {
 		return a.walkTar(ctx, do)
@@ -161,9 +168,9 @@ func (a *Archive) know(m *Member) error {
 	case f == nil:
 		a.keys[m.Key] = m
 	case f.Size != m.Size:
-		return invalid("%s and differ: one has %d bytes, the other %d", namesakes(f, m), f.Size, m.Size)
+		return fault.Invalid("%s and differ: one has %d bytes, the other %d", namesakes(f, m), f.Size, m.Size)
 	case !bytes.Equal(f.MD5[:], m.MD5[:]):
-		return invalid("%s and differ: both have %d bytes (%d and %d), but not the same", namesakes(f, m), m.Size, f.Size, m.Size)
+		return fault.Invalid("%s and differ: both have %d bytes (%d and %d), but not the same", namesakes(f, m), m.Size, f.Size, m.Size)
 	default:
 		m.Duplicate = true
 	}
@@ -173,7 +180,7 @@ func (a *Archive) know(m *Member) error {
 // namesakes begins a sentence about two members with one key: ids may differ in case.
 func namesakes(a, b *Member) string {
 	if a.Name == b.Name {
-		return "Two members are named " + quote(a.Name)
+		return "Two members are named " + fault.Quote(a.Name)
 	}
-	return fmt.Sprintf("Two members, %s and %s, are named alike", quote(a.Name), quote(b.Name))
+	return fmt.Sprintf("Two members, %s and %s, are named alike", fault.Quote(a.Name), fault.Quote(b.Name))
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tecken-upload/internal/archive/tartest"
 	"tecken-upload/internal/symbol"
 )
 
@@ -261,6 +262,23 @@ func TestWhatWorkIsAskedFor(t *testing.T) {
 	}
 }
 
+// A tar is read once more where the decoder turns out to need more memory; no member comes twice.
+func TestMoreMemory(t *testing.T) {
+	data := tarOf(t, someFiles())
+	file := append(tartest.Zstd(t, 1<<20, data[:1024]), tartest.Zstd(t, 64<<20, data[1024:])...)
+	a, ms, err := verify(t.Context(), file, roomy)
+	must(t, err)
+	if memory := a.work.(*desk).memory; len(memory) != 2 || memory[0] >= memory[1] {
+		t.Errorf("%d bytes", memory)
+	}
+	for i, m := range ms {
+		if m.Index != i {
+			t.Errorf("member %d comes at %d", m.Index, i)
+		}
+	}
+	contents(t, a)
+}
+
 // A member is yielded once it is checked, not only when all are; a caller may stop at any, and nothing reads the archive any more.
 func TestMembersComeOneByOne(t *testing.T) {
 	noLeak(t)
@@ -333,7 +351,7 @@ func TestOutOfTurn(t *testing.T) {
 	}
 }
 
-// A member without a request for its body is skipped, and an error ends the walk at any of them.
+// A member is passed over where no body is made of it, and an error ends the way at any of them.
 func TestEachInPart(t *testing.T) {
 	noLeak(t)
 	enough := errors.New("enough")

@@ -32,8 +32,8 @@ type Scratch interface {
 	io.Closer
 }
 
-// A Body is a member's stored form: Size bytes with the IEEE CRC-32. It begins at its start, and seeks anywhere. It is not for concurrent
-// use.
+// A Body is what is to be stored of a member: Size bytes with the IEEE CRC-32 of CRC32. It is at its start, and seeks anywhere. It is not for
+// concurrent use.
 type Body struct {
 	io.ReadSeeker
 	Size  int64
@@ -69,8 +69,9 @@ func (m *Member) Body(ctx context.Context) (*Body, error) {
 	case m.Key.IsSym():
 		return m.wrap(src), nil
 	}
-	r := &inflated{m: m, src: src}
-	return &Body{ReadSeeker: r, Size: m.Size, CRC32: m.crc, close: r.close}, nil
+	inf := m.archive.inflaters.Get().(*inflate.Reader)
+	giveBack := sync.OnceValue(func() error { m.archive.inflaters.Put(inf); return nil })
+	return &Body{ReadSeeker: inflate.NewSeeker(src, m.Size, inf), Size: m.Size, CRC32: m.crc, close: giveBack}, nil
 }
 
 // wrap makes a gzip of m's own deflate stream.
@@ -186,80 +187,4 @@ func (t *tallied) Write(p []byte) (int, error) {
 	t.n += int64(n)
 	t.crc = crc32.Update(t.crc, crc32.IEEETable, p[:n])
 	return n, err
-}
-
-// inflated is the content of a deflated member. To go back it starts again from the member's start; to go forward it reads on.
-type inflated struct {
-	m    *Member
-	src  *source
-	inf  *inflate.Reader // nil before the first Read
-	at   int64           // inf's offset
-	want int64           // the next Read's offset
-}
-
-func (r *inflated) Read(p []byte) (n int, err error) {
-	if r.want >= r.m.Size {
-		return 0, io.EOF
-	}
-	if err := r.reach(); err != nil {
-		return 0, err
-	}
-	p = p[:min(int64(len(p)), r.m.Size-r.at)]
-	n, err = r.inf.Read(p)
-	r.at += int64(n)
-	r.want = r.at
-	if errors.Is(err, io.EOF) && r.at == r.m.Size {
-		err = nil
-	}
-	return n, r.fault(err)
-}
-
-// reach brings the decoder to the next Read's offset.
-func (r *inflated) reach() error {
-	if r.inf == nil || r.at > r.want {
-		if err := r.close(); err != nil {
-			return err
-		}
-		if _, err := r.src.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		r.inf, r.at = r.m.archive.inflaters.Get().(*inflate.Reader), 0
-		r.inf.Reset(r.src)
-	}
-	n, err := io.CopyN(io.Discard, r.inf, r.want-r.at)
-	r.at += n
-	return r.fault(err)
-}
-
-func (r *inflated) fault(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case r.src.err != nil:
-		return r.src.err
-	}
-	return fmt.Errorf("inflate %s again: %w", r.m.Name, err)
-}
-
-// Seek implements io.Seeker. It does no work: the next Read does.
-func (r *inflated) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += r.want
-	case io.SeekEnd:
-		offset += r.m.Size
-	}
-	if offset < 0 {
-		return 0, errors.New("seek before the start")
-	}
-	r.want = offset
-	return offset, nil
-}
-
-func (r *inflated) close() error {
-	if r.inf != nil {
-		r.m.archive.inflaters.Put(r.inf)
-		r.inf = nil
-	}
-	return nil
 }

@@ -15,8 +15,7 @@
 //
 // An archive that two common readers (Info-ZIP, libarchive, Python, Go, GNU tar) take for different names or bytes is refused. So is a
 // deflate stream that zlib refuses. In a zip, every byte before the central directory belongs to one entry, except zeros between them, and
-// local headers agree with the directory. In a tar, the headers' blocks are checked beside archive/tar, which skips some headers that other
-// readers use.
+// local headers agree with the directory. Package tarcheck checks the blocks of a tar.
 //
 // What ordinary tools make of a good folder is accepted. A name is taken in its plain form: without "./" in front, with slashes if all
 // names of a zip have backslashes, in Unicode's normal form C. Directories are neither counted nor listed. What operating systems leave in
@@ -27,8 +26,8 @@
 //
 // # Memory and disk
 //
-// Nothing is extracted. Memory is a few hundred KiB for each member being read, of any size, and up to 64 MiB for the window of an xz or
-// zstd decoder. Bytes are counted as they are read, not as declared: no pass reads more of a member than its declared size, which is inside
+// Nothing is extracted. Memory is a few hundred KiB for each member being read, of any size, and the decoder's of a compressed tar: see
+// package tarball. Bytes are counted as they are read, not as declared: no pass reads more of a member than its declared size, which is inside
 // the limits.
 //
 // # Bodies
@@ -40,7 +39,7 @@
 //
 // Zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, with zip64 and data descriptors, methods 0 (stored) and 8 (deflated).
 // The file must start with a member and end with its end record: no prefix (self-extracting archives) and no trailing bytes except zeros.
-// Tar: v7, ustar, pax and GNU, ended by two blocks of zeros, so that a cut at a member's end is noticed.
+// Tar: see package tarball.
 //
 // # Not promised
 //

@@ -20,9 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-	"github.com/mholt/archiver/v4"
-
+	"tecken-upload/internal/archive/tartest"
 	"tecken-upload/internal/testenv"
 )
 
@@ -203,36 +201,12 @@ func tarWith(t testing.TB, hs []*tar.Header, content func(i int) string) []byte 
 // formats lists every format with what makes it of a plain tar; the zip has none.
 var formats = []string{"zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"}
 
-func compress(t testing.TB, format string, data []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	var w io.WriteCloser
-	var err error
-	switch format {
-	case "tar":
-		return data
-	case "tar.gz":
-		w = gzip.NewWriter(&b)
-	case "tar.bz2":
-		w, err = archiver.Bz2{}.OpenWriter(&b)
-	case "tar.xz":
-		w, err = archiver.Xz{}.OpenWriter(&b)
-	case "tar.zst":
-		w, err = zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
-	}
-	must(t, err)
-	_, err = w.Write(data)
-	must(t, err)
-	must(t, w.Close())
-	return b.Bytes()
-}
-
 func build(t testing.TB, format string, files []file) []byte {
 	t.Helper()
 	if format == "zip" {
 		return zipOf(t, files)
 	}
-	return compress(t, format, tarOf(t, files))
+	return tartest.Compress(t, format, tarOf(t, files))
 }
 
 // A desk is the Work of a test: it lends everything at once, unless the test says otherwise.

@@ -3,59 +3,23 @@ package archive
 import (
 	"archive/tar"
 	"bytes"
-	"context"
-	"errors"
-	"fmt"
-	"io"
 	"strings"
 	"testing"
+
+	"tecken-upload/internal/archive/tarcheck"
+	"tecken-upload/internal/archive/tartest"
 )
-
-// block writes one tar header by hand, checksum and all.
-func block(name string, kind byte, size string) []byte {
-	b := make([]byte, blockSize)
-	copy(b, name)
-	copy(b[100:], "0000644\x000000000\x000000000\x00"+size)
-	copy(b[136:], "00000000000\x00")
-	b[156] = kind
-	copy(b[257:], "ustar\x0000")
-	return seal(b)
-}
-
-func seal(b []byte) []byte {
-	copy(b[148:], "        ")
-	sum := 0
-	for _, c := range b[:blockSize] {
-		sum += int(c)
-	}
-	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
-	return b
-}
-
-// oldSparse is the header of a GNU sparse file of 4 KiB that are one hole.
-func oldSparse(name string) []byte {
-	b := block(name, 'S', octal(0))
-	copy(b[257:], "ustar  \x00")
-	copy(b[386:], octal(4096)+octal(0))
-	copy(b[483:], octal(4096))
-	return seal(b)
-}
-
-func octal(n int) string { return fmt.Sprintf("%011o\x00", n) }
-
-// padded fills s up to a whole number of blocks.
-func padded(s string) []byte { return append([]byte(s), make([]byte, -len(s)&(blockSize-1))...) }
-
-func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
-
-var tarEnd = make([]byte, 2*blockSize)
 
 // hostileTars are tars with one thing wrong.
 func hostileTars() map[string]hostile {
 	const name = "a/A/a.sym"
-	sym := join(block(name, '0', octal(len(symText))), padded(symText))
-	kind := func(k byte) []byte { return join(sym, block("b/B/b.sym", k, octal(0)), tarEnd) }
-	pax := func(records string) []byte { return join(block("pax", 'x', octal(len(records))), padded(records)) }
+	sym := tartest.Join(tartest.Header(name, '0', tartest.Octal(len(symText))), tartest.Padded(symText))
+	kind := func(k byte) []byte {
+		return tartest.Join(sym, tartest.Header("b/B/b.sym", k, tartest.Octal(0)), tartest.End)
+	}
+	pax := func(records string) []byte {
+		return tartest.Join(tartest.Header("pax", 'x', tartest.Octal(len(records))), tartest.Padded(records))
+	}
 	huge := append([]byte{0x80, 0, 0, 0}, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
 	negative := bytes.Repeat([]byte{0xff}, 12)
 	return map[string]hostile{
@@ -66,31 +30,31 @@ func hostileTars() map[string]hostile {
 		"named pipe":            {kind('6'), "is a named pipe"},
 		"contiguous":            {kind('7'), "is a special file of type '7'"},
 		"vendor's own":          {kind('Z'), "is a special file of type 'Z'"},
-		"negative size":         {join(block(name, '0', string(negative)), tarEnd), "is damaged"},
-		"negative pax size":     {join(pax("11 size=-1\n"), sym, tarEnd), "is no number"},
-		"octal garbage":         {join(block(name, '0', "zzzzzzzzzzz\x00"), tarEnd), "is damaged"},
+		"negative size":         {tartest.Join(tartest.Header(name, '0', string(negative)), tartest.End), "is damaged"},
+		"negative pax size":     {tartest.Join(pax("11 size=-1\n"), sym, tartest.End), "is no number"},
+		"octal garbage":         {tartest.Join(tartest.Header(name, '0', "zzzzzzzzzzz\x00"), tartest.End), "is damaged"},
 		"no end":                {sym, "does not end with two blocks of zeros"},
-		"half an end":           {join(sym, tarEnd[:blockSize]), "does not end with two blocks of zeros"},
-		"zeros, then more":      {join(sym, tarEnd[:blockSize], sym, tarEnd), "block of zeros in front of another header"},
-		"a tar after the tar":   {join(sym, tarEnd, sym, tarEnd), "Something follows the end"},
-		"garbage after the tar": {join(sym, tarEnd, []byte("x")), "Something follows the end"},
+		"half an end":           {tartest.Join(sym, tartest.End[:tarcheck.BlockSize]), "does not end with two blocks of zeros"},
+		"zeros, then more":      {tartest.Join(sym, tartest.End[:tarcheck.BlockSize], sym, tartest.End), "block of zeros in front of another header"},
+		"a tar after the tar":   {tartest.Join(sym, tartest.End, sym, tartest.End), "Something follows the end"},
+		"garbage after the tar": {tartest.Join(sym, tartest.End, []byte("x")), "Something follows the end"},
 		"second header damaged": {
-			join(sym, bytes.Repeat([]byte("x"), blockSize), tarEnd), "wrong checksum, after the member 'a/A/a.sym'"},
-		"wrong checksum":       {join(append(block(name, '0', octal(0))[:blockSize-1], 'x'), tarEnd), "wrong checksum, after its start"},
-		"no members":           {join(pax("11 path=ab\n"), tarEnd), "belongs to no member"},
-		"only directories":     {join(block("a/", '5', octal(0)), tarEnd), "no symbol file"},
-		"only a global header": {join(block("g", 'g', octal(13)), padded("13 comment=x\n"), tarEnd), "belongs to no member"},
-		"only a label":         {join(block("label", 'V', octal(0)), tarEnd), "archive is empty"},
+			tartest.Join(sym, bytes.Repeat([]byte("x"), tarcheck.BlockSize), tartest.End), "wrong checksum, after the member 'a/A/a.sym'"},
+		"wrong checksum":       {tartest.Join(append(tartest.Header(name, '0', tartest.Octal(0))[:tarcheck.BlockSize-1], 'x'), tartest.End), "wrong checksum, after its start"},
+		"no members":           {tartest.Join(pax("11 path=ab\n"), tartest.End), "belongs to no member"},
+		"only directories":     {tartest.Join(tartest.Header("a/", '5', tartest.Octal(0)), tartest.End), "no symbol file"},
+		"only a global header": {tartest.Join(tartest.Header("g", 'g', tartest.Octal(13)), tartest.Padded("13 comment=x\n"), tartest.End), "belongs to no member"},
+		"only a label":         {tartest.Join(tartest.Header("label", 'V', tartest.Octal(0)), tartest.End), "archive is empty"},
 		"pax name climbs": {
-			join(pax("18 path=../../etc\n"), sym, tarEnd), "First unrecognized pattern was '../../etc'"},
+			tartest.Join(pax("18 path=../../etc\n"), sym, tartest.End), "First unrecognized pattern was '../../etc'"},
 		"GNU name climbs": {
-			join(block("x", 'L', octal(9)), padded("../../etc"), sym, tarEnd), "First unrecognized pattern was '../../etc'"},
+			tartest.Join(tartest.Header("x", 'L', tartest.Octal(9)), tartest.Padded("../../etc"), sym, tartest.End), "First unrecognized pattern was '../../etc'"},
 		"GNU name of a megabyte": {
-			join(block("x", 'L', octal(1<<20)), padded(strings.Repeat("n", 1<<20)), sym, tarEnd), "nnn…'"},
+			tartest.Join(tartest.Header("x", 'L', tartest.Octal(1<<20)), tartest.Padded(strings.Repeat("n", 1<<20)), sym, tartest.End), "nnn…'"},
 		"GNU name of more": {
-			join(block("x", 'L', octal(1<<20+1)), padded(strings.Repeat("n", 1<<20+1)), sym, tarEnd), "it has 1 to 1048576 bytes"},
-		"declares more than there is": {join(block(name, '0', octal(9999)), padded(symText)), "ends too early"},
-		"declares all there can be":   {join(block(name, '0', string(huge)), tarEnd), "may have at most"},
+			tartest.Join(tartest.Header("x", 'L', tartest.Octal(1<<20+1)), tartest.Padded(strings.Repeat("n", 1<<20+1)), sym, tartest.End), "it has 1 to 1048576 bytes"},
+		"declares more than there is": {tartest.Join(tartest.Header(name, '0', tartest.Octal(9999)), tartest.Padded(symText)), "ends too early"},
+		"declares all there can be":   {tartest.Join(tartest.Header(name, '0', string(huge)), tartest.End), "may have at most"},
 	}
 }
 
@@ -103,7 +67,7 @@ func TestHostileTar(t *testing.T) {
 				if strings.Contains(c.want, "at most") {
 					kind = ErrTooLarge
 				}
-				if got := rejected(t, compress(t, format, c.data), roomy, kind); !strings.Contains(got, c.want) {
+				if got := rejected(t, tartest.Compress(t, format, c.data), roomy, kind); !strings.Contains(got, c.want) {
 					t.Errorf("%s: %q does not say %q", format, got, c.want)
 				}
 			}
@@ -114,9 +78,9 @@ func TestHostileTar(t *testing.T) {
 // Tars that are unusual, but well-formed.
 func TestUnusualTars(t *testing.T) {
 	const name = "a/A/a.sym"
-	v7 := block(name, 0, octal(len(symText)))
+	v7 := tartest.Header(name, 0, tartest.Octal(len(symText)))
 	clear(v7[257:])
-	v7 = join(seal(v7), padded(symText), tarEnd)
+	v7 = tartest.Join(tartest.Seal(v7), tartest.Padded(symText), tartest.End)
 	long := strings.Repeat("l", 150) + "/A/" + strings.Repeat("s", 190) + ".sym"
 	content := func(int) string { return symText }
 	header := func(format tar.Format, name string) *tar.Header {
@@ -130,13 +94,13 @@ func TestUnusualTars(t *testing.T) {
 		"GNU":        {tarWith(t, []*tar.Header{header(tar.FormatGNU, name)}, content), name},
 		"GNU, long":  {tarWith(t, []*tar.Header{header(tar.FormatGNU, long)}, content), long},
 		"pax, long":  {tarWith(t, []*tar.Header{header(tar.FormatPAX, long)}, content), long},
-		"big record": {join(v7, make([]byte, 1<<20)), name},
+		"big record": {tartest.Join(v7, make([]byte, 1<<20)), name},
 		"global header": {tarWith(t, []*tar.Header{
 			{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "made by git"}}, header(tar.FormatUSTAR, name),
 		}, content), name},
 	} {
 		for _, format := range formats[1:] {
-			a, ms, err := verify(t.Context(), compress(t, format, c.data), roomy)
+			a, ms, err := verify(t.Context(), tartest.Compress(t, format, c.data), roomy)
 			if err != nil {
 				t.Errorf("%s: %s: %v", format, what, err)
 				continue
@@ -153,14 +117,14 @@ func TestCompressedButNoTar(t *testing.T) {
 	good := tarOf(t, someFiles())
 	for _, format := range formats[2:] {
 		for name, content := range map[string]string{"symbols": strings.Repeat(symText, 20), "page": "<html>" + strings.Repeat(" ", 600)} {
-			got := rejected(t, compress(t, format, []byte(content)), roomy, ErrInvalid)
+			got := rejected(t, tartest.Compress(t, format, []byte(content)), roomy, ErrInvalid)
 			if !strings.Contains(got, "there is no tar in it") {
 				t.Errorf("%s of %s: %q", format, name, got)
 			}
 		}
-		rejected(t, compress(t, format, nil), roomy, ErrInvalid)
-		rejected(t, append(compress(t, format, good), "trailing garbage"...), roomy, ErrInvalid)
-		if _, _, err := verify(t.Context(), append(compress(t, format, good[:1024]), compress(t, format, good[1024:])...), roomy); err != nil {
+		rejected(t, tartest.Compress(t, format, nil), roomy, ErrInvalid)
+		rejected(t, append(tartest.Compress(t, format, good), "trailing garbage"...), roomy, ErrInvalid)
+		if _, _, err := verify(t.Context(), append(tartest.Compress(t, format, good[:1024]), tartest.Compress(t, format, good[1024:])...), roomy); err != nil {
 			t.Errorf("%s in two streams: %v", format, err)
 		}
 	}
@@ -171,95 +135,9 @@ func TestGzipIsStrict(t *testing.T) {
 	good := tarOf(t, someFiles())
 	stored := le.AppendUint16(le.AppendUint16([]byte{0}, uint16(len(good))), ^uint16(len(good)))
 	for _, last := range []string{noDistances, staleDistances} {
-		file := join(gzipHeader[:], stored, good, []byte(last), make([]byte, 8))
+		file := tartest.Join(gzipHeader[:], stored, good, []byte(last), make([]byte, 8))
 		if got := rejected(t, file, roomy, ErrInvalid); !strings.Contains(got, "can't be decoded") {
 			t.Error(got)
 		}
-	}
-}
-
-// A decoder of the test's own, with the manners of the worst.
-type badDecoder struct {
-	open error
-	read func(r io.Reader, p []byte) (int, error)
-}
-
-func (d badDecoder) Open(r io.Reader, _ int64) (io.ReadCloser, error) {
-	if d.open != nil {
-		panic(d.open)
-	}
-	return io.NopCloser(readerFunc(func(p []byte) (int, error) { return d.read(r, p) })), nil
-}
-
-// Decoders that panic or never end cost the archive, not the process.
-func TestBadDecoders(t *testing.T) {
-	noLeak(t)
-	header := block("a/A/a.sym", '0', octal(9000))
-	for name, c := range map[string]struct {
-		decoder badDecoder
-		kind    error
-	}{
-		"panics when opened": {badDecoder{open: errors.New("index out of range")}, ErrInvalid},
-		"panics":             {badDecoder{read: func(io.Reader, []byte) (int, error) { panic("index out of range") }}, ErrInvalid},
-		"panics in a member": {badDecoder{read: func() func(io.Reader, []byte) (int, error) {
-			n := 0
-			return func(_ io.Reader, p []byte) (int, error) {
-				if n++; n > 1 {
-					panic("index out of range")
-				}
-				return copy(p, header), nil
-			}
-		}()}, ErrInvalid},
-		"gives nothing for ever": {badDecoder{read: func(io.Reader, []byte) (int, error) { return 0, nil }}, ErrInvalid},
-		"gives zeros for ever":   {badDecoder{read: func(_ io.Reader, p []byte) (int, error) { clear(p); return len(p), nil }}, ErrTooLarge},
-		"gives headers for ever": {badDecoder{read: func() func(io.Reader, []byte) (int, error) {
-			global := bytes.NewReader(nil)
-			return func(_ io.Reader, p []byte) (int, error) {
-				if global.Len() == 0 {
-					global.Reset(join(block("g", 'g', octal(13)), padded("13 comment=x\n")))
-				}
-				return global.Read(p)
-			}
-		}()}, ErrTooLarge},
-	} {
-		a, err := Open(t.Context(), bytes.NewReader(header), blockSize, roomy, new(desk))
-		must(t, err)
-		a.format = format{"tar.bad", &compression{open: c.decoder.Open}}
-		_, err = collect(t.Context(), a)
-		var fault *Error
-		if !errors.As(err, &fault) || !errors.Is(err, c.kind) {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		if strings.Contains(fault.Reason, "index out of range") || strings.Contains(fault.Reason, "goroutine") {
-			t.Errorf("%s: the client is told of our inside: %s", name, fault.Reason)
-		}
-		if strings.HasPrefix(name, "panics") && !strings.Contains(fmt.Sprint(fault.Cause), "index out of range") {
-			t.Errorf("%s: the log is not told: %v", name, fault.Cause)
-		}
-	}
-}
-
-// A decoder that works for ever without giving anything stops with its context.
-func TestEndlessDecoder(t *testing.T) {
-	noLeak(t)
-	cause := errors.New("deadline of the test")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	a, err := Open(ctx, bytes.NewReader(tarOf(t, someFiles())), 4096, roomy, new(desk))
-	must(t, err)
-	rounds := 0
-	decoder := badDecoder{read: func(r io.Reader, p []byte) (int, error) {
-		for {
-			if rounds++; rounds == 1000 {
-				cancel(cause)
-			}
-			if _, err := r.Read(p[:1]); err != nil && !errors.Is(err, io.EOF) {
-				return 0, err
-			}
-		}
-	}}
-	a.format = format{"tar.bad", &compression{open: decoder.Open}}
-	if _, err := collect(ctx, a); !errors.Is(err, cause) {
-		t.Errorf("got %v", err)
 	}
 }

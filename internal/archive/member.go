@@ -3,6 +3,7 @@ package archive
 import (
 	"slices"
 
+	"tecken-upload/internal/archive/fault"
 	"tecken-upload/internal/symbol"
 )
 
@@ -20,16 +21,16 @@ func membersOf(entries []*Member) []*Member {
 // checkNotEmpty returns an error if there is nothing to publish.
 func checkNotEmpty(members []*Member, entries int) error {
 	if entries == 0 {
-		return invalid("The archive is empty")
+		return fault.Invalid("The archive is empty")
 	}
 	if !slices.ContainsFunc(members, func(m *Member) bool { return m.role == roleSymbol }) {
-		return invalid("There is no symbol file in the archive")
+		return fault.Invalid("There is no symbol file in the archive")
 	}
 	return nil
 }
 
-// resolveNull gives a checked member with a null debug id its key: for a .sym, that of the code id in its header. Any other such member is
-// ignored, since nothing would ever find it.
+// resolveNull gives a checked member with a null debug id the key that it is looked up by: a .sym, that of the code id in
+// its header. Another such member is ignored, for nothing would ever find it.
 func (m *Member) resolveNull() {
 	if m.Ignored || !m.Key.IsNull() {
 		return

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
+	"tecken-upload/internal/archive/fault"
 	"tecken-upload/internal/symbol"
 )
 
@@ -73,7 +74,7 @@ func (n *naming) locate(sent string, dir bool) (place, error) {
 	}
 	for _, s := range n.disallowed {
 		if s != "" && strings.Contains(name, s) {
-			return place{}, invalid("Content of archive file contains the snippet '%s' which is not allowed (in %s)", s, quote(sent))
+			return place{}, fault.Invalid("Content of archive file contains the snippet '%s' which is not allowed (in %s)", s, fault.Quote(sent))
 		}
 	}
 	p := place{name: name, role: roleOf(name, dir)}
@@ -83,7 +84,7 @@ func (n *naming) locate(sent string, dir bool) (place, error) {
 		}
 	}
 	if both, ok := n.tree.add(name, dir); !ok {
-		return place{}, invalid("The archive has %s as a file, and as a folder of other files", quote(both))
+		return place{}, fault.Invalid("The archive has %s as a file, and as a folder of other files", fault.Quote(both))
 	}
 	return p, nil
 }
@@ -118,8 +119,8 @@ func (n *naming) separate(name string) (string, error) {
 }
 
 func unrecognized(name, hint string) error {
-	return invalid("Unrecognized file pattern. Should only be <module>/<hex>/<file> or "+
-		"<name>-symbols.txt and nothing else. (First unrecognized pattern was %s)%s", quote(name), hint)
+	return fault.Invalid("Unrecognized file pattern. Should only be <module>/<hex>/<file> or "+
+		"<name>-symbols.txt and nothing else. (First unrecognized pattern was %s)%s", fault.Quote(name), hint)
 }
 
 // roleOf returns the role of an entry by its plain name. Names of ignored entries are recorded and answered too, so they must be harmless.

@@ -4,68 +4,36 @@ import (
 	"bytes"
 	"context"
 	"io"
+
+	"tecken-upload/internal/archive/fault"
+	"tecken-upload/internal/archive/tarball"
+	"tecken-upload/internal/archive/tarcheck"
 )
 
-const (
-	blockSize = 512 // of a tar
-	supported = "zip, tar, tar.gz, tar.bz2, tar.xz and tar.zst are supported"
-)
+const supported = "zip, tar, tar.gz, tar.bz2, tar.xz and tar.zst are supported"
 
-// A format is a kind of container.
-type format struct {
-	name        string
-	compression *compression // nil for a zip and for a plain tar
-}
-
-// sniff recognises an archive's format by its first bytes. Names mean nothing, and libraries that guess by them or by weaker magic take
-// executables for archives.
-func sniff(ctx context.Context, f io.ReaderAt, size int64) (format, error) {
+// sniff tells the format of an archive by its first bytes: a kind of tar, or nil for a zip. Names are not asked: they say nothing, and
+// libraries that guess by them or by weaker magic take executables for archives.
+func sniff(ctx context.Context, f io.ReaderAt, size int64) (*tarball.Tar, error) {
 	if size <= 0 {
-		return format{}, invalid("The file is empty; %s", supported)
+		return nil, fault.Invalid("The file is empty; %s", supported)
 	}
-	head := make([]byte, min(size, blockSize))
+	head := make([]byte, min(size, tarcheck.BlockSize))
 	if _, err := io.ReadFull(newSource(ctx, f, 0, int64(len(head))), head); err != nil {
-		return format{}, err
+		return nil, err
 	}
-	has := func(magic string) bool { return bytes.HasPrefix(head, []byte(magic)) }
-	switch {
-	case has("PK\x03\x04"), has("PK\x05\x06"), has(splitMark + "PK\x03\x04"), has(oneDiskMark + "PK\x03\x04"):
-		return format{name: "zip"}, nil
-	case has("\x1f\x8b\x08"):
-		return format{"tar.gz", compressedGzip}, nil
-	case has("BZh") && len(head) > 3 && '1' <= head[3] && head[3] <= '9':
-		return format{"tar.bz2", compressedBzip2}, nil
-	case has("\xfd7zXZ\x00"):
-		return format{"tar.xz", compressedXz}, nil
-	case has("\x28\xb5\x2f\xfd"), len(head) > 3 && head[0]>>4 == 5 && string(head[1:4]) == "\x2a\x4d\x18":
-		// The second is a skippable frame, with which parallel compressors start.
-		return format{"tar.zst", compressedZstd}, nil
-	case isTar(head):
-		return format{name: "tar"}, nil
+	for _, magic := range []string{"PK\x03\x04", "PK\x05\x06", splitMark + "PK\x03\x04", oneDiskMark + "PK\x03\x04"} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return nil, nil
+		}
+	}
+	if kind := tarball.Sniff(head); kind != nil {
+		return kind, nil
 	}
 	if err := lastVolume(ctx, f, size); err != nil {
-		return format{}, err
+		return nil, err
 	}
-	return format{}, foreign(head)
-}
-
-// isTar reports whether block is a tar header: by the magic of POSIX and GNU, or by the checksum, all that a v7 header has.
-func isTar(block []byte) bool {
-	return len(block) >= blockSize && (string(block[257:262]) == "ustar" || hasChecksum(block))
-}
-
-// hasChecksum reports whether a tar header's checksum matches; some writers summed signed bytes.
-func hasChecksum(header []byte) bool {
-	var unsigned, signed int64
-	for i, b := range header[:blockSize] {
-		if 148 <= i && i < 156 {
-			b = ' ' // the checksum's own field counts as spaces
-		}
-		unsigned += int64(b)
-		signed += int64(int8(b))
-	}
-	sum, ok := tarNumber(header[148:156])
-	return ok && header[148] < 0x80 && (sum == unsigned || sum == signed)
+	return nil, foreign(head)
 }
 
 // foreign returns an error that names what the file is.
@@ -76,7 +44,7 @@ func foreign(head []byte) error {
 		{"!<arch>\n", "ar"}, {"0707", "cpio"},
 	} {
 		if bytes.HasPrefix(head, []byte(k.magic)) {
-			return invalid("%s archives are not supported; %s", k.kind, supported)
+			return fault.Invalid("%s archives are not supported; %s", k.kind, supported)
 		}
 	}
 	text := bytes.ToLower(bytes.TrimLeft(head, "\xef\xbb\xbf \t\r\n"))
@@ -86,8 +54,8 @@ func foreign(head []byte) error {
 		{"<!doctype html", "an HTML page"}, {"<html", "an HTML page"}, {"<?xml", "an XML file"},
 	} {
 		if bytes.HasPrefix(head, []byte(k.magic)) || bytes.HasPrefix(text, []byte(k.magic)) {
-			return invalid("The file is not an archive but %s; %s", k.kind, supported)
+			return fault.Invalid("The file is not an archive but %s; %s", k.kind, supported)
 		}
 	}
-	return invalid("The file is not an archive; %s", supported)
+	return fault.Invalid("The file is not an archive; %s", supported)
 }

@@ -1,5 +1,7 @@
 package archive
 
+import "tecken-upload/internal/archive/fault"
+
 // entriesPerMember is the number of entries allowed for each member: the member, its companion from macOS, and their directories. A few
 // more never matter.
 const (
@@ -26,18 +28,18 @@ func (t *tally) add(m *Member) error {
 	}
 	switch {
 	case t.members > t.limits.MaxMembers:
-		return tooLarge("The archive has more than %d members, which is the most allowed", t.limits.MaxMembers)
+		return fault.TooLarge("The archive has more than %d members, which is the most allowed", t.limits.MaxMembers)
 	case t.entries > t.maxEntries():
 		return t.tooManyEntries()
 	case m.Size > t.limits.MaxMemberSize:
-		return tooLarge("The member %s has %d bytes; one member may have at most %d", quote(m.Name), m.Size, t.limits.MaxMemberSize)
+		return fault.TooLarge("The member %s has %d bytes; one member may have at most %d", fault.Quote(m.Name), m.Size, t.limits.MaxMemberSize)
 	case m.Size > t.limits.MaxExtractedSize-t.bytes:
-		return tooLarge("The members have more than %d bytes together, which is the most allowed", t.limits.MaxExtractedSize)
+		return fault.TooLarge("The members have more than %d bytes together, which is the most allowed", t.limits.MaxExtractedSize)
 	}
 	t.bytes += m.Size
 	return nil
 }
 
 func (t *tally) tooManyEntries() error {
-	return tooLarge("The archive has more than %d entries, members and directories, which is the most allowed", t.maxEntries())
+	return fault.TooLarge("The archive has more than %d entries, members and directories, which is the most allowed", t.maxEntries())
 }

@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"fmt"
 	"slices"
+
+	"tecken-upload/internal/archive/fault"
 )
 
 // A tarListing makes members of a tar's headers, in order.
@@ -22,7 +24,7 @@ func (t *tarListing) add(h *tar.Header) (*Member, error) {
 		return nil, err
 	}
 	if kind := otherKind(h); kind != "" {
-		return nil, invalid("The member %s is a %s; only regular files and hard links to them are allowed", quote(h.Name), kind)
+		return nil, fault.Invalid("The member %s is a %s; only regular files and hard links to them are allowed", fault.Quote(h.Name), kind)
 	}
 	m := &Member{Size: h.Size, archive: t.archive, sent: h.Name}
 	m.place(p)
@@ -52,7 +54,7 @@ func (t *tarListing) link(m *Member, h *tar.Header) error {
 	}
 	target := t.files[name]
 	if target == nil || name == m.Name {
-		return invalid("The member %s is a hard link to %s, which is no other member before it", quote(h.Name), quote(h.Linkname))
+		return fault.Invalid("The member %s is a hard link to %s, which is no other member before it", fault.Quote(h.Name), fault.Quote(h.Linkname))
 	}
 	if target.link != nil {
 		target = target.link
@@ -82,11 +84,6 @@ func (t *tarListing) inOrder() []*Member {
 		}
 	}
 	return slices.Clip(ordered)
-}
-
-// isRegular reports whether a member has its own content.
-func isRegular(h *tar.Header) bool {
-	return h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse
 }
 
 // otherKind names a member's forbidden kind, or returns "".

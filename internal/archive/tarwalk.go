@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"tecken-upload/internal/archive/tarball"
 	"tecken-upload/internal/inflate"
 )
 
@@ -72,13 +73,13 @@ var errChanged = errors.New("the tar is not what it was when it was verified")
 // walkTar calls do for each wanted member, while the reader is at its content.
 func (a *Archive) walkTar(ctx context.Context, do func(context.Context, *Member) error) error {
 	w := &tarWalk{archive: a, ctx: ctx, do: do, left: a.members}
-	err := a.readTar(ctx, false, w.member)
-	var fault *Error
+	err := a.readTar(ctx, a.tar.Again, w.member)
+	var bad *Error
 	switch {
 	case w.err != nil:
 		return w.err
-	case errors.As(err, &fault):
-		err = fmt.Errorf("%w: %s", errChanged, fault.Reason)
+	case errors.As(err, &bad):
+		err = fmt.Errorf("%w: %s", errChanged, bad.Reason)
 	case err == nil && len(w.left) > 0:
 		err = errChanged
 	}
@@ -90,7 +91,7 @@ func (a *Archive) walkTar(ctx context.Context, do func(context.Context, *Member)
 
 // member handles the members with a regular file's content.
 func (w *tarWalk) member(h *tar.Header, content io.Reader) (err error) {
-	if !isRegular(h) {
+	if !tarball.IsRegular(h) {
 		return nil
 	}
 	if len(w.left) == 0 || w.left[0].sent != h.Name || w.left[0].Size != h.Size {
@@ -124,7 +125,7 @@ func (w *tarWalk) one(m *Member, c *passing) error {
 
 // skip reads past unread content. In a compressed tar all of it has to be inflated; archiver would do that later, without a slot.
 func (w *tarWalk) skip(m *Member, c *passing) error {
-	if c.read || w.archive.format.compression == nil || m.Size == 0 {
+	if c.read || !w.archive.tar.Compressed() || m.Size == 0 {
 		return nil
 	}
 	return w.archive.work.Inflate(w.ctx, m.Size, func(ctx context.Context, moved func()) error {

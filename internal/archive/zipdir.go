@@ -8,6 +8,8 @@ import (
 	"math"
 	"strings"
 	"unicode/utf8"
+
+	"tecken-upload/internal/archive/fault"
 )
 
 // Sizes and signatures of a zip's records, without their variable parts. APPNOTE.TXT, section 4.3.
@@ -81,9 +83,9 @@ func (a *Archive) readDirectory(ctx context.Context, d directory) ([]*Member, er
 	case d.count > uint64(sum.maxEntries()):
 		return nil, sum.tooManyEntries()
 	case d.size > uint64(max(a.limits.MaxMembers, 0))*directoryPerMember+directorySlack:
-		return nil, tooLarge("The zip's central directory has %d bytes, too many for %d members", d.size, a.limits.MaxMembers)
+		return nil, fault.TooLarge("The zip's central directory has %d bytes, too many for %d members", d.size, a.limits.MaxMembers)
 	case d.count > d.size/centralSize:
-		return nil, invalid("The zip's central directory is too small for the %d entries it should list", d.count)
+		return nil, fault.Invalid("The zip's central directory is too small for the %d entries it should list", d.count)
 	}
 	src := newSource(ctx, a.f, int64(d.offset), int64(d.size))
 	in := bufio.NewReaderSize(src, bufSize)
@@ -103,7 +105,7 @@ func (a *Archive) readDirectory(ctx context.Context, d directory) ([]*Member, er
 		entries = append(entries, m)
 	}
 	if _, err := in.ReadByte(); err == nil {
-		return nil, invalid("The zip's central directory lists more entries than its end record says")
+		return nil, fault.Invalid("The zip's central directory lists more entries than its end record says")
 	}
 	return entries, nil
 }
@@ -112,12 +114,12 @@ func (a *Archive) readDirectory(ctx context.Context, d directory) ([]*Member, er
 func (a *Archive) readCentral(in io.Reader, names *naming) (*Member, error) {
 	var rec [centralSize]byte
 	if _, err := io.ReadFull(in, rec[:]); err != nil || le.Uint32(rec[:]) != centralSig {
-		return nil, damaged(err, "The zip's central directory is damaged, or lists fewer entries than its end record says")
+		return nil, fault.Damaged(err, "The zip's central directory is damaged, or lists fewer entries than its end record says")
 	}
 	nameLen, extraLen := int(le.Uint16(rec[28:])), int(le.Uint16(rec[30:]))
 	rest := make([]byte, nameLen+extraLen+int(le.Uint16(rec[32:])))
 	if _, err := io.ReadFull(in, rest); err != nil {
-		return nil, damaged(err, "The zip's central directory ends inside an entry's record")
+		return nil, fault.Damaged(err, "The zip's central directory ends inside an entry's record")
 	}
 	name := string(rest[:nameLen])
 	m := &Member{sent: name, archive: a, crc: le.Uint32(rec[16:])}
@@ -129,7 +131,7 @@ func (a *Archive) readCentral(in io.Reader, names *naming) (*Member, error) {
 	size, data, header := uint64(le.Uint32(rec[24:])), uint64(le.Uint32(rec[20:])), uint64(le.Uint32(rec[42:]))
 	disk := le.Uint16(rec[34:])
 	if !extra.widen(&size, &data, &header) || disk == max16 && !extra.firstDisk() {
-		return nil, invalid("The zip64 field of member %s is damaged", quote(name))
+		return nil, fault.Invalid("The zip64 field of member %s is damaged", fault.Quote(name))
 	}
 	if disk != 0 && disk != max16 {
 		return nil, splitZip()
@@ -154,8 +156,8 @@ func (m *Member) checkName(creator byte) error {
 	case utf8.ValidString(m.sent) && (m.zip.flags&flagUTF8 != 0 || creator == madeByUnix || creator == madeByMacOS):
 		return nil
 	}
-	return invalid("The name of the member %s is not in UTF-8, or not marked so, and its characters depend on the reader; "+
-		"make the zip with 7-Zip and -mcu=on, or a tar", quote(m.sent))
+	return fault.Invalid("The name of the member %s is not in UTF-8, or not marked so, and its characters depend on the reader; "+
+		"make the zip with 7-Zip and -mcu=on, or a tar", fault.Quote(m.sent))
 }
 
 func isASCII(s string) bool {
@@ -169,24 +171,24 @@ func (m *Member) checkKind(version byte, attributes uint32) error {
 		typeMask, typeDir, typeReg, noType = 0o170000, 0o040000, 0o100000, 0
 		dosLabel, dosDirectory             = 1 << 3, 1 << 4
 	)
-	name, dir, mode := quote(m.sent), m.role == roleDirectory, attributes>>16&typeMask
+	dir, mode := m.role == roleDirectory, attributes>>16&typeMask
 	switch {
 	case m.zip.flags&flagEncrypted != 0:
-		return invalid("The member %s is encrypted", name)
+		return fault.Invalid("The member %s is encrypted", fault.Quote(m.sent))
 	case m.zip.method == methodDeflate64:
-		return invalid("The member %s is compressed with Deflate64, as Windows Explorer does above 2 GB; make the zip with 7-Zip, or a tar", name)
+		return fault.Invalid("The member %s is compressed with Deflate64, as Windows Explorer does above 2 GB; make the zip with 7-Zip, or a tar", fault.Quote(m.sent))
 	case m.zip.flags&flagPatch != 0, m.zip.method != methodStored && m.zip.method != methodDeflated:
-		return invalid("The member %s is compressed with method %d; only stored and deflated members are supported", name, m.zip.method)
+		return fault.Invalid("The member %s is compressed with method %d; only stored and deflated members are supported", fault.Quote(m.sent), m.zip.method)
 	case version > maxVersion:
-		return invalid("The member %s needs version %d.%d of the zip format; there is none above %d.%d", name, version/10, version%10, maxVersion/10, maxVersion%10)
+		return fault.Invalid("The member %s needs version %d.%d of the zip format; there is none above %d.%d", fault.Quote(m.sent), version/10, version%10, maxVersion/10, maxVersion%10)
 	case m.zip.method == methodStored && m.zip.size != m.Size:
-		return invalid("The member %s is stored, but its two sizes differ: %d and %d bytes", name, m.zip.size, m.Size)
+		return fault.Invalid("The member %s is stored, but its two sizes differ: %d and %d bytes", fault.Quote(m.sent), m.zip.size, m.Size)
 	case mode != noType && mode != typeReg && (mode != typeDir || !dir), attributes&dosLabel != 0:
-		return invalid("The member %s is not a regular file", name)
+		return fault.Invalid("The member %s is not a regular file", fault.Quote(m.sent))
 	case dir && m.Size != 0:
-		return invalid("The member %s is a directory, but has content", name)
+		return fault.Invalid("The member %s is a directory, but has content", fault.Quote(m.sent))
 	case !dir && attributes&dosDirectory != 0:
-		return invalid("The member %s is a directory by its attributes, but a file by its name", name)
+		return fault.Invalid("The member %s is a directory by its attributes, but a file by its name", fault.Quote(m.sent))
 	}
 	return nil
 }

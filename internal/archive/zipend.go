@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"context"
 	"io"
+
+	"tecken-upload/internal/archive/fault"
 )
 
 // A directory is the location of a zip's central directory.
@@ -25,11 +27,11 @@ func (a *Archive) findDirectory(ctx context.Context) (directory, error) {
 		if mark, err := a.skipMark(ctx); err != nil || mark > 0 {
 			return directory{}, cmp.Or(err, splitZip())
 		}
-		return directory{}, invalid("The zip does not end with its end record: it was cut short, or something follows it")
+		return directory{}, fault.Invalid("The zip does not end with its end record: it was cut short, or something follows it")
 	}
 	end := start + int64(i)
 	if another >= 0 {
-		return directory{}, invalid("The zip has two end records, at %d and at %d", end, start+int64(another))
+		return directory{}, fault.Invalid("The zip has two end records, at %d and at %d", end, start+int64(another))
 	}
 	rec := tail[i:]
 	d := directory{uint64(le.Uint16(rec[10:])), uint64(le.Uint32(rec[16:])), uint64(le.Uint32(rec[12:]))}
@@ -41,14 +43,14 @@ func (a *Archive) findDirectory(ctx context.Context) (directory, error) {
 	case end64 < end:
 		if !continues(d.count, d64.count, max16) || !continues(d.offset, d64.offset, max32) || !continues(d.size, d64.size, max32) ||
 			!continues(uint64(here), d64.count, max16) || !continues(uint64(disk), 0, max16) || !continues(uint64(dirDisk), 0, max16) {
-			return directory{}, invalid("The zip's end record contradicts its zip64 end record")
+			return directory{}, fault.Invalid("The zip's end record contradicts its zip64 end record")
 		}
 		d, end = d64, end64
 	case disk != 0 || dirDisk != 0 || uint64(here) != d.count:
 		return directory{}, splitZip()
 	}
 	if d.offset > uint64(end) || d.size != uint64(end)-d.offset {
-		return directory{}, invalid("The zip's central directory is not where its end record says")
+		return directory{}, fault.Invalid("The zip's central directory is not where its end record says")
 	}
 	return d, nil
 }
@@ -100,14 +102,14 @@ func (a *Archive) findDirectory64(ctx context.Context, end int64) (directory, in
 	// Some readers use the locator's offset, others look before the locator: both must be the same.
 	off := end - locatorSize - end64Size
 	if off < 0 || le.Uint64(loc[8:]) != uint64(off) {
-		return directory{}, 0, invalid("The zip64 end record is not right before its locator")
+		return directory{}, 0, fault.Invalid("The zip64 end record is not right before its locator")
 	}
 	var rec [end64Size]byte
 	if err := a.read(ctx, rec[:], off); err != nil {
 		return directory{}, 0, err
 	}
 	if le.Uint32(rec[:]) != end64Sig || le.Uint64(rec[4:]) != end64Size-12 {
-		return directory{}, 0, invalid("The zip64 end record is not right before its locator")
+		return directory{}, 0, fault.Invalid("The zip64 end record is not right before its locator")
 	}
 	d := directory{le.Uint64(rec[32:]), le.Uint64(rec[48:]), le.Uint64(rec[40:])}
 	if le.Uint32(rec[16:]) != 0 || le.Uint32(rec[20:]) != 0 || le.Uint64(rec[24:]) != d.count || le.Uint32(loc[4:]) != 0 || le.Uint32(loc[16:]) != 1 {
@@ -145,5 +147,5 @@ func lastVolume(ctx context.Context, f io.ReaderAt, size int64) error {
 }
 
 func splitZip() error {
-	return invalid("The zip is one volume of a split archive; unpack its volumes together, with 7z x volumes.zip, and make one zip of the files")
+	return fault.Invalid("The zip is one volume of a split archive; unpack its volumes together, with 7z x volumes.zip, and make one zip of the files")
 }

@@ -3,6 +3,8 @@ package archive
 import (
 	"bytes"
 	"math"
+
+	"tecken-upload/internal/archive/fault"
 )
 
 // Tags of extra fields. APPNOTE.TXT, sections 4.5.3 and 4.6.9.
@@ -20,28 +22,28 @@ type zipExtra struct {
 // readExtra reads the extra fields of the record of the member of that name. Zeros may follow the last one, for alignment.
 func readExtra(name string, fields []byte) (zipExtra, error) {
 	var x zipExtra
-	damaged := invalid("The extra fields of member %s are damaged", quote(name))
+	damaged := func() error { return fault.Invalid("The extra fields of member %s are damaged", fault.Quote(name)) }
 	path := false
 	for len(fields) >= 4 {
 		tag, n := le.Uint16(fields), int(le.Uint16(fields[2:]))
 		if fields = fields[4:]; n > len(fields) {
-			return x, damaged
+			return x, damaged()
 		}
 		field := fields[:n:n]
 		fields = fields[n:]
 		switch {
 		case tag == tagZip64 && x.wide, tag == tagUnicodePath && path:
-			return x, damaged
+			return x, damaged()
 		case tag == tagZip64:
 			x.wide, x.zip64 = true, field
 		case tag == tagUnicodePath:
 			if path = true; !isNamed(field, name) {
-				return x, invalid("The member %s has another name in its Unicode path field; make the zip with names in UTF-8, or a tar", quote(name))
+				return x, fault.Invalid("The member %s has another name in its Unicode path field; make the zip with names in UTF-8, or a tar", fault.Quote(name))
 			}
 		}
 	}
 	if len(bytes.Trim(fields, "\x00")) > 0 {
-		return x, damaged
+		return x, damaged()
 	}
 	return x, nil
 }

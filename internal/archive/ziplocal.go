@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"context"
 	"slices"
+
+	"tecken-upload/internal/archive/fault"
 )
 
 // maxPadding bounds the zeros between two members, which align the next one's data to a page.
@@ -36,9 +38,11 @@ func (a *Archive) listZip(ctx context.Context) error {
 // central directory, since other readers may believe them.
 func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 	z := &m.zip
-	outside := invalid("The member %s is not where the zip's central directory says", quote(m.sent))
+	outside := func() error {
+		return fault.Invalid("The member %s is not where the zip's central directory says", fault.Quote(m.sent))
+	}
 	if z.header > limit-localSize {
-		return outside
+		return outside()
 	}
 	var rec [localSize]byte
 	if err := a.read(ctx, rec[:], z.header); err != nil {
@@ -47,7 +51,7 @@ func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 	nameLen, extraLen := int64(le.Uint16(rec[26:])), int64(le.Uint16(rec[28:]))
 	z.data = z.header + localSize + nameLen + extraLen
 	if le.Uint32(rec[:]) != localSig || z.data > limit || z.size > limit-z.data {
-		return outside
+		return outside()
 	}
 	rest := make([]byte, nameLen+extraLen)
 	if err := a.read(ctx, rest, z.header+localSize); err != nil {
@@ -58,7 +62,7 @@ func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 		return err
 	}
 	if string(rest[:nameLen]) != m.sent || !m.matches(rec[:], extra) {
-		return invalid("The local header of member %s contradicts the zip's central directory", quote(m.sent))
+		return fault.Invalid("The local header of member %s contradicts the zip's central directory", fault.Quote(m.sent))
 	}
 	z.end = z.data + z.size
 	if le.Uint16(rec[6:])&flagDescriptor == 0 {
@@ -70,7 +74,7 @@ func (a *Archive) readLocal(ctx context.Context, m *Member, limit int64) error {
 	}
 	n := m.descriptorLen(desc, extra.wide)
 	if n == 0 {
-		return invalid("The data descriptor of member %s contradicts the zip's central directory", quote(m.sent))
+		return fault.Invalid("The data descriptor of member %s contradicts the zip's central directory", fault.Quote(m.sent))
 	}
 	z.end += n
 	return nil
@@ -95,9 +99,9 @@ func (m *Member) matches(rec []byte, extra zipExtra) bool {
 	return known(uint64(crc), uint64(m.crc)) && known(data, uint64(m.zip.size)) && known(size, uint64(m.Size))
 }
 
-// descriptorLen returns the length of the data descriptor at the start of desc, or 0 if none of its forms agrees with the central
-// directory. It may lack its signature if the deflate stream shows the end of the data. Its sizes have 64 bits if the local header has a
-// zip64 field (wide); some writers leave that field out.
+// descriptorLen returns the length of the data descriptor that desc starts with, or 0 where none of its forms agrees with the central directory.
+// It may lack its signature where the deflate stream says where the data end. Its sizes have 64 bits where the local header has a zip64 field,
+// which is what wide says; some writers leave that field out.
 func (m *Member) descriptorLen(desc []byte, wide bool) int64 {
 	wide = wide || m.zip.size >= max32 || m.Size >= max32
 	bare := le.AppendUint32(nil, m.crc)
@@ -118,8 +122,8 @@ func (m *Member) descriptorLen(desc []byte, wide bool) int64 {
 	return 0
 }
 
-// checkLayout returns an error unless every byte before the central directory belongs to one entry. With shared bytes a few megabytes can
-// declare terabytes; in bytes of no entry, readers that start at the file's beginning find another member.
+// checkLayout makes sure that every byte before the central directory belongs to one entry. Two that share bytes are how a few
+// megabytes come to declare terabytes; in bytes that belong to none, a reader of the file from its start finds another member.
 func (a *Archive) checkLayout(ctx context.Context, directory int64) error {
 	sorted := slices.SortedFunc(slices.Values(a.entries), func(x, y *Member) int { return cmp.Compare(x.zip.header, y.zip.header) })
 	at, err := a.skipMark(ctx)
@@ -128,7 +132,7 @@ func (a *Archive) checkLayout(ctx context.Context, directory int64) error {
 	}
 	for i, m := range sorted {
 		if m.zip.header < at {
-			return invalid("The members %s and %s overlap", quote(sorted[i-1].sent), quote(m.sent))
+			return fault.Invalid("The members %s and %s overlap", fault.Quote(sorted[i-1].sent), fault.Quote(m.sent))
 		}
 		if err := a.checkPadding(ctx, at, m.zip.header); err != nil {
 			return err
@@ -148,7 +152,7 @@ func (a *Archive) checkPadding(ctx context.Context, from, to int64) error {
 		return err
 	}
 	if len(padding) > maxPadding || len(bytes.Trim(padding, "\x00")) > 0 {
-		return invalid("The zip has %d bytes at %d that belong to no member", to-from, from)
+		return fault.Invalid("The zip has %d bytes at %d that belong to no member", to-from, from)
 	}
 	return nil
 }

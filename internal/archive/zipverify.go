@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"tecken-upload/internal/archive/fault"
 	"tecken-upload/internal/background"
 	"tecken-upload/internal/inflate"
 	"tecken-upload/internal/symbol"
@@ -115,7 +116,7 @@ func (m *Member) checkDescriptors(ctx context.Context) error {
 		case i < 0:
 			i = len(ahead) - len(signature)
 		case i == 0 && len(ahead) >= 12 && le.Uint32(ahead[4:]) == crc && le.Uint32(ahead[8:]) == uint32(at):
-			return invalid("The member %s has a data descriptor at %d, before its end", quote(m.Name), at)
+			return fault.Invalid("The member %s has a data descriptor at %d, before its end", fault.Quote(m.Name), at)
 		case i == 0:
 			i = 1
 		}
@@ -133,27 +134,25 @@ func (m *Member) copy(src *source, d *digest) error {
 
 // inflate writes the content of m, a deflated member, to d.
 func (m *Member) inflate(src *source, d *digest) error {
-	data := &summed{r: src, crc: crc32.ChecksumIEEE(gzipHeader[:])}
+	sum := crc32.NewIEEE() // of the gzip
+	_, _ = sum.Write(gzipHeader[:])
 	inf := m.archive.inflaters.Get().(*inflate.Reader)
-	inf.Reset(data)
-	err := guard(func() error {
-		_, err := io.CopyBuffer(d, inf, make([]byte, bufSize))
-		return err
-	})
-	if err != nil {
+	inf.Reset(io.TeeReader(src, sum))
+	if _, err := io.CopyBuffer(d, inf, make([]byte, bufSize)); err != nil {
 		return err
 	}
 	if left := m.zip.size - (src.pos - src.base) + int64(inf.Buffered()); left > 0 {
-		return invalid("The member %s has %d bytes after the end of its deflate stream", quote(m.Name), left)
+		return fault.Invalid("The member %s has %d bytes after the end of its deflate stream", fault.Quote(m.Name), left)
 	}
 	m.archive.inflaters.Put(inf)
-	m.zip.gzipCRC = crc32.Update(data.crc, crc32.IEEETable, gzipTrailer(d.crc, d.n))
+	_, _ = sum.Write(gzipTrailer(d.crc, d.n))
+	m.zip.gzipCRC = sum.Sum32()
 	return nil
 }
 
-// fault returns the error for reading m, which ended with err: an *Error if the archive is at fault.
+// fault returns the archive's fault that ended the reading of m with err, an *Error, or what is ours as it is.
 func (m *Member) fault(ctx context.Context, src *source, err error) error {
-	var fault *Error
+	var bad *Error
 	switch {
 	case err == nil:
 		return nil
@@ -161,36 +160,24 @@ func (m *Member) fault(ctx context.Context, src *source, err error) error {
 		return src.err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.As(err, &fault):
+	case errors.As(err, &bad):
 		return err
 	case errors.Is(err, errMore):
-		return invalid("The member %s has more than the %d bytes it declares", quote(m.Name), m.Size)
+		return fault.Invalid("The member %s has more than the %d bytes it declares", fault.Quote(m.Name), m.Size)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return damaged(err, "The data of member %s ends too early", quote(m.Name))
+		return fault.Damaged(err, "The data of member %s ends too early", fault.Quote(m.Name))
 	}
-	return damaged(err, "The data of member %s is damaged", quote(m.Name))
+	return fault.Damaged(err, "The data of member %s is damaged", fault.Quote(m.Name))
 }
 
 // check compares m's content with the archive's declarations, and keeps the results.
 func (m *Member) check(d *digest) error {
 	switch {
 	case d.n != m.Size:
-		return invalid("The member %s has %d bytes instead of the %d it declares", quote(m.Name), d.n, m.Size)
+		return fault.Invalid("The member %s has %d bytes instead of the %d it declares", fault.Quote(m.Name), d.n, m.Size)
 	case d.crc != m.crc:
-		return invalid("The member %s is damaged: its CRC-32 is %08x instead of %08x", quote(m.Name), d.crc, m.crc)
+		return fault.Invalid("The member %s is damaged: its CRC-32 is %08x instead of %08x", fault.Quote(m.Name), d.crc, m.crc)
 	}
 	d.into(m)
 	return nil
-}
-
-// A summed reader computes the CRC-32 of its bytes.
-type summed struct {
-	r   io.Reader
-	crc uint32
-}
-
-func (s *summed) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	s.crc = crc32.Update(s.crc, crc32.IEEETable, p[:n])
-	return n, err
 }

@@ -1,8 +1,10 @@
-package archive
+package tarball
 
 import (
 	"encoding/binary"
 	"io"
+
+	"tecken-upload/internal/archive/fault"
 )
 
 // xzChecks are the sizes of a block's check, by the low bits of the stream's flags.
@@ -116,7 +118,7 @@ func (c *xzChunks) compressed(b []byte) error {
 	c.data += int64(len(b)) + n
 	c.expect(0, 1, func(b []byte) error {
 		if b[0] != 0 {
-			return invalid("The tar.xz archive is damaged: a chunk of LZMA2 does not begin with a zero")
+			return fault.Invalid("The tar.xz archive is damaged: a chunk of LZMA2 does not begin with a zero")
 		}
 		c.expect(n-1, 1, c.chunk)
 		return nil

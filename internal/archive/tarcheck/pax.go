@@ -1,11 +1,14 @@
-package archive
+package tarcheck
 
 import (
+	"archive/tar"
 	"bytes"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+
+	"tecken-upload/internal/archive/fault"
 )
 
 // sparsePrefix begins the records of a sparse file.
@@ -31,7 +34,7 @@ func decisive(key string) bool {
 // readPax reads the records "<length> <key>=<value>\n" of an extended header.
 func readPax(content []byte) (*paxHeader, error) {
 	h := &paxHeader{records: make(map[string]string)}
-	damaged := invalid("The tar has a damaged extended header")
+	damaged := fault.Invalid("The tar has a damaged extended header")
 	for len(content) > 0 {
 		digits, _, ok := bytes.Cut(content, []byte{' '})
 		n, okLength := decimal(string(digits))
@@ -59,14 +62,14 @@ func (h *paxHeader) add(key, value string) error {
 	isMap := key == sparsePrefix+"map" || key == sparsePrefix+"offset" || key == sparsePrefix+"numbytes"
 	switch {
 	case isMap && (h.records[sparsePrefix+"size"] == "" || h.records[sparsePrefix+"numblocks"] == ""):
-		return invalid("The tar has the map of a sparse file in front of its size")
+		return fault.Invalid("The tar has the map of a sparse file in front of its size")
 	case value == "" || strings.Contains(value, "\x00"):
-		return invalid("The tar has an extended header whose %s is empty or has a zero byte in it", quote(key))
+		return fault.Invalid("The tar has an extended header whose %s is empty or has a zero byte in it", fault.Quote(key))
 	case len(h.pairs)%2 == 0 && key == sparsePrefix+"offset", len(h.pairs)%2 == 1 && key == sparsePrefix+"numbytes":
 		h.pairs = append(h.pairs, value)
 		return nil
 	case twice && value != before:
-		return invalid("The tar has an extended header with two different values of %s", quote(key))
+		return fault.Invalid("The tar has an extended header with two different values of %s", fault.Quote(key))
 	}
 	h.records[key] = value
 	return nil
@@ -75,10 +78,10 @@ func (h *paxHeader) add(key, value string) error {
 // checkGlobal returns an error if a header for all members changes their names or bytes, since not every reader uses it.
 func (h *paxHeader) checkGlobal() error {
 	if len(h.pairs) > 0 {
-		return invalid("The tar has a global header with the map of a sparse file")
+		return fault.Invalid("The tar has a global header with the map of a sparse file")
 	}
 	if keys := slices.Sorted(maps.Keys(h.records)); len(keys) > 0 {
-		return invalid("The tar has a global header that sets %s for all members that follow; not all readers heed it", quote(keys[0]))
+		return fault.Invalid("The tar has a global header that sets %s for all members that follow; not all readers heed it", fault.Quote(keys[0]))
 	}
 	return nil
 }
@@ -91,19 +94,19 @@ func (h *paxHeader) check(name string, kind byte, longLink string) error {
 	link := h.records["linkpath"]
 	switch {
 	case hasSize && !okSize:
-		return invalid("The size of member %s in its extended header is no number", quote(name))
+		return fault.Invalid("The size of member %s in its extended header is no number", fault.Quote(name))
 	case foreign:
-		return invalid("The member %s is a sparse file in the format of star or Solaris; make the tar with GNU tar or bsdtar", quote(name))
+		return fault.Invalid("The member %s is a sparse file in the format of star or Solaris; make the tar with GNU tar or bsdtar", fault.Quote(name))
 	case link != "" && longLink != "" && link != longLink:
-		return invalid("The tar has two targets for the link %s", quote(name))
-	case h.hasMap() && (kind != tarRegular && kind != tarOldRegular || !h.isSparse()):
-		return invalid("The member %s is a sparse file in a format that not all readers know", quote(name))
+		return fault.Invalid("The tar has two targets for the link %s", fault.Quote(name))
+	case h.hasMap() && (kind != tar.TypeReg && kind != typeOldRegular || !h.isSparse()):
+		return fault.Invalid("The member %s is a sparse file in a format that not all readers know", fault.Quote(name))
 	}
 	switch charset := h.records["hdrcharset"]; charset {
 	case "", "BINARY", "ISO-IR 10646 2000 UTF-8":
 		return nil
 	default:
-		return invalid("The name of member %s is in %s; make the tar with names in UTF-8", quote(name), quote(charset))
+		return fault.Invalid("The name of member %s is in %s; make the tar with names in UTF-8", fault.Quote(name), fault.Quote(charset))
 	}
 }
 

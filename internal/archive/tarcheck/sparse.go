@@ -1,9 +1,14 @@
-package archive
+package tarcheck
 
 import (
 	"bytes"
 	"strings"
+
+	"tecken-upload/internal/archive/fault"
 )
+
+// maxSparse bounds the size of a sparse file, in bytes. No archive may hold a larger member.
+const maxSparse = 2 << 30
 
 // A sparseMap maps the data of a sparse file: pairs of an offset and a length, in rising order. It ends with the file, with a pair of
 // length 0 after a hole. Readers differ over other maps.
@@ -14,7 +19,7 @@ type sparseMap struct {
 
 // add adds the next pair.
 func (m *sparseMap) add(offset, length int64) bool {
-	if offset < m.end || length > maxTarMember || offset > maxTarMember || m.short && length > 0 {
+	if offset < m.end || length > maxSparse || offset > maxSparse || m.short && length > 0 {
 		return false
 	}
 	m.end = offset + length
@@ -26,8 +31,8 @@ func (m *sparseMap) add(offset, length int64) bool {
 func (m *sparseMap) addFields(pairs []byte) bool {
 	const field = 12
 	for ; len(pairs) >= 2*field && pairs[0] != 0; pairs = pairs[2*field:] {
-		offset, okOffset := tarNumber(pairs[:field])
-		length, okLength := tarNumber(pairs[field : 2*field])
+		offset, okOffset := number(pairs[:field])
+		length, okLength := number(pairs[field : 2*field])
 		if !okOffset || !okLength || !m.add(offset, length) {
 			return false
 		}
@@ -48,12 +53,12 @@ func (m *sparseMap) addDecimals(numbers []string) bool {
 }
 
 func badMap(name string) error {
-	return invalid("The map of the sparse member %s is damaged", quote(name))
+	return fault.Invalid("The map of the sparse member %s is damaged", fault.Quote(name))
 }
 
 // oldMap reads the header of a sparse file in GNU's old format, with the beginning of its map.
-func (c *tarChecker) oldMap(name string, b []byte) error {
-	size, ok := tarNumber(b[483:495])
+func (c *Checker) oldMap(name string, b []byte) error {
+	size, ok := number(b[483:495])
 	m := new(sparseMap)
 	if !ok || !m.addFields(b[386:482]) {
 		return badMap(name)
@@ -62,7 +67,7 @@ func (c *tarChecker) oldMap(name string, b []byte) error {
 }
 
 // moreMap treats the next block as more of the map, if there is more, and not as content.
-func (c *tarChecker) moreMap(name string, m *sparseMap, size int64, more byte) error {
+func (c *Checker) moreMap(name string, m *sparseMap, size int64, more byte) error {
 	if more == 0 {
 		if m.end != size {
 			return badMap(name)
@@ -81,8 +86,8 @@ func (c *tarChecker) moreMap(name string, m *sparseMap, size int64, more byte) e
 	return nil
 }
 
-// paxMap reads the map of a sparse file from its extended header h; other files have none.
-func (c *tarChecker) paxMap(name string, h *paxHeader) error {
+// paxMap takes the map of a sparse file from its extended header h; other files have none.
+func (c *Checker) paxMap(name string, h *paxHeader) error {
 	switch {
 	case !h.hasMap():
 		return nil
@@ -104,7 +109,7 @@ func (c *tarChecker) paxMap(name string, h *paxHeader) error {
 
 // A contentMap is a map at the beginning of the content: the number of pairs, and the pairs, a number a line, up to the end of a block.
 type contentMap struct {
-	checker *tarChecker
+	checker *Checker
 	name    string
 	size    string // of the file
 	left    int64  // unread bytes of the content
@@ -114,10 +119,10 @@ type contentMap struct {
 
 // take reads the next block of the content.
 func (m *contentMap) take(b []byte) error {
-	m.left -= blockSize
+	m.left -= BlockSize
 	m.text = append(m.text, b...)
 	m.lines += int64(bytes.Count(b, []byte{'\n'}))
-	count, _, ok := bytes.Cut(m.text[:min(len(m.text), blockSize)], []byte{'\n'})
+	count, _, ok := bytes.Cut(m.text[:min(len(m.text), BlockSize)], []byte{'\n'})
 	n, okCount := decimal(string(count))
 	switch {
 	case !ok || !okCount || m.left < 0 || n > maxExtended || len(m.text) > maxExtended:

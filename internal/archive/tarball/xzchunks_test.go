@@ -1,4 +1,4 @@
-package archive
+package tarball
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 
 	therootcompany "github.com/therootcompany/xz"
 	"github.com/ulikunitz/xz"
+
+	"tecken-upload/internal/archive/tartest"
 )
 
 // packXz compresses text in chunks of every kind: what does not get smaller is stored.
@@ -51,12 +53,12 @@ func xzFiles(t *testing.T) map[string][2]string {
 	ones := strings.Repeat("one ", 100)
 	one, two := packXz(t, xz.CRC64, ones), packXz(t, xz.SHA256, "two")
 	return map[string][2]string{
-		"one chunk":         {one, ones},
-		"nothing":           {packXz(t, xz.CRC32, ""), ""},
-		"many blocks":       {packXz(t, xz.CRC32, mixed), mixed},
-		"two streams":       {one + two, ones + "two"},
-		"padding":           {one + "\x00\x00\x00\x00\x00\x00\x00\x00" + two + "\x00\x00\x00\x00", ones + "two"},
-		"a check of nobody": {packXz(t, xz.None, text), text},
+		"one chunk":   {one, ones},
+		"nothing":     {packXz(t, xz.CRC32, ""), ""},
+		"many blocks": {packXz(t, xz.CRC32, mixed), mixed},
+		"two streams": {one + two, ones + "two"},
+		"padding":     {one + "\x00\x00\x00\x00\x00\x00\x00\x00" + two + "\x00\x00\x00\x00", ones + "two"},
+		"no check":    {packXz(t, xz.None, text), text},
 	}
 }
 
@@ -89,14 +91,16 @@ func TestDamagedXz(t *testing.T) {
 
 // The first byte of a range encoder's output says nothing, and is zero.
 func TestTarXzWithAChunkThatBeginsOtherwise(t *testing.T) {
-	file := build(t, "tar.xz", someFiles())
+	file := tartest.Compress(t, "tar.xz", someTar())
 	const streamHeader, chunkHeader = 12, 6
 	at := streamHeader + (int(file[streamHeader])+1)*4 + chunkHeader
 	if file[at] != 0 {
 		t.Fatalf("there is no chunk at %d", at)
 	}
 	file[at] = 1
-	_, _, err := verify(t.Context(), file, roomy)
+	tarball, err := open(file)
+	must(t, err)
+	err = verify(t.Context(), tarball, file)
 	if err == nil || !strings.Contains(err.Error(), "does not begin with a zero") {
 		t.Errorf("%v", err)
 	}

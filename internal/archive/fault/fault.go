@@ -1,9 +1,9 @@
-package archive
+// Package fault says what is wrong with an archive, in one sentence for the client.
+package fault
 
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"unicode"
 )
@@ -12,19 +12,19 @@ import (
 var (
 	// ErrInvalid: the file is not an archive, is broken, or has forbidden content.
 	ErrInvalid = errors.New("invalid archive")
-	// ErrTooLarge: the archive is over one of the [Limits].
+	// ErrTooLarge: the archive is over one of its limits.
 	ErrTooLarge = errors.New("archive over a limit")
 )
 
 // maxQuoted bounds the characters of a member's name in an error.
 const maxQuoted = 200
 
-// An Error is the archive's own fault. Every other error of this package (the file can't be read, the context ended, scratch is full) is
-// ours, and must not be shown to a client.
+// An Error is the archive's own fault. Every other error of reading an archive (the file can't be read, the
+// context ended, scratch is full) is ours, and must not be shown to a client.
 type Error struct {
 	Kind   error  // ErrInvalid or ErrTooLarge
 	Reason string // one sentence for the client: what is wrong, and where
-	Cause  error  // a decoder's error, for logs; may be nil
+	Cause  error  // the decoder's error, for logs; nil: there is none
 }
 
 // Error returns the reason.
@@ -38,25 +38,27 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Cause}
 }
 
-func invalid(format string, args ...any) error {
+// Invalid returns an [*Error] of the kind ErrInvalid.
+func Invalid(format string, args ...any) error {
 	return &Error{Kind: ErrInvalid, Reason: fmt.Sprintf(format, args...)}
 }
 
-func tooLarge(format string, args ...any) error {
+// TooLarge returns an [*Error] of the kind ErrTooLarge.
+func TooLarge(format string, args ...any) error {
 	return &Error{Kind: ErrTooLarge, Reason: fmt.Sprintf(format, args...)}
 }
 
-// damaged is invalid with a decoder's error. A client sees that too, unless it was a panic.
-func damaged(cause error, format string, args ...any) error {
+// Damaged is Invalid with the decoder's error, if there is one, which the client sees too.
+func Damaged(cause error, format string, args ...any) error {
 	reason := fmt.Sprintf(format, args...)
-	if p := (*panicError)(nil); cause != nil && !errors.As(cause, &p) {
+	if cause != nil {
 		reason += " (" + cause.Error() + ")"
 	}
 	return &Error{Kind: ErrInvalid, Reason: reason, Cause: cause}
 }
 
-// quote makes a member's name fit for an error: valid, printable, and of moderate length.
-func quote(name string) string {
+// Quote makes a member's name fit for an error: valid, printable, and of a bearable length.
+func Quote(name string) string {
 	short := strings.ToValidUTF8(name[:min(len(name), 4*maxQuoted)], "\uFFFD")
 	runes := []rune(short)
 	cut := len(name) > 4*maxQuoted || len(runes) > maxQuoted
@@ -71,21 +73,3 @@ func quote(name string) string {
 	}
 	return "'" + string(runes) + "'"
 }
-
-// guard calls a decoder, and turns its panic into an error.
-func guard(decode func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &panicError{p, debug.Stack()}
-		}
-	}()
-	return decode()
-}
-
-// A panicError is a decoder's panic.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("decoder panicked: %v\n%s", e.value, e.stack) }

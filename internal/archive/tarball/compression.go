@@ -1,24 +1,20 @@
-package archive
+package tarball
 
 import (
-	"context"
 	"errors"
 	"io"
-	"runtime/debug"
-	"sync"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/mholt/archiver/v4"
 	"github.com/therootcompany/xz"
 
-	"tecken-upload/internal/background"
+	"tecken-upload/internal/archive/fault"
 	"tecken-upload/internal/inflate"
 )
 
-// errMoreMemory: the decoder needs more memory than the archive's beginning declares, because the archive was compressed in different
-// parts. The archive is read again with the largest window.
-var errMoreMemory = errors.New("the archive's decoder needs more memory")
+// ErrMoreMemory: the decoder needs more memory than the archive's beginning asks for, because the archive was compressed in several
+// parts, and differently. The window is the largest now, and the archive is read once more.
+var ErrMoreMemory = errors.New("the archive's decoder needs more memory")
 
 // Memory of decoders, in bytes. The beginning of an archive declares a window, or dictionary, which is most of it.
 const (
@@ -34,12 +30,12 @@ const (
 
 // A compression is a compression of tars.
 type compression struct {
-	// open opens the stream below, with a decoder for windows of at most so many bytes.
+	// open opens the stream below, with a decoder's window of at most so many bytes.
 	open func(r io.Reader, window int64) (io.ReadCloser, error)
 	// memory is the decoder's memory without a window.
 	memory int64
 	// asked returns the window in the file's beginning, or 0 without a proper header; nil: there is none.
-	asked func(ctx context.Context, a *Archive) (int64, error)
+	asked func(file io.ReadSeeker) (int64, error)
 	// most is the largest window; advice says so in a sentence, and what to do.
 	most   int64
 	advice string
@@ -77,28 +73,28 @@ var (
 	}
 )
 
-// memory returns the bound of a compressed tar's decoder; 0 without one.
-func (a *Archive) memory() int64 {
-	if a.format.compression == nil {
+// Memory returns how many bytes the decoder may hold; 0 where there is none.
+func (t *Tar) Memory() int64 {
+	if t.compression == nil {
 		return 0
 	}
-	return a.format.compression.memory + a.window
+	return t.compression.memory + t.window
 }
 
-// chooseWindow sets the decoder's window as the archive declares.
-func (a *Archive) chooseWindow(ctx context.Context) error {
-	c := a.format.compression
+// chooseWindow sets the window of the decoder to what the file asks for.
+func (t *Tar) chooseWindow(file io.ReadSeeker) error {
+	c := t.compression
 	if c == nil || c.asked == nil {
 		return nil
 	}
-	window, err := c.asked(ctx, a)
+	window, err := c.asked(file)
 	if err != nil {
 		return err
 	}
 	if window > c.most {
-		return invalid("The %s asks for "+c.advice, a.format.name, window, c.most)
+		return fault.Invalid("The %s asks for "+c.advice, t.Name, window, c.most)
 	}
-	a.window = max(window, usualWindow)
+	t.window = max(window, usualWindow)
 	return nil
 }
 
@@ -106,66 +102,20 @@ func (a *Archive) chooseWindow(ctx context.Context) error {
 type decoder struct{ io.ReadCloser }
 
 // openDecoder opens the stream below the compressed file in r.
-func (a *Archive) openDecoder(r io.Reader) (d *decoder, err error) {
+func (t *Tar) openDecoder(r io.Reader) (d *decoder, err error) {
 	d = new(decoder)
 	err = guard(func() (err error) {
-		d.ReadCloser, err = a.format.compression.open(r, a.window)
+		d.ReadCloser, err = t.compression.open(r, t.window)
 		return err
 	})
 	return d, err
 }
 
 // closeDecoder ends the use of d, and returns its window's memory.
-func (a *Archive) closeDecoder(d *decoder) {
+func (t *Tar) closeDecoder(d *decoder) {
 	_ = d.Close() // it was read to its end, or has failed
 	d.ReadCloser = nil
-	windows.discard(a.window)
-}
-
-// windows are those of all decoders in the process. The runtime would hold as many dead bytes as live ones, for minutes after the last.
-var windows = discarded{free: debug.FreeOSMemory}
-
-const (
-	// maxDiscarded bounds the dead bytes of windows.
-	maxDiscarded = 32 << 20
-	// discardedFor is how long fewer may stay.
-	discardedFor = 5 * time.Second
-)
-
-// A discarded counts unused memory, and returns it to the system.
-type discarded struct {
-	free func() // returns it
-
-	mu    sync.Mutex
-	bytes int64
-	timer *time.Timer // nil: nothing to return
-}
-
-// discard counts n more bytes.
-func (w *discarded) discard(n int64) {
-	if n == 0 {
-		return
-	}
-	w.mu.Lock()
-	w.bytes += n
-	full := w.bytes >= maxDiscarded
-	if !full && w.timer == nil {
-		w.timer = background.After(discardedFor, "decoder memory", w.giveBack)
-	}
-	w.mu.Unlock()
-	if full {
-		w.giveBack()
-	}
-}
-
-func (w *discarded) giveBack() {
-	w.mu.Lock()
-	if w.timer != nil {
-		w.timer.Stop()
-	}
-	w.bytes, w.timer = 0, nil
-	w.mu.Unlock()
-	w.free()
+	windows.discard(t.window)
 }
 
 // tooNarrow reports whether the decoder failed because its window is bounded.
@@ -174,22 +124,30 @@ func tooNarrow(err error) bool {
 }
 
 // widen gives the decoder the largest window for another pass.
-func (a *Archive) widen() error {
-	c := a.format.compression
-	if a.window >= c.most {
-		return invalid("The %s asks, in a later part, for "+c.advice, a.format.name, c.most+1, c.most)
+func (t *Tar) widen() error {
+	c := t.compression
+	if t.window >= c.most {
+		return fault.Invalid("The %s asks, in a later part, for "+c.advice, t.Name, c.most+1, c.most)
 	}
-	a.window = c.most
-	return errMoreMemory
+	t.window = c.most
+	return ErrMoreMemory
+}
+
+// peek reads up to n bytes at an offset.
+func peek(file io.ReadSeeker, at, n int64) ([]byte, error) {
+	if _, err := file.Seek(at, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(file, n))
 }
 
 // zstdWindow returns the window of the first frame. RFC 8878, section 3.1.1.1.
-func zstdWindow(ctx context.Context, a *Archive) (int64, error) {
+func zstdWindow(file io.ReadSeeker) (int64, error) {
 	const maxSkipped = 1000 // frames; parallel compressors put one before each of theirs
 	var at int64
 	for range maxSkipped {
-		head := make([]byte, min(zstd.HeaderMaxSize, max(a.size-at, 0)))
-		if err := a.read(ctx, head, at); err != nil {
+		head, err := peek(file, at, zstd.HeaderMaxSize)
+		if err != nil {
 			return 0, err
 		}
 		var h zstd.Header
@@ -209,10 +167,10 @@ func zstdWindow(ctx context.Context, a *Archive) (int64, error) {
 
 // xzDictionary returns the size of the first block's dictionary.
 // https://tukaani.org/xz/xz-file-format.txt, sections 3.1 and 5.3.1.
-func xzDictionary(ctx context.Context, a *Archive) (int64, error) {
+func xzDictionary(file io.ReadSeeker) (int64, error) {
 	const streamHeader, lzma2, largest = 12, 0x21, 40
-	block := make([]byte, min(1024, max(a.size-streamHeader, 0)))
-	if err := a.read(ctx, block, streamHeader); err != nil || len(block) < 2 {
+	block, err := peek(file, streamHeader, 1024)
+	if err != nil || len(block) < 2 {
 		return 0, err
 	}
 	flags := block[1]
