@@ -27,6 +27,7 @@ import (
 
 // A sweep's process is stopped midway, and then dies of a signal.
 func TestA3SweepDies(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		signal             syscall.Signal
 		kind, exit, stderr string
@@ -64,6 +65,7 @@ func TestA3SweepDies(t *testing.T) {
 
 // A sweep hangs past its limit, and ignores SIGTERM.
 func TestA3SweepHangs(t *testing.T) {
+	t.Parallel()
 	dir, _ := newSpool(t)
 	busy(t, dir)
 	l := start(t, dir)
@@ -83,6 +85,7 @@ func TestA3SweepHangs(t *testing.T) {
 // The disk hangs, so that SIGKILL does not end a sweep: the loop gives it up, starts one more, and then only reports until the disk is
 // back.
 func TestA3SweepCantBeKilled(t *testing.T) {
+	t.Parallel()
 	dir := spooltest.Image(t, 16<<20, "mkfs.ext4", "-q")
 	makeSpool(t, dir)
 	// A sweep that hangs over one orphan holds it: the next takes that for in use, and hangs over the other.
@@ -108,6 +111,7 @@ func TestA3SweepCantBeKilled(t *testing.T) {
 
 // The spool is missing, comes, goes away, and comes back.
 func TestA3SpoolMissing(t *testing.T) {
+	t.Parallel()
 	dir, orphan := newSpool(t)
 	away := func() {
 		if err := os.Rename(dir, dir+"-away"); err != nil {
@@ -144,6 +148,7 @@ func TestA3SpoolMissing(t *testing.T) {
 
 // The spool's file system is read-only for a while.
 func TestA3SpoolReadOnly(t *testing.T) {
+	t.Parallel()
 	dir := spooltest.Tmpfs(t, "size=16m")
 	makeSpool(t, dir)
 	orphan := makeOrphan(t, dir)
@@ -169,6 +174,7 @@ func TestA3SpoolReadOnly(t *testing.T) {
 
 // One entry can't be deleted (chattr +i). The others go.
 func TestA3EntryUndeletable(t *testing.T) {
+	t.Parallel()
 	dir := spooltest.Image(t, 16<<20, "mkfs.ext4", "-q")
 	makeSpool(t, dir)
 	orphan := makeOrphan(t, dir)
@@ -196,6 +202,7 @@ func TestA3EntryUndeletable(t *testing.T) {
 
 // A live workspace is never touched, however old. A dead server's remains are described.
 func TestAutopsy(t *testing.T) {
+	t.Parallel()
 	dir, orphan := newSpool(t)
 	manifest := `{"upload":7,"tenant":3,"instance":"web-1","phase":"publish","declared":2000,"received":1281000000,"members":100,"published":41,"kinds":{".sym":41}}`
 	if err := os.WriteFile(filepath.Join(orphan, "manifest.json"), []byte(manifest), 0o600); err != nil {
@@ -247,17 +254,15 @@ func TestAutopsy(t *testing.T) {
 
 // TestStops: on a signal, even during a sweep, leaving no process behind.
 func TestStops(t *testing.T) {
+	t.Parallel()
 	t.Run("at rest", func(t *testing.T) {
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 			dir, _ := newSpool(t)
 			l := start(t, dir, "TECKEN_SWEEP_INTERVAL=1h")
 			l.until("ok")
-			send(t, l.cmd.Process.Pid, sig)
-			for range l.lines {
-				continue
-			}
-			if l.status != nil {
-				t.Errorf("%s: ended with %v", sig, l.status)
+			send(t, l.PID(), sig)
+			if err := l.Err(); err != nil {
+				t.Errorf("%s: %v", sig, err)
 			}
 		}
 	})
@@ -278,7 +283,7 @@ func TestStops(t *testing.T) {
 		l := start(t, dir, "TECKEN_SWEEP_TIMEOUT=1h")
 		l.until("ok")
 		pid := l.caught()
-		send(t, l.cmd.Process.Pid, syscall.SIGKILL)
+		send(t, l.PID(), syscall.SIGKILL)
 		l.eventually("the sweep has ended too", func() bool {
 			state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 			return err != nil || bytes.Contains(state, []byte(") Z "))
@@ -288,6 +293,7 @@ func TestStops(t *testing.T) {
 
 // TestMetricsListener: metrics are served; if they can't be, everything else goes on.
 func TestMetricsListener(t *testing.T) {
+	t.Parallel()
 	dir, _ := newSpool(t)
 	l := start(t, dir)
 	address := l.next("metrics served").Address
@@ -325,6 +331,7 @@ func TestMetricsListener(t *testing.T) {
 
 // TestMemory: with 100,000 stray files in the spool neither process takes 32 MB.
 func TestMemory(t *testing.T) {
+	t.Parallel()
 	const files, most = 100_000, 32_000_000
 	dir, _ := newSpool(t)
 	litter(t, dir, files)
@@ -335,7 +342,7 @@ func TestMemory(t *testing.T) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
-		parent = max(parent, peak(l.cmd.Process.Pid))
+		parent = max(parent, peak(l.PID()))
 		for _, pid := range l.children() {
 			sweep = max(sweep, peak(pid))
 		}

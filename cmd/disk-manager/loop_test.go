@@ -1,23 +1,22 @@
 package main
 
 import (
-	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"tecken-upload/internal/lab"
+	"tecken-upload/internal/lab/process"
 	"tecken-upload/internal/telemetry/sentrytest"
 	"tecken-upload/internal/testenv"
 )
@@ -28,28 +27,7 @@ const patience = testenv.Patience
 // interval is the pause between sweeps in tests.
 const interval = 300 * time.Millisecond
 
-// programFile builds the real program, once for each test binary.
-var programFile = sync.OnceValues(func() (path string, err error) {
-	dir, err := os.MkdirTemp("", "tecken-disk-manager-")
-	if err != nil {
-		return "", err
-	}
-	path = filepath.Join(dir, "disk-manager")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", path, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		return path, fmt.Errorf("build: %w\n%s", err, output)
-	}
-	return path, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, _ := programFile(); path != "" {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(lab.Run(m)) }
 
 // entry is a line of the loop's log.
 type entry struct {
@@ -60,71 +38,32 @@ type entry struct {
 	Address                         string
 }
 
-// A loop is the real program, run with only its environment, and the Sentry it reports to.
+// A loop is the real program, and the Sentry it reports to.
 type loop struct {
 	*testing.T
-	cmd    *exec.Cmd
+	*process.Process
+	log    *process.Reader
 	dir    string        // the spool
 	limit  time.Duration // of a sweep
 	sentry *sentrytest.Server
-	lines  chan entry // closed when the program has ended
-	said   []entry    // taken from lines
-	status error      // valid when lines is closed
 }
 
 // start runs the program on a spool. Settings are added to, and win over, those of all drills.
 func start(t *testing.T, dir string, settings ...string) *loop {
 	t.Helper()
-	path, err := programFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &loop{T: t, dir: dir, limit: testenv.Slack(t, 2*time.Second), sentry: sentrytest.NewServer(), lines: make(chan entry, 10000)}
+	l := &loop{T: t, dir: dir, limit: testenv.Slack(t, 2*time.Second), sentry: sentrytest.NewServer()}
 	t.Cleanup(l.sentry.Close)
-	l.cmd = exec.Command(path)
-	l.cmd.Env = append([]string{
-		"TECKEN_SPOOL_DIR=" + dir, "TECKEN_INSTANCE=drill", "SENTRY_DSN=" + l.sentry.DSN(),
-		"TECKEN_SWEEP_INTERVAL=" + interval.String(), "TECKEN_SWEEP_TIMEOUT=" + l.limit.String(),
-		"TECKEN_SPOOL_HEADROOM=0", "TECKEN_JANITOR_METRICS_LISTEN=127.0.0.1:0",
-	}, settings...)
-	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	stderr, err := l.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
+	all := map[string]string{
+		"TECKEN_SPOOL_DIR": dir, "TECKEN_INSTANCE": "drill", "SENTRY_DSN": l.sentry.DSN(), "TECKEN_ORPHAN_AGE": "15m",
+		"TECKEN_SWEEP_INTERVAL": interval.String(), "TECKEN_SWEEP_TIMEOUT": l.limit.String(), "TECKEN_SPOOL_HEADROOM": "0",
 	}
-	if err := l.cmd.Start(); err != nil {
-		t.Fatal(err)
+	for _, setting := range settings {
+		name, value, _ := strings.Cut(setting, "=")
+		all[name] = value
 	}
-	go l.follow(stderr)
-	t.Cleanup(l.kill)
+	l.Process = lab.Open(t, lab.Config{Settings: all}).Start("disk-manager")
+	l.log = l.Reader()
 	return l
-}
-
-func (l *loop) follow(stderr io.Reader) {
-	text := bufio.NewScanner(stderr)
-	text.Buffer(nil, 1<<20)
-	for text.Scan() {
-		var e entry
-		if err := json.Unmarshal(text.Bytes(), &e); err != nil {
-			e.Msg = text.Text()
-		}
-		l.lines <- e
-	}
-	l.status = l.cmd.Wait()
-	close(l.lines)
-}
-
-// kill ends the program if it still runs.
-func (l *loop) kill() {
-	_ = l.cmd.Process.Kill() // it may have ended
-	for range l.lines {
-		continue
-	}
-	if l.Failed() {
-		for _, e := range l.said {
-			l.Logf("%+v", e)
-		}
-	}
 }
 
 // next returns the next line with that message.
@@ -133,23 +72,31 @@ func (l *loop) next(msg string) entry {
 	return l.wait(msg, func(entry) bool { return true })
 }
 
-// wait returns the next line with that message that matches.
-func (l *loop) wait(msg string, is func(entry) bool) entry {
+// wait returns the next line with that message that is the one.
+func (l *loop) wait(msg string, is func(entry) bool) (found entry) {
 	l.Helper()
-	timeout := time.After(patience)
-	for {
-		select {
-		case e, ok := <-l.lines:
-			if !ok {
-				l.Fatalf("the program ended: %v", l.status)
-			}
-			if l.said = append(l.said, e); e.Msg == msg && is(e) {
-				return e
-			}
-		case <-timeout:
-			l.Fatalf("no line %q that was waited for", msg)
-		}
+	ctx, cancel := context.WithTimeout(l.Context(), patience)
+	defer cancel()
+	_, err := l.log.Next(ctx, "the "+msg+" that was waited for", func(e process.Entry) bool {
+		found = l.decode(e)
+		return found.Msg == msg && is(found)
+	})
+	if err != nil {
+		l.Fatal(err)
 	}
+	return found
+}
+
+func (l *loop) decode(from process.Entry) (e entry) {
+	l.Helper()
+	text, err := json.Marshal(from)
+	if err == nil {
+		err = json.Unmarshal(text, &e)
+	}
+	if err != nil {
+		l.Error(err)
+	}
+	return e
 }
 
 // until returns the first sweep with that outcome, and skips others.
@@ -161,14 +108,8 @@ func (l *loop) until(outcome string) entry {
 // stop ends the program like a supervisor, and returns the number of its Sentry events by kind.
 func (l *loop) stop() map[string]int {
 	l.Helper()
-	if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		l.Fatal(err)
-	}
-	for e := range l.lines {
-		l.said = append(l.said, e)
-	}
-	if l.status != nil {
-		l.Errorf("ended with %v", l.status)
+	if err := l.Stop(); err != nil {
+		l.Error(err)
 	}
 	events, err := l.sentry.Wait(l.Context(), 0)
 	if err != nil {
@@ -188,8 +129,9 @@ func (l *loop) sweepsOnTime() {
 	most := interval + testenv.Slack(l, 5*time.Second)
 	var last time.Time
 	var statuses []string
-	for _, e := range l.said {
-		if e.Msg != "sweep" || e.Outcome == "interrupted" {
+	for _, logged := range l.Entries("sweep") {
+		e := l.decode(logged)
+		if e.Outcome == "interrupted" {
 			continue
 		}
 		began := e.Time.Add(-time.Duration(e.Elapsed * float64(time.Second)))
@@ -240,7 +182,7 @@ func (l *loop) event(kind string) sentrytest.Event {
 
 // children returns the program's sweep processes.
 func (l *loop) children() (pids []int) {
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", l.cmd.Process.Pid))
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", l.PID()))
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -266,15 +208,15 @@ func (l *loop) children() (pids []int) {
 // caught stops a sweep's process midway. The spool must hold enough to keep a sweep busy.
 func (l *loop) caught() (pid int) {
 	l.Helper()
-	l.eventually("a sweep is caught", func() bool {
-		for _, pid = range l.children() {
+	for end := time.Now().Add(patience); time.Now().Before(end); lab.Pause(l.Context(), time.Millisecond) { // a sweep is over soon
+		for _, pid := range l.children() {
 			if l.sweeping(pid) && syscall.Kill(pid, syscall.SIGSTOP) == nil {
-				return true
+				return pid
 			}
 		}
-		return false
-	})
-	return pid
+	}
+	l.Fatal("no sweep was caught")
+	return 0
 }
 
 // sweeping reports whether a process has the spool open.
@@ -291,14 +233,11 @@ func (l *loop) sweeping(pid int) bool {
 
 func (l *loop) eventually(what string, holds func() bool) {
 	l.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); time.Now().Before(end); <-tick.C {
-		if holds() {
-			return
-		}
+	ctx, cancel := context.WithTimeout(l.Context(), patience)
+	defer cancel()
+	if err := lab.Until(ctx, what, holds); err != nil {
+		l.Fatal(err)
 	}
-	l.Fatalf("waited in vain until %s", what)
 }
 
 // send sends a signal to a process that must be there.

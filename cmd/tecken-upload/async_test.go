@@ -1,15 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"mime/multipart"
 	"net/http"
 	"strings"
 	"syscall"
 	"testing"
 
+	"tecken-upload/internal/lab"
 	"tecken-upload/internal/testarchive"
 	"tecken-upload/internal/testenv"
 )
@@ -24,40 +23,19 @@ type state struct {
 }
 
 // postAsync uploads an archive that is not waited for, and returns where its state is. The client hangs up then.
-func (d *daemon) postAsync(content []byte) (location string) {
+func (d *daemon) postAsync(a *lab.Archive) (location string) {
 	d.Helper()
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	part, err := form.CreateFormFile("symbols.zip", "symbols.zip")
-	if err == nil {
-		_, err = part.Write(content)
+	r := d.post(lab.Upload{Archive: a, Async: true})
+	if r.Status != http.StatusAccepted || r.Location == "" {
+		d.Fatalf("answered %v, Location %q", r, r.Location)
 	}
-	if err != nil || form.Close() != nil {
-		d.Fatal(err)
-	}
-	r, err := http.NewRequestWithContext(d.Context(), http.MethodPost, d.url+"/upload/", &body)
-	if err != nil {
-		d.Fatal(err)
-	}
-	r.Close = true
-	r.Header.Set("Auth-Token", d.token)
-	r.Header.Set("Content-Type", form.FormDataContentType())
-	r.Header.Set("Prefer", "respond-async")
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		d.Fatal(err)
-	}
-	resp.Body.Close()
-	if location = resp.Header.Get("Location"); resp.StatusCode != http.StatusAccepted || location == "" {
-		d.Fatalf("status %d, Location %q", resp.StatusCode, location)
-	}
-	return location
+	return r.Location
 }
 
 // state asks for a state.
 func (d *daemon) state(location string) state {
 	d.Helper()
-	r, err := http.NewRequestWithContext(d.Context(), http.MethodGet, d.url+location, nil)
+	r, err := http.NewRequestWithContext(d.Context(), http.MethodGet, d.URL(location), nil)
 	if err != nil {
 		d.Fatal(err)
 	}
@@ -77,31 +55,26 @@ func (d *daemon) state(location string) state {
 // A server is killed while it is at an upload that is not waited for. Another instance, which has nothing of it but the database, shows
 // how far it is until then, and that it is lost once the dead one has been silent for long enough; a retry on it succeeds.
 func TestAKilledServersUploadIsLost(t *testing.T) {
-	for name, database := range map[string]func(d *daemon) string{
-		"SQLite":     func(d *daemon) string { return "sqlite:" + d.dir + "/shared.db" },
-		"PostgreSQL": func(*daemon) string { return testenv.Postgres(t) },
+	t.Parallel()
+	for name, database := range map[string]func() string{
+		"SQLite":     func() string { return "sqlite:" + t.TempDir() + "/shared.db" },
+		"PostgreSQL": func() string { return testenv.Postgres(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s3 := testenv.S3(t)
 			proxy := testenv.Toxiproxy(t, s3.Addr)
-			dead := &daemon{T: t, dir: t.TempDir()}
-			settings := withS3(s3, "http://"+proxy.Addr, map[string]string{"TECKEN_DATABASE_URL": database(dead), "TECKEN_TENANT_STALE": "4s"})
-			dead.start(settings)
-			dead.waitDatabase()
-			dead.token = dead.makeToken(settings)
-			settings["TECKEN_STORAGE_URL"] = s3.Through(s3.Endpoint)
-			other := &daemon{T: t, dir: t.TempDir(), token: dead.token}
-			other.start(settings)
+			settings := map[string]string{"TECKEN_DATABASE_URL": database(), "TECKEN_TENANT_STALE": "4s"}
+			dead := serveOn(newS3Site(t, s3, "http://"+proxy.Addr, settings))
+			other := serveAs(newS3Site(t, s3, s3.Endpoint, settings), dead.token)
 
-			content, manifest := makeArchive(t, testarchive.Spec{Seed: 6, Bytes: 1 << 20, Members: 5})
+			content := makeArchive(t, testarchive.Spec{Seed: 6, Bytes: 1 << 20, Members: 5})
 			proxy.Add("timeout", "upstream", map[string]any{"timeout": 0}) // nothing gets through any more
 			location := dead.postAsync(content)
 			other.eventually("the other instance sees how far it is", func() bool {
 				s := other.state(location)
 				return s.Outcome == nil && s.Phase == "publish" && s.Progress == 0.5
 			})
-			dead.signal(syscall.SIGKILL)
-			dead.exit()
+			dead.kill()
 			other.eventually("it is lost", func() bool {
 				s := other.state(location)
 				return s.Outcome != nil && *s.Outcome == "lost" && s.Phase == "publish" && strings.Contains(*s.Error, "Send it again")
@@ -111,7 +84,7 @@ func TestAKilledServersUploadIsLost(t *testing.T) {
 				s := other.state(again)
 				return s.Outcome != nil && *s.Outcome == "completed" && s.Error == nil && s.Progress == 1
 			})
-			checkStored(t, bucket(t, s3), manifest)
+			other.checkStored(content)
 			if s := other.state(location); *s.Outcome != "lost" {
 				t.Errorf("after the retry the first one is %s", *s.Outcome)
 			}
@@ -121,12 +94,13 @@ func TestAKilledServersUploadIsLost(t *testing.T) {
 
 // The shutdown waits for uploads that no client waits for, as long as for others, and then ends them.
 func TestShutdownOfUploadsThatAreNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	for outcome, timeout := range map[string]string{"completed": patience.String(), "interrupted": "200ms"} {
 		t.Run(outcome, func(t *testing.T) {
 			s3 := testenv.S3(t)
 			proxy := testenv.Toxiproxy(t, s3.Addr)
-			d := startDaemon(t, withS3(s3, "http://"+proxy.Addr, map[string]string{"TECKEN_SHUTDOWN_TIMEOUT": timeout}))
-			content, _ := makeArchive(t, testarchive.Spec{Seed: 7, Bytes: 1 << 20, Members: 5})
+			d := serveOn(newS3Site(t, s3, "http://"+proxy.Addr, map[string]string{"TECKEN_SHUTDOWN_TIMEOUT": timeout}))
+			content := makeArchive(t, testarchive.Spec{Seed: 7, Bytes: 1 << 20, Members: 5})
 			heal := proxy.Add("bandwidth", "upstream", map[string]any{"rate": 0})
 			location := d.postAsync(content)
 			d.eventually("it is published", func() bool { return d.metric("tecken_uploads_in_publish") == 1 })
@@ -135,16 +109,12 @@ func TestShutdownOfUploadsThatAreNotWaitedFor(t *testing.T) {
 			if outcome == "completed" {
 				heal()
 			}
-			if code := d.exit(); code != 0 {
-				t.Errorf("exit status %d", code)
-			}
+			d.expectExit(0)
 			if line := d.waitLog("upload ended"); line["outcome"] != outcome || location != fmt.Sprintf("/upload/status/%v", line["upload"]) {
 				t.Errorf("%s ended: %v", location, line)
 			}
-			if left := d.spoolEntries(); len(left) != 0 {
-				t.Errorf("left in the spool: %q", left)
-			}
-			next := d.again(nil)
+			d.expectEmptySpool()
+			next := d.again()
 			if s := next.state(location); s.Outcome == nil || *s.Outcome != outcome {
 				t.Errorf("the next process knows %+v", s)
 			}

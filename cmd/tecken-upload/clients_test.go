@@ -2,82 +2,79 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"tecken-upload/internal/lab"
 	"tecken-upload/internal/testarchive"
 )
 
 // front is where clients send their uploads, and what became of them.
 type front struct {
-	*testing.T
-	url, token string
+	testing.TB
+	address, token string
 
 	accepted atomic.Int64 // uploads
 	mu       sync.Mutex
 	attempts []attempt
 }
 
-// attempt is one request of a client's for one upload.
+// attempt is one request of a client's for one upload. No two have the same label.
 type attempt struct {
-	label string // of its token, and so of its record: no two have the same
-	reply
-	began  time.Time
-	broken error // there was no answer of the server's
+	lab.Upload
+	lab.Answer
+	began time.Time
 }
 
+// unanswered reports whether there was no answer of the server's: none, or one of nginx's.
+func (a attempt) unanswered() bool { return a.Lost != nil || a.Status == http.StatusBadGateway }
+
 // upload posts an archive as clients in the field do: again, up to 20 times, after an answer of 408, 429, 5xx, or
-// none. Only the pauses are shorter. Of the first attempt the body is what first writes, where that is not nil.
-func (f *front) upload(client string, content []byte, first func(io.Writer) error) reply {
+// none. Only the pauses are shorter. midway is called in the middle of the first attempt, where it is not nil.
+func (f *front) upload(p parcel, midway func()) lab.Answer {
 	pause := 250 * time.Millisecond
 	for i := range 20 {
-		write := writing(content)
-		if i == 0 && first != nil {
-			write = first
+		a := attempt{Upload: lab.Upload{Label: fmt.Sprintf("%s-%d", p.client, i), Token: f.token, Archive: p.Archive}, began: time.Now()}
+		if i == 0 {
+			a.Share, a.Midway = 0.5, midway
 		}
-		a := attempt{label: fmt.Sprintf("%s-%d", client, i), began: time.Now()}
-		as := &daemon{T: f.T, url: f.url, token: f.token + "-" + a.label, hangsUp: true}
-		a.reply, a.broken = as.post(f.Context(), write)
+		a.Answer = lab.Post(f.Context(), f.address, a.Upload)
 		f.mu.Lock()
 		f.attempts = append(f.attempts, a)
 		f.mu.Unlock()
 		switch {
-		case a.status == http.StatusCreated:
+		case a.Status == http.StatusCreated:
 			f.accepted.Add(1)
-			return a.reply
-		case a.broken == nil && a.status != http.StatusRequestTimeout && a.status != http.StatusTooManyRequests && a.status < 500:
-			f.Errorf("%s: status %d: %s", a.label, a.status, a.err)
-			return a.reply
+			return a.Answer
+		case !a.unanswered() && a.Status != http.StatusRequestTimeout && a.Status != http.StatusTooManyRequests && a.Status < 500:
+			f.Errorf("%s: answered %v", a.Label, a.Answer)
+			return a.Answer
 		}
-		select {
-		case <-time.After(pause):
-		case <-f.Context().Done():
-			return a.reply
+		lab.Pause(f.Context(), pause)
+		if f.Context().Err() != nil {
+			return a.Answer
 		}
 		pause = min(2*pause, 4*time.Second)
 	}
-	f.Errorf("%s: gave up", client)
-	return reply{}
+	f.Errorf("%s: gave up", p.client)
+	return lab.Answer{}
 }
 
-// parcel is an archive with the name of whoever posts it.
+// parcel is an archive with the name of its client.
 type parcel struct {
-	client   string
-	content  []byte
-	manifest testarchive.Manifest
+	client string
+	*lab.Archive
 }
 
 // parcels makes archives, each with symbols of its own.
-func parcels(t *testing.T, name string, n int, seed uint64) []parcel {
+func parcels(t testing.TB, name string, n int, seed uint64) []parcel {
 	t.Helper()
 	list := make([]parcel, n)
 	for i := range list {
-		list[i].client = fmt.Sprintf("%s%d", name, i)
-		list[i].content, list[i].manifest = makeArchive(t, testarchive.Spec{Seed: seed + uint64(i), Bytes: 128 << 10, Members: 8})
+		list[i] = parcel{fmt.Sprintf("%s%d", name, i), makeArchive(t, testarchive.Spec{Seed: seed + uint64(i), Bytes: 128 << 10, Members: 8})}
 	}
 	return list
 }
@@ -91,9 +88,16 @@ func (f *front) keepPosting(client string, seed uint64, enough <-chan struct{}) 
 			return accepted
 		default:
 		}
-		p := parcels(f.T, fmt.Sprintf("%s%d.", client, n), 1, seed+n)[0]
-		if f.upload(p.client, p.content, nil).status == http.StatusCreated {
+		if f.upload(parcels(f, fmt.Sprintf("%s%d.", client, n), 1, seed+n)[0], nil).Status == http.StatusCreated {
 			accepted++
 		}
 	}
+}
+
+// hold posts a parcel in the background, and returns when half of it is sent. It stops there until release is called.
+func (f *front) hold(posting *sync.WaitGroup, p parcel) (release func()) {
+	half, rest := make(chan struct{}), make(chan struct{})
+	posting.Go(func() { f.upload(p, func() { close(half); <-rest }) })
+	<-half
+	return func() { close(rest) }
 }

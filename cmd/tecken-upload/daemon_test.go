@@ -1,397 +1,294 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"maps"
-	"mime/multipart"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
+	"tecken-upload/internal/lab"
+	"tecken-upload/internal/testarchive"
 	"tecken-upload/internal/testenv"
 )
 
 // patience bounds every wait of these tests.
 const patience = testenv.Patience
 
-// programsDir is where the programs are, once built.
-var programsDir string
+func TestMain(m *testing.M) { os.Exit(lab.Run(m)) }
 
-// programs builds the real programs, once for each test binary.
-var programs = sync.OnceValues(func() (dir string, err error) {
-	dir, err = os.MkdirTemp("", "tecken-programs-")
-	if err != nil {
-		return "", err
-	}
-	programsDir = dir
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "../../cmd/tecken-upload", "../../cmd/disk-manager")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("build: %w\n%s", err, output)
-	}
-	return dir, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	_ = os.RemoveAll(programsDir)
-	os.Exit(code)
-}
-
-func program(t testing.TB, name string) string {
-	t.Helper()
-	dir, err := programs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, name)
-}
-
-// daemon is a running tecken-upload in a directory of its own.
+// daemon is a server that runs, on a site of its own, and a client of it.
 type daemon struct {
-	*testing.T
-	cmd          *exec.Cmd
-	dir          string // the working directory; everything embedded is under data in it
-	url, metrics string
-	token        string
-	hangsUp      bool // every upload is posted on a connection of its own, as command lines do
-	exited       chan error
-	stderr       io.Closer // the reader of its log
-
-	mu   sync.Mutex
-	log  []map[string]any
-	news *sync.Cond // a line was logged, or the process has ended
-	over bool
+	*lab.Site
+	*lab.Instance
+	token string
 }
 
-// environ is what the real environment of a process under test is cut down to, and what is set besides.
-func environ(settings map[string]string) []string {
-	all := map[string]string{
-		"PATH": os.Getenv("PATH"), "HOME": os.Getenv("HOME"),
-		"TECKEN_LISTEN": "127.0.0.1:0", "TECKEN_METRICS_LISTEN": "127.0.0.1:0", "TECKEN_SHUTDOWN_DELAY": "0s",
-		// Bodies that tests hold back are no slow ones.
-		"TECKEN_RECEIVE_STALL_TIMEOUT": patience.String(), "TECKEN_RECEIVE_MIN_RATE": "0B/s",
-	}
-	maps.Copy(all, settings)
-	var list []string
-	for name, value := range all {
-		list = append(list, name+"="+value)
-	}
-	return list
-}
-
-// withS3 adds an S3 server's address and credentials to settings.
-func withS3(s3 testenv.S3Server, endpoint string, settings map[string]string) map[string]string {
-	all := map[string]string{"TECKEN_STORAGE_URL": s3.Through(endpoint)}
-	for _, pair := range s3.Environ() {
-		name, value, _ := strings.Cut(pair, "=")
-		all[name] = value
-	}
-	maps.Copy(all, settings)
-	return all
-}
-
-// startDaemon starts the real program and waits until it listens. Its token is made first, unless the
-// settings name a database other than the embedded one.
-func startDaemon(t *testing.T, settings map[string]string) *daemon {
+// newSite opens a site. Bodies that tests hold back are no slow ones.
+func newSite(t testing.TB, settings map[string]string) *lab.Site {
 	t.Helper()
-	d := &daemon{T: t, dir: t.TempDir()}
-	if settings["TECKEN_DATABASE_URL"] == "" {
-		d.token = d.makeToken(settings)
-	}
-	d.start(settings)
+	all := map[string]string{"TECKEN_RECEIVE_STALL_TIMEOUT": patience.String(), "TECKEN_RECEIVE_MIN_RATE": "0B/s", "TECKEN_ORPHAN_AGE": "15m"}
+	maps.Copy(all, settings)
+	return lab.Open(t, lab.Config{Settings: all})
+}
+
+// newS3Site opens a site with an S3 server for its storage, reached at that endpoint.
+func newS3Site(t testing.TB, s3 testenv.S3Server, endpoint string, settings map[string]string) *lab.Site {
+	t.Helper()
+	site := newSite(t, settings)
+	site.UseS3(s3)
+	site.Settings["TECKEN_STORAGE_URL"] = s3.Through(endpoint)
+	return site
+}
+
+// startDaemon starts a server on a new site.
+func startDaemon(t testing.TB, settings map[string]string) *daemon {
+	t.Helper()
+	return serveOn(newSite(t, settings))
+}
+
+// serveOn starts a server on a site, and makes a token.
+func serveOn(site *lab.Site) *daemon {
+	site.Helper()
+	d := serveAs(site, "")
+	d.token = site.Token("ci@example.com")
 	return d
 }
 
-// again starts the program once more where it ran before.
-func (d *daemon) again(settings map[string]string) *daemon {
-	d.Helper()
-	next := &daemon{T: d.T, dir: d.dir, token: d.token}
-	next.start(settings)
-	return next
+// serveAs starts a server on a site that has a token already.
+func serveAs(site *lab.Site, token string) *daemon {
+	site.Helper()
+	d := &daemon{Site: site, Instance: site.Serve(), token: token}
+	d.waitDatabase()
+	return d
 }
 
-func (d *daemon) start(settings map[string]string) {
-	t := d.T
-	t.Helper()
-	d.exited = make(chan error, 1)
-	d.news = sync.NewCond(&d.mu)
-	d.cmd = exec.Command(program(t, "tecken-upload"))
-	d.cmd.Dir, d.cmd.Env = d.dir, environ(settings)
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	stderr, err := d.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	d.stderr = stderr
-	go d.follow(stderr)
-	t.Cleanup(d.kill)
-	line := d.waitLog("serving")
-	d.url, d.metrics = fmt.Sprintf("http://%s", line["address"]), fmt.Sprintf("http://%s/metrics", line["metrics"])
-	if d.token != "" {
-		d.waitDatabase()
-	}
+// again starts a server once more where it ran before.
+func (d *daemon) again() *daemon {
+	d.Helper()
+	return serveAs(d.Site, d.token)
+}
+
+// as is the same server for another tenant.
+func (d *daemon) as(token string) *daemon {
+	return &daemon{Site: d.Site, Instance: d.Instance, token: token}
 }
 
 // waitDatabase waits until the schema is migrated: until then uploads are refused.
 func (d *daemon) waitDatabase() {
 	d.Helper()
 	d.eventually("the database is ready", func() bool {
-		_, body := d.heartbeat("/__heartbeat__")
-		return body.Checks["database"] == "ok"
+		_, checks := d.heartbeat("/__heartbeat__")
+		return checks["database"] == "ok"
 	})
 }
 
-// makeToken runs "token create" as an operator does.
-func (d *daemon) makeToken(settings map[string]string) string {
+// patient is a context that ends with the test, or when patience does.
+func (d *daemon) patient() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(d.Context(), patience)
+}
+
+// eventually waits until a condition holds.
+func (d *daemon) eventually(what string, holds func() bool) {
 	d.Helper()
-	cmd := exec.CommandContext(d.Context(), program(d, "tecken-upload"), "token", "create",
-		"--user", "ci@example.com", "--permission", "upload_symbols")
-	cmd.Dir, cmd.Env = d.dir, environ(settings)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		d.Fatalf("token create: %v\n%s", err, &stderr)
+	ctx, cancel := d.patient()
+	defer cancel()
+	if err := lab.Until(ctx, what, holds); err != nil {
+		d.Fatal(err)
 	}
-	token := strings.TrimSuffix(string(out), "\n")
-	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(token) {
-		d.Fatalf("token create printed %q", out)
-	}
-	return token
 }
 
-// follow reads the log until the process ends, and then its exit status.
-func (d *daemon) follow(stderr io.Reader) {
-	lines := bufio.NewScanner(stderr)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var line map[string]any
-		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-			line = map[string]any{"msg": lines.Text()}
-		}
-		d.mu.Lock()
-		d.log = append(d.log, line)
-		d.news.Broadcast()
-		d.mu.Unlock()
-	}
-	d.exited <- d.cmd.Wait()
-	d.mu.Lock()
-	d.over = true
-	d.news.Broadcast()
-	d.mu.Unlock()
-}
-
-// waitLog returns the first log line with that message.
+// waitLog returns the first log entry with that message.
 func (d *daemon) waitLog(msg string) map[string]any {
 	d.Helper()
-	late := time.AfterFunc(patience, func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.over = true
-		d.news.Broadcast()
-	})
-	defer late.Stop()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for {
-		for _, line := range d.log {
-			if line["msg"] == msg {
-				return line
-			}
-		}
-		if d.over {
-			d.Fatalf("no line %q in the log:\n%v", msg, d.log)
-		}
-		d.news.Wait()
+	ctx, cancel := d.patient()
+	defer cancel()
+	e, err := d.Logged(ctx, msg)
+	if err != nil {
+		d.Fatal(err)
+	}
+	return e
+}
+
+func (d *daemon) signal(s syscall.Signal) {
+	d.Helper()
+	if err := d.Signal(s); err != nil {
+		d.Fatal(err)
 	}
 }
 
-// kill ends the process if need be.
+// kill is kill -9.
 func (d *daemon) kill() {
-	d.mu.Lock()
-	over := d.over
-	d.mu.Unlock()
-	if !over {
-		err := errors.Join(d.cmd.Process.Kill(), <-d.exited)
-		d.Logf("killed: %v", err)
-	}
-	if d.Failed() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		for _, line := range d.log {
-			d.Log(line)
-		}
-	}
-}
-
-func (d *daemon) signal(s os.Signal) {
 	d.Helper()
-	if err := d.cmd.Process.Signal(s); err != nil {
+	if err := d.Kill(); err != nil {
 		d.Fatal(err)
 	}
 }
 
-// exit waits for the end of the process and returns its exit status.
-func (d *daemon) exit() int {
+// expectExit waits for the end of the server, which is to have that status.
+func (d *daemon) expectExit(want int) {
 	d.Helper()
-	select {
-	case err := <-d.exited:
-		d.exited <- nil // for kill
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			return exit.ExitCode()
-		}
-		if err != nil {
-			d.Fatal(err)
-		}
-		return 0
-	case <-time.After(patience):
-		d.Fatal("the process does not end")
-		return -1
+	ctx, cancel := d.patient()
+	defer cancel()
+	if got, err := d.ExitCode(ctx); err != nil || got != want {
+		d.Errorf("exit status %d, want %d (%v)", got, want, err)
 	}
 }
 
-// heartbeat returns the answer of one of the heartbeats; status 0 where nobody answers.
-func (d *daemon) heartbeat(path string) (status int, body struct {
-	Status string
-	Checks map[string]string
-}) {
+// heartbeat returns the answer of one of the heartbeats; status 0 where there is none.
+func (d *daemon) heartbeat(path string) (status int, checks map[string]string) {
+	return d.Heartbeat(d.Context(), path)
+}
+
+// expectHeartbeats checks the status of the balancer's heartbeat, and that of the whole one.
+func (d *daemon) expectHeartbeats(balancer, whole int) {
 	d.Helper()
-	resp, err := http.Get(d.url + path)
-	if err != nil {
-		return 0, body
+	if status, _ := d.heartbeat("/__lbheartbeat__"); status != balancer {
+		d.Errorf("the balancer's heartbeat is %d, want %d", status, balancer)
 	}
-	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
-		d.Errorf("%s: %v", path, err)
-	}
-	return resp.StatusCode, body
-}
-
-// reply is the answer to an upload.
-type reply struct {
-	status     int
-	retryAfter string
-	closes     bool // the server closes the connection behind it
-	err        string
-	upload     struct {
-		ID                        int64
-		SkippedKeys, UploadedKeys []string
+	if status, checks := d.heartbeat("/__heartbeat__"); status != whole {
+		d.Errorf("the heartbeat is %d %v, want %d", status, checks, whole)
 	}
 }
 
-// post streams an archive that write makes to the server.
-func (d *daemon) post(ctx context.Context, write func(io.Writer) error) (reply, error) {
-	body, w := io.Pipe()
-	form := multipart.NewWriter(w)
-	go func() {
-		part, err := form.CreateFormFile("symbols.zip", "symbols.zip")
-		if err == nil {
-			err = write(part)
-		}
-		w.CloseWithError(errors.Join(err, form.Close()))
-	}()
-	defer body.Close()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url+"/upload/", body)
-	if err != nil {
-		return reply{}, err
-	}
-	r.Close = d.hangsUp
-	r.Header.Set("Auth-Token", d.token)
-	r.Header.Set("Content-Type", form.FormDataContentType())
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return reply{}, err
-	}
-	defer resp.Body.Close()
-	var answer struct {
-		Error  string
-		Upload struct {
-			ID           int64
-			SkippedKeys  []string `json:"skipped_keys"`
-			UploadedKeys []string `json:"uploaded_keys"`
-		}
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		return reply{}, fmt.Errorf("status %d: %w", resp.StatusCode, err)
-	}
-	out := reply{status: resp.StatusCode, closes: resp.Close, retryAfter: resp.Header.Get("Retry-After"), err: answer.Error}
-	out.upload.ID, out.upload.SkippedKeys, out.upload.UploadedKeys = answer.Upload.ID, answer.Upload.SkippedKeys, answer.Upload.UploadedKeys
-	return out, nil
-}
-
-// mustPost is post for uploads that are answered.
-func (d *daemon) mustPost(write func(io.Writer) error) reply {
+func (d *daemon) eventuallyGreen() {
 	d.Helper()
-	r, err := d.post(d.Context(), write)
+	d.eventually("the heartbeats are green", func() bool {
+		lb, _ := d.heartbeat("/__lbheartbeat__")
+		full, _ := d.heartbeat("/__heartbeat__")
+		return lb == http.StatusOK && full == http.StatusOK
+	})
+}
+
+// makeArchive makes an archive.
+func makeArchive(t testing.TB, spec testarchive.Spec) *lab.Archive {
+	t.Helper()
+	a, err := lab.NewArchive(spec)
 	if err != nil {
-		d.Fatal(err)
+		t.Fatal(err)
+	}
+	return a
+}
+
+// raw is a body of these bytes.
+func raw(content []byte) *lab.Archive {
+	return &lab.Archive{Filename: "symbols.zip", Content: bytes.NewReader(content), Size: int64(len(content))}
+}
+
+// zeros is a body of so many zeros.
+func zeros(size int64) *lab.Archive {
+	return &lab.Archive{Filename: "symbols.zip", Content: nothing{}, Size: size}
+}
+
+// nothing reads as zeros.
+type nothing struct{}
+
+func (nothing) ReadAt(p []byte, _ int64) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// post sends an upload.
+func (d *daemon) post(u lab.Upload) lab.Answer {
+	u.Token = d.token
+	return d.Post(d.Context(), u)
+}
+
+// mustPost posts an archive without telling its size, which must be answered.
+func (d *daemon) mustPost(a *lab.Archive) lab.Answer {
+	d.Helper()
+	r := d.post(lab.Upload{Archive: a, Chunked: true})
+	if r.Lost != nil {
+		d.Fatal(r.Lost)
 	}
 	return r
+}
+
+// expectPost posts an archive, which must be answered with that status; one that says that there is no room says for how long.
+func (d *daemon) expectPost(a *lab.Archive, want int) lab.Answer {
+	d.Helper()
+	r := d.mustPost(a)
+	if refused := want == http.StatusServiceUnavailable || want == http.StatusTooManyRequests; r.Status != want || (r.RetryAfter != "") != refused {
+		d.Errorf("answered %v, want %d", r, want)
+	}
+	return r
+}
+
+// posting posts in the background.
+func (d *daemon) posting(a *lab.Archive) chan lab.Answer {
+	answer := make(chan lab.Answer, 1)
+	go func() { answer <- d.post(lab.Upload{Archive: a, Chunked: true}) }()
+	return answer
+}
+
+// held is an upload that stops halfway.
+type held struct {
+	answer  chan lab.Answer
+	release func() // lets it go on; may be called again
+}
+
+// hold posts the first half of an archive, and returns when it is sent.
+func (d *daemon) hold(a *lab.Archive) held {
+	half, rest := make(chan struct{}), make(chan struct{})
+	h := held{make(chan lab.Answer, 1), sync.OnceFunc(func() { close(rest) })}
+	go func() {
+		h.answer <- d.post(lab.Upload{Archive: a, Chunked: true, Share: 0.5, Midway: func() { close(half); <-rest }})
+	}()
+	select {
+	case <-half:
+	case a := <-h.answer: // it was refused before
+		h.answer <- a
+	}
+	return h
+}
+
+// finish lets the upload go on, and returns its answer.
+func (h held) finish() lab.Answer {
+	h.release()
+	return <-h.answer
+}
+
+// waitReceiving waits until the server receives so many uploads.
+func (d *daemon) waitReceiving(n float64) {
+	d.Helper()
+	d.eventually("the uploads are received", func() bool { return d.metric("tecken_uploads_in_receive") == n })
 }
 
 // text returns the body of an answer, whatever its status.
 func (d *daemon) text(url string) string {
 	d.Helper()
-	resp, err := http.Get(url)
-	if err != nil {
-		d.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
+	_, text, err := lab.Get(d.Context(), url)
 	if err != nil {
 		d.Fatal(err)
 	}
 	return string(text)
 }
 
-// metric returns the value of an unlabelled metric.
+// metric returns the value of a metric, which must be there; the sum, where several series begin so.
 func (d *daemon) metric(name string) float64 {
 	d.Helper()
-	return d.metricAt(d.metrics, name)
+	return d.metricAt(d.Metrics, name)
 }
 
-func (d *daemon) metricAt(url, name string) float64 {
+func (d *daemon) metricAt(address, name string) float64 {
 	d.Helper()
-	for line := range strings.Lines(d.text(url)) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
-			f, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				d.Fatal(err)
-			}
-			return f
-		}
+	value, found := lab.Metrics(d.text("http://" + address + "/metrics")).Sum(name)
+	if !found {
+		d.Fatalf("no metric %s", name)
 	}
-	d.Fatalf("no metric %s", name)
-	return 0
+	return value
 }
 
 // spoolEntries lists what is in the spool besides its mark.
-func (d *daemon) spoolEntries() []string {
+func (d *daemon) spoolEntries() (names []string) {
 	d.Helper()
-	entries, err := os.ReadDir(filepath.Join(d.dir, "data", "spool"))
+	entries, err := os.ReadDir(d.SpoolDir())
 	if err != nil {
 		d.Fatal(err)
 	}
-	var names []string
 	for _, e := range entries {
 		if e.Name() != ".tecken-spool" {
 			names = append(names, e.Name())
@@ -400,15 +297,25 @@ func (d *daemon) spoolEntries() []string {
 	return names
 }
 
-// eventually waits until a condition holds.
-func (d *daemon) eventually(what string, holds func() bool) {
+// expectEmptySpool checks that no upload has left anything.
+func (d *daemon) expectEmptySpool() {
 	d.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); time.Now().Before(end); <-tick.C {
-		if holds() {
-			return
-		}
+	if left := d.spoolEntries(); len(left) != 0 {
+		d.Errorf("left in the spool: %q", left)
 	}
-	d.Fatalf("waited in vain until %s", what)
+}
+
+// startJanitor starts the disk manager, which sweeps all the time.
+func (d *daemon) startJanitor() {
+	d.Helper()
+	d.Settings["TECKEN_SWEEP_INTERVAL"] = "200ms"
+	d.Start("disk-manager", "run")
+}
+
+// checkStored checks that all members of an archive are in storage.
+func (d *daemon) checkStored(a *lab.Archive) {
+	d.Helper()
+	if err := d.CheckStored(d.Context(), a); err != nil {
+		d.Error(err)
+	}
 }

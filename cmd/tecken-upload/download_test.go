@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/zip"
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -10,19 +11,23 @@ import (
 	"strings"
 	"testing"
 
+	"tecken-upload/internal/lab"
 	"tecken-upload/internal/testenv"
 )
 
-// writeZip returns what writes a zip of one file.
-func writeZip(name, content string) func(io.Writer) error {
-	return func(w io.Writer) error {
-		z := zip.NewWriter(w)
-		f, err := z.Create(name)
-		if err == nil {
-			_, err = io.WriteString(f, content)
-		}
-		return errors.Join(err, z.Close())
+// zipOf is a zip of one file.
+func zipOf(t testing.TB, name, content string) *lab.Archive {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	f, err := z.Create(name)
+	if err == nil {
+		_, err = io.WriteString(f, content)
 	}
+	if err := errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return raw(b.Bytes())
 }
 
 func TestUploadsHaveConnectionsOfTheirOwn(t *testing.T) {
@@ -40,7 +45,7 @@ func TestUploadsHaveConnectionsOfTheirOwn(t *testing.T) {
 // lookup makes a request and follows no redirect.
 func (d *daemon) lookup(method, path string) *http.Response {
 	d.Helper()
-	r, err := http.NewRequestWithContext(d.Context(), method, d.url+path, nil)
+	r, err := http.NewRequestWithContext(d.Context(), method, d.URL(path), nil)
 	if err != nil {
 		d.Fatal(err)
 	}
@@ -56,7 +61,7 @@ func (d *daemon) lookup(method, path string) *http.Response {
 func (d *daemon) syminfo(path string) string {
 	d.Helper()
 	var body struct{ URL string }
-	if err := json.Unmarshal([]byte(d.text(d.url+path)), &body); err != nil {
+	if err := json.Unmarshal([]byte(d.text(d.URL(path))), &body); err != nil {
 		d.Fatal(err)
 	}
 	return body.URL
@@ -65,24 +70,28 @@ func (d *daemon) syminfo(path string) string {
 // What the real program took it gives out again: by key and by code id, from both storages. Its settings reach what
 // they are for, and lookups are counted.
 func TestSymbolsOutAgain(t *testing.T) {
+	t.Parallel()
 	s3 := testenv.S3(t)
 	settings := map[string]string{"TECKEN_DOWNLOAD_EXTENSIONS": ".sym", "TECKEN_LEGACY_KEYS": "true"}
 	for name, c := range map[string]struct {
 		settings map[string]string
+		s3       bool
 		status   int
 		location string
 	}{
-		"directory": {settings, http.StatusOK, ""},
-		"presigned": {withS3(s3, s3.Endpoint, settings), http.StatusFound, s3.Endpoint + "/symbols/v1/app/AB1/app.sym?X-Amz-"},
-		"public": {withS3(s3, s3.Endpoint, map[string]string{"TECKEN_STORAGE_PUBLIC_URL": "https://cdn.example.com", "TECKEN_PUBLIC_URL": "https://symbols.example.com/a/"}),
+		"directory": {settings, false, http.StatusOK, ""},
+		"presigned": {settings, true, http.StatusFound, s3.Endpoint + "/symbols/v1/app/AB1/app.sym?X-Amz-"},
+		"public": {map[string]string{"TECKEN_STORAGE_PUBLIC_URL": "https://cdn.example.com", "TECKEN_PUBLIC_URL": "https://symbols.example.com/a/"}, true,
 			http.StatusFound, "https://cdn.example.com/v1/app/AB1/app.sym"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := startDaemon(t, c.settings)
-			known := d.lookup(http.MethodHead, "/app/ab1/app.sym").StatusCode == http.StatusOK // of a test before
-			if r := d.mustPost(writeZip("app/ab1/app.sym", "MODULE Linux x86 AB1 app\nINFO CODE_ID CDCD app\n")); r.status != http.StatusCreated {
-				t.Fatalf("upload: %d %s", r.status, r.err)
+			site := newSite(t, c.settings)
+			if c.s3 {
+				site.UseS3(s3)
 			}
+			d := serveOn(site)
+			known := d.lookup(http.MethodHead, "/app/ab1/app.sym").StatusCode == http.StatusOK // of a test before
+			d.expectPost(zipOf(t, "app/ab1/app.sym", "MODULE Linux x86 AB1 app\nINFO CODE_ID CDCD app\n"), http.StatusCreated)
 			resp := d.lookup(http.MethodGet, "/app/aB1/app.sym")
 			if location := resp.Header.Get("Location"); resp.StatusCode != c.status || !strings.HasPrefix(location, c.location) {
 				t.Errorf("status %d, Location %s", resp.StatusCode, location)
@@ -96,7 +105,7 @@ func TestSymbolsOutAgain(t *testing.T) {
 			if resp := d.lookup(http.MethodGet, "//APP/AB1/App.SYM"); resp.Header.Get("Location") != "../../app/AB1/app.sym" {
 				t.Errorf("in another case: status %d, %v", resp.StatusCode, resp.Header)
 			}
-			if url := d.syminfo("/api/syminfo/app/ab1"); url != strings.TrimSuffix(cmp.Or(c.settings["TECKEN_PUBLIC_URL"], d.url), "/")+"/app/AB1/app.sym" {
+			if url := d.syminfo("/api/syminfo/app/ab1"); url != strings.TrimSuffix(cmp.Or(c.settings["TECKEN_PUBLIC_URL"], d.URL("")), "/")+"/app/AB1/app.sym" {
 				t.Errorf("the address of a module is %q", url)
 			}
 			if c.settings["TECKEN_DOWNLOAD_EXTENSIONS"] != "" {

@@ -17,6 +17,7 @@ import (
 // A primary hands over to its standby under load, and the one address leads there from then on. Uploads go on without a restart, over
 // no more connections than the pool's, and each is recorded once.
 func TestFailoverUnderLoad(t *testing.T) {
+	t.Parallel()
 	for name, demote := range map[string]func(*testenv.PostgresCluster, context.Context) error{
 		"it turns read-only and keeps its connections": (*testenv.PostgresCluster).Demote,
 		"it shuts down": (*testenv.PostgresCluster).ShutDown,
@@ -50,11 +51,12 @@ func TestFailoverUnderLoad(t *testing.T) {
 				t.Errorf("%d connections to the new primary, with a pool of %d", most, pool)
 			}
 			o.eventually("the old primary has no connections, lookups' neither", func() bool {
-				o.text(o.url + "/a.so/AA/b.sym")
+				o.text(o.URL("/a.so/AA/b.sym"))
 				now, _ := o.gate.Open(o.cluster.Socket())
 				return now == 0
 			})
-			c := takeCensus(t, standby.Same(t, o.direct), o.front)
+			o.Settings["TECKEN_DATABASE_URL"] = standby.Same(t, o.direct)
+			c := takeCensus(o.Site, o.front)
 			if denied := c.check(int(o.steady.Load())); denied > pool {
 				t.Errorf("%d uploads are recorded as completed, and were answered otherwise", denied)
 			}
@@ -75,10 +77,10 @@ func (o *outage) checkFailover(led time.Time, usual time.Duration, clients int) 
 	o.Helper()
 	refused, last := 0, time.Duration(0)
 	for _, a := range o.front.attempts {
-		if a.broken != nil {
-			o.Errorf("%s got no answer: %v", a.label, a.broken)
+		if a.Lost != nil {
+			o.Errorf("%s got no answer: %v", a.Label, a.Lost)
 		}
-		if a.began.After(led) && a.status != http.StatusCreated {
+		if a.began.After(led) && a.Status != http.StatusCreated {
 			refused++
 			last = max(last, a.began.Sub(led))
 		}
@@ -96,6 +98,7 @@ func (o *outage) checkFailover(led time.Time, usual time.Duration, clients int) 
 // granted.
 func TestARightIsMissing(t *testing.T) {
 	address := testenv.Postgres(t)
+	t.Parallel()
 	role := strings.ToLower(t.Name())
 	run := func(statements ...string) {
 		t.Helper()
@@ -118,21 +121,21 @@ func TestARightIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.User = url.User(role)
-	d := &daemon{T: t, dir: t.TempDir()}
-	d.start(map[string]string{"TECKEN_DATABASE_URL": u.String()})
+	site := newSite(t, map[string]string{"TECKEN_DATABASE_URL": u.String()})
+	d := &daemon{Site: site, Instance: site.Serve()}
 	d.eventually("the balancer's heartbeat is red", func() bool {
 		status, _ := d.heartbeat("/__lbheartbeat__")
 		return status == http.StatusServiceUnavailable
 	})
-	if status, body := d.heartbeat("/__heartbeat__"); status != http.StatusServiceUnavailable || body.Checks["migration"] != "error" || body.Checks["storage"] != "ok" {
-		t.Errorf("heartbeat %d %v", status, body)
+	if status, checks := d.heartbeat("/__heartbeat__"); status != http.StatusServiceUnavailable || checks["migration"] != "error" || checks["storage"] != "ok" {
+		t.Errorf("heartbeat %d %v", status, checks)
 	}
 	if line := d.waitLog("the database's schema can't be used: the heartbeats are red"); !strings.Contains(fmt.Sprint(line["err"]), "permission denied") {
 		t.Errorf("the log: %v", line)
 	}
 	run(`GRANT CREATE ON SCHEMA public TO ` + role)
 	d.eventuallyGreen()
-	if _, body := d.heartbeat("/__heartbeat__"); body.Checks["migration"] != "ok" {
-		t.Errorf("heartbeat: %v", body)
+	if _, checks := d.heartbeat("/__heartbeat__"); checks["migration"] != "ok" {
+		t.Errorf("heartbeat: %v", checks)
 	}
 }

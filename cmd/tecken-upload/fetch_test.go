@@ -45,13 +45,14 @@ func TestDownloadsFromThisMachine(t *testing.T) {
 
 // The list of hosts reaches what fetches.
 func TestUploadByURLIsWired(t *testing.T) {
+	t.Parallel()
 	d := startDaemon(t, map[string]string{"TECKEN_UPLOAD_BY_URL_DOMAINS": "builds.example.com:8443"})
 	for address, want := range map[string]string{
 		"https://symbols.example.com/x.zip": "Not an allowed domain ('symbols.example.com') to download from.",
 		"https://builds.example.com/x.zip":  "Not an allowed domain ('builds.example.com:443') to download from.",
 	} {
 		form := url.Values{"url": {address}}.Encode()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.url+"/upload/", strings.NewReader(form))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.URL("/upload/"), strings.NewReader(form))
 		if err != nil {
 			t.Fatal(err)
 		}

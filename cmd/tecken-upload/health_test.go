@@ -1,20 +1,17 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"tecken-upload/internal/lab"
 	"tecken-upload/internal/spool/spooltest"
 	"tecken-upload/internal/testarchive"
 	"tecken-upload/internal/testenv"
@@ -46,17 +43,9 @@ func (d *daemon) expectRed(check string) {
 	if status, _ := d.heartbeat("/__lbheartbeat__"); status != http.StatusServiceUnavailable {
 		d.Errorf("the balancer's heartbeat is %d", status)
 	}
-	if status, body := d.heartbeat("/__heartbeat__"); status != http.StatusServiceUnavailable || body.Checks[check] != "error" {
-		d.Errorf("the heartbeat is %d %v, want %s to be red", status, body.Checks, check)
-	}
-}
-
-func (d *daemon) eventuallyGreen() {
-	d.Helper()
-	d.eventually("the heartbeats are green", func() bool {
-		lb, _ := d.heartbeat("/__lbheartbeat__")
-		full, _ := d.heartbeat("/__heartbeat__")
-		return lb == http.StatusOK && full == http.StatusOK
+	d.eventually("the heartbeat is red and names "+check, func() bool { // what it says is shared for a moment
+		status, checks := d.heartbeat("/__heartbeat__")
+		return status == http.StatusServiceUnavailable && checks[check] == "error"
 	})
 }
 
@@ -67,9 +56,9 @@ func diskFullWindow(t *testing.T) string {
 }
 
 // small returns an archive of its own with two members.
-func small(t *testing.T, seed int) []byte {
-	content, _ := makeArchive(t, testarchive.Spec{Seed: uint64(seed), Bytes: 20 << 10, Members: 2})
-	return content
+func small(t testing.TB, seed int) *lab.Archive {
+	t.Helper()
+	return makeArchive(t, testarchive.Spec{Seed: uint64(seed), Bytes: 20 << 10, Members: 2})
 }
 
 // Incident A2 on another disk: that of the records fills up. Uploads fail, the instance loses its traffic, and everything mends
@@ -77,19 +66,13 @@ func small(t *testing.T, seed int) []byte {
 func TestRecordsDiskFull(t *testing.T) {
 	t.Parallel() // it waits for nearly all of its time
 	disk := spooltest.Tmpfs(t, "size=16m")
-	settings := map[string]string{
+	d := startDaemon(t, map[string]string{
 		"TECKEN_DATABASE_URL": "sqlite:" + filepath.Join(disk, "db", "tecken.db"), "TECKEN_DISK_FULL_WINDOW": diskFullWindow(t),
-	}
-	d := startDaemon(t, settings)
-	d.token = d.makeToken(settings)
-	if r := d.mustPost(writing(small(t, 0))); r.status != http.StatusCreated {
-		t.Fatalf("status %d: %s", r.status, r.err)
-	}
+	})
+	d.expectPost(small(t, 0), http.StatusCreated)
 	junk := fill(t, filepath.Join(disk, "db"), 0)
 	for i := range 3 {
-		if r := d.mustPost(writing(small(t, 1+i))); r.status != http.StatusServiceUnavailable || r.retryAfter == "" {
-			t.Errorf("status %d, Retry-After %q: %s", r.status, r.retryAfter, r.err)
-		}
+		d.expectPost(small(t, 1+i), http.StatusServiceUnavailable)
 	}
 	d.expectRed("disk")
 	d.expectRed("database")
@@ -101,9 +84,7 @@ func TestRecordsDiskFull(t *testing.T) {
 	}
 	d.eventuallyGreen()
 	for i := range 5 {
-		if r := d.mustPost(writing(small(t, i))); r.status != http.StatusCreated {
-			t.Errorf("with room again: status %d: %s", r.status, r.err)
-		}
+		d.expectPost(small(t, i), http.StatusCreated)
 	}
 	if n := d.completed(); n != 6 {
 		t.Errorf("%d uploads are recorded as completed, want 6", n)
@@ -122,16 +103,12 @@ func TestDisksTurnReadOnly(t *testing.T) {
 			d := startDaemon(t, map[string]string{
 				setting[0]: fmt.Sprintf(setting[1], dir), "TECKEN_SPOOL_HEADROOM": "1MiB", "TECKEN_DISK_FULL_WINDOW": diskFullWindow(t), "TECKEN_ADMISSION_WAIT": "0s",
 			})
-			if r := d.mustPost(writing(small(t, 0))); r.status != http.StatusCreated {
-				t.Fatalf("status %d: %s", r.status, r.err)
-			}
+			d.expectPost(small(t, 0), http.StatusCreated)
 			remount(t, dir, true)
 			d.failUntilRed(disk)
 			remount(t, dir, false)
 			d.eventuallyGreen()
-			if r := d.mustPost(writing(small(t, 9))); r.status != http.StatusCreated {
-				t.Errorf("writable again: status %d: %s", r.status, r.err)
-			}
+			d.expectPost(small(t, 9), http.StatusCreated)
 		})
 	}
 }
@@ -140,12 +117,8 @@ func TestDisksTurnReadOnly(t *testing.T) {
 func TestRecordsDiskFails(t *testing.T) {
 	t.Parallel() // it waits for nearly all of its time
 	dir := spooltest.Image(t, 32<<20, "mkfs.ext4", "-q")
-	settings := map[string]string{"TECKEN_DATABASE_URL": "sqlite:" + dir + "/tecken.db"}
-	d := startDaemon(t, settings)
-	d.token = d.makeToken(settings)
-	if r := d.mustPost(writing(small(t, 0))); r.status != http.StatusCreated {
-		t.Fatalf("status %d: %s", r.status, r.err)
-	}
+	d := startDaemon(t, map[string]string{"TECKEN_DATABASE_URL": "sqlite:" + dir + "/tecken.db"})
+	d.expectPost(small(t, 0), http.StatusCreated)
 	abort(t, dir)
 	d.failUntilRed("records")
 	d.expectRed("database")
@@ -155,49 +128,27 @@ func TestRecordsDiskFails(t *testing.T) {
 func (d *daemon) failUntilRed(disk string) {
 	d.Helper()
 	for i := range 3 {
-		if r := d.mustPost(writing(small(d.T, 1+i))); r.status != http.StatusServiceUnavailable {
-			d.Errorf("status %d: %s", r.status, r.err)
-		}
+		d.expectPost(small(d.TB, 1+i), http.StatusServiceUnavailable)
 	}
 	d.expectRed("disk")
-	if n := d.sum(`tecken_disk_full_errors_total{disk="` + disk + `"`); n < 3 {
+	if n := d.metric(`tecken_disk_full_errors_total{disk="` + disk + `"`); n < 3 {
 		d.Errorf("%v errors of the disk are counted", n)
 	}
 }
 
-// sum adds up the metric's series that begin with prefix, labels included.
-func (d *daemon) sum(prefix string) (sum float64) {
+// completed returns how many uploads are recorded as completed.
+func (d *daemon) completed() (n int) {
 	d.Helper()
-	for line := range strings.Lines(d.text(d.metrics)) {
-		if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); strings.HasPrefix(name, prefix) {
-			n, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				d.Fatal(err)
-			}
-			sum += n
+	all, err := d.ReadRecords(d.Context())
+	if err != nil {
+		d.Fatal(err)
+	}
+	for _, r := range all {
+		if r.Outcome == "completed" {
+			n++
 		}
 	}
-	return sum
-}
-
-// completed returns how many uploads are recorded as completed.
-func (d *daemon) completed() int {
-	d.Helper()
-	req, err := http.NewRequestWithContext(d.Context(), http.MethodGet, d.url+"/api/uploads/?outcome=completed", nil)
-	if err != nil {
-		d.Fatal(err)
-	}
-	req.Header.Set("Auth-Token", d.token)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		d.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var list struct{ Total int }
-	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil || resp.StatusCode != http.StatusOK {
-		d.Fatalf("status %d, %v", resp.StatusCode, err)
-	}
-	return list.Total
+	return n
 }
 
 // A spool turns read-only behind a balancer that asks /__lbheartbeat__. Traffic moves to the other instance after as many failures as
@@ -212,7 +163,7 @@ func TestSpoolReadOnlyBehindABalancer(t *testing.T) {
 	ill := startDaemon(t, settings)
 	balanced := []*daemon{ill, well}
 	turn, seed := 0, 0
-	// post sends an upload to the instance whose turn it is, of those that are green.
+	// post sends an upload to the next instance in turn, of those that are green.
 	post := func() (to *daemon, status int) {
 		t.Helper()
 		for {
@@ -220,7 +171,7 @@ func TestSpoolReadOnlyBehindABalancer(t *testing.T) {
 			turn++
 			if lb, _ := to.heartbeat("/__lbheartbeat__"); lb == http.StatusOK {
 				seed++
-				return to, to.mustPost(writing(small(t, seed))).status
+				return to, to.mustPost(small(t, seed)).Status
 			}
 		}
 	}
@@ -249,40 +200,37 @@ func TestSpoolReadOnlyBehindABalancer(t *testing.T) {
 
 // No client turns an instance red: whatever one sends for longer than the window, both heartbeats stay green.
 func TestOneClientsFailuresTurnNothingRed(t *testing.T) {
-	window := testenv.Slack(t, 4*time.Second)
+	t.Parallel()
+	const window = 3 * time.Second
 	s3 := testenv.S3(t)
 	// Each PUT of an upload hangs, as far as its deadline.
 	held := testenv.HoldS3(t, s3.Endpoint, func(r *http.Request) bool {
 		return r.Method == http.MethodPut && !strings.Contains(r.URL.Path, ".tecken-proof")
 	})
-	d := startDaemon(t, withS3(s3, held, map[string]string{
-		"TECKEN_DISK_FULL_WINDOW": window.String(), "TECKEN_DISK_FULL_THRESHOLD": "2", "TECKEN_UPLOAD_TIMEOUT": (window / 4).String(),
+	d := serveOn(newS3Site(t, s3, held, map[string]string{
+		"TECKEN_DISK_FULL_WINDOW": window.String(), "TECKEN_DISK_FULL_THRESHOLD": "2", "TECKEN_UPLOAD_TIMEOUT": "1s",
 	}))
-	content, cut := small(t, 1), errors.New("the client hangs up")
+	half := make([]byte, small(t, 1).Size/2)
+	if _, err := small(t, 1).Content.ReadAt(half, 0); err != nil {
+		t.Fatal(err)
+	}
 	for end := time.Now().Add(window + time.Second); time.Now().Before(end); {
 		for what, sent := range map[string]struct {
-			write func(io.Writer) error
-			want  int // 0 where there is no answer
+			lab.Upload
+			want int // 0 where there is no answer
 		}{
-			"no archive": {writing([]byte("not an archive")), http.StatusBadRequest},
-			"half a one": {writing(content[:len(content)/2]), http.StatusBadRequest},
-			"a deadline": {writing(content), http.StatusGatewayTimeout},
-			"a hang-up": {func(w io.Writer) error {
-				_, err := w.Write(content[:len(content)/2])
-				return errors.Join(err, cut)
-			}, 0},
+			"no archive": {lab.Upload{Archive: raw([]byte("not an archive"))}, http.StatusBadRequest},
+			"half a one": {lab.Upload{Archive: raw(half)}, http.StatusBadRequest},
+			"a deadline": {lab.Upload{Archive: small(t, 1)}, http.StatusGatewayTimeout},
+			"a hang-up":  {lab.Upload{Archive: small(t, 1), Ending: lab.Closes, Share: 0.5}, 0},
 		} {
-			if r, err := d.post(t.Context(), sent.write); r.status != sent.want || err != nil && !errors.Is(err, cut) {
-				t.Errorf("%s: status %d (%s), %v", what, r.status, r.err, err)
+			if r := d.post(sent.Upload); r.Status != sent.want {
+				t.Errorf("%s: answered %v, want %d", what, r, sent.want)
 			}
 		}
-		for _, path := range []string{"/__lbheartbeat__", "/__heartbeat__"} {
-			if status, body := d.heartbeat(path); status != http.StatusOK {
-				t.Errorf("%s is %d %v", path, status, body.Checks)
-			}
-		}
+		d.expectHeartbeats(http.StatusOK, http.StatusOK)
 	}
-	if n := d.sum("tecken_disk_full_errors_total"); n != 0 {
+	if n := d.metric("tecken_disk_full_errors_total"); n != 0 {
 		t.Errorf("%v errors of disks are counted", n)
 	}
 }

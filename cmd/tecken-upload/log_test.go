@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -16,30 +15,28 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tecken-upload/internal/lab"
 	"tecken-upload/internal/testarchive"
 )
 
 // The reader of both programs' log dies in the middle of an upload: a shipper that is restarted, head, a terminal.
 func TestTheLogsReaderDies(t *testing.T) {
+	t.Parallel()
 	d := supervised(t)
-	janitor := fmt.Sprintf("http://%s/metrics", d.waitLog("metrics served")["address"])
-	content, _ := makeArchive(t, testarchive.Spec{Seed: 1})
-	g := newGated(content)
-	upload := d.posting(g.write)
-	d.waitReceiving(g)
-	if err := d.stderr.Close(); err != nil {
-		t.Fatal(err)
-	}
-	close(g.rest)
-	if r := <-upload; r.status != http.StatusCreated {
-		t.Errorf("the upload in flight: status %d, %s", r.status, r.err)
-	}
-	server, manager := pids(t, "tecken-upload", "serve"), pids(t, "disk-manager", "run")
-	for seed := range uint64(3) {
-		content, _ := makeArchive(t, testarchive.Spec{Seed: 2 + seed})
-		if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
-			t.Errorf("an upload without a log: status %d, %s", r.status, r.err)
+	janitor := fmt.Sprint(d.waitLog("metrics served")["address"])
+	h := d.hold(makeArchive(t, testarchive.Spec{Seed: 1}))
+	d.waitReceiving(1)
+	for _, pid := range d.pids("cat") { // the reader
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
 		}
+	}
+	if r := h.finish(); r.Status != http.StatusCreated {
+		t.Errorf("the upload in flight: answered %v", r)
+	}
+	server, manager := d.pids("tecken-upload", "serve"), d.pids("disk-manager", "run")
+	for seed := range uint64(3) {
+		d.expectPost(makeArchive(t, testarchive.Spec{Seed: 2 + seed}), http.StatusCreated)
 	}
 	if lost := d.metric("tecken_log_lines_lost_total"); lost < 4 {
 		t.Errorf("the server counted %v lost lines, of 4 uploads or more", lost)
@@ -51,7 +48,7 @@ func TestTheLogsReaderDies(t *testing.T) {
 		t.Error("the disk manager counted no lost line")
 	}
 	for name, was := range map[string][]int{"tecken-upload serve": server, "disk-manager run": manager} {
-		if is := pids(t, strings.Fields(name)...); len(is) != 1 || is[0] != was[0] {
+		if is := d.pids(strings.Fields(name)...); len(is) != 1 || is[0] != was[0] {
 			t.Errorf("%s was the process %d, and is %d", name, was, is)
 		}
 	}
@@ -64,7 +61,7 @@ type shipper struct {
 	lines *bufio.Scanner
 }
 
-// openFIFO opens a named pipe for reading, without waiting for somebody who writes.
+// openFIFO opens a named pipe for reading, without waiting for a writer.
 func openFIFO(t *testing.T, path string) *shipper {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -93,32 +90,26 @@ func (s *shipper) until(msg string) (line map[string]any) {
 // startOnFIFO starts the server with a named pipe for its log.
 func startOnFIFO(t *testing.T) (d *daemon, fifo string, reader *shipper) {
 	t.Helper()
-	d = &daemon{T: t, dir: t.TempDir()}
-	d.token = d.makeToken(nil)
-	fifo = filepath.Join(t.TempDir(), "log")
+	site := newSite(t, nil)
+	fifo = filepath.Join(site.Dir, "log")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	reader = openFIFO(t, fifo)
-	writer, err := os.OpenFile(fifo, os.O_WRONLY, 0)
+	writer, err := os.OpenFile(fifo, os.O_WRONLY, 0) // there is one from the beginning
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.cmd = exec.Command(program(t, "tecken-upload"))
-	d.cmd.Dir, d.cmd.Env, d.cmd.Stderr = d.dir, environ(nil), writer
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := d.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd := site.Command("tecken-upload")
+	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `exec "$0" 2>log`, cmd.Path}
+	p := site.StartCommand(cmd)
+	line := reader.until("serving")
 	if err := writer.Close(); err != nil {
 		t.Fatal(err)
 	}
-	d.exited = make(chan error, 1)
-	go func() { d.exited <- d.cmd.Wait() }()
-	t.Cleanup(func() { _ = d.cmd.Process.Kill() })
-	line := reader.until("serving")
-	d.url, d.metrics = fmt.Sprintf("http://%s", line["address"]), fmt.Sprintf("http://%s/metrics", line["metrics"])
+	d = &daemon{Site: site, Instance: &lab.Instance{Process: p, Address: fmt.Sprint(line["address"]), Metrics: fmt.Sprint(line["metrics"])}}
 	d.waitDatabase()
+	d.token = d.Token("ci@example.com")
 	return d, fifo, reader
 }
 
@@ -138,15 +129,13 @@ func (s *shipper) shrink() {
 func (d *daemon) postSmall(n int, seed uint64) {
 	d.Helper()
 	for i := range n {
-		content, _ := makeArchive(d.T, testarchive.Spec{Seed: seed + uint64(i), Bytes: 10_000, Members: 2})
-		if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
-			d.Errorf("upload %d: status %d, %s", i, r.status, r.err)
-		}
+		d.expectPost(makeArchive(d.TB, testarchive.Spec{Seed: seed + uint64(i), Bytes: 10_000, Members: 2}), http.StatusCreated)
 	}
 }
 
 // A reader that comes back reads on.
 func TestTheLogsReaderComesBack(t *testing.T) {
+	t.Parallel()
 	d, fifo, reader := startOnFIFO(t)
 	if err := reader.file.Close(); err != nil {
 		t.Fatal(err)
@@ -166,6 +155,7 @@ func TestTheLogsReaderComesBack(t *testing.T) {
 
 // A reader that stops reading holds up neither uploads nor the end of the process. What waits for it, it gets when it reads again.
 func TestTheLogsReaderStopsReading(t *testing.T) {
+	t.Parallel()
 	d, _, reader := startOnFIFO(t)
 	reader.shrink()
 	const uploads = 20 // of which each leaves a KiB or so
@@ -178,7 +168,5 @@ func TestTheLogsReaderStopsReading(t *testing.T) {
 	}
 	d.postSmall(uploads, 100)
 	d.signal(syscall.SIGTERM)
-	if code := d.exit(); code != 0 {
-		t.Errorf("exit status %d", code)
-	}
+	d.expectExit(0)
 }

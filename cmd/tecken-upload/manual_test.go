@@ -15,6 +15,7 @@ import (
 
 // Every metric of the server that the manual and the alerts name is there, under that name.
 func TestTheMetricsOfTheManual(t *testing.T) {
+	t.Parallel()
 	var text []byte
 	for _, path := range []string{"docs/operations.md", "deploy/alerts.yaml"} {
 		part, err := os.ReadFile(filepath.Join(testenv.Root(t), path))
@@ -24,12 +25,10 @@ func TestTheMetricsOfTheManual(t *testing.T) {
 		text = append(text, part...)
 	}
 	d := startDaemon(t, nil)
-	content, manifest := makeArchive(t, testarchive.Spec{Seed: 7})
-	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
-		t.Fatalf("status %d: %s", r.status, r.err)
-	}
-	d.text(d.url + "/" + manifest.Members[0].Name) // a lookup
-	samples := d.text(d.metrics)
+	content := makeArchive(t, testarchive.Spec{Seed: 7})
+	d.expectPost(content, http.StatusCreated)
+	d.text(d.URL("/" + content.Members[0].Name)) // a lookup
+	samples := d.text("http://" + d.Metrics + "/metrics")
 	named := 0
 	for _, name := range regexp.MustCompile(`tecken_[a-z0-9_]+`).FindAllString(string(text), -1) {
 		if strings.HasPrefix(name, "tecken_janitor_") || strings.HasSuffix(name, "_") { // the disk manager's; several

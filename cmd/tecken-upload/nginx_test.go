@@ -15,12 +15,13 @@ import (
 	"syscall"
 	"testing"
 
+	"tecken-upload/internal/lab"
 	"tecken-upload/internal/testarchive"
 	"tecken-upload/internal/testenv"
 )
 
 // deployed returns a file of deploy.
-func deployed(t *testing.T, name string) string {
+func deployed(t testing.TB, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(testenv.Root(t), "deploy", name))
 	if err != nil {
@@ -30,7 +31,7 @@ func deployed(t *testing.T, name string) string {
 }
 
 // replaced replaces texts that must be there, given in pairs.
-func replaced(t *testing.T, text string, pairs ...string) string {
+func replaced(t testing.TB, text string, pairs ...string) string {
 	t.Helper()
 	for i := 0; i < len(pairs); i += 2 {
 		if !strings.Contains(text, pairs[i]) {
@@ -79,7 +80,7 @@ func nobodysAddress(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Close(fd) })
-	// Bound, so that nobody else gets it, and not listened to.
+	// Bound, so that no other program gets it, and not listened to.
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -96,20 +97,19 @@ func nobodysAddress(t *testing.T) string {
 
 // A connection that is refused costs a client nothing: the upload goes to the other instance.
 func TestNginxPassesARefusedConnectionOn(t *testing.T) {
+	t.Parallel()
 	d := startDaemon(t, nil)
 	dead := nobodysAddress(t)
-	nginx := testenv.Nginx(t, deployedNginx(t, dead, d.addr()))
-	f := &fleet{T: t, nginx: nginx}
-	as := &daemon{T: t, url: nginx.URL, token: d.token}
-	content, _ := makeArchive(t, testarchive.Spec{Seed: 1})
+	nginx := testenv.Nginx(t, deployedNginx(t, dead, d.Address))
+	f := &fleet{TB: t, nginx: nginx}
+	as := &daemon{Site: d.Site, Instance: &lab.Instance{Address: strings.TrimPrefix(nginx.URL, "http://")}, token: d.token}
+	content := makeArchive(t, testarchive.Spec{Seed: 1})
 	for range 4 {
-		if r := as.mustPost(writing(content)); r.status != http.StatusCreated {
-			t.Errorf("status %d: %s", r.status, r.err)
-		}
+		as.expectPost(content, http.StatusCreated)
 	}
 	passed := 0
 	for _, line := range f.accessLog() {
-		if line.upstreams == dead+", "+d.addr() {
+		if line.upstreams == dead+", "+d.Address {
 			passed++
 		}
 	}
@@ -121,7 +121,7 @@ func TestNginxPassesARefusedConnectionOn(t *testing.T) {
 // heartbeatScript is deploy/nginx-heartbeats for this nginx.
 func (f *fleet) heartbeatScript() string {
 	f.Helper()
-	return replaced(f.T, deployed(f.T, "nginx-heartbeats"), "/etc/nginx/conf.d/tecken.conf", filepath.Join(f.nginx.Dir, "nginx.conf"),
+	return replaced(f, deployed(f, "nginx-heartbeats"), "/etc/nginx/conf.d/tecken.conf", filepath.Join(f.nginx.Dir, "nginx.conf"),
 		"nginx -s reload", f.nginx.ReloadCommand())
 }
 
@@ -136,10 +136,11 @@ func (f *fleet) shell(script string) {
 
 // That script takes an instance out while its heartbeat is red, and puts it back.
 func TestNginxIsToldOfRedHeartbeats(t *testing.T) {
+	t.Parallel()
 	first := startDaemon(t, map[string]string{"TECKEN_SHUTDOWN_DELAY": "10m"})
 	second := startDaemon(t, nil)
-	nginx := testenv.Nginx(t, deployedNginx(t, first.addr(), second.addr()))
-	f := &fleet{T: t, nginx: nginx}
+	nginx := testenv.Nginx(t, deployedNginx(t, first.Address, second.Address))
+	f := &fleet{TB: t, nginx: nginx}
 	script := f.heartbeatScript()
 	look := func() string {
 		t.Helper()
@@ -158,7 +159,7 @@ func TestNginxIsToldOfRedHeartbeats(t *testing.T) {
 		status, _ := first.heartbeat("/__lbheartbeat__")
 		return status == http.StatusServiceUnavailable
 	})
-	out := first.addr() + " max_fails=3 fail_timeout=10s down;"
+	out := first.Address + " max_fails=3 fail_timeout=10s down;"
 	if text := look(); strings.Count(text, " down;") != 1 || !strings.Contains(text, out) {
 		t.Errorf("the instance that drains is not down:\n%s", text)
 	}
@@ -176,8 +177,7 @@ func TestNginxIsToldOfRedHeartbeats(t *testing.T) {
 		}
 		return true
 	})
-	second.signal(syscall.SIGKILL)
-	second.exit()
+	second.kill()
 	if text := look(); strings.Count(text, " down;") != 1 {
 		t.Errorf("with none left it was to change nothing:\n%s", text)
 	}

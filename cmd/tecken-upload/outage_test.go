@@ -12,15 +12,13 @@ import (
 	"tecken-upload/internal/testenv"
 )
 
-// outage is a server whose database goes away.
+// outage is a server that loses its database.
 type outage struct {
-	*testing.T
 	*daemon
 	front   *front
 	cluster *testenv.PostgresCluster
 	direct  string // the database's URL, past the gate
 	gate    *testenv.Gate
-	s3      testenv.S3Server
 	slow    *testenv.Proxy // before S3
 
 	posting sync.WaitGroup
@@ -33,44 +31,46 @@ type outage struct {
 
 func newOutage(t *testing.T, pool int) *outage {
 	t.Helper()
-	o := &outage{T: t, s3: testenv.S3(t), cluster: testenv.NewPostgres(t), enough: make(chan struct{})}
-	o.slow = testenv.Toxiproxy(t, o.s3.Addr)
+	s3 := testenv.S3(t)
+	o := &outage{cluster: testenv.NewPostgres(t), slow: testenv.Toxiproxy(t, s3.Addr), enough: make(chan struct{})}
 	o.direct = o.cluster.Database(t)
 	var through string
 	o.gate, through = testenv.PostgresGate(t, o.direct)
-	o.daemon = startDaemon(t, withS3(o.s3, "http://"+o.slow.Addr, map[string]string{
-		"TECKEN_DATABASE_URL": through, "TECKEN_DATABASE_MAX_CONNS": strconv.Itoa(pool),
+	site := newS3Site(t, s3, "http://"+o.slow.Addr, map[string]string{
+		"TECKEN_DATABASE_URL": o.direct, "TECKEN_DATABASE_MAX_CONNS": strconv.Itoa(pool),
 		"TECKEN_TENANT_UPLOADS": "64", // all of them are one tenant's
-	}))
-	o.waitDatabase()
-	o.front = &front{T: t, url: o.url, token: o.makeToken(map[string]string{"TECKEN_DATABASE_URL": o.direct})}
+	})
+	token := site.Token("ci@example.com")
+	site.Settings["TECKEN_DATABASE_URL"] = through // for the server alone
+	o.daemon = serveAs(site, token)
+	site.Settings["TECKEN_DATABASE_URL"] = o.direct
+	o.front = &front{TB: t, address: o.Address, token: o.token}
 	return o
 }
 
 // load lets clients post all the time, and others so many uploads that are being received when it returns, and
 // as many that are being published, and stay so until release is called.
 func (o *outage) load(clients, held int) (release func()) {
-	receiving, publishing := parcels(o.T, "receiving", held, 300), parcels(o.T, "publishing", held, 400)
+	receiving, publishing := parcels(o.TB, "receiving", held, 300), parcels(o.TB, "publishing", held, 400)
 	o.held = append(receiving, publishing...)
-	gates := make([]*gated, held)
+	releases := make([]func(), held)
 	for i, p := range receiving {
-		gates[i] = newGated(p.content)
-		o.posting.Go(func() { o.front.upload(p.client, p.content, gates[i].write) })
+		releases[i] = o.front.hold(&o.posting, p)
 	}
-	o.front.waitReceiving(o.daemon, float64(held))
+	o.waitReceiving(float64(held))
 	for c := range clients {
 		o.posting.Go(func() { o.steady.Add(o.front.keepPosting(fmt.Sprintf("steady%d.", c), uint64(1000*(c+1)), o.enough)) })
 	}
 	o.eventually("some uploads are accepted", func() bool { return o.front.accepted.Load() >= int64(clients) })
 	heal := o.slow.Add("latency", "downstream", map[string]any{"latency": time.Minute.Milliseconds()})
 	for _, p := range publishing {
-		o.posting.Go(func() { o.front.upload(p.client, p.content, nil) })
+		o.posting.Go(func() { o.front.upload(p, nil) })
 	}
 	o.eventually("all others are published", func() bool { return o.metric("tecken_uploads_in_publish") == float64(held+clients) })
 	return func() {
 		heal()
-		for _, g := range gates {
-			close(g.rest)
+		for _, release := range releases {
+			release()
 		}
 	}
 }
@@ -84,16 +84,16 @@ func (o *outage) stop(length time.Duration, release func()) {
 	}
 	release()
 	o.eventually("the heartbeat names the database", func() bool {
-		status, body := o.heartbeat("/__heartbeat__")
-		return status == http.StatusServiceUnavailable && body.Checks["database"] == "error" && body.Checks["storage"] == "ok"
+		status, checks := o.heartbeat("/__heartbeat__")
+		return status == http.StatusServiceUnavailable && checks["database"] == "error" && checks["storage"] == "ok"
 	})
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for ; time.Since(o.stopped) < length; <-tick.C {
 		balancer, _ := o.heartbeat("/__lbheartbeat__")
-		status, body := o.heartbeat("/__heartbeat__")
-		if balancer != http.StatusOK || status != http.StatusServiceUnavailable || body.Checks["database"] != "error" {
-			o.Errorf("while the database is away the heartbeats are %d and %d, %v", balancer, status, body.Checks)
+		status, checks := o.heartbeat("/__heartbeat__")
+		if balancer != http.StatusOK || status != http.StatusServiceUnavailable || checks["database"] != "error" {
+			o.Errorf("while the database is away the heartbeats are %d and %d, %v", balancer, status, checks)
 		}
 	}
 }
@@ -107,7 +107,7 @@ func (o *outage) recover(clients int) {
 	if err := o.cluster.Start(o.Context()); err != nil {
 		o.Fatal(err)
 	}
-	o.eventually("the heartbeat is green", func() bool { status, _ := o.heartbeat("/__heartbeat__"); return status == http.StatusOK })
+	o.eventuallyGreen()
 	green := time.Since(o.started)
 	o.eventually("uploads are accepted again", func() bool { return o.front.accepted.Load() >= before+int64(2*clients) })
 	o.recovered = time.Now()
@@ -139,14 +139,13 @@ func (o *outage) checkConnections(pool int) {
 // checkRecords checks that uploads are stored and recorded as their clients were told.
 func (o *outage) checkRecords(pool int) {
 	o.Helper()
-	store := bucket(o.T, o.s3)
 	for _, p := range o.held {
-		checkStored(o.T, store, p.manifest)
+		o.checkStored(p.Archive)
 	}
-	// A commit whose answer was lost is the one thing that nobody can know of: at most one for each connection.
+	// Whether a commit was done is not known where its answer was lost: at most one for each connection.
 	var c *census
 	o.eventually("the records have their ends", func() bool {
-		c = takeCensus(o.T, o.direct, o.front)
+		c = takeCensus(o.Site, o.front)
 		for _, p := range o.held {
 			if c.records[p.client+"-0"].Outcome == "" {
 				return false
@@ -159,23 +158,24 @@ func (o *outage) checkRecords(pool int) {
 	}
 	first := make(map[string]attempt)
 	for _, a := range o.front.attempts {
-		first[a.label] = a
-		if a.broken != nil {
-			o.Errorf("%s got no answer: %v", a.label, a.broken)
+		first[a.Label] = a
+		if a.Lost != nil {
+			o.Errorf("%s got no answer: %v", a.Label, a.Lost)
 		}
 	}
 	for _, p := range o.held {
 		label := p.client + "-0"
-		if a, e := first[label], c.records[label]; a.status != http.StatusServiceUnavailable || a.retryAfter == "" || e.Outcome != "failed" {
-			o.Errorf("%s, in flight when the database went: status %d, Retry-After %q, record %+v", label, a.status, a.retryAfter, e)
+		if a, e := first[label], c.records[label]; a.Status != http.StatusServiceUnavailable || a.RetryAfter == "" || e.Outcome != "failed" {
+			o.Errorf("%s, in flight when the database went: status %d, Retry-After %q, record %+v", label, a.Status, a.RetryAfter, e)
 		}
 	}
 	o.Logf("%d attempts, %d accepted, %d records without an end", len(first), o.front.accepted.Load(), len(c.endless))
 }
 
-// Incident B2: PostgreSQL goes away under load for half a minute. No connection is made beyond the pool, nobody
-// storms it when it returns, all recovers without a restart, and every upload is recorded once.
+// Incident B2: PostgreSQL goes away under load for half a minute. No connection is made beyond the pool, no
+// storm of connections meets its return, all recovers without a restart, and every upload is recorded once.
 func TestDatabaseOutageUnderLoad(t *testing.T) {
+	t.Parallel()
 	const length, pool, clients, held = 30 * time.Second, 4, 8, 4
 	o := newOutage(t, pool)
 	release := o.load(clients, held)

@@ -13,19 +13,19 @@ import (
 // Incident: an S3 that refuses something it is sent was answered for with "try again later", and clients did. What no retry mends is a
 // 500, of which Sentry is told once; the setting that mends it is named.
 func TestStorageThatRefuses(t *testing.T) {
+	t.Parallel()
 	sentry := sentrytest.NewServer()
 	t.Cleanup(sentry.Close)
 	s3 := testenv.S3(t)
-	settings := withS3(s3, testenv.Backblaze(t, s3), map[string]string{"SENTRY_DSN": sentry.DSN()})
-	d := startDaemon(t, settings)
+	d := serveOn(newS3Site(t, s3, testenv.Backblaze(t, s3), map[string]string{"SENTRY_DSN": sentry.DSN()}))
 	for range 3 {
-		r := d.mustPost(writeZip("app/AB1/app.pdb", "content"))
-		if r.status != http.StatusInternalServerError || r.retryAfter != "" || !strings.HasPrefix(r.err, "A service this server depends on refuses") {
-			t.Errorf("status %d, Retry-After %q: %s", r.status, r.retryAfter, r.err)
+		r := d.mustPost(zipOf(t, "app/AB1/app.pdb", "content"))
+		if r.Status != http.StatusInternalServerError || r.RetryAfter != "" || !strings.HasPrefix(r.Error, "A service this server depends on refuses") {
+			t.Errorf("status %d, Retry-After %q: %s", r.Status, r.RetryAfter, r.Error)
 		}
 	}
 	d.signal(syscall.SIGTERM) // what is left to be told is sent
-	d.exit()
+	d.expectExit(0)
 	events := sentry.Events()
 	if len(events) != 1 {
 		t.Fatalf("%d events: %+v", len(events), events)
@@ -35,13 +35,11 @@ func TestStorageThatRefuses(t *testing.T) {
 			t.Errorf("the event does not say %q: %s", want, events[0].Raw)
 		}
 	}
-	settings["AWS_REQUEST_CHECKSUM_CALCULATION"] = "when_required"
-	if r := d.again(settings).mustPost(writeZip("app/AB1/app.pdb", "content")); r.status != http.StatusCreated {
-		t.Errorf("status %d: %s", r.status, r.err)
-	}
+	d.Settings["AWS_REQUEST_CHECKSUM_CALCULATION"] = "when_required"
+	d.again().expectPost(zipOf(t, "app/AB1/app.pdb", "content"), http.StatusCreated)
 }
 
-// A refusedBucket is a server whose bucket refuses every PUT for a while, and what is to be seen of that.
+// A refusedBucket is a server with a bucket that refuses every PUT for a while, and what is to be seen of that.
 type refusedBucket struct {
 	*daemon
 	sentry *sentrytest.Server
@@ -59,7 +57,7 @@ func (b *refusedBucket) start(t *testing.T) {
 	t.Cleanup(b.sentry.Close)
 	s3 := testenv.S3(t)
 	b.bucket = testenv.RefuseSome(t, s3.Endpoint, func(r *http.Request) bool { return r.Method == http.MethodPut })
-	b.daemon = startDaemon(t, withS3(s3, b.bucket.Endpoint, map[string]string{"SENTRY_DSN": b.sentry.DSN()}))
+	b.daemon = serveOn(newS3Site(t, s3, b.bucket.Endpoint, map[string]string{"SENTRY_DSN": b.sentry.DSN()}))
 	b.eventuallyGreen()
 }
 
@@ -67,8 +65,8 @@ func (b *refusedBucket) start(t *testing.T) {
 func (b *refusedBucket) refuse() {
 	b.bucket.Refuse(b.status, b.code)
 	for seed := range 5 {
-		if r := b.mustPost(writing(small(b.T, seed))); r.status != b.answered || (r.retryAfter != "") != b.retryAfter {
-			b.Errorf("%s: status %d, Retry-After %q: %s", b.code, r.status, r.retryAfter, r.err)
+		if r := b.mustPost(small(b.TB, seed)); r.Status != b.answered || (r.RetryAfter != "") != b.retryAfter {
+			b.Errorf("%s: status %d, Retry-After %q: %s", b.code, r.Status, r.RetryAfter, r.Error)
 		}
 	}
 }
@@ -79,15 +77,15 @@ func (b *refusedBucket) eventuallyRed() {
 		if lb, _ := b.heartbeat("/__lbheartbeat__"); lb != http.StatusOK {
 			b.Errorf("%s: the balancer's heartbeat is %d", b.code, lb)
 		}
-		status, body := b.heartbeat("/__heartbeat__")
-		return status == http.StatusServiceUnavailable && body.Checks["storage"] == "error"
+		status, checks := b.heartbeat("/__heartbeat__")
+		return status == http.StatusServiceUnavailable && checks["storage"] == "error"
 	})
 }
 
 // checkEvents stops the server, so that what is left to be told is sent.
 func (b *refusedBucket) checkEvents() {
 	b.signal(syscall.SIGTERM)
-	b.exit()
+	b.expectExit(0)
 	events := b.sentry.Events()
 	if len(events) != 1 || events[0].Exception[0].Type != b.event || !strings.Contains(events[0].Exception[0].Value, b.code) {
 		b.Errorf("%s: %d events: %+v", b.code, len(events), events)
@@ -118,9 +116,7 @@ func TestBucketThatRefusesEveryPut(t *testing.T) {
 	}
 	for _, b := range servers {
 		b.eventuallyGreen()
-		if r := b.mustPost(writing(small(t, 0))); r.status != http.StatusCreated {
-			t.Errorf("%s: status %d: %s", b.code, r.status, r.err)
-		}
+		b.expectPost(small(t, 0), http.StatusCreated)
 		b.checkEvents()
 	}
 }

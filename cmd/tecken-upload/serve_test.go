@@ -45,7 +45,7 @@ func TestASignalIsAnotherOneWhenItComesLater(t *testing.T) {
 	})
 }
 
-// Whoever sets the program up learns of everything that is wrong in one go.
+// All faults of the settings are reported at once.
 func TestFaultsOfStorageAreToldWithTheOthers(t *testing.T) {
 	code, _, stderr := command(t, map[string]string{"TECKEN_STORAGE_URL": "s3://b?foo=bar", "TECKEN_CPU_SLOTS": "0"}, "serve")
 	for _, want := range []string{"TECKEN_CPU_SLOTS: is 0", `TECKEN_STORAGE_URL: "b" is not a bucket name`, `unknown parameter "foo"`} {

@@ -1,28 +1,26 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
-	"os/exec"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"tecken-upload/internal/lab"
 	"tecken-upload/internal/lease"
 	"tecken-upload/internal/testenv"
 )
 
-// sharing is a fleet whose instances share their tenants' limits in a Redis.
+// sharing is a fleet that shares its tenants' limits in a Redis.
 type sharing struct {
 	*fleet
 	redis  *testenv.RedisServer
@@ -30,7 +28,7 @@ type sharing struct {
 	direct atomic.Int64 // uploads posted past nginx
 }
 
-// newSharing starts a fleet whose one tenant has this limit.
+// newSharing starts a fleet with one tenant, which has this limit.
 func newSharing(t *testing.T, limit int, stale time.Duration, settings map[string]string) *sharing {
 	t.Helper()
 	s := &sharing{redis: testenv.Redis(t), limit: limit}
@@ -45,19 +43,15 @@ func newSharing(t *testing.T, limit int, stale time.Duration, settings map[strin
 // limits runs "tecken-upload limits" as an operator does, and returns the leases of the one tenant.
 func (f *sharing) limits() (leases []lease.Lease) {
 	f.Helper()
-	cmd := exec.CommandContext(f.Context(), program(f, "tecken-upload"), "limits", "--json")
-	cmd.Dir, cmd.Env = f.instances[0].dir, environ(f.settings[0])
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := f.instances[0].Run("tecken-upload", "limits", "--json")
 	if err != nil {
-		f.Fatalf("limits: %v\n%s", err, &stderr)
+		f.Fatal(err)
 	}
-	if len(out) == 0 {
+	if out == "" {
 		return nil
 	}
 	var t tenantLimit
-	if err := json.Unmarshal(out, &t); err != nil {
+	if err := json.Unmarshal([]byte(out), &t); err != nil {
 		f.Fatalf("limits: %v\n%s", err, out)
 	}
 	if t.Held != len(t.Leases) || t.Limit != f.limit || t.User != "ci@example.com" {
@@ -68,36 +62,54 @@ func (f *sharing) limits() (leases []lease.Lease) {
 
 // at is an instance as a client sees it that posts to it past nginx, under a label of its own.
 func (f *sharing) at(d *daemon) *daemon {
-	label := fmt.Sprintf("-direct%d", f.direct.Add(1))
-	return &daemon{T: f.T, url: d.url, token: f.front.token + label, hangsUp: true}
+	return d.as(fmt.Sprintf("%s-direct%d", f.front.token, f.direct.Add(1)))
 }
 
-// hold posts bodies to an instance that stop halfway, until release is called.
-func (f *sharing) hold(d *daemon, bodies int) (release func(), answers []chan reply) {
+// hold posts bodies to an instance that stop halfway, until they are let go.
+func (f *sharing) hold(d *daemon, bodies int) (all holding) {
 	f.Helper()
-	content := parcels(f.T, "held", 1, 1)[0].content
-	gates := make([]*gated, bodies)
-	for i := range gates {
-		gates[i] = newGated(content)
-		answers = append(answers, f.at(d).posting(gates[i].write))
+	content := parcels(f, "held", 1, 1)[0].Archive
+	for range bodies {
+		all = append(all, f.at(d).hold(content))
 	}
-	f.front.waitReceiving(d, float64(bodies))
-	return sync.OnceFunc(func() {
-		for _, g := range gates {
-			close(g.rest)
+	d.waitReceiving(float64(bodies))
+	return all
+}
+
+// holding are uploads that stop halfway.
+type holding []held
+
+// finish lets them all go on, and returns their answers.
+func (all holding) finish() (answers []lab.Answer) {
+	for _, h := range all {
+		h.release()
+	}
+	for _, h := range all {
+		answers = append(answers, <-h.answer)
+	}
+	return answers
+}
+
+// expectCreated lets them all go on, and checks that they are accepted.
+func (all holding) expectCreated(t *testing.T) {
+	t.Helper()
+	for _, r := range all.finish() {
+		if r.Status != http.StatusCreated {
+			t.Errorf("held: answered %v", r)
 		}
-	}), answers
+	}
 }
 
 // A tenant's limit counts over both instances: at no moment were more of its uploads in progress.
 func TestFleetKeepsALimit(t *testing.T) {
+	t.Parallel()
 	const limit, clients, each = 4, 8, 3
 	f := newSharing(t, limit, time.Minute, map[string]string{"TECKEN_ADMISSION_WAIT": "2s"})
-	release, answers := f.hold(f.instances[0], limit)
+	bodies := f.hold(f.instances[0], limit)
 	began := time.Now()
-	r := f.at(f.instances[1]).mustPost(writing(parcels(t, "over", 1, 50)[0].content))
-	if seconds, err := strconv.Atoi(r.retryAfter); r.status != http.StatusTooManyRequests || err != nil || seconds < 1 || seconds > 120 {
-		t.Errorf("over the limit: status %d, Retry-After %q: %s", r.status, r.retryAfter, r.err)
+	u := lab.Upload{Archive: parcels(t, "over", 1, 50)[0].Archive}
+	if r := f.at(f.instances[1]).post(u); r.Status != http.StatusTooManyRequests || r.Contradiction(u) != nil {
+		t.Errorf("over the limit: answered %v", r)
 	}
 	if waited := time.Since(began); waited < 2*time.Second {
 		t.Errorf("refused after %v, with an admission wait of 2 s", waited)
@@ -107,20 +119,15 @@ func TestFleetKeepsALimit(t *testing.T) {
 		list := parcels(t, fmt.Sprintf("client%d.", c), each, uint64(100*(c+1)))
 		posting.Go(func() {
 			for _, p := range list {
-				f.front.upload(p.client, p.content, nil)
+				f.front.upload(p, nil)
 			}
 		})
 	}
-	release()
-	for _, answer := range answers {
-		if r := <-answer; r.status != http.StatusCreated {
-			t.Errorf("held: status %d: %s", r.status, r.err)
-		}
-	}
+	bodies.expectCreated(t)
 	posting.Wait()
-	c := takeCensus(t, f.database, f.front)
+	c := takeCensus(f.instances[0].Site, f.front)
 	c.check(clients * each)
-	if most := mostAtOnce(t, f.database); most != limit {
+	if most := mostAtOnce(t, f.instances[0].Settings["TECKEN_DATABASE_URL"]); most != limit {
 		t.Errorf("%d uploads were in progress at once, with a limit of %d", most, limit)
 	}
 	for _, line := range f.accessLog() {
@@ -163,34 +170,31 @@ func mostAtOnce(t *testing.T, database string) (most int) {
 
 // Incident C1: an instance is killed with 50 leases held. They count until the stale cut-off, and not longer.
 func TestKilledWithLeasesHeld(t *testing.T) {
+	t.Parallel()
 	const held = 50
-	stale := testenv.Slack(t, 10*time.Second) // far more than it takes to ask for the leases
+	stale := testenv.Slack(t, 4*time.Second) // far more than it takes to ask for the leases
 	f := newSharing(t, held, stale, map[string]string{
 		"TECKEN_ADMISSION_WAIT": patience.String(), "TECKEN_MAX_RECEIVING": strconv.Itoa(2 * held),
 	})
 	dead, alive := f.instances[0], f.instances[1]
-	release, answers := f.hold(dead, held)
+	bodies := f.hold(dead, held)
 	if n := len(f.limits()); n != held {
 		t.Fatalf("%d leases are held, want %d", n, held)
 	}
-	dead.signal(syscall.SIGKILL)
-	dead.exit()
+	dead.kill()
 	killed := time.Now()
-	release()
-	for _, answer := range answers {
-		<-answer
-	}
+	bodies.finish()
 	leases := f.limits()
 	if len(leases) != held {
 		t.Fatalf("%v after the kill %d leases are held, want %d", time.Since(killed), len(leases), held)
 	}
-	// Nobody renews them any more.
+	// They are not renewed any more.
 	first := slices.MinFunc(leases, byRenewal).Renewed.Add(stale)
 	last := slices.MaxFunc(leases, byRenewal).Renewed.Add(stale)
 	if last.After(killed.Add(stale)) {
 		t.Errorf("renewed %v after the kill", last.Sub(killed.Add(stale)))
 	}
-	waiting := f.at(alive).posting(writing(parcels(t, "next", 1, 90)[0].content))
+	waiting := f.at(alive).posting(parcels(t, "next", 1, 90)[0].Archive)
 	var asked, answered time.Time
 	alive.eventually("the leases are reaped", func() bool {
 		asked = time.Now()
@@ -205,8 +209,8 @@ func TestKilledWithLeasesHeld(t *testing.T) {
 		return n == 0
 	})
 	r := <-waiting
-	if r.status != http.StatusCreated {
-		t.Errorf("the next upload: status %d: %s", r.status, r.err)
+	if r.Status != http.StatusCreated {
+		t.Errorf("the next upload: status %d: %s", r.Status, r.Error)
 	}
 	t.Logf("the last lease was gone %v after the kill, with a cut-off of %v", answered.Sub(killed), stale)
 }
@@ -216,13 +220,14 @@ func byRenewal(a, b lease.Lease) int { return a.Renewed.Compare(b.Renewed) }
 // Redis goes away, once as if it crashed, once as if it hung: uploads go on, under limits that each instance keeps
 // for itself, and the instances say so. When it is back, limits count over both again, old leases too.
 func TestFleetWithoutRedis(t *testing.T) {
+	t.Parallel()
 	const limit = 2
 	f := newSharing(t, limit, testenv.Slack(t, 8*time.Second), map[string]string{"TECKEN_ADMISSION_WAIT": "0s"})
 	full, other := f.instances[0], f.instances[1]
-	release, answers := f.hold(full, limit)
+	bodies := f.hold(full, limit)
 	post := func(d *daemon) int {
 		t.Helper()
-		return f.at(d).mustPost(writing(parcels(t, "small", 1, 60)[0].content)).status
+		return f.at(d).mustPost(parcels(t, "small", 1, 60)[0].Archive).Status
 	}
 	for _, outage := range []struct {
 		name        string
@@ -244,8 +249,8 @@ func TestFleetWithoutRedis(t *testing.T) {
 		for _, d := range f.instances {
 			d.eventually("the instance says that limits are local", func() bool { return d.metric("tecken_tenant_limits_local") == 1 })
 			d.waitLog("tenant limits are local, the shared leases are away")
-			if status, body := d.heartbeat("/__heartbeat__"); status != http.StatusOK {
-				t.Errorf("it %s: the heartbeat is %d %v", outage.name, status, body)
+			if status, checks := d.heartbeat("/__heartbeat__"); status != http.StatusOK {
+				t.Errorf("it %s: the heartbeat is %d %v", outage.name, status, checks)
 			}
 		}
 		outage.over()
@@ -255,10 +260,5 @@ func TestFleetWithoutRedis(t *testing.T) {
 		}
 		other.eventually("what is held counts again", func() bool { return post(other) == http.StatusTooManyRequests })
 	}
-	release()
-	for _, answer := range answers {
-		if r := <-answer; r.status != http.StatusCreated {
-			t.Errorf("held: status %d: %s", r.status, r.err)
-		}
-	}
+	bodies.expectCreated(t)
 }

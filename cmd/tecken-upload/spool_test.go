@@ -1,60 +1,23 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
-	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"tecken-upload/internal/lab"
 	"tecken-upload/internal/spool/spooltest"
 	"tecken-upload/internal/telemetry/sentrytest"
 	"tecken-upload/internal/testarchive"
 )
 
-// declare sends the head alone of an upload of so many bytes, and returns the answer.
-func (d *daemon) declare(bytes int64) (status int, text string) {
-	d.Helper()
-	conn, err := net.Dial("tcp", d.addr())
-	if err != nil {
-		d.Fatal(err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		d.Fatal(err)
-	}
-	fmt.Fprintf(conn, "POST /upload/ HTTP/1.1\r\nHost: x\r\nAuth-Token: %s\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: %d\r\n\r\n", d.token, bytes)
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		d.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var answer struct{ Error string }
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		d.Error(err)
-	}
-	return resp.StatusCode, answer.Error
-}
-
-// green fails the test where a heartbeat is not.
-func (d *daemon) green() {
-	d.Helper()
-	for _, path := range []string{"/__lbheartbeat__", "/__heartbeat__"} {
-		if status, body := d.heartbeat(path); status != http.StatusOK {
-			d.Errorf("%s is %d %v", path, status, body)
-		}
-	}
-}
-
 // What could never fit is too large, and says nothing of the disk: twenty of them in a row leave both heartbeats green.
 func TestWhatNeverFitsIsNoFullDisk(t *testing.T) {
+	t.Parallel()
 	disk := spooltest.Tmpfs(t, "size=64m")
 	for name, tt := range map[string]struct {
 		settings map[string]string
@@ -67,17 +30,15 @@ func TestWhatNeverFitsIsNoFullDisk(t *testing.T) {
 			tt.settings["TECKEN_DISK_FULL_THRESHOLD"] = "1"
 			d := startDaemon(t, tt.settings)
 			for range 20 {
-				if status, text := d.declare(2 << 30); status != http.StatusRequestEntityTooLarge || !strings.Contains(text, tt.limit) {
-					t.Fatalf("status %d: %s", status, text)
+				if r := d.refusedBeforeItsBody(http.StatusRequestEntityTooLarge); !strings.Contains(r.Error, tt.limit) {
+					t.Fatal(r)
 				}
 			}
 			// One that does not tell its size, and outgrows the spool on its way.
-			g := newGated(make([]byte, 80<<20))
-			close(g.rest)
-			if r := d.mustPost(g.write); r.status != http.StatusRequestEntityTooLarge || !strings.Contains(r.err, "bytes") {
-				t.Errorf("status %d: %s", r.status, r.err)
+			if r := d.post(lab.Upload{Archive: zeros(80 << 20), Chunked: true}); r.Status != http.StatusRequestEntityTooLarge || !strings.Contains(r.Error, "bytes") {
+				t.Errorf("status %d: %s", r.Status, r.Error)
 			}
-			d.green()
+			d.expectHeartbeats(http.StatusOK, http.StatusOK)
 			for metric, want := range map[string]float64{
 				`tecken_disk_full_errors_total{disk="spool",fault="full"}`: 0, `tecken_refusals_total{reason="size"}`: 20, `tecken_refusals_total{reason="disk_full"}`: 0,
 			} {
@@ -85,49 +46,47 @@ func TestWhatNeverFitsIsNoFullDisk(t *testing.T) {
 					t.Errorf("%s is %v, not %v", metric, got, want)
 				}
 			}
-			content, _ := makeArchive(t, testarchive.Spec{Seed: 1})
-			if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
-				t.Errorf("one that fits: status %d: %s", r.status, r.err)
-			}
+			content := makeArchive(t, testarchive.Spec{Seed: 1})
+			d.expectPost(content, http.StatusCreated)
 		})
 	}
 }
 
 // Uploads queue for a bound of the spool as they do for its disk.
 func TestUploadsQueueForTheSpoolsBound(t *testing.T) {
+	t.Parallel()
 	d := startDaemon(t, map[string]string{
 		"TECKEN_SPOOL_MAX": "32MiB", "TECKEN_SPOOL_HEADROOM": "0", "TECKEN_DISK_FULL_THRESHOLD": "1", "TECKEN_ADMISSION_WAIT": patience.String(),
 	})
-	g := newGated(make([]byte, 28<<20))
-	first := d.posting(g.write)
-	d.waitReceiving(g)
+	first := d.hold(zeros(28 << 20))
+	d.waitReceiving(1)
 	d.eventually("it holds its half", func() bool { return d.metric("tecken_spool_held_bytes") >= 14<<20 })
-	content, _ := makeArchive(t, testarchive.Spec{Seed: 2, Bytes: 24 << 20})
-	second := d.posting(writing(content))
+	content := makeArchive(t, testarchive.Spec{Seed: 2, Bytes: 24 << 20})
+	second := d.posting(content)
 	d.eventually("the second waits for room", func() bool {
 		return d.metric("tecken_admission_waiting")+d.metric("tecken_spool_waiting") > 0
 	})
 	if held := d.metric("tecken_spool_held_bytes") + d.metric("tecken_spool_reserved_bytes"); held > 32<<20 {
 		t.Errorf("uploads have %v bytes of the spool", held)
 	}
-	d.green()
-	close(g.rest)
-	if r := <-first; r.status != http.StatusBadRequest {
-		t.Errorf("the first: status %d: %s", r.status, r.err)
+	d.expectHeartbeats(http.StatusOK, http.StatusOK)
+	if r := first.finish(); r.Status != http.StatusBadRequest {
+		t.Errorf("the first: status %d: %s", r.Status, r.Error)
 	}
-	if r := <-second; r.status != http.StatusCreated {
-		t.Errorf("the second: status %d: %s", r.status, r.err)
+	if r := <-second; r.Status != http.StatusCreated {
+		t.Errorf("the second: status %d: %s", r.Status, r.Error)
 	}
 	if got := d.metric("tecken_spool_limit_bytes"); got != 32<<20 {
 		t.Errorf("the limit is %v", got)
 	}
 }
 
-// What cleans /tmp takes the mark of a running server's spool. It is back within a sweep, though nobody asks the server for anything, and the
+// What cleans /tmp takes the mark of a running server's spool. It is back within a sweep, though the server is not asked for anything, and the
 // workspace of a dead server goes.
 func TestTheSpoolsMarkComesBack(t *testing.T) {
-	d := startDaemon(t, nil)
-	spool := filepath.Join(d.dir, "data", "spool")
+	t.Parallel()
+	d := startDaemon(t, map[string]string{"TECKEN_ORPHAN_AGE": "0s"})
+	spool := d.SpoolDir()
 	workspace := filepath.Join(spool, "20260102T030405Z-abcdefghij23")
 	if err := os.Mkdir(workspace, 0o700); err != nil {
 		t.Fatal(err)
@@ -135,25 +94,19 @@ func TestTheSpoolsMarkComesBack(t *testing.T) {
 	if err := os.Remove(filepath.Join(spool, ".tecken-spool")); err != nil {
 		t.Fatal(err)
 	}
-	janitor := d.command("disk-manager", "run")
-	janitor.Env = environ(map[string]string{"TECKEN_ORPHAN_AGE": "0s", "TECKEN_SWEEP_INTERVAL": "200ms", "TECKEN_JANITOR_METRICS_LISTEN": "127.0.0.1:0"})
-	if err := janitor.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = janitor.Process.Kill(); _ = janitor.Wait() }()
+	d.startJanitor()
 	d.waitLog("spool's mark was removed and is put back; keep what cleans temporary files away from the spool")
 	d.eventually("the workspace is gone", func() bool { return len(d.spoolEntries()) == 0 })
 	if n := d.logged("spool's mark was removed and is put back; keep what cleans temporary files away from the spool"); n != 1 {
 		t.Errorf("told of %d times", n)
 	}
-	content, _ := makeArchive(t, testarchive.Spec{Seed: 1})
-	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
-		t.Errorf("status %d: %s", r.status, r.err)
-	}
+	content := makeArchive(t, testarchive.Spec{Seed: 1})
+	d.expectPost(content, http.StatusCreated)
 }
 
 // A server whose directories can't be written to when it starts waits for them: red, and no traffic. It turns green by itself.
 func TestAStartWithoutRights(t *testing.T) {
+	t.Parallel()
 	disk := spooltest.Tmpfs(t, "size=64m")
 	sentry := sentrytest.NewServer()
 	t.Cleanup(sentry.Close)
@@ -168,18 +121,16 @@ func TestAStartWithoutRights(t *testing.T) {
 		"TECKEN_SPOOL_DIR": filepath.Join(disk, "spool"), "TECKEN_SPOOL_HEADROOM": "1MiB", "TECKEN_STORAGE_URL": "file:" + filepath.Join(disk, "symbols"),
 		"SENTRY_DSN": sentry.DSN(),
 	})
-	status, body := d.heartbeat("/__heartbeat__")
-	if status != http.StatusServiceUnavailable || body.Checks["spool"] != "error" || body.Checks["storage"] != "error" || body.Checks["database"] != "ok" {
-		t.Errorf("the heartbeat is %d %v", status, body)
+	status, checks := d.heartbeat("/__heartbeat__")
+	if status != http.StatusServiceUnavailable || checks["spool"] != "error" || checks["storage"] != "error" || checks["database"] != "ok" {
+		t.Errorf("the heartbeat is %d %v", status, checks)
 	}
 	if status, _ := d.heartbeat("/__lbheartbeat__"); status != http.StatusServiceUnavailable {
 		t.Errorf("the balancer's heartbeat is %d", status)
 	}
-	content, _ := makeArchive(t, testarchive.Spec{Seed: 1})
+	content := makeArchive(t, testarchive.Spec{Seed: 1})
 	for range 2 {
-		if r := d.mustPost(writing(content)); r.status != http.StatusServiceUnavailable || r.retryAfter == "" {
-			t.Errorf("status %d: %s", r.status, r.err)
-		}
+		d.expectPost(content, http.StatusServiceUnavailable)
 	}
 	for _, metric := range []string{`tecken_refusals_total{reason="disk"}`, `tecken_unrecorded_failures_total{cause="disk"}`} {
 		if n := d.metric(metric); n != 2 {
@@ -187,14 +138,8 @@ func TestAStartWithoutRights(t *testing.T) {
 		}
 	}
 	remount(0)
-	d.eventually("both heartbeats are green", func() bool {
-		balancer, _ := d.heartbeat("/__lbheartbeat__")
-		all, _ := d.heartbeat("/__heartbeat__")
-		return balancer == http.StatusOK && all == http.StatusOK
-	})
-	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
-		t.Errorf("status %d: %s", r.status, r.err)
-	}
+	d.eventuallyGreen()
+	d.expectPost(content, http.StatusCreated)
 	// One event of the two failures, with what is known of them.
 	events, err := sentry.Wait(t.Context(), 3)
 	if err != nil {

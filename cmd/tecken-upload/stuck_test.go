@@ -9,12 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"tecken-upload/internal/lab"
 	"tecken-upload/internal/telemetry/sentrytest"
 	"tecken-upload/internal/testenv"
 )
 
 // zipNamed makes a zip of small .sym members, one for each module.
-func zipNamed(t *testing.T, modules ...string) []byte {
+func zipNamed(t testing.TB, modules ...string) *lab.Archive {
 	t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
@@ -31,52 +32,48 @@ func zipNamed(t *testing.T, modules ...string) []byte {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return b.Bytes()
-}
-
-// as is the same server for another tenant.
-func (d *daemon) as(token string) *daemon {
-	return &daemon{T: d.T, dir: d.dir, url: d.url, metrics: d.metrics, token: token}
+	return raw(b.Bytes())
 }
 
 // Incident: tasks that hung kept their slots until none was left, and the queue stopped for hours. Here storage never answers
 // for some objects of one tenant, and all slots are lost to them: that is told, the slots come back with their
 // leases, and the other tenant's upload is completed inside its own deadline.
 func TestStuckTasksStarveNobody(t *testing.T) {
+	t.Parallel()
 	sentry := sentrytest.NewServer()
 	t.Cleanup(sentry.Close)
 	s3 := testenv.S3(t)
 	endpoint := testenv.HoldS3(t, s3.Endpoint, func(r *http.Request) bool {
 		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/stuck-")
 	})
-	// A slot's lease is a quarter of the deadline: 10 s. For eight of them the heartbeat is red, which is told up to 2 s later.
-	deadline := testenv.Slack(t, 40*time.Second)
-	d := startDaemon(t, withS3(s3, endpoint, map[string]string{
+	// A slot's lease is a quarter of the deadline: 4 s. For more than three of them the heartbeat is red, which is told up to 2 s later.
+	deadline := testenv.Slack(t, 16*time.Second)
+	d := serveOn(newS3Site(t, s3, endpoint, map[string]string{
 		"TECKEN_STORAGE_SLOTS": "2", "TECKEN_UPLOAD_TIMEOUT": deadline.String(), "TECKEN_STALL_ALARM": (deadline / 20).String(), "SENTRY_DSN": sentry.DSN(),
 	}))
-	other := d.as(d.makeToken(nil))
-	stuck := make([]chan reply, 2)
+	other := d.as(d.Token("other@example.com"))
+	stuck := make([]chan lab.Answer, 2)
 	for i := range stuck {
 		names := []string{fmt.Sprintf("stuck-%d-a", i), fmt.Sprintf("stuck-%d-b", i)}
-		stuck[i] = d.posting(writing(zipNamed(t, names...)))
+		stuck[i] = d.posting(zipNamed(t, names...))
 	}
 	d.eventually("every slot is stuck, and work waits", func() bool {
 		return d.metric("tecken_publish_slots_busy") == 2 && d.metric("tecken_publish_waiting") > 0
 	})
-	good := other.posting(writing(zipNamed(t, "good-a", "good-b", "good-c")))
+	good := other.posting(zipNamed(t, "good-a", "good-b", "good-c"))
 	d.eventually("the heartbeat tells that nothing moves", func() bool {
-		_, body := d.heartbeat("/__heartbeat__")
-		return body.Checks["queue"] == "error"
+		_, checks := d.heartbeat("/__heartbeat__")
+		return checks["queue"] == "error"
 	})
 	if status, _ := d.heartbeat("/__lbheartbeat__"); status != http.StatusOK {
 		t.Errorf("the balancer's heartbeat is %d", status)
 	}
-	if r := <-good; r.status != http.StatusCreated || len(r.upload.UploadedKeys) != 3 {
-		t.Errorf("the other tenant's upload: status %d, %s", r.status, r.err)
+	if r := <-good; r.Status != http.StatusCreated || len(r.Uploaded) != 3 {
+		t.Errorf("the other tenant's upload: status %d, %s", r.Status, r.Error)
 	}
 	for _, answer := range stuck {
-		if r := <-answer; r.status != http.StatusServiceUnavailable || r.retryAfter == "" {
-			t.Errorf("an upload that was stuck: status %d, Retry-After %q, %s", r.status, r.retryAfter, r.err)
+		if r := <-answer; r.Status != http.StatusServiceUnavailable || r.RetryAfter == "" {
+			t.Errorf("an upload that was stuck: status %d, Retry-After %q, %s", r.Status, r.RetryAfter, r.Error)
 		}
 	}
 	d.eventually("the heartbeat is green", func() bool { status, _ := d.heartbeat("/__heartbeat__"); return status == http.StatusOK })
@@ -96,6 +93,7 @@ func TestStuckTasksStarveNobody(t *testing.T) {
 // Incident: a part of storage hung. The calls to it held every slot until their leases ended, and the next ones did the same. Here the
 // PUTs of ten tenants hang for ever. Ten others' uploads complete, and the alarm names a tenant that hangs, before any of these calls ends.
 func TestCallsThatHangStarveNobody(t *testing.T) {
+	t.Parallel()
 	const tenants, members = 10, 20
 	sentry := sentrytest.NewServer()
 	t.Cleanup(sentry.Close)
@@ -103,18 +101,18 @@ func TestCallsThatHangStarveNobody(t *testing.T) {
 	endpoint := testenv.HoldS3(t, s3.Endpoint, func(r *http.Request) bool {
 		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/stuck-")
 	})
-	d := startDaemon(t, withS3(s3, endpoint, map[string]string{"TECKEN_STALL_ALARM": "12s", "SENTRY_DSN": sentry.DSN()}))
-	post := func(name string, members int) chan reply {
+	d := serveOn(newS3Site(t, s3, endpoint, map[string]string{"TECKEN_STALL_ALARM": "12s", "SENTRY_DSN": sentry.DSN()}))
+	post := func(name string, members int) chan lab.Answer {
 		t.Helper()
 		modules := make([]string, members)
 		for i := range modules {
 			modules[i] = fmt.Sprintf("%s-%d", name, i)
 		}
-		return d.as(d.makeToken(nil)).posting(writing(zipNamed(t, modules...)))
+		return d.as(d.Token("other@example.com")).posting(zipNamed(t, modules...))
 	}
-	stuck := []chan reply{post("stuck-0", members)}
+	stuck := []chan lab.Answer{post("stuck-0", members)}
 	d.eventually("every slot hangs", func() bool { return d.metric("tecken_publish_slots_busy") == 16 })
-	var good []chan reply
+	var good []chan lab.Answer
 	for i := range tenants {
 		if i > 0 {
 			stuck = append(stuck, post(fmt.Sprintf("stuck-%d", i), members))
@@ -122,8 +120,8 @@ func TestCallsThatHangStarveNobody(t *testing.T) {
 		good = append(good, post(fmt.Sprintf("good-%d", i), 4))
 	}
 	for i, answer := range good {
-		if r := <-answer; r.status != http.StatusCreated || len(r.upload.UploadedKeys) != 4 {
-			t.Errorf("upload %d of a tenant whose calls do not hang: status %d, %s", i, r.status, r.err)
+		if r := <-answer; r.Status != http.StatusCreated || len(r.Uploaded) != 4 {
+			t.Errorf("upload %d of a tenant whose calls do not hang: status %d, %s", i, r.Status, r.Error)
 		}
 	}
 	line := d.waitLog("work of a tenant hangs")
@@ -131,8 +129,8 @@ func TestCallsThatHangStarveNobody(t *testing.T) {
 		t.Errorf("the log tells %v", line)
 	}
 	d.waitEvent(sentry, "publish: work of a tenant hangs")
-	if status, body := d.heartbeat("/__heartbeat__"); status != http.StatusServiceUnavailable || body.Checks["queue"] != "error" {
-		t.Errorf("the heartbeat is %d, %v", status, body.Checks)
+	if status, checks := d.heartbeat("/__heartbeat__"); status != http.StatusServiceUnavailable || checks["queue"] != "error" {
+		t.Errorf("the heartbeat is %d, %v", status, checks)
 	}
 	if status, _ := d.heartbeat("/__lbheartbeat__"); status != http.StatusOK {
 		t.Errorf("the balancer's heartbeat is %d", status)

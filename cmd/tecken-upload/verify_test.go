@@ -6,7 +6,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"errors"
-	"io"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -21,14 +21,15 @@ import (
 	"time"
 
 	"tecken-upload/internal/audit"
+	"tecken-upload/internal/lab"
 	"tecken-upload/internal/testarchive"
 	"tecken-upload/internal/testenv"
 )
 
 // verify runs the real program's verify as an operator does, beside the server.
-func (d *daemon) verify(settings map[string]string, args ...string) (code int, stdout, stderr string) {
+func (d *daemon) verify(args ...string) (code int, stdout, stderr string) {
 	d.Helper()
-	cmd := d.verifier(settings, args...)
+	cmd := d.Command("tecken-upload", append([]string{"verify"}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -39,63 +40,48 @@ func (d *daemon) verify(settings map[string]string, args ...string) (code int, s
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
-func (d *daemon) verifier(settings map[string]string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(d.Context(), program(d, "tecken-upload"), append([]string{"verify"}, args...)...)
-	cmd.Dir, cmd.Env = d.dir, environ(settings)
-	return cmd
-}
-
 // digest downloads a file and returns the MD5 of what arrived, inflated.
 func (d *daemon) digest(name string) (sum string, err error) {
 	d.Helper()
-	resp, err := http.Get(d.url + "/" + name)
-	if err != nil {
-		return "", err
+	status, content, err := lab.Get(d.Context(), d.URL("/"+name))
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("status %d", status)
 	}
-	defer resp.Body.Close()
-	content := md5.New()
-	if _, err := io.Copy(content, resp.Body); err != nil {
-		return "", err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return "", errors.New(resp.Status)
-	}
-	return hex.EncodeToString(content.Sum(nil)), nil
+	digest := md5.Sum(content)
+	return hex.EncodeToString(digest[:]), err
 }
 
 // A stored file that is broken is found, moved out of the way, and stored anew by the next upload that holds it, with the
 // server running all the while.
 func TestBrokenFilesAreStoredAnew(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"directory", "S3"} {
 		t.Run(kind, func(t *testing.T) {
-			settings, objects := map[string]string{}, ""
+			site := newSite(t, nil)
+			objects := filepath.Join(site.Dir, "data", "symbols")
 			if kind == "S3" {
 				s3 := testenv.S3(t)
-				settings, objects = withS3(s3, s3.Endpoint, nil), s3.Dir
+				site.UseS3(s3)
+				objects = s3.Dir
 			}
-			d := startDaemon(t, settings)
-			if objects == "" {
-				objects = filepath.Join(d.dir, "data", "symbols")
-			}
-			content, manifest := makeArchive(t, testarchive.Spec{Seed: 11, Members: 20})
-			if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
-				t.Fatalf("status %d: %s", r.status, r.err)
-			}
-			if code, stdout, stderr := d.verify(settings); code != 0 || stdout != "" || !strings.HasPrefix(stderr, "20 files verified, ") {
+			d := serveOn(site)
+			content := makeArchive(t, testarchive.Spec{Seed: 11, Members: 20})
+			d.expectPost(content, http.StatusCreated)
+			if code, stdout, stderr := d.verify(); code != 0 || stdout != "" || !strings.HasPrefix(stderr, "20 files verified, ") {
 				t.Errorf("all is well: %d\n%s%s", code, stdout, stderr)
 			}
 
-			i := slices.IndexFunc(manifest.Members, func(m testarchive.Member) bool { return strings.HasSuffix(m.Name, ".sym") })
-			member := manifest.Members[i]
+			i := slices.IndexFunc(content.Members, func(m testarchive.Member) bool { return strings.HasSuffix(m.Name, ".sym") })
+			member := content.Members[i]
 			spoil(t, filepath.Join(objects, "v1", member.Name))
 			if sum, err := d.digest(member.Name); err == nil && sum == member.MD5 {
 				t.Fatal("the file is not broken")
 			}
-			code, stdout, stderr := d.verify(settings)
+			code, stdout, stderr := d.verify()
 			if want := "v1/" + member.Name + "\tbroken\tit can't be inflated: "; code != 1 || !strings.HasPrefix(stdout, want) || !strings.Contains(stderr, "1 broken files are left") {
 				t.Errorf("verify: %d\n%s%s", code, stdout, stderr)
 			}
-			code, stdout, stderr = d.verify(settings, "--repair", "--prefix", member.Name[:5])
+			code, stdout, stderr = d.verify("--repair", "--prefix", member.Name[:5])
 			if want := "v1/" + member.Name + "\tmoved\t"; code != 0 || !strings.HasPrefix(stdout, want) || !strings.Contains(stderr, "1 broken (1 moved)") {
 				t.Errorf("repair: %d\n%s%s", code, stdout, stderr)
 			}
@@ -106,14 +92,14 @@ func TestBrokenFilesAreStoredAnew(t *testing.T) {
 				t.Errorf("what was moved can be downloaded: %s", sum)
 			}
 
-			r := d.mustPost(writing(content))
-			if r.status != http.StatusCreated || !slices.Equal(r.upload.UploadedKeys, []string{member.Name}) {
-				t.Errorf("the next upload: status %d, uploaded are %q", r.status, r.upload.UploadedKeys)
+			r := d.mustPost(content)
+			if r.Status != http.StatusCreated || !slices.Equal(r.Uploaded, []string{member.Name}) {
+				t.Errorf("the next upload: status %d, uploaded are %q", r.Status, r.Uploaded)
 			}
 			if sum, err := d.digest(member.Name); err != nil || sum != member.MD5 {
 				t.Errorf("download: MD5 %s, %v; want %s", sum, err, member.MD5)
 			}
-			if code, stdout, stderr := d.verify(settings, "--repair"); code != 0 || stdout != "" {
+			if code, stdout, stderr := d.verify("--repair"); code != 0 || stdout != "" {
 				t.Errorf("in the end: %d\n%s%s", code, stdout, stderr)
 			}
 		})
@@ -137,24 +123,23 @@ func spoil(t *testing.T, path string) {
 
 // A verify that is interrupted says how to go on, and what goes on leaves nothing out.
 func TestVerifyInterrupted(t *testing.T) {
+	t.Parallel()
 	d := startDaemon(t, nil)
-	content, manifest := makeArchive(t, testarchive.Spec{Seed: 12, Members: 20})
-	if r := d.mustPost(writing(content)); r.status != http.StatusCreated {
-		t.Fatalf("status %d: %s", r.status, r.err)
-	}
-	names := make([]string, 0, len(manifest.Members))
-	for _, m := range manifest.Members {
+	content := makeArchive(t, testarchive.Spec{Seed: 12, Members: 20})
+	d.expectPost(content, http.StatusCreated)
+	names := make([]string, 0, len(content.Members))
+	for _, m := range content.Members {
 		names = append(names, m.Name)
 	}
 	slices.Sort(names)
 	first, last := names[0], names[len(names)-1]
-	objects := filepath.Join(d.dir, "data", "symbols", "v1")
+	objects := filepath.Join(d.Dir, "data", "symbols", "v1")
 	if err := os.Truncate(filepath.Join(objects, first), 0); err != nil { // nothing of it is to be read
 		t.Fatal(err)
 	}
 	spoil(t, filepath.Join(objects, last))
 
-	slow := d.verifier(nil, "--rate", "1B/s")
+	slow := d.Command("tecken-upload", "verify", "--rate", "1B/s")
 	out, err := slow.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +160,7 @@ func TestVerifyInterrupted(t *testing.T) {
 	if slow.ProcessState.ExitCode() != 2 || after == nil || after[1] != "v1/"+first {
 		t.Fatalf("interrupted: %v\n%s", err, &stderr)
 	}
-	code, stdout, rest := d.verify(nil, "--after", after[1])
+	code, stdout, rest := d.verify("--after", after[1])
 	if code != 1 || !strings.HasPrefix(stdout, "v1/"+last+"\tbroken\t") || !strings.HasPrefix(rest, "19 files verified, ") {
 		t.Errorf("gone on: %d\n%s%s", code, stdout, rest)
 	}

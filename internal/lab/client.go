@@ -51,6 +51,7 @@ type Upload struct {
 	Pause   time.Duration // of a stalling upload; of others between the last byte and the ending
 	Midway  func()        // called after that share is sent; may be nil
 	Chunked bool          // without a declared size
+	Async   bool          // it prefers not to wait for the end
 	Expect  bool          // it expects a 100 Continue, and looks for an answer meanwhile, as curl does
 }
 
@@ -59,6 +60,7 @@ type Answer struct {
 	Whole      bool // the whole body was sent
 	Status     int  // 0: no answer
 	RetryAfter string
+	Location   string // of the state of an upload that is not waited for
 	Closes     bool   // the server closes the connection
 	Error      string // the server's sentence
 	ID, Size   int64
@@ -107,6 +109,9 @@ func post(ctx context.Context, address string, u Upload, a *Answer) error {
 	body, size := u.body()
 	head := fmt.Sprintf("POST /upload/ HTTP/1.1\r\nHost: %s\r\nAuth-Token: %s\r\nContent-Type: multipart/form-data; boundary=%s\r\n",
 		address, token, boundary)
+	if u.Async {
+		head += "Prefer: respond-async\r\n"
+	}
 	c := exchange{Conn: conn, answers: bufio.NewReader(conn), chunked: u.Chunked, looks: u.Expect}
 	if err := c.begin(head, size); err != nil {
 		return fmt.Errorf("send the header: %w", err)
@@ -203,6 +208,7 @@ func (a *Answer) read(answers *bufio.Reader) error {
 		}
 	}
 	a.Status, a.RetryAfter, a.Closes = resp.StatusCode, resp.Header.Get("Retry-After"), resp.Close
+	a.Location = resp.Header.Get("Location")
 	if err := json.Unmarshal(text, &said); err != nil {
 		a.Error = fmt.Sprintf("the answer is no JSON: %.200q", text)
 		return nil

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"tecken-upload/internal/storage"
 	"tecken-upload/internal/testenv"
 )
 
@@ -90,6 +91,27 @@ func (b bucket) open(ctx context.Context, key string) (*object, error) {
 	o := &object{got.Body, map[string]string{}, encoding == "gzip"}
 	maps.Copy(o.metadata, got.Metadata)
 	return o, nil
+}
+
+// Stored returns the size and the MD5, in hexadecimal, of what the object of a member decodes to.
+func (s *Site) Stored(ctx context.Context, name string) (size int64, md5 string, err error) {
+	o, err := s.objects().open(ctx, storage.RegularPrefix+name)
+	if err != nil {
+		return 0, "", err
+	}
+	c, err := o.read()
+	return c.size, c.md5, errors.Join(err, o.Close())
+}
+
+// CheckStored reads the members of an archive, and returns which are not in storage as they were sent.
+func (s *Site) CheckStored(ctx context.Context, a *Archive) error {
+	var wrong []error
+	for _, m := range a.Members {
+		if size, sum, err := s.Stored(ctx, m.Name); err != nil || size != m.Size || sum != m.MD5 {
+			wrong = append(wrong, fmt.Errorf("%s: %d bytes of MD5 %s, not %d of %s (%w)", m.Name, size, sum, m.Size, m.MD5, err))
+		}
+	}
+	return errors.Join(wrong...)
 }
 
 // directory is one of symbols, see package dirstore.

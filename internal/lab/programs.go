@@ -2,11 +2,13 @@ package lab
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -20,8 +22,14 @@ var programs struct {
 	err  error
 }
 
+// parallel is how many parallel tests run at once: they wait for programs, more than they compute.
+const parallel = 6
+
 // Run runs the tests of a package that opens sites, and removes the programs built for them. TestMain calls it.
 func Run(m *testing.M) int {
+	if err := flag.Set("test.parallel", strconv.Itoa(parallel)); err != nil { // the command line wins: it is read later
+		panic(err)
+	}
 	defer func() { _ = os.RemoveAll(programs.dir) }() // remains in a temporary directory are harmless
 	return m.Run()
 }

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -48,6 +49,16 @@ func Await(ctx context.Context, check func(context.Context) error) error {
 		}
 		Pause(ctx, awaitPause)
 	}
+}
+
+// Until is Await of what holds at some time. what names it in the error.
+func Until(ctx context.Context, what string, holds func() bool) error {
+	return Await(ctx, func(context.Context) error {
+		if holds() {
+			return nil
+		}
+		return fmt.Errorf("waited in vain until %s", what)
+	})
 }
 
 // Pause waits for d, or until ctx ends.

@@ -177,7 +177,13 @@ func (s *Site) Run(name string, args ...string) (string, error) {
 // Start starts a program, which is killed at the end if it still runs. Its output is logged if the test fails.
 func (s *Site) Start(name string, args ...string) *process.Process {
 	s.Helper()
-	p, err := process.Start(s.Command(name, args...), s.log(name))
+	return s.StartCommand(s.Command(name, args...))
+}
+
+// StartCommand is Start of a command, as Command returns it.
+func (s *Site) StartCommand(cmd *exec.Cmd) *process.Process {
+	s.Helper()
+	p, err := process.Start(cmd, s.log(filepath.Base(cmd.Path)))
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -186,7 +192,7 @@ func (s *Site) Start(name string, args ...string) *process.Process {
 			s.Error(err)
 		}
 		if s.Failed() {
-			s.Logf("%s printed:\n%s", name, strings.Join(p.Lines(), "\n"))
+			s.Logf("%s printed:\n%s", p.Name(), strings.Join(p.Lines(), "\n"))
 		}
 	})
 	return p
@@ -206,7 +212,12 @@ func (s *Site) log(name string) *os.File {
 // Serve starts a server, and waits until it listens.
 func (s *Site) Serve() *Instance {
 	s.Helper()
-	p := s.Start("tecken-upload")
+	return s.Serving(s.Start("tecken-upload"))
+}
+
+// Serving waits until a server listens that p is, or runs.
+func (s *Site) Serving(p *process.Process) *Instance {
+	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), testenv.Patience)
 	defer cancel()
 	logged, err := p.Logged(ctx, "serving")

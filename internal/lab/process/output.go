@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -70,26 +71,55 @@ func ParseEntry(line string) (e Entry, ok bool) {
 	return e, ok
 }
 
-// Logged waits for the first entry with that message since the program's start, and returns it. It fails when the program or
-// ctx ends without one.
-func (p *Process) Logged(ctx context.Context, msg string) (Entry, error) {
-	for n := 0; ; {
-		ended := p.Ended() // asked before the lines are read: then there are no more
-		lines, more := p.output.from(n)
-		n += len(lines)
-		for _, line := range lines {
-			if e, ok := ParseEntry(line); ok && e.Text("msg") == msg {
+// A Reader reads the entries that a program logs, from its start.
+type Reader struct {
+	p       *Process
+	n       int      // lines read so far
+	pending []string // and not yet looked at
+}
+
+// Reader returns a reader of the program's entries.
+func (p *Process) Reader() *Reader { return &Reader{p: p} }
+
+// Next waits for the next entry that is the one wanted, and passes over all before it. It fails when the program or ctx ends without one;
+// what names it in the error.
+func (r *Reader) Next(ctx context.Context, what string, wanted func(Entry) bool) (Entry, error) {
+	for {
+		ended := r.p.Ended() // asked before the lines are read: then there are no more
+		lines, more := r.p.output.from(r.n)
+		r.n += len(lines)
+		r.pending = append(r.pending, lines...)
+		for len(r.pending) > 0 {
+			line := r.pending[0]
+			r.pending = r.pending[1:]
+			if e, ok := ParseEntry(line); ok && wanted(e) {
 				return e, nil
 			}
 		}
 		if ended {
-			return nil, fmt.Errorf("%s ended (%w) before it logged %q\n%s", p.Name(), p.err, msg, p.Tail())
+			return nil, fmt.Errorf("%s ended (%w) before it logged %s\n%s", r.p.Name(), r.p.err, what, r.p.Tail())
 		}
 		select {
 		case <-more:
-		case <-p.exited:
+		case <-r.p.exited:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%s logged no %q: %w\n%s", p.Name(), msg, context.Cause(ctx), p.Tail())
+			return nil, fmt.Errorf("%s did not log %s: %w\n%s", r.p.Name(), what, context.Cause(ctx), r.p.Tail())
 		}
 	}
+}
+
+// Logged waits for the first entry with that message since the program's start, and returns it. It fails when the program or
+// ctx ends without one.
+func (p *Process) Logged(ctx context.Context, msg string) (Entry, error) {
+	return p.Reader().Next(ctx, strconv.Quote(msg), func(e Entry) bool { return e.Text("msg") == msg })
+}
+
+// Entries returns the entries with that message that the program has logged so far.
+func (p *Process) Entries(msg string) (all []Entry) {
+	for _, line := range p.Lines() {
+		if e, ok := ParseEntry(line); ok && e.Text("msg") == msg {
+			all = append(all, e)
+		}
+	}
+	return all
 }

@@ -7,6 +7,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,8 @@ func Start(cmd *exec.Cmd, copies ...io.Writer) (*Process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pdeathsig = true, syscall.SIGKILL
+	cmd.SysProcAttr.Setpgid = true
+	cmd.SysProcAttr.Pdeathsig = cmp.Or(cmd.SysProcAttr.Pdeathsig, syscall.SIGKILL)
 	started := make(chan error, 1)
 	go func() {
 		defer close(p.exited)
@@ -122,6 +124,16 @@ func (p *Process) Err() error {
 		return fmt.Errorf("%s: %w\n%s", p.Name(), p.err, p.Tail())
 	}
 	return nil
+}
+
+// ExitCode waits for the end of the program, and returns its exit status; -1 where a signal has ended it.
+func (p *Process) ExitCode(ctx context.Context) (int, error) {
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.ExitCode(), nil
+	case <-ctx.Done():
+		return -1, fmt.Errorf("%s does not end: %w\n%s", p.Name(), context.Cause(ctx), p.Tail())
+	}
 }
 
 // Until looks for a condition again and again until it holds. It fails when the program or ctx ends before that.
