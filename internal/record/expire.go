@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/upload"
 )
 
@@ -53,7 +54,7 @@ type Expired struct {
 func (s *Store) RunRetention(ctx context.Context, r Retention) error {
 	// Soon after the start, since an instance may be restarted every day.
 	wait := r.Interval/12 + rand.N(r.Interval/12+1)
-	for sleep(ctx, wait) == nil {
+	for background.Sleep(ctx, wait) == nil {
 		s.pass(ctx, r)
 		wait = r.Interval*3/4 + rand.N(r.Interval/2+1)
 	}
@@ -139,7 +140,7 @@ func (s *Store) expireAll(ctx context.Context, query string, before, running tim
 		}
 		gone.Uploads += batch.Uploads
 		gone.Files += batch.Files
-		if err := sleep(ctx, max(expirePause, expireRest*time.Since(start))); err != nil {
+		if err := background.Sleep(ctx, max(expirePause, expireRest*time.Since(start))); err != nil {
 			return fmt.Errorf("expire records: %w", err)
 		}
 	}

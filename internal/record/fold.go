@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
@@ -53,7 +54,7 @@ func (s *Store) RunFolding(ctx context.Context, fault func(error)) error {
 				fault(err)
 			}
 		}
-		if sleep(ctx, pause) != nil {
+		if background.Sleep(ctx, pause) != nil {
 			return nil
 		}
 	}
@@ -78,7 +79,7 @@ func (s *Store) Fold(ctx context.Context) (folded int, err error) {
 		}
 		before = last
 		folded += n
-		if err := sleep(ctx, max(foldPause, foldRest*time.Since(start))); err != nil {
+		if err := background.Sleep(ctx, max(foldPause, foldRest*time.Since(start))); err != nil {
 			return folded, fmt.Errorf("fold the names of older records: %w", err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/upload"
 )
 
@@ -41,7 +42,7 @@ func (s *Store) RunIndexing(ctx context.Context, fault func(error)) error {
 		case !errors.Is(err, upload.ErrUnavailable) && ctx.Err() == nil:
 			fault(err)
 		}
-		if sleep(ctx, indexingRetry) != nil {
+		if background.Sleep(ctx, indexingRetry) != nil {
 			return nil
 		}
 	}

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/pressly/goose/v3"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/upload"
 )
 
@@ -138,34 +138,12 @@ func (s *Store) Run(ctx context.Context, fault func(error)) error {
 			told = true
 			fault(misfit)
 		}
-		pause := backoff(attempt, firstMigrateRetry, lastMigrateRetry)
+		pause := background.Backoff(attempt, firstMigrateRetry, lastMigrateRetry)
 		if ctx.Err() == nil {
 			s.log.WarnContext(ctx, "the database is not ready", "err", err, "retry_in", pause)
 		}
-		if sleep(ctx, pause) != nil {
+		if background.Sleep(ctx, pause) != nil {
 			return fmt.Errorf("migrate the database: %w", context.Cause(ctx))
 		}
-	}
-}
-
-// backoff returns the pause after the given failure, counted from 0: first, doubled each time, at most last; then a random time between
-// half and all of it, to spread the retries of simultaneous failures.
-func backoff(failure int, first, last time.Duration) time.Duration {
-	d := last
-	if failure < 16 {
-		d = min(first<<failure, last)
-	}
-	return d/2 + rand.N(d/2+1)
-}
-
-// sleep waits for d. It returns the cause of ctx's end if that comes first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

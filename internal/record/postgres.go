@@ -136,7 +136,7 @@ func (p *postgres) lock(ctx context.Context, key int64) (unlock func() error, er
 		if !errors.Is(err, errLocked) {
 			return unlock, err
 		}
-		if cause := sleep(ctx, backoff(0, lockRetry, lockRetry)); cause != nil {
+		if cause := background.Sleep(ctx, background.Backoff(0, lockRetry, lockRetry)); cause != nil {
 			return nil, fmt.Errorf("%w: %w", err, cause)
 		}
 	}

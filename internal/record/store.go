@@ -13,6 +13,7 @@ import (
 
 	"github.com/pressly/goose/v3"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/upload"
 )
@@ -219,7 +220,7 @@ func (s *Store) persist(ctx context.Context, fn func(context.Context) error) err
 		}
 		s.forsake()
 		_, uncertain := errors.AsType[*uncertainError](err)
-		if uncertain || time.Since(began) >= connectPatience || sleep(ctx, backoff(attempt, firstReconnect, lastReconnect)) != nil {
+		if uncertain || time.Since(began) >= connectPatience || background.Sleep(ctx, background.Backoff(attempt, firstReconnect, lastReconnect)) != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
@@ -57,7 +58,7 @@ func (s *Store) Finish(ctx context.Context, u *upload.Upload) error {
 		if !errors.Is(err, upload.ErrUnavailable) || !s.ready.Load() {
 			return err
 		}
-		if sleep(patience, backoff(attempt, firstReconnect, lastReconnect)) != nil {
+		if background.Sleep(patience, background.Backoff(attempt, firstReconnect, lastReconnect)) != nil {
 			return err
 		}
 	}
