@@ -90,28 +90,6 @@ func (s *Store) migrate(ctx context.Context) (err error) {
 	return nil
 }
 
-// needed are statements that change nothing. A database explains them only if it has all their tables and columns, and lets this program
-// write them.
-var needed = []string{
-	`INSERT INTO users (email, created_at) SELECT email, created_at FROM users WHERE FALSE`,
-	`INSERT INTO tokens (user_id, hash, permissions, weight, created_at, expires_at)
-		SELECT user_id, hash, permissions, weight, created_at, expires_at FROM tokens WHERE FALSE`,
-	`UPDATE tokens SET revoked_at = revoked_at WHERE FALSE`,
-	`INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url)
-		SELECT user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url FROM uploads WHERE FALSE`,
-	`UPDATE uploads SET ended_at = ended_at, outcome = outcome, error = error, uploaded_count = uploaded_count, skipped_count = skipped_count,
-		ignored_count = ignored_count, pending_count = pending_count, redirect_urls = redirect_urls WHERE FALSE`,
-	`DELETE FROM uploads WHERE FALSE`,
-	`INSERT INTO files (` + fileColumns + `) SELECT ` + fileColumns + ` FROM files WHERE FALSE`,
-	`UPDATE files SET folded_key = folded_key, folded_code_file = folded_code_file WHERE FALSE`,
-	`INSERT INTO upload_days (day, user_id, upload_count, upload_size, file_count, file_size)
-		SELECT day, user_id, upload_count, upload_size, file_count, file_size FROM upload_days WHERE FALSE`,
-	`UPDATE upload_days SET upload_count = upload_count WHERE FALSE`,
-	`DELETE FROM upload_days WHERE FALSE`,
-	`INSERT INTO proofs (id, written_at) SELECT id, written_at FROM proofs WHERE FALSE`,
-	`UPDATE proofs SET written_at = written_at WHERE FALSE`,
-}
-
 // misfit returns why the database would not explain a statement.
 func (s *Store) misfit(ctx context.Context, provider *goose.Provider, err error) error {
 	if isUnavailable(err) || ctx.Err() != nil {
