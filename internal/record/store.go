@@ -2,12 +2,25 @@ package record
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"database/sql"
 	"log/slog"
-	"strings"
-	"sync/atomic"
 	"time"
+
+	"tecken-upload/internal/record/database"
+	"tecken-upload/internal/record/query"
+)
+
+const (
+	// writeTimeout bounds each call that writes, except Finish. It is many times what they need.
+	writeTimeout = 10 * time.Second
+	// finishTimeout bounds one attempt to write an upload's end with up to 10,000 files.
+	finishTimeout = 30 * time.Second
+	// finishPatience is how long Finish retries while the database is unavailable. An upload at its end has cost minutes: we would rather
+	// wait out a failover than have the client send it again.
+	finishPatience = 5 * time.Second
+	// The pauses between tries of Finish, doubled after each from the first to the last.
+	firstFinishRetry = 50 * time.Millisecond
+	lastFinishRetry  = 2 * time.Second
 )
 
 // Options adjust a Store. The zero Options are ready for use.
@@ -18,49 +31,44 @@ type Options struct {
 	Stale    time.Duration    // silence of an upload's process after which the upload is lost; 0: never
 }
 
-// A Store keeps records in one database. It implements upload.Records, and is safe for concurrent use.
+// A Store keeps records in one database, and reads them. It implements upload.Records, and is safe for concurrent use.
 type Store struct {
-	database
-	log       *slog.Logger
-	now       func() time.Time
-	stale     time.Duration                  // Options.Stale
-	migration atomic.Pointer[error]          // result of the latest attempt to migrate
-	ready     atomic.Bool                    // the schema is there, and the Store is open
-	indexed   atomic.Bool                    // the trigram index of keys exists
-	scan      int                            // scanLimit, less in tests
-	patience  time.Duration                  // finishPatience, other in tests
-	trace     func(query string, args []any) // receives the lists' statements in tests; may be nil
+	*database.DB
+	*query.Reader
+	log      *slog.Logger
+	now      func() time.Time
+	patience time.Duration // finishPatience, other in tests
 }
 
-// Open returns a Store for url: "sqlite:PATH" with a relative or absolute path, or "postgres://…" as in pgx. It makes the directory of PATH. It
-// makes no connection: it fails for a malformed url or a path that can't be a directory's, not for a server that is down or a disk that is
-// full or read-only.
+// Open returns a Store for a URL as database.Open takes it. It makes no connection.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
-	if opts.MaxConns <= 0 {
-		opts.MaxConns = defaultMaxConns
-	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	var db database
-	var err error
-	scheme, rest, _ := strings.Cut(url, ":")
-	switch scheme {
-	case "sqlite":
-		db, err = openSQLite(rest, opts.MaxConns)
-	case "postgres", "postgresql":
-		db, err = openPostgres(ctx, url, opts.MaxConns)
-	default:
-		// The URL itself may hold a password.
-		err = errors.New("its URL is of neither scheme, sqlite or postgres")
-	}
+	db, err := database.Open(ctx, url, database.Options{MaxConns: opts.MaxConns, Logger: opts.Logger, Needed: needed})
 	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, err
 	}
-	return &Store{database: db, log: opts.Logger, now: opts.Now, stale: opts.Stale, scan: scanLimit, patience: finishPatience}, nil
+	return &Store{DB: db, Reader: query.New(db, opts.Stale), log: opts.Logger, now: opts.Now, patience: finishPatience}, nil
+}
+
+// locked is the end of a SELECT in a transaction: its rows are locked, without those already locked. A writer of SQLite is alone.
+func (s *Store) locked() string {
+	if s.Postgres {
+		return ` FOR UPDATE SKIP LOCKED`
+	}
+	return ""
+}
+
+// byIndex makes a transaction read by indexes.
+func (s *Store) byIndex(ctx context.Context, tx *sql.Tx) (err error) {
+	if s.Postgres {
+		_, err = tx.ExecContext(ctx, database.ByIndexAlone)
+	}
+	return err
 }
 
 // needed are statements that change nothing. A database explains them only if it has all their tables and columns, and lets this program
