@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/storage/dirstore"
 )
 
@@ -17,10 +18,8 @@ func (in *instance) expireSymbols(ctx context.Context) error {
 	}
 	pause := time.Minute // not during the start
 	for {
-		select {
 		// Random, so that instances started together sweep at different times.
-		case <-time.After(pause/2 + rand.N(pause)):
-		case <-ctx.Done():
+		if background.Sleep(ctx, pause/2+rand.N(pause)) != nil {
 			return nil
 		}
 		pause = expireInterval

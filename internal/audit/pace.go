@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"tecken-upload/internal/background"
 )
 
 // paceStep is the time for which an unused rate may be made up: timers end late.
@@ -36,12 +38,5 @@ func (p *pace) wait(ctx context.Context, n int) error {
 	if ahead <= 0 {
 		return nil
 	}
-	timer := time.NewTimer(ahead)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return background.Sleep(ctx, ahead)
 }

@@ -107,9 +107,7 @@ func Loop(ctx context.Context, name string, f func(ctx context.Context) error) (
 		if time.Since(began) > lastPause {
 			pause = firstPause
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if Sleep(ctx, pause) != nil {
 			return nil
 		}
 	}

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
+
+	"tecken-upload/internal/background"
 )
 
 var (
@@ -56,15 +56,10 @@ func (d *Download) brokeOff(cause error) error {
 
 // wait pauses before a resume.
 func (d *Download) wait() error {
-	pause := min(d.client.pause<<d.resumes, lastPause)
-	timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-d.ctx.Done():
+	if background.Sleep(d.ctx, background.Backoff(d.resumes, d.client.pause, lastPause)) != nil {
 		return d.ended()
 	}
+	return nil
 }
 
 // again requests the rest, and accepts only a proven rest of the same archive.

@@ -28,26 +28,16 @@ func BenchmarkLists(b *testing.B) {
 		{"PostgreSQL", func() string { return testenv.Postgres(b) }},
 		{"PgBouncer", func() string { return testenv.PgBouncer(b) }},
 	} {
-		s, err := record.Open(b.Context(), kind.url(), record.Options{})
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := s.Migrate(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-		indexed(b, s)
+		s := openMigrated(b, kind.url(), record.Options{})
 		fill(b, s, *benchFiles/each, each)
 		if kind.name != "SQLite" {
-			if _, err := s.DB().ExecContext(b.Context(), "VACUUM ANALYZE"); err != nil {
+			if _, err := raw(b, s).ExecContext(b.Context(), "VACUUM ANALYZE"); err != nil {
 				b.Fatal(err)
 			}
 		}
 		for _, q := range questions() {
 			b.Run(kind.name+"/"+q.name, func(b *testing.B) { benchQuestion(b, s, q, 100) })
 			b.Run(kind.name+"/"+q.name+", 1000 a page", func(b *testing.B) { benchQuestion(b, s, q, 1000) })
-		}
-		if err := s.Close(); err != nil {
-			b.Error(err)
 		}
 	}
 }

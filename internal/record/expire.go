@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"tecken-upload/internal/background"
+	"tecken-upload/internal/record/database"
 	"tecken-upload/internal/upload"
 )
 
@@ -28,6 +30,8 @@ const (
 	// clockSlack is the largest difference between this machine's clock and the database's: far more than clocks differ, and far less than
 	// records are kept.
 	clockSlack = time.Hour
+	// dayMicros is the length of a day in microseconds. Tallies are kept by the number of days since 1970.
+	dayMicros = 24 * 60 * 60 * 1_000_000
 	// daysKept is the number of days with tallies.
 	daysKept = 400
 )
@@ -53,7 +57,7 @@ type Expired struct {
 func (s *Store) RunRetention(ctx context.Context, r Retention) error {
 	// Soon after the start, since an instance may be restarted every day.
 	wait := r.Interval/12 + rand.N(r.Interval/12+1)
-	for sleep(ctx, wait) == nil {
+	for background.Sleep(ctx, wait) == nil {
 		s.pass(ctx, r)
 		wait = r.Interval*3/4 + rand.N(r.Interval/2+1)
 	}
@@ -93,12 +97,12 @@ func (s *Store) Expire(ctx context.Context, r Retention) (gone Expired, err erro
 		query := `
 			SELECT id, uploaded_count + skipped_count + ignored_count + pending_count FROM uploads
 			WHERE ` + kind.is + ` AND created_at < $1 AND (ended_at IS NOT NULL OR created_at < $2)
-			ORDER BY created_at LIMIT ` + strconv.Itoa(expireUploads) + s.skipLocked
+			ORDER BY created_at LIMIT ` + strconv.Itoa(expireUploads) + s.locked()
 		if err := s.expireAll(ctx, query, before, running, &gone); err != nil {
 			return gone, err
 		}
 	}
-	return gone, s.change(ctx, queryTimeout, "expire tallies", func(ctx context.Context, tx *sql.Tx) error {
+	return gone, s.Change(ctx, writeTimeout, "expire tallies", func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM upload_days WHERE day < $1`, now.UnixMicro()/dayMicros-daysKept)
 		return err
 	})
@@ -107,15 +111,12 @@ func (s *Store) Expire(ctx context.Context, r Retention) (gone Expired, err erro
 // compareClocks fails if the database's clock differs too much from now: one instance with a wrong clock would remove all instances'
 // records.
 func (s *Store) compareClocks(ctx context.Context, now time.Time) error {
-	if s.clock == "" {
-		return nil
-	}
-	return s.query(ctx, "compare clocks", func(ctx context.Context, r *reading) error {
-		var theirs sql.NullInt64
-		if err := r.conn.QueryRowContext(ctx, s.clock).Scan(&theirs); err != nil {
+	return s.Read(ctx, "compare clocks", func(ctx context.Context, conn database.Conn) error {
+		var theirs time.Time
+		if err := conn.QueryRowContext(ctx, `SELECT `+s.Clock).Scan((*database.Time)(&theirs)); err != nil {
 			return err
 		}
-		if apart := now.Sub(fromMicros(theirs)); apart.Abs() > clockSlack {
+		if apart := now.Sub(theirs); apart.Abs() > clockSlack {
 			return fmt.Errorf("this machine's clock is %v ahead of the database's", apart.Round(time.Second))
 		}
 		return nil
@@ -127,8 +128,8 @@ func (s *Store) expireAll(ctx context.Context, query string, before, running tim
 	for {
 		start := time.Now()
 		var batch Expired
-		err := s.change(ctx, finishTimeout, "expire records", func(ctx context.Context, tx *sql.Tx) (err error) {
-			if err := s.plan(ctx, tx); err != nil {
+		err := s.Change(ctx, finishTimeout, "expire records", func(ctx context.Context, tx *sql.Tx) (err error) {
+			if err := s.byIndex(ctx, tx); err != nil {
 				return err
 			}
 			batch, err = expireSome(ctx, tx, query, before, running)
@@ -139,7 +140,7 @@ func (s *Store) expireAll(ctx context.Context, query string, before, running tim
 		}
 		gone.Uploads += batch.Uploads
 		gone.Files += batch.Files
-		if err := sleep(ctx, max(expirePause, expireRest*time.Since(start))); err != nil {
+		if err := background.Sleep(ctx, max(expirePause, expireRest*time.Since(start))); err != nil {
 			return fmt.Errorf("expire records: %w", err)
 		}
 	}
@@ -147,7 +148,7 @@ func (s *Store) expireAll(ctx context.Context, query string, before, running tim
 
 // expireSome removes the first uploads that query selects, with their files.
 func expireSome(ctx context.Context, tx *sql.Tx, query string, before, running time.Time) (batch Expired, err error) {
-	rows, err := tx.QueryContext(ctx, query, micros(before), micros(running))
+	rows, err := tx.QueryContext(ctx, query, database.Time(before), database.Time(running))
 	if err != nil {
 		return batch, err
 	}

@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/hex"
 	"fmt"
 
@@ -44,6 +45,9 @@ func literal(value any) *string {
 	switch v := value.(type) {
 	case nil:
 		return nil
+	case driver.Valuer:
+		stored, _ := v.Value()
+		return literal(stored)
 	case []byte:
 		text = `\x` + hex.EncodeToString(v)
 	default:

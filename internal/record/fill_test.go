@@ -25,7 +25,7 @@ func fill(t testing.TB, s *record.Store, uploads, files int) {
 	t.Helper()
 	run := func(statement string) {
 		t.Helper()
-		if _, err := s.DB().ExecContext(t.Context(), statement); err != nil {
+		if _, err := raw(t, s).ExecContext(t.Context(), statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"tecken-upload/internal/background"
+	"tecken-upload/internal/record/database"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
@@ -33,9 +35,9 @@ func foldedNames(debugFile, debugID, file, codeFile, codeID string) (key, code a
 		return nil, nil
 	}
 	if codeID != "" {
-		code = text(symbol.Fold(cmp.Or(codeFile, debugFile)))
+		code = database.Text(symbol.Fold(cmp.Or(codeFile, debugFile)))
 	}
-	return text(symbol.Fold(debugFile + "/" + debugID + "/" + file)), code
+	return database.Text(symbol.Fold(debugFile + "/" + debugID + "/" + file)), code
 }
 
 // RunFolding folds the names in records of older versions until ctx ends, and returns nil. Any number of instances may share a database.
@@ -53,7 +55,7 @@ func (s *Store) RunFolding(ctx context.Context, fault func(error)) error {
 				fault(err)
 			}
 		}
-		if sleep(ctx, pause) != nil {
+		if background.Sleep(ctx, pause) != nil {
 			return nil
 		}
 	}
@@ -65,7 +67,7 @@ func (s *Store) Fold(ctx context.Context) (folded int, err error) {
 	before := int64(1<<63 - 1) // rows above it are done
 	for {
 		start, n, last := time.Now(), 0, before
-		err := s.change(ctx, finishTimeout, "fold the names of older records", func(ctx context.Context, tx *sql.Tx) error {
+		err := s.Change(ctx, finishTimeout, "fold the names of older records", func(ctx context.Context, tx *sql.Tx) error {
 			files, err := s.unfolded(ctx, tx, before)
 			if n = len(files); err != nil || n == 0 {
 				return err
@@ -78,7 +80,7 @@ func (s *Store) Fold(ctx context.Context) (folded int, err error) {
 		}
 		before = last
 		folded += n
-		if err := sleep(ctx, max(foldPause, foldRest*time.Since(start))); err != nil {
+		if err := background.Sleep(ctx, max(foldPause, foldRest*time.Since(start))); err != nil {
 			return folded, fmt.Errorf("fold the names of older records: %w", err)
 		}
 	}
@@ -95,22 +97,16 @@ func (s *Store) unfolded(ctx context.Context, tx *sql.Tx, before int64) (files [
 	const query = `
 		SELECT id, debug_file, debug_id, file, COALESCE(code_file, ''), COALESCE(code_id, '') FROM files
 		WHERE folded_key IS NULL AND debug_file IS NOT NULL AND id < $1 ORDER BY folded_key DESC, id DESC LIMIT $2`
-	if err := s.plan(ctx, tx); err != nil {
+	if err := s.byIndex(ctx, tx); err != nil {
 		return nil, err
 	}
-	rows, err := tx.QueryContext(ctx, query+s.skipLocked, before, foldFiles)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
+	err = database.Each(ctx, tx, query+s.locked(), []any{before, foldFiles}, func(rows *sql.Rows) error {
 		var f unfolded
-		if err := rows.Scan(&f.id, &f.debugFile, &f.debugID, &f.file, &f.codeFile, &f.codeID); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&f.id, &f.debugFile, &f.debugID, &f.file, &f.codeFile, &f.codeID)
 		files = append(files, f)
-	}
-	return files, rows.Err()
+		return err
+	})
+	return files, err
 }
 
 // fold records folded names, in one statement: a round trip for each file would take longer than all the rest.
@@ -122,7 +118,7 @@ func fold(ctx context.Context, tx *sql.Tx, files []unfolded) error {
 		args = append(args, f.id, key, code)
 	}
 	values := strings.Repeat(", (CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT))", len(files))
-	_, err := tx.ExecContext(ctx, numbered(`
+	_, err := tx.ExecContext(ctx, database.Numbered(`
 		UPDATE files SET folded_key = v.column2, folded_code_file = v.column3
 		FROM (VALUES `+values[2:]+`) AS v WHERE files.id = v.column1`), args...)
 	return err

@@ -299,7 +299,7 @@ func TestListsFindWhatIsThere(t *testing.T) {
 		l := newLibrary(t, url, 50)
 		random := rand.New(rand.NewPCG(3, 4))
 		for i := range 200 {
-			l.store.SetScanLimit([]int{3, 7, 40, 4000}[i%4])
+			l.store.Scan = []int{3, 7, 40, 4000}[i%4]
 			q := randomUploadQuery(l, random)
 			if diff := gocmp.Diff(l.wantUploads(&q), allUploads(t, l.store, q, nil)); diff != "" {
 				t.Errorf("uploads of %+v (-want +got)\n%s", q, diff)
@@ -319,7 +319,7 @@ func TestPagesWhileUploadsComeIn(t *testing.T) {
 		random := rand.New(rand.NewPCG(5, 6))
 		try := false
 		for _, q := range []catalogue.UploadQuery{{Limit: 3}, {Limit: 3, Ascending: true}, {Limit: 3, BySize: true}, {Limit: 2, Try: &try}} {
-			l.store.SetScanLimit(5)
+			l.store.Scan = 5
 			old := l.wantUploads(&q)
 			added := 0
 			got := allUploads(t, l.store, q, func() {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -98,7 +100,7 @@ func TestNewerSchemaIsToleratedAndKept(t *testing.T) {
 
 // holdLock holds PostgreSQL's lock for migrations.
 func holdLock(t *testing.T, url string) (release func()) {
-	tx, err := open(t, url, record.Options{}).DB().BeginTx(t.Context(), nil)
+	tx, err := openRaw(t, url).BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,12 +155,15 @@ func TestRightsThatAreMissing(t *testing.T) {
 func TestMigrateWaitsForAnotherWithinItsContext(t *testing.T) {
 	hold := map[string]func(t *testing.T, url string) (release func()){
 		"SQLite": func(t *testing.T, url string) func() {
-			unlock, err := record.LockFile(t.Context(), strings.TrimPrefix(url, "sqlite:")+"-migrate")
+			lock, err := os.Create(strings.TrimPrefix(url, "sqlite:") + "-migrate")
+			if err == nil {
+				err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
 			return func() {
-				if err := unlock(); err != nil {
+				if err := lock.Close(); err != nil {
 					t.Error(err)
 				}
 			}
@@ -209,7 +214,7 @@ func TestSchemasAgree(t *testing.T) {
 	}
 	// A migration exists for both, or for none.
 	names := func(dir string) []string {
-		found, err := filepath.Glob("migrations/" + dir + "/*.sql")
+		found, err := filepath.Glob("database/migrations/" + dir + "/*.sql")
 		if err != nil || len(found) == 0 {
 			t.Fatalf("migrations of %s: %v (%v)", dir, found, err)
 		}
@@ -226,7 +231,7 @@ func TestSchemasAgree(t *testing.T) {
 // migrationVersions returns the versions of a migrated database.
 func migrationVersions(t *testing.T) []string {
 	t.Helper()
-	found, err := filepath.Glob("migrations/sqlite/*.sql")
+	found, err := filepath.Glob("database/migrations/sqlite/*.sql")
 	if err != nil || len(found) == 0 {
 		t.Fatalf("migrations: %v (%v)", found, err)
 	}
@@ -241,7 +246,7 @@ func migrationVersions(t *testing.T) []string {
 // column returns the values of a query's only column.
 func column(t *testing.T, s *record.Store, query string) (values []string) {
 	t.Helper()
-	rows, err := s.DB().QueryContext(t.Context(), query)
+	rows, err := raw(t, s).QueryContext(t.Context(), query)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -195,15 +195,15 @@ func TestLookupsAreServedByIndexes(t *testing.T) {
 		if strings.HasPrefix(url, "postgres") {
 			explain = explainPostgres
 		}
-		conn, err := s.DB().Conn(t.Context())
+		conn, err := raw(t, s).Conn(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
 		var statements []statement
-		s.Trace(func(query string, args []any) { statements = append(statements, statement{query, args}) })
+		s.Trace = func(query string, args []any) { statements = append(statements, statement{query, args}) }
 		askLookups(t, s)
-		s.Trace(nil)
+		s.Trace = nil
 		if len(statements) != 9 {
 			t.Errorf("%d statements", len(statements))
 		}
@@ -230,15 +230,34 @@ func TestModuleFilesUseTheirIndexes(t *testing.T) {
 		} else {
 			exec(t, s, "ANALYZE files")
 		}
-		conn, err := s.DB().Conn(t.Context())
+		conn, err := raw(t, s).Conn(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		for query, index := range record.ModuleFilesQueries() {
-			if plan := lines(t, conn, columns, explain+query); !strings.Contains(plan, index) {
-				t.Errorf("%s\nuses not %s:\n%s", query, index, plan)
+		for debugFile, index := range map[string]string{"app7.so": "files_debug_id", "": "files_any_debug_id"} {
+			s.Trace = func(query string, args []any) {
+				if plan := lines(t, conn, columns, explain+query, args...); !strings.Contains(plan, index) {
+					t.Errorf("%s\nuses not %s:\n%s", query, index, plan)
+				}
 			}
+			if keys := moduleFiles(t, s, debugFile, "A7", true); len(keys) != 1 {
+				t.Errorf("files of %q: %v", debugFile, keys)
+			}
+		}
+	})
+}
+
+// A reading keeps to its own connection: one that takes a second waits for ever once all are taken.
+func TestReadingsTakeOneConnection(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url, record.Options{MaxConns: 1})
+		finished(t, s, newToken(t, s), false, symFile(t, "a.so/AA/a.so.sym", "", "CC", upload.FileUploaded))
+		if keys := moduleFiles(t, s, "a.so", "AA", false); len(keys) != 1 {
+			t.Errorf("files of the module: %v", keys)
+		}
+		if u, err := s.Status(t.Context(), 1); err != nil || len(u.Files) != 1 {
+			t.Errorf("status: %+v (%v)", u, err)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"tecken-upload/internal/record"
+	"tecken-upload/internal/record/database"
 )
 
 // No list reads a whole table, or sorts an unbounded number of rows.
@@ -23,14 +24,14 @@ func TestListsAreServedByIndexes(t *testing.T) {
 		if path.Base(t.Name()) == "PostgreSQL" {
 			exec(t, s, `VACUUM ANALYZE`)
 		}
-		conn, err := s.DB().Conn(t.Context())
+		conn, err := raw(t, s).Conn(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
 		for _, analyzed := range []bool{false, true} { // a SQLite file is analysed only by hand
 			var statements []statement
-			s.Trace(func(query string, args []any) { statements = append(statements, statement{query, args}) })
+			s.Trace = func(query string, args []any) { statements = append(statements, statement{query, args}) }
 			for _, q := range questions() {
 				statements = nil
 				q.ask(t, s, 100)
@@ -41,7 +42,7 @@ func TestListsAreServedByIndexes(t *testing.T) {
 					explain(t, conn, q.name, st)
 				}
 			}
-			s.Trace(nil)
+			s.Trace = nil
 			if !analyzed {
 				if _, err := conn.ExecContext(t.Context(), `ANALYZE`); err != nil {
 					t.Fatal(err)
@@ -57,7 +58,7 @@ func TestPagesOfAnySizeAreTheSameStatements(t *testing.T) {
 	fill(t, s, 200, 5)
 	for _, q := range questions() {
 		seen := make(map[string]bool)
-		s.Trace(func(query string, _ []any) { seen[query] = true })
+		s.Trace = func(query string, _ []any) { seen[query] = true }
 		for _, batch := range []int{1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 33, 60} {
 			q.ask(t, s, batch)
 		}
@@ -127,9 +128,9 @@ func explainPostgres(t *testing.T, conn *sql.Conn, name string, st statement) {
 	good := func(plan string) bool { return !postgresScan.MatchString(plan) }
 	run("BEGIN")
 	defer run("ROLLBACK")
-	run(record.ByIndexAlone)
+	run(database.ByIndexAlone)
 	if strings.Contains(st.query, "folded_key LIKE") && !strings.Contains(st.query, "ORDER BY") {
-		run(record.ByTrigrams)
+		run(database.ByTrigrams)
 		good = func(plan string) bool { return strings.Contains(plan, "Bitmap Index Scan on files_keys") }
 	}
 	literals := make([]string, len(st.args))

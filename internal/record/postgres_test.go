@@ -2,7 +2,6 @@ package record_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -122,33 +121,19 @@ func TestPostgresHangs(t *testing.T) {
 	tok := newToken(t, s)
 	// Its connections are gone, and new ones hang.
 	exec(t, s, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
-	stopped := blockConnections(t, p, s)
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
 
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 500*time.Millisecond, upload.ErrDeadline)
 	defer cancel()
 	err := s.Begin(ctx, &upload.Upload{TokenID: tok.ID})
 	wantErr(t, "Begin", err, upload.ErrUnavailable)
 	wantErr(t, "Begin", err, upload.ErrDeadline)
-	stopped()
+	if err := p.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, testenv.Patience, func() error { return s.Check(t.Context()) })
-}
-
-// blockConnections makes the server hang for new connections, and takes all of the Store's.
-func blockConnections(t *testing.T, p *testenv.PostgresCluster, s *record.Store) (unblock func()) {
-	t.Helper()
-	// An idle connection would still be served by its own process.
-	conn, err := s.DB().Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	return func() {
-		if err := errors.Join(p.Signal(syscall.SIGCONT), conn.Close()); err != nil {
-			t.Error(err)
-		}
-	}
 }
 
 // Work queues for connections; cancelled calls never make more of them than allowed.
@@ -214,7 +199,7 @@ func newRole(t *testing.T, admin *record.Store, options string) string {
 	exec(t, admin, `CREATE ROLE "`+role+`" LOGIN `+options)
 	t.Cleanup(func() {
 		for _, statement := range []string{`DROP OWNED BY "` + role + `"`, `DROP ROLE "` + role + `"`} {
-			if _, err := admin.DB().ExecContext(context.WithoutCancel(t.Context()), statement); err != nil {
+			if _, err := raw(t, admin).ExecContext(context.WithoutCancel(t.Context()), statement); err != nil {
 				t.Error(err)
 			}
 		}

@@ -17,8 +17,8 @@ func TestProgress(t *testing.T) {
 		s := openMigrated(t, url, record.Options{})
 		other := openMigrated(t, url, record.Options{Stale: time.Minute, Now: func() time.Time { return now }})
 		at := func(d time.Duration) {
-			s.SetServerTime(now.Add(d))
-			other.SetServerTime(now.Add(d))
+			setClock(s, now.Add(d))
+			setClock(other, now.Add(d))
 		}
 		at(0)
 		tok := newToken(t, s)

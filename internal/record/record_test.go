@@ -2,13 +2,20 @@ package record_test
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"tecken-upload/internal/catalogue"
 	"tecken-upload/internal/record"
@@ -35,26 +42,65 @@ func sqliteURL(t *testing.T) string {
 	return "sqlite:" + filepath.Join(t.TempDir(), "a folder", "tecken.db")
 }
 
+// databases are those of the open Stores, over connections of the tests' own.
+var databases sync.Map
+
+// raw returns s's database.
+func raw(t testing.TB, s *record.Store) *sql.DB {
+	t.Helper()
+	db, ok := databases.Load(s)
+	if !ok {
+		t.Fatal("the Store is not from open")
+	}
+	return db.(*sql.DB)
+}
+
+// openRaw opens a database past the Store.
+func openRaw(t testing.TB, address string) *sql.DB {
+	t.Helper()
+	if path, ok := strings.CutPrefix(address, "sqlite:"); ok {
+		db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?_txlock=immediate&_busy_timeout=5000&_foreign_keys=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return db
+	}
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec // a pooler may be in between
+	return stdlib.OpenDB(*config)
+}
+
 // open returns a Store without a migration.
-func open(t *testing.T, url string, opts record.Options) *record.Store {
+func open(t testing.TB, url string, opts record.Options) *record.Store {
 	t.Helper()
 	s, err := record.Open(t.Context(), url, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
+	db := openRaw(t, url)
+	databases.Store(s, db)
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		databases.Delete(s)
+		if err := errors.Join(db.Close(), s.Close()); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
 }
 
-func openMigrated(t *testing.T, url string, opts record.Options) *record.Store {
+// setClock stops the clock of s's database.
+func setClock(s *record.Store, at time.Time) {
+	s.Clock = fmt.Sprintf(`CAST(%d AS BIGINT)`, at.UnixMicro())
+}
+
+func openMigrated(t testing.TB, url string, opts record.Options) *record.Store {
 	t.Helper()
 	s := open(t, url, opts)
 	if opts.Now != nil {
-		s.SetServerTime(opts.Now())
+		setClock(s, opts.Now())
 	}
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -79,7 +125,7 @@ func indexed(t testing.TB, s *record.Store) {
 // exec runs SQL past the Store.
 func exec(t *testing.T, s *record.Store, statement string, args ...any) {
 	t.Helper()
-	if _, err := s.DB().ExecContext(t.Context(), statement, args...); err != nil {
+	if _, err := raw(t, s).ExecContext(t.Context(), statement, args...); err != nil {
 		t.Fatalf("%s: %v", statement, err)
 	}
 }

@@ -164,13 +164,13 @@ func TestTheIndexOfKeysIsMadeByOne(t *testing.T) {
 	if err := other.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := s.DB().Conn(t.Context())
+	conn, err := raw(t, s).Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	hold := func(statement string) {
 		t.Helper()
-		if _, err := conn.ExecContext(t.Context(), statement, int64(record.IndexingLock)); err != nil {
+		if _, err := conn.ExecContext(t.Context(), statement, int64(0x7465636b6b657973)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -201,12 +201,12 @@ func TestPartsThatAnIndexDoesNotKnow(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url, record.Options{})
 		withKeys(t, s, newToken(t, s), "libc++.so/AA/libc++.so.sym", "a.so/AA/a.sym", "b.so/AA/b.sym", "c.so/AA/c.sym", "d-é.so/AA/d.sym")
-		s.SetScanLimit(1)
+		s.Scan = 1
 		for part, byIndex := range map[string]bool{"C++": false, "-\u00c9.S": false, "BC++": false, "LIBC+": true, "++.SO/AA/LI": false} {
 			asked := false
-			s.Trace(func(query string, _ []any) {
+			s.Trace = func(query string, _ []any) {
 				asked = asked || strings.HasPrefix(query, "SELECT id FROM files WHERE state")
-			})
+			}
 			found := 0
 			for q := (catalogue.FileQuery{Keys: []string{part}, Limit: 5}); ; {
 				page, err := s.ListFiles(t.Context(), &q)
@@ -262,7 +262,7 @@ func TestPagesByNumber(t *testing.T) {
 		}
 		for name, list := range lists {
 			if name == "files by part" || name == "files by prefix" || name == "files of a kind" {
-				s.SetScanLimit(150_000) // these are searched among all
+				s.Scan = 150_000 // these are searched among all
 			}
 			wantNumbers(t, name, uploads, list)
 		}

@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -21,10 +22,22 @@ func TestSQLitePragmas(t *testing.T) {
 		"foreign_keys": "1",
 		"busy_timeout": "250",
 	} {
-		if got := column(t, s, "PRAGMA "+pragma); len(got) != 1 || got[0] != want {
-			t.Errorf("%s is %v, want %s", pragma, got, want)
+		if got := written(t, s, "PRAGMA "+pragma); got != want {
+			t.Errorf("%s is %s, want %s", pragma, got, want)
 		}
 	}
+}
+
+// written returns the answer of a statement over the connection that s writes with.
+func written(t *testing.T, s *record.Store, statement string) (answer string) {
+	t.Helper()
+	err := s.Change(t.Context(), time.Minute, statement, func(ctx context.Context, tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, statement).Scan(&answer)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
 }
 
 func TestSQLitePathsAreTakenAsTheyAre(t *testing.T) {
@@ -62,7 +75,7 @@ func TestSQLiteWaitsForAnotherWriter(t *testing.T) {
 	url := sqliteURL(t)
 	s, other := openMigrated(t, url, record.Options{}), openMigrated(t, url, record.Options{})
 	tok := newToken(t, s)
-	tx, err := other.DB().BeginTx(t.Context(), nil)
+	tx, err := raw(t, other).BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +114,7 @@ func TestSQLiteFull(t *testing.T) {
 	t.Parallel()
 	s := openMigrated(t, sqliteURL(t), record.Options{})
 	u := begun(t, s, newToken(t, s))
-	exec(t, s, `PRAGMA max_page_count = 1`) // the current size
+	written(t, s, `PRAGMA max_page_count = 1`) // the current size
 	ended := u
 	ended.Outcome, ended.EndedAt = upload.Completed, u.CreatedAt
 	for range 1000 {
@@ -115,7 +128,7 @@ func TestSQLiteFull(t *testing.T) {
 	}
 	wantUpload(t, s, u)
 
-	exec(t, s, `PRAGMA max_page_count = 100000`)
+	written(t, s, `PRAGMA max_page_count = 100000`)
 	if err := s.Finish(t.Context(), &ended); err != nil {
 		t.Fatal(err)
 	}

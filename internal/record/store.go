@@ -3,59 +3,25 @@ package record
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
-	"strings"
-	"sync/atomic"
 	"time"
 
-	"github.com/pressly/goose/v3"
-
-	"tecken-upload/internal/catalogue"
-	"tecken-upload/internal/upload"
+	"tecken-upload/internal/record/database"
+	"tecken-upload/internal/record/query"
 )
 
-// Time limits, whatever the caller's context says: a hung database must not hold the goroutines of every request.
 const (
-	// queryTimeout bounds each call except Finish. It is many times what they need.
-	queryTimeout = 10 * time.Second
+	// writeTimeout bounds each call that writes, except Finish. It is many times what they need.
+	writeTimeout = 10 * time.Second
 	// finishTimeout bounds one attempt to write an upload's end with up to 10,000 files.
 	finishTimeout = 30 * time.Second
 	// finishPatience is how long Finish retries while the database is unavailable. An upload at its end has cost minutes: we would rather
 	// wait out a failover than have the client send it again.
 	finishPatience = 5 * time.Second
-	// migrateWait is how long an attempt to migrate waits for another instance's.
-	migrateWait = 5 * time.Minute
-	// migrateTimeout bounds one attempt to migrate. Building an index of files, beside uploads, starts from its beginning after an
-	// interruption: we would rather wait for a day than never finish.
-	migrateTimeout = 24 * time.Hour
-	// lockRetry is the pause between tries for another instance's lock.
-	lockRetry = time.Second
-	// forsakeInterval is the least time between two closings of the pool: we would rather lose a second after a failover than reconnect all
-	// the time to a server that stays read-only.
-	forsakeInterval = time.Second
-	// unlockTimeout bounds the release of a lock, which the session's end releases anyway.
-	unlockTimeout = 5 * time.Second
-	// connectTimeout bounds an attempt to connect if the URL has no connect_timeout.
-	connectTimeout = 5 * time.Second
-	// connectPatience is how long a call waits for a server that refuses connections: enough for a restart, short enough for a prompt
-	// answer to the client.
-	connectPatience = 2 * time.Second
-	// busyTimeout is how long SQLite itself waits for another process's transaction. It ignores contexts meanwhile, so the rest of the wait
-	// is ours.
-	busyTimeout = 250 * time.Millisecond
-	// connLifetime, and a random part of it more, is the life of a connection: so a fleet spreads over the servers behind a name, but never
-	// all at once.
-	connLifetime = 30 * time.Minute
+	// The pauses between tries of Finish, doubled after each from the first to the last.
+	firstFinishRetry = 50 * time.Millisecond
+	lastFinishRetry  = 2 * time.Second
 )
-
-// defaultMaxConns is the default of Options.MaxConns.
-const defaultMaxConns = 10
-
-// errNotMigrated is every call's error until the schema is known to be there.
-var errNotMigrated = fmt.Errorf("%w: the schema is not migrated yet", upload.ErrUnavailable)
 
 // Options adjust a Store. The zero Options are ready for use.
 type Options struct {
@@ -65,162 +31,64 @@ type Options struct {
 	Stale    time.Duration    // silence of an upload's process after which the upload is lost; 0: never
 }
 
-// A Store keeps records in one database. It implements upload.Records, and is safe for concurrent use.
+// A Store keeps records in one database, and reads them. It implements upload.Records, and is safe for concurrent use.
 type Store struct {
-	database
-	log       *slog.Logger
-	now       func() time.Time
-	stale     time.Duration                  // Options.Stale
-	migration atomic.Pointer[error]          // result of the latest attempt to migrate
-	ready     atomic.Bool                    // the schema is there, and the Store is open
-	indexed   atomic.Bool                    // the trigram index of keys exists
-	scan      int                            // scanLimit, less in tests
-	patience  time.Duration                  // finishPatience, other in tests
-	trace     func(query string, args []any) // receives the lists' statements in tests; may be nil
+	*database.DB
+	*query.Reader
+	log      *slog.Logger
+	now      func() time.Time
+	patience time.Duration // finishPatience, other in tests
 }
 
-// A database is what differs between SQLite and PostgreSQL.
-type database struct {
-	read, write  *sql.DB // the same one on PostgreSQL
-	dialect      goose.Dialect
-	migrations   fs.FS
-	exclusive    func(context.Context) (func() error, error) // takes goose's lock for migrations
-	present      func() error                                // fails if the database is gone; may be nil
-	grow         func() error                                // takes space on the disk for a moment; nil if that is another machine's
-	insertFiles  func(context.Context, *sql.Tx, *upload.Upload) error
-	skipLocked   string                              // makes a SELECT lock its rows, without those already locked
-	settings     string                              // of the planner, for transactions that read by an index; may be ""
-	clock        string                              // queries the server's time, in microseconds; "": this machine's
-	ranges       bool                                // how a walk is written
-	like         string                              // compares a text with a pattern, in which \\ escapes wildcards
-	indexKeys    func(context.Context, *Store) error // makes the trigram index of keys; nil if a migration does
-	search       func(*reading, context.Context, *catalogue.FileQuery, keySearch) ([]listed, stretch, error)
-	tickets      *tickets                               // for calls that may meet refused connections; may be nil
-	beginReading func(context.Context, *sql.Conn) error // begins a transaction to read in; nil if reading needs none
-	forsake      func()                                 // closes all connections; may be nil
-	closers      []func() error
-}
-
-// Open returns a Store for url: "sqlite:PATH" with a relative or absolute path, or "postgres://…" as in pgx. It makes the directory of PATH. It
-// makes no connection: it fails for a malformed url or a path that can't be a directory's, not for a server that is down or a disk that is
-// full or read-only.
+// Open returns a Store for a URL as database.Open takes it. It makes no connection.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
-	if opts.MaxConns <= 0 {
-		opts.MaxConns = defaultMaxConns
-	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	var db database
-	var err error
-	scheme, rest, _ := strings.Cut(url, ":")
-	switch scheme {
-	case "sqlite":
-		db, err = openSQLite(rest, opts.MaxConns)
-	case "postgres", "postgresql":
-		db, err = openPostgres(ctx, url, opts.MaxConns)
-	default:
-		// The URL itself may hold a password.
-		err = errors.New("its URL is of neither scheme, sqlite or postgres")
-	}
+	db, err := database.Open(ctx, url, database.Options{MaxConns: opts.MaxConns, Logger: opts.Logger, Needed: needed})
 	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, err
 	}
-	return &Store{database: db, log: opts.Logger, now: opts.Now, stale: opts.Stale, scan: scanLimit, patience: finishPatience}, nil
+	return &Store{DB: db, Reader: query.New(db, opts.Stale), log: opts.Logger, now: opts.Now, patience: finishPatience}, nil
 }
 
-// Check returns nil if the database answers and its schema is there, else an error wrapping upload.ErrUnavailable. It ends soon after ctx.
-func (s *Store) Check(ctx context.Context) error {
-	return s.query(ctx, "check the database", func(ctx context.Context, r *reading) error {
-		var id int64
-		err := r.conn.QueryRowContext(ctx, `SELECT id FROM users ORDER BY id LIMIT 1`).Scan(&id)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
-		return err
-	})
-}
-
-// Close closes the database. It waits for calls in progress; later ones return upload.ErrUnavailable.
-func (s *Store) Close() error {
-	s.ready.Store(false)
-	var errs []error
-	for _, c := range s.closers {
-		errs = append(errs, c())
+// locked is the end of a SELECT in a transaction: its rows are locked, without those already locked. A writer of SQLite is alone.
+func (s *Store) locked() string {
+	if s.Postgres {
+		return ` FOR UPDATE SKIP LOCKED`
 	}
-	return errors.Join(errs...)
+	return ""
 }
 
-// change runs fn in a transaction and commits it. It starts again if the connection is lost before the commit.
-func (s *Store) change(ctx context.Context, limit time.Duration, doing string, fn func(context.Context, *sql.Tx) error) error {
-	return s.bounded(ctx, limit, doing, func(ctx context.Context) error {
-		tx, err := s.begin(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback() }() // no effect after a commit
-		if err := fn(ctx, tx); err != nil {
-			return err
-		}
-		if err := tx.Commit(); err != nil {
-			return &uncertainError{err}
-		}
-		return nil
-	})
-}
-
-// begin starts a transaction. On SQLite it writes from the start, so that it waits here for other processes and never fails for them later.
-func (s *Store) begin(ctx context.Context) (*sql.Tx, error) {
-	for {
-		tx, err := s.write.BeginTx(ctx, nil)
-		if err == nil || !isBusy(err) || ctx.Err() != nil {
-			return tx, err
-		}
-	}
-}
-
-// plan makes a transaction read by indexes, as readings do.
-func (s *Store) plan(ctx context.Context, tx *sql.Tx) (err error) {
-	if s.settings != "" {
-		_, err = tx.ExecContext(ctx, s.settings)
+// byIndex makes a transaction read by indexes.
+func (s *Store) byIndex(ctx context.Context, tx *sql.Tx) (err error) {
+	if s.Postgres {
+		_, err = tx.ExecContext(ctx, database.ByIndexAlone)
 	}
 	return err
 }
 
-// bounded runs fn within limit, and classifies its error.
-func (s *Store) bounded(ctx context.Context, limit time.Duration, doing string, fn func(context.Context) error) error {
-	if !s.ready.Load() {
-		return fmt.Errorf("%s: %w", doing, errNotMigrated)
-	}
-	if s.present != nil {
-		if err := s.present(); err != nil {
-			return fmt.Errorf("%s: %w", doing, err)
-		}
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errSlow)
-	defer cancel()
-	if s.tickets == nil {
-		return classify(ctx, doing, fn(ctx))
-	}
-	return classify(ctx, doing, s.persist(ctx, fn))
-}
-
-// persist runs fn with a ticket. It repeats fn for up to connectPatience if its connection is lost before a commit: after a failover the
-// same address leads to a server that works.
-func (s *Store) persist(ctx context.Context, fn func(context.Context) error) error {
-	began := time.Now()
-	for attempt := 0; ; attempt++ {
-		err := s.tickets.use(ctx, fn)
-		if s.forsake == nil || !isLost(err) || ctx.Err() != nil {
-			return err
-		}
-		s.forsake()
-		_, uncertain := errors.AsType[*uncertainError](err)
-		if uncertain || time.Since(began) >= connectPatience || sleep(ctx, backoff(attempt, firstReconnect, lastReconnect)) != nil {
-			return err
-		}
-	}
+// needed are statements that change nothing. A database explains them only if it has all their tables and columns, and lets this program
+// write them.
+var needed = []string{
+	`INSERT INTO users (email, created_at) SELECT email, created_at FROM users WHERE FALSE`,
+	`INSERT INTO tokens (user_id, hash, permissions, weight, created_at, expires_at)
+		SELECT user_id, hash, permissions, weight, created_at, expires_at FROM tokens WHERE FALSE`,
+	`UPDATE tokens SET revoked_at = revoked_at WHERE FALSE`,
+	`INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url)
+		SELECT user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url FROM uploads WHERE FALSE`,
+	`UPDATE uploads SET ended_at = ended_at, outcome = outcome, error = error, uploaded_count = uploaded_count, skipped_count = skipped_count,
+		ignored_count = ignored_count, pending_count = pending_count, redirect_urls = redirect_urls WHERE FALSE`,
+	`DELETE FROM uploads WHERE FALSE`,
+	`INSERT INTO files (` + fileColumns + `) SELECT ` + fileColumns + ` FROM files WHERE FALSE`,
+	`UPDATE files SET folded_key = folded_key, folded_code_file = folded_code_file WHERE FALSE`,
+	`INSERT INTO upload_days (day, user_id, upload_count, upload_size, file_count, file_size)
+		SELECT day, user_id, upload_count, upload_size, file_count, file_size FROM upload_days WHERE FALSE`,
+	`UPDATE upload_days SET upload_count = upload_count WHERE FALSE`,
+	`DELETE FROM upload_days WHERE FALSE`,
+	`INSERT INTO proofs (id, written_at) SELECT id, written_at FROM proofs WHERE FALSE`,
+	`UPDATE proofs SET written_at = written_at WHERE FALSE`,
 }

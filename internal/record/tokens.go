@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"tecken-upload/internal/record/database"
 	"tecken-upload/internal/upload"
 )
 
@@ -41,7 +42,7 @@ func (spec *TokenSpec) check(now time.Time) error {
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%w: %w", ErrInvalidSpec, fmt.Errorf(format, args...)))
 	}
-	if a, err := mail.ParseAddress(spec.User); err != nil || a.Address != spec.User || len(spec.User) > maxEmail || text(spec.User) != spec.User {
+	if a, err := mail.ParseAddress(spec.User); err != nil || a.Address != spec.User || len(spec.User) > maxEmail {
 		fault("%q is not an e-mail address", spec.User)
 	}
 	uploads := 0
@@ -94,7 +95,7 @@ func (s *Store) CreateToken(ctx context.Context, spec TokenSpec) (plaintext stri
 	if !spec.Expires.IsZero() {
 		tok.ExpiresAt = spec.Expires.UTC().Truncate(time.Microsecond)
 	}
-	err = s.change(ctx, queryTimeout, "create a token", func(ctx context.Context, tx *sql.Tx) error {
+	err = s.Change(ctx, writeTimeout, "create a token", func(ctx context.Context, tx *sql.Tx) error {
 		return insertToken(ctx, tx, hash, &tok)
 	})
 	if err != nil {
@@ -106,7 +107,7 @@ func (s *Store) CreateToken(ctx context.Context, spec TokenSpec) (plaintext stri
 // insertToken stores tok, and a new user, and sets their ids.
 func insertToken(ctx context.Context, tx *sql.Tx, hash upload.TokenHash, tok *upload.Token) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO users (email, created_at) VALUES ($1, $2) ON CONFLICT (email) DO NOTHING`,
-		tok.User, micros(tok.CreatedAt))
+		tok.User, database.Time(tok.CreatedAt))
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func insertToken(ctx context.Context, tx *sql.Tx, hash upload.TokenHash, tok *up
 	return tx.QueryRowContext(ctx, `
 		INSERT INTO tokens (user_id, hash, permissions, weight, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
 		RETURNING id`,
-		tok.UserID, hash[:], strings.Join(permissions, " "), tok.Weight, micros(tok.CreatedAt), micros(tok.ExpiresAt),
+		tok.UserID, hash[:], strings.Join(permissions, " "), tok.Weight, database.Time(tok.CreatedAt), database.Time(tok.ExpiresAt),
 	).Scan(&tok.ID)
 }
 
@@ -131,8 +132,8 @@ const selectTokens = `
 
 // Token returns the token with the given hash, or upload.ErrNotFound. It returns expired and revoked tokens too.
 func (s *Store) Token(ctx context.Context, hash upload.TokenHash) (tok upload.Token, err error) {
-	err = s.query(ctx, "look up a token", func(ctx context.Context, r *reading) error {
-		tok, err = scanToken(r.conn.QueryRowContext(ctx, selectTokens+`WHERE hash = $1`, hash[:]))
+	err = s.Read(ctx, "look up a token", func(ctx context.Context, conn database.Conn) error {
+		tok, err = scanToken(conn.QueryRowContext(ctx, selectTokens+`WHERE hash = $1`, hash[:]))
 		return err
 	})
 	return tok, err
@@ -140,43 +141,34 @@ func (s *Store) Token(ctx context.Context, hash upload.TokenHash) (tok upload.To
 
 // Tokens returns all tokens, expired and revoked ones too, by id.
 func (s *Store) Tokens(ctx context.Context) (tokens []upload.Token, err error) {
-	err = s.query(ctx, "list tokens", func(ctx context.Context, r *reading) error {
+	err = s.Read(ctx, "list tokens", func(ctx context.Context, conn database.Conn) error {
 		tokens = nil
-		rows, err := r.conn.QueryContext(ctx, selectTokens+`ORDER BY tokens.id`)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
+		return database.Each(ctx, conn, selectTokens+`ORDER BY tokens.id`, nil, func(rows *sql.Rows) error {
 			tok, err := scanToken(rows)
-			if err != nil {
-				return err
-			}
 			tokens = append(tokens, tok)
-		}
-		return rows.Err()
+			return err
+		})
 	})
 	return tokens, err
 }
 
 func scanToken(row interface{ Scan(...any) error }) (tok upload.Token, err error) {
 	var permissions string
-	var created, expires, revoked sql.NullInt64
-	err = row.Scan(&tok.ID, &tok.User, &tok.UserID, &permissions, &tok.Weight, &created, &expires, &revoked)
+	err = row.Scan(&tok.ID, &tok.User, &tok.UserID, &permissions, &tok.Weight,
+		(*database.Time)(&tok.CreatedAt), (*database.Time)(&tok.ExpiresAt), (*database.Time)(&tok.RevokedAt))
 	if err != nil {
 		return upload.Token{}, err
 	}
 	for p := range strings.FieldsSeq(permissions) {
 		tok.Permissions = append(tok.Permissions, upload.Permission(p))
 	}
-	tok.CreatedAt, tok.ExpiresAt, tok.RevokedAt = fromMicros(created), fromMicros(expires), fromMicros(revoked)
 	return tok, nil
 }
 
 // RevokeToken revokes the token with the given id for ever; a revoked one keeps its time. A missing token is upload.ErrNotFound.
 func (s *Store) RevokeToken(ctx context.Context, id int64) error {
-	return s.change(ctx, queryTimeout, fmt.Sprintf("revoke token %d", id), func(ctx context.Context, tx *sql.Tx) error {
+	return s.Change(ctx, writeTimeout, fmt.Sprintf("revoke token %d", id), func(ctx context.Context, tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, `UPDATE tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1 RETURNING id`,
-			id, micros(s.now())).Scan(new(int64))
+			id, database.Time(s.now())).Scan(new(int64))
 	})
 }

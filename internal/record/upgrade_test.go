@@ -22,13 +22,13 @@ import (
 func migratedTo(t *testing.T, url string, version int64) *record.Store {
 	t.Helper()
 	s := open(t, url, record.Options{})
-	dialect, dir := goose.DialectSQLite3, "migrations/sqlite"
+	dialect, dir := goose.DialectSQLite3, "database/migrations/sqlite"
 	if strings.HasPrefix(url, "postgres") {
-		dialect, dir = goose.DialectPostgres, "migrations/postgres"
+		dialect, dir = goose.DialectPostgres, "database/migrations/postgres"
 	} else if err := os.WriteFile(strings.TrimPrefix(url, "sqlite:"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	provider, err := goose.NewProvider(dialect, s.DB(), os.DirFS(dir), goose.WithDisableGlobalRegistry(true))
+	provider, err := goose.NewProvider(dialect, raw(t, s), os.DirFS(dir), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestUploadsGoOnWhileIndexesAreBuilt(t *testing.T) {
 	url := testenv.Postgres(t)
 	s := migratedTo(t, url, 3)
 	old := open(t, url, record.Options{}) // of an instance that is not upgraded yet
-	tx, err := old.DB().BeginTx(t.Context(), nil)
+	tx, err := raw(t, old).BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestUploadsGoOnWhileIndexesAreBuilt(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 	defer cancel()
 	for _, statement := range []string{insertFile(2, 1), `UPDATE uploads SET size = 8 WHERE id = 2`} {
-		if _, err := old.DB().ExecContext(ctx, statement); err != nil {
+		if _, err := raw(t, old).ExecContext(ctx, statement); err != nil {
 			t.Errorf("%s: %v", statement, err)
 		}
 	}
@@ -125,7 +125,7 @@ func TestUploadsGoOnWhileTheSchemaWaitsForAReader(t *testing.T) {
 	url := testenv.Postgres(t)
 	s := migratedTo(t, url, 1)
 	old := open(t, url, record.Options{})
-	backup, err := old.DB().BeginTx(t.Context(), nil)
+	backup, err := raw(t, old).BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestUploadsGoOnWhileTheSchemaWaitsForAReader(t *testing.T) {
 		})
 		for _, statement := range []string{`SELECT id FROM uploads WHERE id = 1`, `UPDATE uploads SET size = 8 WHERE id = 2`} {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
-			if _, err := old.DB().ExecContext(ctx, statement); err != nil {
+			if _, err := raw(t, old).ExecContext(ctx, statement); err != nil {
 				t.Errorf("%s: %v", statement, err)
 			}
 			cancel()
@@ -164,7 +164,7 @@ func TestUploadsGoOnWhileTheSchemaWaitsForAReader(t *testing.T) {
 
 // A migration waits briefly for a lock that others wait behind.
 func TestMigrationsBoundTheirWaitForLocks(t *testing.T) {
-	files, err := filepath.Glob("migrations/postgres/*.sql")
+	files, err := filepath.Glob("database/migrations/postgres/*.sql")
 	if err != nil || len(files) < 2 {
 		t.Fatal(files, err)
 	}

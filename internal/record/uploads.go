@@ -5,10 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
-	"tecken-upload/internal/symbol"
+	"tecken-upload/internal/background"
+	"tecken-upload/internal/record/database"
 	"tecken-upload/internal/upload"
 )
 
@@ -24,13 +24,13 @@ func (s *Store) Begin(ctx context.Context, u *upload.Upload) error {
 	if u.CreatedAt.IsZero() {
 		u.CreatedAt = s.now().UTC()
 	}
-	err := s.change(ctx, queryTimeout, "begin an upload", func(ctx context.Context, tx *sql.Tx) error {
+	err := s.Change(ctx, writeTimeout, "begin an upload", func(ctx context.Context, tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, `
 			INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url, seen_at)
-			SELECT user_id, id, $2, $3, $4, $5, $6, $7, $8, $9, `+s.clockNow()+` FROM tokens WHERE id = $1
+			SELECT user_id, id, $2, $3, $4, $5, $6, $7, $8, $9, `+s.Clock+` FROM tokens WHERE id = $1
 			RETURNING id`,
-			u.TokenID, text(u.TokenLabel), text(u.Filename), text(u.Bucket), u.Try, text(u.Format), u.Size, micros(u.CreatedAt),
-			optional(u.DownloadURL),
+			u.TokenID, database.Text(u.TokenLabel), database.Text(u.Filename), database.Text(u.Bucket), u.Try, database.Text(u.Format), u.Size, database.Time(u.CreatedAt),
+			database.Optional(u.DownloadURL),
 		).Scan(&u.ID)
 	})
 	if err != nil {
@@ -51,13 +51,13 @@ func (s *Store) Finish(ctx context.Context, u *upload.Upload) error {
 	patience, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	for attempt := 0; ; attempt++ {
-		err := s.change(ctx, finishTimeout, fmt.Sprintf("finish upload %d", u.ID), func(ctx context.Context, tx *sql.Tx) error {
+		err := s.Change(ctx, finishTimeout, fmt.Sprintf("finish upload %d", u.ID), func(ctx context.Context, tx *sql.Tx) error {
 			return s.finish(ctx, tx, u)
 		})
-		if !errors.Is(err, upload.ErrUnavailable) || !s.ready.Load() {
+		if !errors.Is(err, upload.ErrUnavailable) || errors.Is(err, database.ErrNotReady) {
 			return err
 		}
-		if sleep(patience, backoff(attempt, firstReconnect, lastReconnect)) != nil {
+		if background.Sleep(patience, background.Backoff(attempt, firstFinishRetry, lastFinishRetry)) != nil {
 			return err
 		}
 	}
@@ -77,13 +77,13 @@ func (s *Store) finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error 
 			phase = $16, progress = $17
 		WHERE id = $1 AND created_at = $18 AND ended_at IS NULL
 		RETURNING user_id, created_at`,
-		u.ID, text(u.Filename), text(u.Bucket), u.Try, text(u.Format), u.Size, micros(u.EndedAt), text(string(u.Outcome)), optional(u.Error),
+		u.ID, database.Text(u.Filename), database.Text(u.Bucket), u.Try, database.Text(u.Format), u.Size, database.Time(u.EndedAt), database.Text(u.Outcome), database.Optional(u.Error),
 		count[upload.FileUploaded], count[upload.FileSkipped], count[upload.FileIgnored], count[upload.FilePending],
-		optional(u.DownloadURL), lines(u.RedirectURLs), optional(string(u.Phase)), u.Progress, micros(u.CreatedAt),
+		database.Optional(u.DownloadURL), database.Lines(u.RedirectURLs), database.Optional(u.Phase), u.Progress, database.Time(u.CreatedAt),
 	).Scan(&userID, &created)
 	if errors.Is(err, sql.ErrNoRows) {
 		// It has ended, or never began, or a restore gave its id to another.
-		return tx.QueryRowContext(ctx, `SELECT id FROM uploads WHERE id = $1 AND created_at = $2`, u.ID, micros(u.CreatedAt)).Scan(new(int64))
+		return tx.QueryRowContext(ctx, `SELECT id FROM uploads WHERE id = $1 AND created_at = $2`, u.ID, database.Time(u.CreatedAt)).Scan(new(int64))
 	}
 	if err != nil {
 		return err
@@ -95,9 +95,28 @@ func (s *Store) finish(ctx context.Context, tx *sql.Tx, u *upload.Upload) error 
 	return addToDay(ctx, tx, userID, created, u.Size, count[upload.FileUploaded], stored)
 }
 
-// insertFiles writes u's files, many in a statement, since each has to be parsed. Only a few sizes of statements are used, each prepared
-// once: parsing takes as long as running.
-func insertFiles(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
+// addToDay counts an ended upload.
+func addToDay(ctx context.Context, tx *sql.Tx, userID, created, size int64, files int, stored int64) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO upload_days AS d (day, user_id, upload_count, upload_size, file_count, file_size) VALUES ($1, $2, 1, $3, $4, $5)
+		ON CONFLICT (day, user_id) DO UPDATE SET
+			upload_count = d.upload_count + 1, upload_size = d.upload_size + excluded.upload_size,
+			file_count = d.file_count + excluded.file_count, file_size = d.file_size + excluded.file_size`,
+		created/dayMicros, userID, size, files, stored)
+	return err
+}
+
+// insertFiles writes u's files.
+func (s *Store) insertFiles(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
+	if s.Postgres {
+		return insertFileArrays(ctx, tx, u)
+	}
+	return insertFileRows(ctx, tx, u)
+}
+
+// insertFileRows writes u's files to SQLite, many in a statement, since each has to be parsed. Only a few sizes of statements are used, each
+// prepared once: parsing takes as long as running.
+func insertFileRows(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
 	next := 0
 	for _, size := range []int{64, 8, 1} {
 		n := (len(u.Files) - next) / size
@@ -134,21 +153,8 @@ func insertFilesBy(ctx context.Context, tx *sql.Tx, u *upload.Upload, first, end
 
 // insertFilesQuery returns a statement that inserts n files.
 func insertFilesQuery(n int) string {
-	var b strings.Builder
-	b.WriteString("INSERT INTO files (" + fileColumns + ") VALUES ")
-	for i := range n * fileColumnCount {
-		switch {
-		case i == 0:
-			b.WriteString("($")
-		case i%fileColumnCount == 0:
-			b.WriteString("), ($")
-		default:
-			b.WriteString(", $")
-		}
-		b.WriteString(strconv.Itoa(i + 1))
-	}
-	b.WriteString(")")
-	return b.String()
+	row := ", (?" + strings.Repeat(", ?", fileColumnCount-1) + ")"
+	return "INSERT INTO files (" + fileColumns + ") VALUES " + strings.Repeat(row, n)[2:]
 }
 
 func appendFileValues(args []any, uploadID int64, position int, f *upload.File) []any {
@@ -158,41 +164,10 @@ func appendFileValues(args []any, uploadID int64, position int, f *upload.File) 
 	}
 	key, codeFile := foldedNames(f.Key.DebugFile(), f.Key.DebugID(), f.Key.File(), f.Header.CodeFile, f.Header.CodeID)
 	return append(args,
-		uploadID, position, text(f.Name),
-		optional(f.Key.DebugFile()), optional(f.Key.DebugID()), optional(f.Key.File()),
-		text(string(f.State)), f.Size, f.StoredSize, md5,
-		optional(f.Header.OS), optional(f.Header.Arch), optional(f.Header.DebugFile), optional(f.Header.DebugID),
-		optional(f.Header.CodeFile), optional(f.Header.CodeID), optional(f.Header.Generator),
+		uploadID, position, database.Text(f.Name),
+		database.Optional(f.Key.DebugFile()), database.Optional(f.Key.DebugID()), database.Optional(f.Key.File()),
+		database.Text(f.State), f.Size, f.StoredSize, md5,
+		database.Optional(f.Header.OS), database.Optional(f.Header.Arch), database.Optional(f.Header.DebugFile), database.Optional(f.Header.DebugID),
+		database.Optional(f.Header.CodeFile), database.Optional(f.Header.CodeID), database.Optional(f.Header.Generator),
 		key, codeFile, f.Replaced)
-}
-
-// files reads the files of an upload in order; nil if there are none.
-func (r *reading) files(ctx context.Context, uploadID int64) (files []upload.File, err error) {
-	rows, err := r.read.QueryContext(ctx, `
-		SELECT name, COALESCE(debug_file, ''), COALESCE(debug_id, ''), COALESCE(file, ''), state, size, stored_size, replaced, md5,
-			COALESCE(module_os, ''), COALESCE(module_arch, ''), COALESCE(module_debug_file, ''), COALESCE(module_debug_id, ''),
-			COALESCE(code_file, ''), COALESCE(code_id, ''), COALESCE(generator, '')
-		FROM files WHERE upload_id = $1 ORDER BY position`, uploadID)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var f upload.File
-		var debugFile, debugID, file string
-		var md5 []byte
-		if err := rows.Scan(&f.Name, &debugFile, &debugID, &file, &f.State, &f.Size, &f.StoredSize, &f.Replaced, &md5,
-			&f.Header.OS, &f.Header.Arch, &f.Header.DebugFile, &f.Header.DebugID,
-			&f.Header.CodeFile, &f.Header.CodeID, &f.Header.Generator); err != nil {
-			return nil, err
-		}
-		if debugFile != "" {
-			if f.Key, err = symbol.NewKey(debugFile, debugID, file); err != nil {
-				return nil, err
-			}
-		}
-		copy(f.MD5[:], md5)
-		files = append(files, f)
-	}
-	return files, rows.Err()
 }

@@ -64,7 +64,7 @@ func TestUploadRoundTrip(t *testing.T) {
 		wantUpload(t, s, u)
 
 		var counts [4]int
-		err := s.DB().QueryRowContext(t.Context(), `SELECT uploaded_count, skipped_count, ignored_count, pending_count FROM uploads`).
+		err := raw(t, s).QueryRowContext(t.Context(), `SELECT uploaded_count, skipped_count, ignored_count, pending_count FROM uploads`).
 			Scan(&counts[0], &counts[1], &counts[2], &counts[3])
 		if err != nil || counts != [4]int{1, 1, 1, 1} {
 			t.Errorf("counts are %v (%v)", counts, err)

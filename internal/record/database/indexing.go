@@ -1,4 +1,4 @@
-package record
+package database
 
 import (
 	"context"
@@ -9,11 +9,12 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/upload"
 )
 
 const (
-	// indexingRetry is the pause after an attempt that failed, or met another instance's.
+	// indexingRetry is the pause after an attempt that failed, or met another instance'd.
 	indexingRetry = time.Minute
 	// indexingLock is the key of the advisory lock for making the index.
 	indexingLock = 0x7465636b6b657973
@@ -29,39 +30,42 @@ var (
 // RunIndexing makes PostgreSQL's trigram index of keys while everything else goes on. It returns nil once the index exists, or ctx ends.
 // Until then a part of a key means its beginning. If the database does not grant the extension, the log says so, and the next program to
 // start tries again. fault is called when an attempt fails for another reason than an unavailable database.
-func (s *Store) RunIndexing(ctx context.Context, fault func(error)) error {
+func (d *DB) RunIndexing(ctx context.Context, fault func(error)) error {
 	for {
-		err := s.ensureKeysIndexed(ctx)
+		err := d.IndexKeys(ctx)
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, errNotGranted):
-			s.log.WarnContext(ctx, "the API looks for keys by their beginnings alone", "err", err)
+			d.options.Logger.WarnContext(ctx, "the API looks for keys by their beginnings alone", "err", err)
 			return nil
 		case !errors.Is(err, upload.ErrUnavailable) && ctx.Err() == nil:
 			fault(err)
 		}
-		if sleep(ctx, indexingRetry) != nil {
+		if background.Sleep(ctx, indexingRetry) != nil {
 			return nil
 		}
 	}
 }
 
-// ensureKeysIndexed makes the trigram index of keys, unless it exists. It has no time limit, and uses one connection.
-func (s *Store) ensureKeysIndexed(ctx context.Context) error {
-	if s.indexKeys == nil {
+// KeysIndexed reports whether any part of a key can be looked for, not only its beginning.
+func (d *DB) KeysIndexed() bool { return d.indexKeys == nil || d.indexed.Load() }
+
+// IndexKeys makes the trigram index of keys, unless it exists or another instance makes it. It has no time limit, and uses one connection.
+func (d *DB) IndexKeys(ctx context.Context) error {
+	if d.indexKeys == nil {
 		return nil
 	}
-	err := s.bounded(ctx, migrateTimeout, "index the keys of files", func(ctx context.Context) error { return s.indexKeys(ctx, s) })
+	err := d.bounded(ctx, migrateTimeout, "index the keys of files", func(ctx context.Context) error { return d.indexKeys(ctx, d) })
 	if err == nil {
-		s.indexed.Store(true)
+		d.indexed.Store(true)
 	}
 	return err
 }
 
 // indexKeys makes the index, one instance at a time. The invalid remains of an interrupted attempt are dropped first.
-func (p *postgres) indexKeys(ctx context.Context, s *Store) (err error) {
-	conn, err := s.write.Conn(ctx)
+func (p *postgres) indexKeys(ctx context.Context, d *DB) (err error) {
+	conn, err := d.write.Conn(ctx)
 	if err != nil {
 		return err
 	}
@@ -81,7 +85,7 @@ func (p *postgres) indexKeys(ctx context.Context, s *Store) (err error) {
 	if err := makeKeysIndex(ctx, conn); err != nil {
 		return err
 	}
-	s.log.InfoContext(ctx, "keys of files indexed", "elapsed", time.Since(start))
+	d.options.Logger.InfoContext(ctx, "keys of files indexed", "elapsed", time.Since(start))
 	return nil
 }
 

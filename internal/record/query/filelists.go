@@ -1,4 +1,4 @@
-package record
+package query
 
 import (
 	"context"
@@ -37,9 +37,9 @@ func scanFile(row interface{ Scan(...any) error }) (f listed, err error) {
 }
 
 // FileRecord returns the record of the file with the given id, or upload.ErrNotFound.
-func (s *Store) FileRecord(ctx context.Context, id int64) (catalogue.File, error) {
+func (r *Reader) FileRecord(ctx context.Context, id int64) (catalogue.File, error) {
 	var found catalogue.Files
-	err := s.query(ctx, fmt.Sprintf("read the record of file %d", id), func(ctx context.Context, r *reading) error {
+	err := r.read(ctx, fmt.Sprintf("read the record of file %d", id), func(ctx context.Context, r *reading) error {
 		f, err := scanFile(r.row(ctx, "SELECT "+listedColumns+" FROM files WHERE id = ?", []any{id}))
 		if err != nil {
 			return err
@@ -56,9 +56,9 @@ func (s *Store) FileRecord(ctx context.Context, id int64) (catalogue.File, error
 	return found.Files[0], nil
 }
 
-// ListFiles returns a page of the files that q selects. The error wraps catalogue.ErrCursor if q.After is another list's.
-func (s *Store) ListFiles(ctx context.Context, q *catalogue.FileQuery) (page catalogue.Files, err error) {
-	err = s.query(ctx, "list files", func(ctx context.Context, r *reading) error {
+// ListFiles returns a page of the files that q selects. The error wraps catalogue.ErrCursor if q.After is another list'r.
+func (r *Reader) ListFiles(ctx context.Context, q *catalogue.FileQuery) (page catalogue.Files, err error) {
+	err = r.read(ctx, "list files", func(ctx context.Context, r *reading) error {
 		page, err = r.listFiles(ctx, q)
 		return err
 	})

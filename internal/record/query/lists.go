@@ -1,4 +1,4 @@
-package record
+package query
 
 import (
 	"context"
@@ -8,36 +8,34 @@ import (
 	"strings"
 
 	"tecken-upload/internal/catalogue"
+	"tecken-upload/internal/record/database"
 )
 
 // uploadColumns are the columns of an upload's record, in scanUpload's order.
 const uploadColumns = `id, user_id, (SELECT email FROM users WHERE users.id = user_id), token_id, token_label, filename, bucket, try,
-	format, size, created_at, ended_at, COALESCE(outcome, ''), COALESCE(error, ''), COALESCE(download_url, ''), COALESCE(redirect_urls, ''),
+	format, size, created_at, ended_at, COALESCE(outcome, ''), COALESCE(error, ''), COALESCE(download_url, ''), redirect_urls,
 	uploaded_count, skipped_count, ignored_count, pending_count`
 
 func scanUpload(row interface{ Scan(...any) error }) (u catalogue.Upload, err error) {
-	var created, ended sql.NullInt64
-	var redirects string
 	err = row.Scan(&u.ID, &u.UserID, &u.User, &u.TokenID, &u.TokenLabel, &u.Filename, &u.Bucket, &u.Try,
-		&u.Format, &u.Size, &created, &ended, &u.Outcome, &u.Error, &u.DownloadURL, &redirects,
+		&u.Format, &u.Size, (*database.Time)(&u.CreatedAt), (*database.Time)(&u.EndedAt), &u.Outcome, &u.Error, &u.DownloadURL, (*database.Lines)(&u.RedirectURLs),
 		&u.Uploaded, &u.Skipped, &u.Ignored, &u.Pending)
-	u.CreatedAt, u.EndedAt, u.RedirectURLs = fromMicros(created), fromMicros(ended), fromLines(redirects)
 	return u, err
 }
 
 // UploadRecord returns the record of the upload with the given id, or upload.ErrNotFound.
-func (s *Store) UploadRecord(ctx context.Context, id int64) (u catalogue.Upload, err error) {
-	err = s.query(ctx, fmt.Sprintf("read the record of upload %d", id), func(ctx context.Context, r *reading) error {
+func (r *Reader) UploadRecord(ctx context.Context, id int64) (u catalogue.Upload, err error) {
+	err = r.read(ctx, fmt.Sprintf("read the record of upload %d", id), func(ctx context.Context, r *reading) error {
 		u, err = scanUpload(r.row(ctx, "SELECT "+uploadColumns+" FROM uploads WHERE id = ?", []any{id}))
 		return err
 	})
 	return u, err
 }
 
-// ListUploads returns a page of the uploads that q selects. The error wraps catalogue.ErrCursor if q.After is another list's. The size of
+// ListUploads returns a page of the uploads that q selects. The error wraps catalogue.ErrCursor if q.After is another list'r. The size of
 // an upload in progress may change: a list by size may miss it, or show it twice.
-func (s *Store) ListUploads(ctx context.Context, q *catalogue.UploadQuery) (page catalogue.Uploads, err error) {
-	err = s.query(ctx, "list uploads", func(ctx context.Context, r *reading) error {
+func (r *Reader) ListUploads(ctx context.Context, q *catalogue.UploadQuery) (page catalogue.Uploads, err error) {
+	err = r.read(ctx, "list uploads", func(ctx context.Context, r *reading) error {
 		page, err = r.listUploads(ctx, q)
 		return err
 	})
@@ -166,8 +164,8 @@ const relatedScan = 1000
 
 // Related returns the newest other uploads of the same archive, judged by user, size and name: at most limit, from the last thousand of
 // that size.
-func (s *Store) Related(ctx context.Context, u *catalogue.Upload, limit int) (related []catalogue.Upload, err error) {
-	err = s.query(ctx, fmt.Sprintf("list the uploads that are related to %d", u.ID), func(ctx context.Context, r *reading) error {
+func (r *Reader) Related(ctx context.Context, u *catalogue.Upload, limit int) (related []catalogue.Upload, err error) {
+	err = r.read(ctx, fmt.Sprintf("list the uploads that are related to %d", u.ID), func(ctx context.Context, r *reading) error {
 		related = nil
 		w := walk{table: "uploads", key: []string{"user_id", "size", "id"}, same: []any{u.UserID, u.Size}, reverse: true, scan: relatedScan}
 		w.filter.add("filename = ?", u.Filename)

@@ -1,4 +1,4 @@
-package record
+package query
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 const lastRune = "\U0010FFFF"
 
 // parts returns the texts to find anywhere in keys, and those to find at their beginnings.
-func (s *Store) parts(q *catalogue.FileQuery) (inside, beginnings []string) {
+func (r *Reader) parts(q *catalogue.FileQuery) (inside, beginnings []string) {
 	beginnings = slices.Clone(q.Prefixes)
-	indexed := s.indexKeys == nil || s.indexed.Load()
+	indexed := r.db.KeysIndexed()
 	for _, part := range q.Keys {
 		if indexed && utf8.RuneCountInString(part) >= catalogue.MinPart {
 			inside = append(inside, part)
@@ -31,11 +31,11 @@ func (s *Store) parts(q *catalogue.FileQuery) (inside, beginnings []string) {
 // filesByPrefix lists files by their keys, which begin with all the given texts.
 func (r *reading) filesByPrefix(ctx context.Context, q *catalogue.FileQuery, beginnings []string) (found []listed, read stretch, err error) {
 	prefix := slices.MaxFunc(beginnings, func(a, b string) int { return len(a) - len(b) })
-	w := walk{table: "files", key: []string{"folded_key", "id"}, from: prefix, until: prefix + lastRune, present: "debug_file", scan: max(1, r.scan/5)}
+	w := walk{table: "files", key: []string{"folded_key", "id"}, from: prefix, until: prefix + lastRune, present: "debug_file", scan: max(1, r.Scan/5)}
 	if w.after, err = listPrefix.key(q.After, true, anID); err != nil {
 		return nil, read, err
 	}
-	if w.after != nil && (!strings.HasPrefix(w.after[0].(string), prefix) || text(w.after[0].(string)) != w.after[0]) {
+	if w.after != nil && (!strings.HasPrefix(w.after[0].(string), prefix) || !storable(w.after[0].(string))) {
 		return nil, read, fmt.Errorf("page %.40q: %w", q.After, catalogue.ErrCursor)
 	}
 	if slices.ContainsFunc(beginnings, func(b string) bool { return !strings.HasPrefix(prefix, b) }) {
@@ -46,21 +46,24 @@ func (r *reading) filesByPrefix(ctx context.Context, q *catalogue.FileQuery, beg
 	}
 	read, err = w.page(ctx, r, "folded_key, "+listedColumns, q.Skip, q.Limit, func(rows *sql.Rows) ([]any, error) {
 		var key string
-		f, err := scanFile(keyed{rows, &key})
+		f, err := scanFile(behind{rows, []any{&key}})
 		found = append(found, f)
 		return []any{key, f.ID}, err
 	})
 	return found, read, err
 }
 
-// keyed is a row with one more column in front.
-type keyed struct {
-	*sql.Rows
-	key *string
+// storable reports whether a stored text may be s.
+func storable(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
+
+// behind is a row without its first columns, which are scanned into others.
+type behind struct {
+	row   interface{ Scan(...any) error }
+	first []any
 }
 
 // Scan scans the row.
-func (k keyed) Scan(into ...any) error { return k.Rows.Scan(append([]any{k.key}, into...)...) }
+func (b behind) Scan(into ...any) error { return b.row.Scan(append(b.first, into...)...) }
 
 // filterFiles adds the filters without an index of files. Those of uploads are subqueries for each row: with a join, a planner might read
 // all uploads. It returns true if no user matches.
@@ -97,5 +100,9 @@ func (r *reading) filesByKey(ctx context.Context, q *catalogue.FileQuery, inside
 	for _, part := range beginnings {
 		match.add("folded_key"+r.like, beginning(part))
 	}
-	return r.search(r, ctx, q, keySearch{parts: inside, match: match, after: after})
+	k := keySearch{parts: inside, match: match, after: after}
+	if r.db.Postgres {
+		return r.searchPostgres(ctx, q, k)
+	}
+	return r.searchSQLite(ctx, q, k)
 }

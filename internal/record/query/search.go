@@ -1,4 +1,4 @@
-package record
+package query
 
 import (
 	"cmp"
@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"tecken-upload/internal/catalogue"
+	"tecken-upload/internal/record/database"
 )
 
 const (
@@ -40,7 +41,7 @@ func (r *reading) searchSQLite(ctx context.Context, q *catalogue.FileQuery, k ke
 	}
 	query := "SELECT files.id, " + strings.Join(filter.terms, " AND ") + ` FROM files_keys CROSS JOIN files ON files.id = files_keys.rowid
 		WHERE files_keys MATCH ? AND files_keys.rowid < ? ORDER BY files_keys.rowid DESC LIMIT ?`
-	rows, err := r.rows(ctx, query, append(filter.args, strings.Join(trigrams(k.parts), " AND "), before, r.scan))
+	rows, err := r.rows(ctx, query, append(filter.args, strings.Join(trigrams(k.parts), " AND "), before, r.Scan))
 	if err != nil {
 		return nil, read, err
 	}
@@ -69,7 +70,7 @@ func (r *reading) searchSQLite(ctx context.Context, q *catalogue.FileQuery, k ke
 	case len(ids) > q.Limit:
 		ids = ids[:q.Limit]
 		read.next = []any{ids[q.Limit-1]}
-	case looked == r.scan:
+	case looked == r.Scan:
 		read.next = []any{at}
 	}
 	found, err = r.filesByID(ctx, ids, clauses{})
@@ -157,26 +158,20 @@ func hasTrigram(part string) bool {
 // few returns the ids of all matching files, or nil if a sample, the next rows of a walk, says that these may be too many.
 func (r *reading) few(ctx context.Context, w *walk, match *clauses) ([]int64, error) {
 	var matches, least, most sql.NullInt64
-	query, args := w.selected("*", nil, r.scan)
+	query, args := w.selected("*", nil, r.Scan)
 	err := r.row(ctx, "SELECT count(*) FROM ("+query+") AS found"+match.sql(), append(args, match.args...)).Scan(&matches)
 	if err == nil {
 		err = r.row(ctx, "SELECT min(id), max(id) FROM files", nil).Scan(&least, &most)
 	}
-	if err != nil || matches.Int64*(most.Int64-least.Int64)/int64(r.scan) > rareKeys {
+	if err != nil || matches.Int64*(most.Int64-least.Int64)/int64(r.Scan) > rareKeys {
 		return nil, err
 	}
 	return r.keyed(ctx, match)
 }
 
-// byTrigrams allows the bitmap scans that the trigram index needs; byIndexAgain forbids them.
-const (
-	byTrigrams   = `SET LOCAL enable_bitmapscan = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off`
-	byIndexAgain = `SET LOCAL enable_bitmapscan = off; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on`
-)
-
 // keyed queries the trigram index. It returns nil if more than rareKeys files match.
 func (r *reading) keyed(ctx context.Context, match *clauses) (ids []int64, err error) {
-	if _, err := r.conn.ExecContext(ctx, byTrigrams); err != nil {
+	if _, err := r.conn.ExecContext(ctx, database.ByTrigrams); err != nil {
 		return nil, err
 	}
 	c := clauses{terms: []string{"state = 'uploaded'"}}
@@ -194,7 +189,7 @@ func (r *reading) keyed(ctx context.Context, match *clauses) (ids []int64, err e
 	if len(ids) > rareKeys {
 		ids = nil
 	}
-	_, err = r.conn.ExecContext(ctx, byIndexAgain)
+	_, err = r.conn.ExecContext(ctx, database.ByIndexAgain)
 	return ids, err
 }
 

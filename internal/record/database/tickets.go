@@ -1,4 +1,4 @@
-package record
+package database
 
 import (
 	"context"
@@ -92,7 +92,7 @@ func (t *tickets) take(ctx context.Context) error {
 func (t *tickets) setAside(refusal error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	pause := backoff(t.failures, firstReconnect, lastReconnect)
+	pause := background.Backoff(t.failures, firstReconnect, lastReconnect)
 	t.aside++
 	t.failures++
 	t.refusal = refusal

@@ -1,9 +1,8 @@
-package record
+package query
 
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,7 +21,7 @@ const (
 
 // Spellings returns the keys that q may mean, at most 4 and each once: those of regular uploads, then, if q includes them, of try uploads;
 // in each, spellings of the key in another case, then the .sym of the code id; in each, the last uploaded first.
-func (s *Store) Spellings(ctx context.Context, q catalogue.SpellingQuery) (keys []symbol.Key, err error) {
+func (r *Reader) Spellings(ctx context.Context, q catalogue.SpellingQuery) (keys []symbol.Key, err error) {
 	var ways []way
 	for _, try := range kinds(q.Try) {
 		ways = append(ways, bySpelling(q.Key).of(try))
@@ -30,7 +29,7 @@ func (s *Store) Spellings(ctx context.Context, q catalogue.SpellingQuery) (keys 
 			ways = append(ways, byCode(q.Key.DebugFile(), q.Key.DebugID()).of(try))
 		}
 	}
-	err = s.query(ctx, "look up a spelling", func(ctx context.Context, r *reading) error {
+	err = r.read(ctx, "look up a spelling", func(ctx context.Context, r *reading) error {
 		found, err := r.follow(ctx, ways...)
 		keys = keysOf(found)
 		return err
@@ -58,8 +57,8 @@ func keysOf(found []recorded) (keys []symbol.Key) {
 
 // Module returns the module of a debug file and id, or of a code file and id, the file in any case: the last one of a regular upload, else
 // of a try upload, else upload.ErrNotFound.
-func (s *Store) Module(ctx context.Context, file, id string) (m catalogue.Module, err error) {
-	err = s.query(ctx, "look up a module", func(ctx context.Context, r *reading) error {
+func (r *Reader) Module(ctx context.Context, file, id string) (m catalogue.Module, err error) {
+	err = r.read(ctx, "look up a module", func(ctx context.Context, r *reading) error {
 		found, err := r.follow(ctx,
 			byDebugID(id).of(false), byCode(file, id).of(false), byDebugID(id).of(true), byCode(file, id).of(true))
 		if err != nil {
@@ -80,8 +79,8 @@ func (s *Store) Module(ctx context.Context, file, id string) (m catalogue.Module
 }
 
 // Builds returns the keys of the .sym with code ids from first to last, at most 4 and each once, the last uploaded first.
-func (s *Store) Builds(ctx context.Context, first, last string, try bool) (keys []symbol.Key, err error) {
-	err = s.query(ctx, "look up a build", func(ctx context.Context, r *reading) error {
+func (r *Reader) Builds(ctx context.Context, first, last string, try bool) (keys []symbol.Key, err error) {
+	err = r.read(ctx, "look up a build", func(ctx context.Context, r *reading) error {
 		found, err := r.follow(ctx, byBuild(first, last).of(try))
 		keys = keysOf(found)
 		return err
@@ -149,21 +148,14 @@ func (r *reading) follow(ctx context.Context, ways ...way) (found []recorded, er
 			FROM files%s ORDER BY %s LIMIT %d) AS way%d`, i, w.sql(), w.order, maxRows, i))
 		args = append(args, w.args...)
 	}
-	rows, err := r.rows(ctx, strings.Join(parts, " UNION ALL "), args)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		r, err := scanRecorded(rows)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, r)
-	}
+	err = r.each(ctx, strings.Join(parts, " UNION ALL "), args, func(rows *sql.Rows) error {
+		file, err := scanRecorded(rows)
+		found = append(found, file)
+		return err
+	})
 	// Databases return a union part by part, but do not promise it.
 	slices.SortStableFunc(found, func(a, b recorded) int { return a.way - b.way })
-	return found, rows.Err()
+	return found, err
 }
 
 func scanRecorded(rows *sql.Rows) (r recorded, err error) {

@@ -1,4 +1,4 @@
-package record
+package query
 
 import (
 	"cmp"
@@ -26,7 +26,7 @@ func (r *reading) filesByUpload(ctx context.Context, q *catalogue.FileQuery) (fo
 		return nil, read, catalogue.ErrCursor
 	}
 	files, uploads := conditionsOf(q)
-	g := gathering{reading: r, clauses: files, uploads: uploads, query: q, skip: q.Skip, most: q.Limit + 1, left: r.scan + 2*q.Skip, at: after} // each file may have its own upload
+	g := gathering{reading: r, clauses: files, uploads: uploads, query: q, skip: q.Skip, most: q.Limit + 1, left: r.Scan + 2*q.Skip, at: after} // each file may have its own upload
 	read.next, err = g.run(ctx)
 	read.passed = q.Skip - g.skip
 	if len(g.files) == g.most {
@@ -118,7 +118,7 @@ func (g *gathering) holders(ctx context.Context, users userSet) (holders []holde
 		return []any{h.created, h.id}, err
 	})
 	if seen < uploadsOfFiles && read.next != nil {
-		seen = g.scan // the number of uploads read to find these
+		seen = g.Scan // the number of uploads read to find these
 	}
 	g.left -= seen
 	return holders, read.next, err

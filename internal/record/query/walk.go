@@ -1,4 +1,4 @@
-package record
+package query
 
 import (
 	"cmp"
@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 
 	"tecken-upload/internal/catalogue"
@@ -164,7 +163,7 @@ type stretch struct {
 
 // page skips rows, and reads up to limit. scan is called for each row, and returns its key.
 func (w *walk) page(ctx context.Context, r *reading, columns string, skip, limit int, scan func(*sql.Rows) ([]any, error)) (stretch, error) {
-	if w.equated = len(w.same); r.ranges {
+	if w.equated = len(w.same); r.db.Postgres {
 		w.equated = max(0, w.equated-1)
 	}
 	if len(w.filter.terms) != 0 {
@@ -187,7 +186,7 @@ func (w *walk) page(ctx context.Context, r *reading, columns string, skip, limit
 
 // filtered is page with a filter: it searches the next rows.
 func (w *walk) filtered(ctx context.Context, r *reading, columns string, skip, limit int, scan func(*sql.Rows) ([]any, error)) (stretch, error) {
-	most := cmp.Or(w.scan, r.scan)
+	most := cmp.Or(w.scan, r.Scan)
 	last, err := w.at(ctx, r, most-1)
 	if err != nil {
 		return stretch{}, err
@@ -232,18 +231,4 @@ func (w *walk) order() string {
 		dir = " DESC"
 	}
 	return " ORDER BY " + strings.Join(w.key[w.equated:], dir+", ") + dir
-}
-
-// numbered writes $1, $2, … for each "?". Our statements have no other "?".
-func numbered(query string) string {
-	var b strings.Builder
-	for n := 1; ; n++ {
-		before, after, found := strings.Cut(query, "?")
-		b.WriteString(before)
-		if !found {
-			return b.String()
-		}
-		b.WriteString("$" + strconv.Itoa(n))
-		query = after
-	}
 }

@@ -1,4 +1,4 @@
-package record
+package database
 
 import (
 	"database/sql"
@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -84,23 +83,6 @@ func TestSQLiteCodes(t *testing.T) {
 	} {
 		if isUnavailableCode(code) != unavailable {
 			t.Errorf("code %d: unavailable is not %v", code, unavailable)
-		}
-	}
-}
-
-func TestBackoffGrowsWithJitterAndStaysInBounds(t *testing.T) {
-	const first, last = 100 * time.Millisecond, 2 * time.Second
-	for failure, full := range map[int]time.Duration{0: first, 1: 2 * first, 3: 8 * first, 4: 16 * first, 5: last, 1000: last} {
-		seen := make(map[time.Duration]bool)
-		for range 100 {
-			d := backoff(failure, first, last)
-			if d < full/2 || d > full {
-				t.Errorf("after failure %d: %v", failure, d)
-			}
-			seen[d] = true
-		}
-		if len(seen) < 10 {
-			t.Errorf("after failure %d all wait the same", failure)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package record
+package database
 
 import (
 	"context"
@@ -29,14 +29,14 @@ const lockPoll = 50 * time.Millisecond
 
 // openSQLite prepares the file at path: one connection that writes, so that writers queue in this process and obey their contexts, and some
 // that read beside it, as WAL mode allows. Only a migration makes the file: a lost one must not be replaced by an empty one.
-func openSQLite(path string, maxConns int) (database, error) {
+func openSQLite(path string, maxConns int) (engine, error) {
 	if path == "" || path == ":memory:" {
-		return database{}, errors.New("sqlite: needs the path of a file")
+		return engine{}, errors.New("sqlite: needs the path of a file")
 	}
 	path = filepath.Clean(path)
 	makeDir := func() error { return os.MkdirAll(filepath.Dir(path), 0o750) }
 	if err := makeDir(); err != nil && !upload.MayPass(err) {
-		return database{}, err
+		return engine{}, err
 	}
 	writing := url.Values{
 		"_txlock":       {"immediate"},
@@ -45,18 +45,19 @@ func openSQLite(path string, maxConns int) (database, error) {
 	}
 	write, err := openSQLiteDB(path, 1, writing)
 	if err != nil {
-		return database{}, err
+		return engine{}, err
 	}
 	read, err := openSQLiteDB(path, max(1, maxConns-1), url.Values{"_query_only": {"1"}})
 	if err != nil {
-		return database{}, errors.Join(err, write.Close())
+		return engine{}, errors.Join(err, write.Close())
 	}
 	sub, err := fs.Sub(migrations, "migrations/sqlite")
 	if err != nil {
-		return database{}, err
+		return engine{}, err
 	}
 	file := &sqliteFile{path: path}
-	return database{
+	return engine{
+		Clock:      `(CAST(unixepoch('subsec') * 1000000 AS BIGINT))`,
 		read:       read,
 		write:      write,
 		dialect:    goose.DialectSQLite3,
@@ -74,11 +75,8 @@ func openSQLite(path string, maxConns int) (database, error) {
 			}
 			return unlock, nil
 		},
-		insertFiles: insertFiles,
-		search:      (*reading).searchSQLite,
-		like:        ` LIKE ? ESCAPE '\'`,
-		present:     file.check,
-		grow:        file.grow,
+		present: file.check,
+		grow:    file.grow,
 		// The writer is closed last: the last connection moves the WAL into the file.
 		closers: []func() error{read.Close, write.Close},
 	}, nil

@@ -1,4 +1,4 @@
-package record
+package database
 
 import (
 	"context"
@@ -19,22 +19,22 @@ const (
 
 // Prove writes to the database. It returns nil if that is durable, else an error wrapping upload.ErrUnavailable: a read-only database also
 // answers. For SQLite it also takes new space on the file's disk for a moment, since a row may fit into existing pages.
-func (s *Store) Prove(ctx context.Context) error {
+func (d *DB) Prove(ctx context.Context) error {
 	const doing = "prove that the database can be written to"
-	if s.grow != nil {
-		if err := s.grow(); err != nil {
+	if d.grow != nil {
+		if err := d.grow(); err != nil {
 			return classify(ctx, doing, err)
 		}
 	}
-	return s.change(ctx, proofTimeout, doing, func(ctx context.Context, tx *sql.Tx) error {
+	return d.Change(ctx, proofTimeout, doing, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO proofs (id, written_at) VALUES (1, $1)
-			ON CONFLICT (id) DO UPDATE SET written_at = excluded.written_at`, s.now().UnixMicro())
+			ON CONFLICT (id) DO UPDATE SET written_at = excluded.written_at`, time.Now().UnixMicro())
 		return err
 	})
 }
 
 // OnDisk reports whether the records are a file of this machine.
-func (s *Store) OnDisk() bool { return s.grow != nil }
+func (d *DB) OnDisk() bool { return !d.Postgres }
 
 // grow takes space on the file's disk, and gives it back.
 func (s *sqliteFile) grow() error {

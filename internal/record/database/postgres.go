@@ -1,4 +1,4 @@
-package record
+package database
 
 import (
 	"context"
@@ -19,20 +19,24 @@ import (
 )
 
 const (
-	// byIndexAlone makes the planner use an index's order if it can: each of our queries has its index, and wants few rows. The planner's
+	// ByIndexAlone makes PostgreSQL's planner use an index's order if it can: each of our queries has its index, and wants few rows. The planner's
 	// own guess of the number of rows is often wrong, and then it reads and sorts them all. Plans it can't avoid look costly, and must not
 	// be compiled for that. The settings are for one transaction: a pooler may give the next one another connection, and this connection to
 	// another program.
-	byIndexAlone = `SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off; SET LOCAL jit = off`
+	ByIndexAlone = `SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off; SET LOCAL jit = off`
+	// ByTrigrams allows in such a transaction the bitmap scans that the trigram index needs.
+	ByTrigrams = `SET LOCAL enable_bitmapscan = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off`
+	// ByIndexAgain forbids them again.
+	ByIndexAgain = `SET LOCAL enable_bitmapscan = off; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on`
 	// beginReading begins a transaction to read in, and asks whether the server is read-only, in one round trip.
-	beginReading = `BEGIN READ ONLY; ` + byIndexAlone + `; SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean`
+	beginReading = `BEGIN READ ONLY; ` + ByIndexAlone + `; SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean`
 )
 
 // openPostgres prepares a pool of at most maxConns connections, made when needed.
-func openPostgres(ctx context.Context, url string, maxConns int) (database, error) {
+func openPostgres(ctx context.Context, url string, maxConns int) (engine, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return database{}, err // pgx leaves the password out
+		return engine{}, err // pgx leaves the password out
 	}
 	config.MaxConns = int32(min(maxConns, 1<<16))
 	config.MaxConnLifetime, config.MaxConnLifetimeJitter = connLifetime, connLifetime
@@ -52,29 +56,24 @@ func openPostgres(ctx context.Context, url string, maxConns int) (database, erro
 	// Connections outlive ctx: the pool uses only its values.
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
-		return database{}, err
+		return engine{}, err
 	}
 	sub, err := fs.Sub(migrations, "migrations/postgres")
 	if err != nil {
 		pool.Close()
-		return database{}, err
+		return engine{}, err
 	}
 	db := stdlib.OpenDBFromPool(pool)
 	p := &postgres{config: config.ConnConfig, pool: pool}
-	return database{
+	return engine{
+		Postgres:     true,
+		Clock:        `(SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT))`,
 		read:         db,
 		write:        db,
 		dialect:      goose.DialectPostgres,
 		migrations:   sub,
 		exclusive:    func(ctx context.Context) (func() error, error) { return p.lock(ctx, migrationLock) },
-		settings:     byIndexAlone,
-		clock:        `SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)`,
-		ranges:       true,
-		like:         " LIKE ?",
 		indexKeys:    p.indexKeys,
-		insertFiles:  insertFileArrays,
-		search:       (*reading).searchPostgres,
-		skipLocked:   ` FOR UPDATE SKIP LOCKED`,
 		tickets:      tickets,
 		beginReading: p.beginReading,
 		forsake:      p.forsake,
@@ -136,7 +135,7 @@ func (p *postgres) lock(ctx context.Context, key int64) (unlock func() error, er
 		if !errors.Is(err, errLocked) {
 			return unlock, err
 		}
-		if cause := sleep(ctx, backoff(0, lockRetry, lockRetry)); cause != nil {
+		if cause := background.Sleep(ctx, background.Backoff(0, lockRetry, lockRetry)); cause != nil {
 			return nil, fmt.Errorf("%w: %w", err, cause)
 		}
 	}

@@ -1,4 +1,4 @@
-package record
+package query
 
 import (
 	"cmp"
@@ -11,13 +11,13 @@ import (
 )
 
 // StoredFiles returns the next stored files of an upload in its order, at most limit, after a position; -1 at the beginning.
-func (s *Store) StoredFiles(ctx context.Context, u *catalogue.Upload, behind int64, limit int) (files []catalogue.File, err error) {
+func (r *Reader) StoredFiles(ctx context.Context, u *catalogue.Upload, behind int64, limit int) (files []catalogue.File, err error) {
 	var c clauses
 	c.add("upload_id = ?", u.ID)
 	c.add("position > ?", behind)
 	c.add("state = 'uploaded'")
 	query := "SELECT " + listedColumns + " FROM files" + c.sql() + " ORDER BY upload_id, position LIMIT ?"
-	err = s.query(ctx, fmt.Sprintf("list the files of upload %d", u.ID), func(ctx context.Context, r *reading) error {
+	err = r.read(ctx, fmt.Sprintf("list the files of upload %d", u.ID), func(ctx context.Context, r *reading) error {
 		files = nil
 		return r.each(ctx, query, append(c.args, limit), func(rows *sql.Rows) error {
 			f, err := scanFile(rows)
@@ -30,7 +30,7 @@ func (s *Store) StoredFiles(ctx context.Context, u *catalogue.Upload, behind int
 }
 
 // PassedFiles returns the names of skipped and ignored members of uploads, by upload and position. A repeated ignored member counts once.
-func (s *Store) PassedFiles(ctx context.Context, q *catalogue.PassedQuery) (passed []catalogue.Passed, err error) {
+func (r *Reader) PassedFiles(ctx context.Context, q *catalogue.PassedQuery) (passed []catalogue.Passed, err error) {
 	term, args := among("upload_id", q.Uploads)
 	var c clauses
 	c.add(term, args...)
@@ -49,7 +49,7 @@ func (s *Store) PassedFiles(ctx context.Context, q *catalogue.PassedQuery) (pass
 	} else {
 		query += c.sql()
 	}
-	err = s.query(ctx, "list members that were passed over", func(ctx context.Context, r *reading) error {
+	err = r.read(ctx, "list members that were passed over", func(ctx context.Context, r *reading) error {
 		passed = nil
 		return r.each(ctx, query, c.args, func(rows *sql.Rows) error {
 			var p catalogue.Passed
