@@ -137,6 +137,41 @@ func TestAnUploadOfUnknownSizeThatGrows(t *testing.T) {
 	}, func(c *Config) { c.ReceivingSlots = 100 })
 }
 
+// An upload that is refused the room it needs more is in the way of none, but others are in its: that shows while it waits, and for a
+// while after.
+func TestAnUploadThatIsRefusedMoreRoom(t *testing.T) {
+	onSmallDisk(t, func(h *house) {
+		large, growing := h.enter(1, 44*mib), h.enter(2, -1)
+		body, sender := io.Pipe()
+		received := make(chan error, 1)
+		go func() {
+			_, err := growing.Workspace().Receive(h.Context(), body, 1<<30)
+			received <- errors.Join(err, body.Close())
+		}()
+		go func() { _, _ = sender.Write(make([]byte, 30*mib)) }()
+		synctest.Wait()
+		late := h.try(h.Context(), tenantOf(3, 1), mib) // would fit
+		<-time.After(time.Second)
+		h.pending(late)
+		if !large.Contended() {
+			h.Error("one waits for more room, and the large one is not in the way")
+		}
+		if err := <-received; !errors.Is(err, spool.ErrFull) {
+			h.Errorf("it got %v", err)
+		}
+		growing.end()
+		(<-late).end()
+		if at := h.gate.Stats().TurnedAway; at.IsZero() || !large.Contended() {
+			h.Errorf("one was refused more room: shown at %v, contended %t", at, large.Contended())
+		}
+		<-time.After(refusalMemory)
+		if large.Contended() {
+			h.Error("contended for ever")
+		}
+		large.end()
+	}, func(c *Config) { c.ReceivingSlots, c.Wait = 100, 20*time.Second })
+}
+
 func TestTheLastQuarterOfTheReceivingSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.ReceivingSlots = 8 })
