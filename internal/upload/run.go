@@ -81,7 +81,6 @@ func (r *run) run(ctx context.Context) {
 	if err == nil {
 		err = r.phases(ctx)
 	}
-	defer r.req.Pass.Close() // its workspace is closed by then
 	// The room is given back before anything else is waited for. What can't be removed is the janitor's: no
 	// reason to send two gigabytes again.
 	r.report.Leftover = r.workspace.Close()

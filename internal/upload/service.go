@@ -79,6 +79,7 @@ type Request struct {
 func (s *Service) Run(ctx context.Context, req Request) *Report {
 	s.running.Add(1)
 	defer s.running.Done()
+	defer req.Pass.Close() // its workspace is closed by then, except after a panic of our own
 	r := newRun(s, req)
 	r.run(ctx)
 	if r.up.ID != 0 {

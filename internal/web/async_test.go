@@ -256,6 +256,19 @@ func TestStoppingEndsUploadsThatAreNotWaitedFor(t *testing.T) {
 	})
 }
 
+// nameless is storage that has nothing but a bug.
+type nameless struct{ upload.Storage }
+
+func (nameless) Name() string { panic("boom") }
+
+// A panic of ours is answered, and leaves nothing behind.
+func TestAPanicInAnUploadThatIsNotWaitedFor(t *testing.T) {
+	s := newSite(t, func(_ *web.Config, uc *upload.Config) { uc.Storage = nameless{} })
+	if a := s.do(s.async(zipped(t, oneFile, zip.Deflate, "app/AB/app.sym"))); a.status != http.StatusInternalServerError || a.text() != "Internal Server Error" {
+		t.Errorf("status %d: %v", a.status, a.body)
+	}
+}
+
 // noStates is a database that does not answer.
 type noStates struct{}
 

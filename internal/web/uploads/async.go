@@ -58,7 +58,14 @@ func (s *Server) runOn(ctx context.Context, req upload.Request, end func()) resu
 	req.Accepted = func(u upload.Upload) { accepted <- u }
 	background.Go("upload", func() {
 		defer end()
-		ended <- s.Uploads.Run(ctx, req)
+		var report *upload.Report
+		if err := background.Try(func() error {
+			report = s.Uploads.Run(ctx, req)
+			return nil
+		}); err != nil {
+			report = &upload.Report{Err: err}
+		}
+		ended <- report
 	})
 	var r result
 	select {
