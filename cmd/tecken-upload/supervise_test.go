@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -65,7 +66,21 @@ func (d *daemon) pids(args ...string) (found []int) {
 		}
 		found = append(found, pid)
 	}
-	return found
+	// Until it has become another program a child is its parent, and has the same arguments.
+	return slices.DeleteFunc(slices.Clone(found), func(pid int) bool { return slices.Contains(found, parent(pid)) })
+}
+
+// parent returns the parent of a process; 0 where it is gone.
+func parent(pid int) (ppid int) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ") // behind its name: its state, and its parent
+	if _, err := fmt.Sscanf(rest, "%s %d", new(string), &ppid); err != nil {
+		return 0
+	}
+	return ppid
 }
 
 // murder kills the one process that runs a program.

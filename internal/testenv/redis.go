@@ -2,16 +2,14 @@ package testenv
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net"
-	"os"
 	"os/exec"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
+
+	"tecken-upload/internal/lab/process"
 )
 
 // redisAnswer bounds the wait for one answer of a starting server.
@@ -24,24 +22,7 @@ type RedisServer struct {
 	t       testing.TB
 	program string
 	dir     string
-	server  *redisProcess // the last one started
-}
-
-// A redisProcess is one run of the server.
-type redisProcess struct {
-	cmd    *exec.Cmd
-	exited chan struct{}
-	output *syncBuffer
-}
-
-// kill ends it, and returns once it has ended.
-func (p *redisProcess) kill() error {
-	err := p.cmd.Process.Kill()
-	if err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	<-p.exited
-	return nil
+	server  *process.Process // the last one started
 }
 
 // Redis starts the test's own redis-server, which ends with it.
@@ -74,7 +55,7 @@ func (s *RedisServer) Through(addr string) string { return "redis://" + addr }
 // Kill ends the server like a crash: its connections break, and its memory is gone. It may be killed already.
 func (s *RedisServer) Kill() {
 	s.t.Helper()
-	if err := s.server.kill(); err != nil {
+	if err := s.server.Kill(); err != nil {
 		s.t.Fatalf("kill redis-server: %v", err)
 	}
 }
@@ -96,7 +77,7 @@ func (s *RedisServer) Restart() {
 
 func (s *RedisServer) signal(sig syscall.Signal) {
 	s.t.Helper()
-	if err := s.server.cmd.Process.Signal(sig); err != nil {
+	if err := s.server.Signal(sig); err != nil {
 		s.t.Fatalf("send redis-server %v: %v", sig, err)
 	}
 }
@@ -106,11 +87,11 @@ func (s *RedisServer) end() {
 	if s.server == nil {
 		return
 	}
-	if err := s.server.kill(); err != nil {
+	if err := s.server.Kill(); err != nil {
 		s.t.Errorf("kill redis-server: %v", err)
 	}
 	if s.t.Failed() {
-		s.t.Logf("output of redis-server:\n%s", s.server.output.String())
+		s.t.Logf("output of redis-server:\n%s", s.server.Tail())
 	}
 }
 
@@ -120,48 +101,11 @@ func (s *RedisServer) start() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(s.program, "--bind", host, "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no")
-	p, err := startRedis(cmd)
+	s.server, err = process.Start(exec.Command(s.program, "--bind", host, "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no"))
 	if err != nil {
 		return err
 	}
-	s.server = p
-	ctx, cancel := context.WithTimeoutCause(s.t.Context(), startTimeout, errors.New("it does not answer"))
-	defer cancel()
-	tick := time.NewTicker(startPoll)
-	defer tick.Stop()
-	for !pings(ctx, s.Addr) {
-		select {
-		case <-tick.C:
-		case <-p.exited:
-			return fmt.Errorf("it exited:\n%s", p.output.String())
-		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), p.kill())
-		}
-	}
-	return nil
-}
-
-func startRedis(cmd *exec.Cmd) (*redisProcess, error) {
-	p := &redisProcess{cmd: cmd, exited: make(chan struct{}), output: &syncBuffer{}}
-	cmd.Stdout, cmd.Stderr = p.output, p.output
-	// The kernel kills it when the thread that started it ends: also when a test is killed.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error, 1)
-	go func() {
-		defer close(p.exited)
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // it is killed in the end
-		}
-	}()
-	if err := <-started; err != nil {
-		return nil, err
-	}
-	return p, nil
+	return untilUp(s.t, s.server, func(ctx context.Context) bool { return pings(ctx, s.Addr) })
 }
 
 // pings reports whether a Redis at addr answers a PING.

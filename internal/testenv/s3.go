@@ -1,21 +1,17 @@
 package testenv
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"tecken-upload/internal/lab/process"
 )
 
 // startTimeout bounds a server's start. It takes 20 to 45 ms on an idle machine.
@@ -162,76 +158,40 @@ func freeAddr(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// start runs a server until the end of the test, and returns once it answers at url that it has started.
+// start runs a server until the end of the test, and returns once it answers at url, and not that it is only starting.
 func start(t testing.TB, url string, cmd *exec.Cmd) error {
 	t.Helper()
-	var output syncBuffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	// The kernel kills it when the thread that started it ends: also when a test is killed.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started, exited := make(chan error, 1), make(chan struct{})
-	go func() {
-		defer close(exited)
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // it is killed in the end
-		}
-	}()
-	if err := <-started; err != nil {
+	p, err := process.Start(cmd)
+	if err != nil {
 		return err
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended before
-		<-exited
+		if err := p.Kill(); err != nil {
+			t.Error(err)
+		}
 		if t.Failed() {
-			t.Logf("output of %s:\n%s", cmd.Path, output.String())
+			t.Logf("output of %s:\n%s", p.Name(), p.Tail())
 		}
 	})
-	ctx, cancel := context.WithTimeoutCause(t.Context(), startTimeout, errors.New("it does not answer"))
-	defer cancel()
-	tick := time.NewTicker(startPoll)
-	defer tick.Stop()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	for {
+	return untilUp(t, p, func(ctx context.Context) bool {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
-			return err
+			return false
 		}
-		if resp, err := client.Do(req); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode < http.StatusInternalServerError {
-				return nil
-			}
+		resp, err := client.Do(req)
+		if err != nil {
+			return false
 		}
-		select {
-		case <-tick.C:
-		case <-exited:
-			return fmt.Errorf("it exited:\n%s", output.String())
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+		resp.Body.Close()
+		return resp.StatusCode < http.StatusInternalServerError
+	})
 }
 
-// A syncBuffer is a bytes.Buffer that may be read while it is written.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-// String returns all that was written so far.
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+// untilUp waits until a program that was started serves.
+func untilUp(t testing.TB, p *process.Process, serves func(context.Context) bool) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	return p.Until(ctx, "start", serves)
 }

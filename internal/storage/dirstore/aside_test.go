@@ -17,17 +17,6 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// version returns the version of the object at loc.
-func version(t *testing.T, s *Store, loc upload.Location) string {
-	t.Helper()
-	r, err := s.Open(t.Context(), loc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Close()
-	return r.Version
-}
-
 // An object is moved with its metadata, if it has any.
 func TestSetAsideWithMetadata(t *testing.T) {
 	s := openStore(t, t.TempDir())
@@ -38,7 +27,7 @@ func TestSetAsideWithMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SetAside(t.Context(), loc, version(t, s, loc)); err != nil {
+	if err := s.SetAside(t.Context(), loc, storagetest.Version(t, s, loc)); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(filepath.Join(aside, ".a.sym.meta")); err != nil || string(got) != string(meta) {
@@ -52,7 +41,7 @@ func TestSetAsideWithMetadata(t *testing.T) {
 	if err := os.Remove(s.metaPath(loc)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SetAside(t.Context(), loc, version(t, s, loc)); err != nil {
+	if err := s.SetAside(t.Context(), loc, storagetest.Version(t, s, loc)); err != nil {
 		t.Errorf("without metadata: %v", err)
 	}
 }
@@ -81,7 +70,7 @@ func TestSetAsideBesidePuts(t *testing.T) {
 	loc := storagetest.Location(t, "a.pdb/1/a.sym")
 	for round := range uint64(50) {
 		storagetest.Random(2*round, 1000).Put(t, s, loc)
-		former, fresh := version(t, s, loc), storagetest.Random(2*round+1, 1000)
+		former, fresh := storagetest.Version(t, s, loc), storagetest.Random(2*round+1, 1000)
 		var mover sync.WaitGroup
 		mover.Go(func() {
 			err := s.SetAside(t.Context(), loc, former)
@@ -100,7 +89,7 @@ func TestSetAsideRefreshed(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	loc, c := storagetest.Location(t, "a.pdb/1/a.sym"), storagetest.Random(1, 1000)
 	c.Put(t, s, loc)
-	former := version(t, s, loc)
+	former := storagetest.Version(t, s, loc)
 	if err := s.Refresh(t.Context(), loc, c.Object); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +103,7 @@ func TestSetAsideRefreshed(t *testing.T) {
 func TestExpireLeavesWhatWasSetAside(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	loc := aged(t, s, "a.pdb/1/a.pdb", true, 3*time.Hour)
-	if err := s.SetAside(t.Context(), loc, version(t, s, loc)); err != nil {
+	if err := s.SetAside(t.Context(), loc, storagetest.Version(t, s, loc)); err != nil {
 		t.Fatal(err)
 	}
 	if done, err := s.Expire(t.Context(), time.Now()); err != nil || done != (Expired{}) {

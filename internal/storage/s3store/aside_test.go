@@ -23,17 +23,6 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// version returns the version of the object at loc.
-func version(t *testing.T, s *Store, loc upload.Location) string {
-	t.Helper()
-	r, err := s.Open(t.Context(), loc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Close()
-	return r.Version
-}
-
 // An object is moved with its metadata, in parts if it is large.
 func TestSetAsideWithMetadata(t *testing.T) {
 	server := testenv.S3(t)
@@ -42,7 +31,7 @@ func TestSetAsideWithMetadata(t *testing.T) {
 		loc, c := storagetest.Location(t, key), storagetest.Random(uint64(size), size)
 		c.Object.Gzip = true
 		c.Put(t, s, loc)
-		if err := s.SetAside(t.Context(), loc, version(t, s, loc)); err != nil {
+		if err := s.SetAside(t.Context(), loc, storagetest.Version(t, s, loc)); err != nil {
 			t.Fatalf("%s: %v", key, err)
 		}
 		head, err := s.client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &s.bucket, Key: aws.String("broken/v1/" + key)})
@@ -87,7 +76,7 @@ func TestSetAsideReplaced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			storagetest.Random(1, small).Put(t, direct, loc)
 			s := between(t, server, c.method, c.n, func() { fresh.Put(t, direct, loc) })
-			if err := s.SetAside(t.Context(), loc, version(t, direct, loc)); !errors.Is(err, storage.ErrChanged) || errors.Is(err, upload.ErrUnavailable) {
+			if err := s.SetAside(t.Context(), loc, storagetest.Version(t, direct, loc)); !errors.Is(err, storage.ErrChanged) || errors.Is(err, upload.ErrUnavailable) {
 				t.Errorf("set aside: %v; want ErrChanged", err)
 			}
 			fresh.Check(t, direct, loc)
@@ -110,7 +99,7 @@ func TestKilledSettingAside(t *testing.T) {
 		}
 		return false
 	}), quick)
-	if err := s.SetAside(ctx, loc, version(t, direct, loc)); !errors.Is(err, killed) {
+	if err := s.SetAside(ctx, loc, storagetest.Version(t, direct, loc)); !errors.Is(err, killed) {
 		t.Fatalf("set aside: %v; want the context's cause", err)
 	}
 	c.Check(t, direct, loc)
@@ -118,7 +107,7 @@ func TestKilledSettingAside(t *testing.T) {
 	if data, err := os.ReadFile(copied); err != nil || !bytes.Equal(data, c.Data) {
 		t.Errorf("the copy has %d bytes, %v", len(data), err)
 	}
-	if err := direct.SetAside(t.Context(), loc, version(t, direct, loc)); err != nil {
+	if err := direct.SetAside(t.Context(), loc, storagetest.Version(t, direct, loc)); err != nil {
 		t.Errorf("again: %v", err)
 	}
 	if _, err := direct.Stat(t.Context(), loc); !errors.Is(err, upload.ErrNotFound) {

@@ -155,7 +155,7 @@ func TestHeadersThatAProxyDrops(t *testing.T) {
 			}
 			c.Put(t, open(t, server, server.Endpoint, quick), loc)
 			check("refresh", s.Refresh(t.Context(), loc, c.Object))
-			check("set aside", s.SetAside(t.Context(), loc, version(t, s, loc)))
+			check("set aside", s.SetAside(t.Context(), loc, storagetest.Version(t, s, loc)))
 		})
 	}
 }

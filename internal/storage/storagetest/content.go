@@ -5,7 +5,6 @@ import (
 	"crypto/md5"
 	"errors"
 	"io"
-	"sync"
 	"testing"
 	"testing/iotest"
 
@@ -45,20 +44,9 @@ func testContent(t *testing.T, b Backend) {
 // testContentWhileReplaced reads objects twice while they are replaced: what is read belongs to its description, or is
 // refused.
 func testContentWhileReplaced(t *testing.T, b Backend) {
-	loc := Location(t, "a.pdb/1/a.pdb")
-	contents := []Content{Random(1, small), Random(2, small)}
-	contents[0].Put(t, b.Store, loc)
 	const rounds = 30
-	var writer sync.WaitGroup
-	writer.Go(func() {
-		for i := range rounds {
-			body, done := contents[i%2].Body(t)
-			if err := b.Store.Put(t.Context(), loc, contents[i%2].Object, body); err != nil {
-				t.Errorf("put: %v", err)
-			}
-			done()
-		}
-	})
+	loc, wait := replace(t, b, rounds)
+	defer wait()
 	for range rounds {
 		content, obj, err := b.Store.OpenContent(t.Context(), loc)
 		if err != nil {
@@ -78,5 +66,4 @@ func testContentWhileReplaced(t *testing.T, b Backend) {
 			t.Errorf("read were %d bytes of MD5 %x, described as %d of %x", len(data), md5.Sum(data), obj.Size, obj.MD5)
 		}
 	}
-	writer.Wait()
 }

@@ -123,10 +123,10 @@ func testListWhileItChanges(t *testing.T, b Backend) {
 	}
 }
 
-// version returns the version of the object at loc.
-func (b Backend) version(t *testing.T, loc upload.Location) string {
+// Version returns the version of the object at loc.
+func Version(t *testing.T, store Store, loc upload.Location) string {
 	t.Helper()
-	r, err := b.Store.Open(t.Context(), loc)
+	r, err := store.Open(t.Context(), loc)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -151,7 +151,7 @@ func testSetAside(t *testing.T, b Backend) {
 				c := Random(uint64(i)+10*round, small)
 				c.Object.Gzip = loc.Key.IsSym()
 				c.Put(t, b.Store, loc)
-				version := b.version(t, loc)
+				version := Version(t, b.Store, loc)
 				if err := b.Store.SetAside(t.Context(), loc, version); err != nil {
 					t.Fatalf("set aside: %v", err)
 				}
@@ -167,7 +167,7 @@ func testSetAside(t *testing.T, b Backend) {
 		}
 		Random(7, small).Put(t, b.Store, loc)
 		Random(7, small).Check(t, b.Store, loc)
-		if err := b.Store.SetAside(t.Context(), loc, b.version(t, loc)); err != nil {
+		if err := b.Store.SetAside(t.Context(), loc, Version(t, b.Store, loc)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -176,7 +176,7 @@ func testSetAside(t *testing.T, b Backend) {
 func testSetAsideChanged(t *testing.T, b Backend) {
 	loc := Location(t, "a.pdb/1/a.pdb")
 	Random(1, small).Put(t, b.Store, loc)
-	former := b.version(t, loc)
+	former := Version(t, b.Store, loc)
 	fresh := Random(2, small)
 	fresh.Put(t, b.Store, loc)
 	if err := b.Store.SetAside(t.Context(), loc, former); !errors.Is(err, storage.ErrChanged) || errors.Is(err, upload.ErrUnavailable) {
@@ -189,7 +189,7 @@ func testSetAsideChanged(t *testing.T, b Backend) {
 	cause := errors.New("the reason")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
-	if err := b.Store.SetAside(ctx, loc, b.version(t, loc)); !errors.Is(err, cause) || errors.Is(err, upload.ErrUnavailable) {
+	if err := b.Store.SetAside(ctx, loc, Version(t, b.Store, loc)); !errors.Is(err, cause) || errors.Is(err, upload.ErrUnavailable) {
 		t.Errorf("set aside: %v; want the context's cause", err)
 	}
 	fresh.Check(t, b.Store, loc)

@@ -234,14 +234,14 @@ func testConcurrentPuts(t *testing.T, b Backend) {
 	}
 }
 
-func testReadWhileReplaced(t *testing.T, b Backend) {
-	loc := Location(t, "a.pdb/1/a.pdb")
+// replace replaces an object so many times, by one content and another, until wait returns.
+func replace(t *testing.T, b Backend, times int) (loc upload.Location, wait func()) {
+	loc = Location(t, "a.pdb/1/a.pdb")
 	contents := []Content{Random(1, small), Random(2, small)}
 	contents[0].Put(t, b.Store, loc)
-	const rounds = 50
 	var writer sync.WaitGroup
 	writer.Go(func() {
-		for i := range rounds {
+		for i := range times {
 			body, done := contents[i%2].Body(t)
 			if err := b.Store.Put(t.Context(), loc, contents[i%2].Object, body); err != nil {
 				t.Errorf("put: %v", err)
@@ -249,13 +249,19 @@ func testReadWhileReplaced(t *testing.T, b Backend) {
 			done()
 		}
 	})
+	return loc, writer.Wait
+}
+
+func testReadWhileReplaced(t *testing.T, b Backend) {
+	const rounds = 50
+	loc, wait := replace(t, b, rounds)
+	defer wait()
 	for range rounds {
 		data, obj := read(t, b.Store, loc)
 		if obj.MD5 != md5.Sum(data) {
 			t.Errorf("read were %d bytes of MD5 %x, described as %d of %x", len(data), md5.Sum(data), obj.Size, obj.MD5)
 		}
 	}
-	writer.Wait()
 }
 
 func testRefresh(t *testing.T, b Backend) {
