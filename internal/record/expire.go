@@ -97,7 +97,7 @@ func (s *Store) Expire(ctx context.Context, r Retention) (gone Expired, err erro
 		query := `
 			SELECT id, uploaded_count + skipped_count + ignored_count + pending_count FROM uploads
 			WHERE ` + kind.is + ` AND created_at < $1 AND (ended_at IS NOT NULL OR created_at < $2)
-			ORDER BY created_at LIMIT ` + strconv.Itoa(expireUploads) + s.locked()
+			ORDER BY created_at LIMIT ` + strconv.Itoa(expireUploads)
 		if err := s.expireAll(ctx, query, before, running, &gone); err != nil {
 			return gone, err
 		}
@@ -129,10 +129,7 @@ func (s *Store) expireAll(ctx context.Context, query string, before, running tim
 		start := time.Now()
 		var batch Expired
 		err := s.Change(ctx, finishTimeout, "expire records", func(ctx context.Context, tx *sql.Tx) (err error) {
-			if err := s.byIndex(ctx, tx); err != nil {
-				return err
-			}
-			batch, err = expireSome(ctx, tx, query, before, running)
+			batch, err = s.expireSome(ctx, tx, query, before, running)
 			return err
 		})
 		if err != nil || batch.Uploads == 0 {
@@ -147,26 +144,20 @@ func (s *Store) expireAll(ctx context.Context, query string, before, running tim
 }
 
 // expireSome removes the first uploads that query selects, with their files.
-func expireSome(ctx context.Context, tx *sql.Tx, query string, before, running time.Time) (batch Expired, err error) {
-	rows, err := tx.QueryContext(ctx, query, database.Time(before), database.Time(running))
-	if err != nil {
-		return batch, err
-	}
-	defer rows.Close()
+func (s *Store) expireSome(ctx context.Context, tx *sql.Tx, query string, before, running time.Time) (batch Expired, err error) {
 	var ids []string
-	for rows.Next() {
+	full := false
+	err = s.claim(ctx, tx, query, []any{database.Time(before), database.Time(running)}, func(rows *sql.Rows) error {
 		var id int64
 		var files int
-		if err := rows.Scan(&id, &files); err != nil {
-			return batch, err
+		err := rows.Scan(&id, &files)
+		if full = full || len(ids) > 0 && batch.Files+files > expireFiles; !full {
+			ids = append(ids, strconv.FormatInt(id, 10))
+			batch.Files += files
 		}
-		if len(ids) > 0 && batch.Files+files > expireFiles {
-			break
-		}
-		ids = append(ids, strconv.FormatInt(id, 10))
-		batch.Files += files
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(ids) == 0 {
+		return err
+	})
+	if err != nil || len(ids) == 0 {
 		return Expired{}, err
 	}
 	batch.Uploads = len(ids)

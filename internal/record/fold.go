@@ -97,10 +97,7 @@ func (s *Store) unfolded(ctx context.Context, tx *sql.Tx, before int64) (files [
 	const query = `
 		SELECT id, debug_file, debug_id, file, COALESCE(code_file, ''), COALESCE(code_id, '') FROM files
 		WHERE folded_key IS NULL AND debug_file IS NOT NULL AND id < $1 ORDER BY folded_key DESC, id DESC LIMIT $2`
-	if err := s.byIndex(ctx, tx); err != nil {
-		return nil, err
-	}
-	err = database.Each(ctx, tx, query+s.locked(), []any{before, foldFiles}, func(rows *sql.Rows) error {
+	err = s.claim(ctx, tx, query, []any{before, foldFiles}, func(rows *sql.Rows) error {
 		var f unfolded
 		err := rows.Scan(&f.id, &f.debugFile, &f.debugID, &f.file, &f.codeFile, &f.codeID)
 		files = append(files, f)

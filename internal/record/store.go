@@ -55,20 +55,16 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	return &Store{DB: db, Reader: query.New(db, opts.Stale), log: opts.Logger, now: opts.Now, patience: finishPatience}, nil
 }
 
-// locked is the end of a SELECT in a transaction: its rows are locked, without those already locked. A writer of SQLite is alone.
-func (s *Store) locked() string {
+// claim calls scan for each row that a query finds by an index. It locks them, and leaves out those that another instance has locked. A writer
+// of SQLite is alone.
+func (s *Store) claim(ctx context.Context, tx *sql.Tx, query string, args []any, scan func(*sql.Rows) error) error {
 	if s.Postgres {
-		return ` FOR UPDATE SKIP LOCKED`
+		query += ` FOR UPDATE SKIP LOCKED`
+		if _, err := tx.ExecContext(ctx, database.ByIndexAlone); err != nil {
+			return err
+		}
 	}
-	return ""
-}
-
-// byIndex makes a transaction read by indexes.
-func (s *Store) byIndex(ctx context.Context, tx *sql.Tx) (err error) {
-	if s.Postgres {
-		_, err = tx.ExecContext(ctx, database.ByIndexAlone)
-	}
-	return err
+	return database.Each(ctx, tx, query, args, scan)
 }
 
 // needed are statements that change nothing. A database explains them only if it has all their tables and columns, and lets this program

@@ -114,38 +114,28 @@ func (s *Store) insertFiles(ctx context.Context, tx *sql.Tx, u *upload.Upload) e
 	return insertFileRows(ctx, tx, u)
 }
 
-// insertFileRows writes u's files to SQLite, many in a statement, since each has to be parsed. Only a few sizes of statements are used, each
-// prepared once: parsing takes as long as running.
-func insertFileRows(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
-	next := 0
-	for _, size := range []int{64, 8, 1} {
-		n := (len(u.Files) - next) / size
-		if err := insertFilesBy(ctx, tx, u, next, next+n*size, size); err != nil {
-			return fmt.Errorf("files from %d: %w", next, err)
-		}
-		next += n * size
-	}
-	return nil
-}
+// rowFiles bounds the files of one statement to SQLite.
+const rowFiles = 64
 
-// insertFilesBy writes the files from first to before end, size of them at a time.
-func insertFilesBy(ctx context.Context, tx *sql.Tx, u *upload.Upload, first, end, size int) error {
-	if first == end {
-		return nil
-	}
-	insert, err := tx.PrepareContext(ctx, insertFilesQuery(size))
-	if err != nil {
-		return err
-	}
-	defer insert.Close() // a statement ends with its transaction
-	args := make([]any, 0, size*fileColumnCount)
-	for next := first; next < end; next += size {
+// insertFileRows writes u's files to SQLite, many in a statement. A statement is prepared for all chunks of one size, since parsing takes as
+// long as running.
+func insertFileRows(ctx context.Context, tx *sql.Tx, u *upload.Upload) error {
+	var insert *sql.Stmt // ends with its transaction
+	var args []any
+	for first := 0; first < len(u.Files); first += rowFiles {
+		files := u.Files[first:min(first+rowFiles, len(u.Files))]
+		if first == 0 || len(files) < rowFiles {
+			var err error
+			if insert, err = tx.PrepareContext(ctx, insertFilesQuery(len(files))); err != nil {
+				return err
+			}
+		}
 		args = args[:0]
-		for i := next; i < next+size; i++ {
-			args = appendFileValues(args, u.ID, i, &u.Files[i])
+		for i := range files {
+			args = appendFileValues(args, u.ID, first+i, &files[i])
 		}
 		if _, err := insert.ExecContext(ctx, args...); err != nil {
-			return err
+			return fmt.Errorf("files from %d: %w", first, err)
 		}
 	}
 	return nil

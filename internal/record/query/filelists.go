@@ -38,31 +38,25 @@ func scanFile(row interface{ Scan(...any) error }) (f listed, err error) {
 
 // FileRecord returns the record of the file with the given id, or upload.ErrNotFound.
 func (r *Reader) FileRecord(ctx context.Context, id int64) (catalogue.File, error) {
-	var found catalogue.Files
-	err := r.read(ctx, fmt.Sprintf("read the record of file %d", id), func(ctx context.Context, r *reading) error {
+	return read(ctx, r, fmt.Sprintf("read the record of file %d", id), func(ctx context.Context, r *reading) (catalogue.File, error) {
 		f, err := scanFile(r.row(ctx, "SELECT "+listedColumns+" FROM files WHERE id = ?", []any{id}))
 		if err != nil {
-			return err
+			return catalogue.File{}, err
 		}
-		found, err = r.withUploads(ctx, []listed{f})
-		if err == nil && len(found.Files) == 0 {
-			err = sql.ErrNoRows // removed in between
+		found, err := r.withUploads(ctx, []listed{f})
+		if err != nil {
+			return catalogue.File{}, err
 		}
-		return err
+		if len(found.Files) == 0 {
+			return catalogue.File{}, sql.ErrNoRows // removed in between
+		}
+		return found.Files[0], nil
 	})
-	if err != nil {
-		return catalogue.File{}, err
-	}
-	return found.Files[0], nil
 }
 
 // ListFiles returns a page of the files that q selects. The error wraps catalogue.ErrCursor if q.After is another list'r.
-func (r *Reader) ListFiles(ctx context.Context, q *catalogue.FileQuery) (page catalogue.Files, err error) {
-	err = r.read(ctx, "list files", func(ctx context.Context, r *reading) error {
-		page, err = r.listFiles(ctx, q)
-		return err
-	})
-	return page, err
+func (r *Reader) ListFiles(ctx context.Context, q *catalogue.FileQuery) (catalogue.Files, error) {
+	return read(ctx, r, "list files", func(ctx context.Context, r *reading) (catalogue.Files, error) { return r.listFiles(ctx, q) })
 }
 
 func (r *reading) listFiles(ctx context.Context, q *catalogue.FileQuery) (page catalogue.Files, err error) {

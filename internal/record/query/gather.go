@@ -221,21 +221,11 @@ func inOrder(holders []holder) map[int64]int {
 	return order
 }
 
-// read reads files: the next ones of one upload in order, after a position, or all of several uploads in any order.
+// read reads files of uploads, as members does.
 func (g *gathering) read(ctx context.Context, holders []holder, behind int64, columns string, limit int, scan func(*sql.Rows) error) error {
 	ids := make([]int64, len(holders))
 	for i := range holders {
 		ids[i] = holders[i].id
 	}
-	term, args := among("upload_id", ids)
-	c := clauses{slices.Concat([]string{term}, g.terms), slices.Concat(args, g.args)}
-	query := "SELECT " + columns + " FROM files"
-	if len(ids) == 1 {
-		c.add("position > ?", behind)
-		query += c.sql() + " ORDER BY upload_id, position LIMIT ?"
-		c.args = append(c.args, limit)
-	} else {
-		query += c.sql()
-	}
-	return g.each(ctx, query, c.args, scan)
+	return g.members(ctx, ids, g.clauses, behind, columns, limit, scan)
 }

@@ -24,22 +24,16 @@ func scanUpload(row interface{ Scan(...any) error }) (u catalogue.Upload, err er
 }
 
 // UploadRecord returns the record of the upload with the given id, or upload.ErrNotFound.
-func (r *Reader) UploadRecord(ctx context.Context, id int64) (u catalogue.Upload, err error) {
-	err = r.read(ctx, fmt.Sprintf("read the record of upload %d", id), func(ctx context.Context, r *reading) error {
-		u, err = scanUpload(r.row(ctx, "SELECT "+uploadColumns+" FROM uploads WHERE id = ?", []any{id}))
-		return err
+func (r *Reader) UploadRecord(ctx context.Context, id int64) (catalogue.Upload, error) {
+	return read(ctx, r, fmt.Sprintf("read the record of upload %d", id), func(ctx context.Context, r *reading) (catalogue.Upload, error) {
+		return scanUpload(r.row(ctx, "SELECT "+uploadColumns+" FROM uploads WHERE id = ?", []any{id}))
 	})
-	return u, err
 }
 
 // ListUploads returns a page of the uploads that q selects. The error wraps catalogue.ErrCursor if q.After is another list'r. The size of
 // an upload in progress may change: a list by size may miss it, or show it twice.
-func (r *Reader) ListUploads(ctx context.Context, q *catalogue.UploadQuery) (page catalogue.Uploads, err error) {
-	err = r.read(ctx, "list uploads", func(ctx context.Context, r *reading) error {
-		page, err = r.listUploads(ctx, q)
-		return err
-	})
-	return page, err
+func (r *Reader) ListUploads(ctx context.Context, q *catalogue.UploadQuery) (catalogue.Uploads, error) {
+	return read(ctx, r, "list uploads", func(ctx context.Context, r *reading) (catalogue.Uploads, error) { return r.listUploads(ctx, q) })
 }
 
 func (r *reading) listUploads(ctx context.Context, q *catalogue.UploadQuery) (page catalogue.Uploads, err error) {
@@ -140,23 +134,18 @@ func among(column string, ids []int64) (string, []any) {
 // uploadsByID reads the records of uploads.
 func (r *reading) uploadsByID(ctx context.Context, ids []int64) (map[int64]*catalogue.Upload, error) {
 	found := make(map[int64]*catalogue.Upload, len(ids))
-	for len(ids) > 0 {
-		n := min(len(ids), idChunk)
-		if err := r.uploadChunk(ctx, ids[:n], found); err != nil {
+	for chunk := range slices.Chunk(ids, idChunk) {
+		term, args := among("id", chunk)
+		err := r.each(ctx, "SELECT "+uploadColumns+" FROM uploads WHERE "+term, args, func(rows *sql.Rows) error {
+			u, err := scanUpload(rows)
+			found[u.ID] = &u
+			return err
+		})
+		if err != nil {
 			return nil, err
 		}
-		ids = ids[n:]
 	}
 	return found, nil
-}
-
-func (r *reading) uploadChunk(ctx context.Context, ids []int64, found map[int64]*catalogue.Upload) error {
-	term, args := among("id", ids)
-	return r.each(ctx, "SELECT "+uploadColumns+" FROM uploads WHERE "+term, args, func(rows *sql.Rows) error {
-		u, err := scanUpload(rows)
-		found[u.ID] = &u
-		return err
-	})
 }
 
 // relatedScan is the number of uploads read to find related ones.
@@ -164,18 +153,16 @@ const relatedScan = 1000
 
 // Related returns the newest other uploads of the same archive, judged by user, size and name: at most limit, from the last thousand of
 // that size.
-func (r *Reader) Related(ctx context.Context, u *catalogue.Upload, limit int) (related []catalogue.Upload, err error) {
-	err = r.read(ctx, fmt.Sprintf("list the uploads that are related to %d", u.ID), func(ctx context.Context, r *reading) error {
-		related = nil
+func (r *Reader) Related(ctx context.Context, u *catalogue.Upload, limit int) ([]catalogue.Upload, error) {
+	return read(ctx, r, fmt.Sprintf("list the uploads that are related to %d", u.ID), func(ctx context.Context, r *reading) (related []catalogue.Upload, err error) {
 		w := walk{table: "uploads", key: []string{"user_id", "size", "id"}, same: []any{u.UserID, u.Size}, reverse: true, scan: relatedScan}
 		w.filter.add("filename = ?", u.Filename)
 		w.filter.add("id <> ?", u.ID)
-		_, err := w.page(ctx, r, uploadColumns, 0, limit, func(rows *sql.Rows) ([]any, error) {
+		_, err = w.page(ctx, r, uploadColumns, 0, limit, func(rows *sql.Rows) ([]any, error) {
 			other, err := scanUpload(rows)
 			related = append(related, other)
 			return []any{other.ID}, err
 		})
-		return err
+		return related, err
 	})
-	return related, err
 }

@@ -21,7 +21,7 @@ const (
 
 // Spellings returns the keys that q may mean, at most 4 and each once: those of regular uploads, then, if q includes them, of try uploads;
 // in each, spellings of the key in another case, then the .sym of the code id; in each, the last uploaded first.
-func (r *Reader) Spellings(ctx context.Context, q catalogue.SpellingQuery) (keys []symbol.Key, err error) {
+func (r *Reader) Spellings(ctx context.Context, q catalogue.SpellingQuery) ([]symbol.Key, error) {
 	var ways []way
 	for _, try := range kinds(q.Try) {
 		ways = append(ways, bySpelling(q.Key).of(try))
@@ -29,12 +29,9 @@ func (r *Reader) Spellings(ctx context.Context, q catalogue.SpellingQuery) (keys
 			ways = append(ways, byCode(q.Key.DebugFile(), q.Key.DebugID()).of(try))
 		}
 	}
-	err = r.read(ctx, "look up a spelling", func(ctx context.Context, r *reading) error {
-		found, err := r.follow(ctx, ways...)
-		keys = keysOf(found)
-		return err
+	return read(ctx, r, "look up a spelling", func(ctx context.Context, r *reading) ([]symbol.Key, error) {
+		return keysOf(r.follow(ctx, ways...))
 	})
-	return keys, err
 }
 
 // kinds returns the kinds of uploads to search: regular ones, then try uploads if included.
@@ -46,46 +43,42 @@ func kinds(try bool) []bool {
 }
 
 // keysOf returns the keys of files, each once, at most maxKeys.
-func keysOf(found []recorded) (keys []symbol.Key) {
+func keysOf(found []recorded, err error) (keys []symbol.Key, _ error) {
 	for i := range found {
 		if key := found[i].Key; len(keys) < maxKeys && !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
 	}
-	return keys
+	return keys, err
 }
 
 // Module returns the module of a debug file and id, or of a code file and id, the file in any case: the last one of a regular upload, else
 // of a try upload, else upload.ErrNotFound.
-func (r *Reader) Module(ctx context.Context, file, id string) (m catalogue.Module, err error) {
-	err = r.read(ctx, "look up a module", func(ctx context.Context, r *reading) error {
+func (r *Reader) Module(ctx context.Context, file, id string) (catalogue.Module, error) {
+	return read(ctx, r, "look up a module", func(ctx context.Context, r *reading) (m catalogue.Module, err error) {
 		found, err := r.follow(ctx,
 			byDebugID(id).of(false), byCode(file, id).of(false), byDebugID(id).of(true), byCode(file, id).of(true))
 		if err != nil {
-			return err
+			return m, err
 		}
 		isOfFile := func(r recorded) bool { // a debug id alone matches any file
 			return r.way%2 != 0 || symbol.Fold(r.Key.DebugFile()) == symbol.Fold(file)
 		}
 		i := slices.IndexFunc(found, isOfFile)
 		if i < 0 {
-			return upload.ErrNotFound
+			return m, upload.ErrNotFound
 		}
 		m = found[i].Module
 		m.Try = found[i].way > 1
-		return nil
+		return m, nil
 	})
-	return m, err
 }
 
 // Builds returns the keys of the .sym with code ids from first to last, at most 4 and each once, the last uploaded first.
-func (r *Reader) Builds(ctx context.Context, first, last string, try bool) (keys []symbol.Key, err error) {
-	err = r.read(ctx, "look up a build", func(ctx context.Context, r *reading) error {
-		found, err := r.follow(ctx, byBuild(first, last).of(try))
-		keys = keysOf(found)
-		return err
+func (r *Reader) Builds(ctx context.Context, first, last string, try bool) ([]symbol.Key, error) {
+	return read(ctx, r, "look up a build", func(ctx context.Context, r *reading) ([]symbol.Key, error) {
+		return keysOf(r.follow(ctx, byBuild(first, last).of(try)))
 	})
-	return keys, err
 }
 
 // A way finds stored files through an index, the last uploaded first.

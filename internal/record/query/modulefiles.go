@@ -18,14 +18,13 @@ const (
 
 // ModuleFiles returns the keys of the files uploaded for a module, or for all modules of that debug id if debugFile is empty: the last
 // uploaded first, at most 32, each once.
-func (r *Reader) ModuleFiles(ctx context.Context, debugFile, debugID string, try bool) (keys []symbol.Key, err error) {
+func (r *Reader) ModuleFiles(ctx context.Context, debugFile, debugID string, try bool) ([]symbol.Key, error) {
 	query, args := moduleFiles, []any{try, debugFile, debugID, debugID}
 	if debugFile == "" {
 		query, args = filesOfAnyModule, []any{try, debugID, debugID}
 	}
-	err = r.read(ctx, "look up a module's files", func(ctx context.Context, r *reading) error {
-		keys = nil
-		return r.each(ctx, query, args, func(rows *sql.Rows) error {
+	return read(ctx, r, "look up a module's files", func(ctx context.Context, r *reading) (keys []symbol.Key, err error) {
+		err = r.each(ctx, query, args, func(rows *sql.Rows) error {
 			var debugFile, debugID, file string
 			if err := rows.Scan(&debugFile, &debugID, &file); err != nil {
 				return err
@@ -34,6 +33,6 @@ func (r *Reader) ModuleFiles(ctx context.Context, debugFile, debugID string, try
 			keys = append(keys, key)
 			return err
 		})
+		return keys, err
 	})
-	return keys, err
 }

@@ -33,9 +33,13 @@ type reading struct {
 	conn database.Conn
 }
 
-// read runs fn. doing is for the error. fn is run again if its connection is lost.
-func (r *Reader) read(ctx context.Context, doing string, fn func(context.Context, *reading) error) error {
-	return r.db.Read(ctx, doing, func(ctx context.Context, conn database.Conn) error { return fn(ctx, &reading{r, conn}) })
+// read returns what fn reads. doing is for the error. fn is run again if its connection is lost.
+func read[T any](ctx context.Context, r *Reader, doing string, fn func(context.Context, *reading) (T, error)) (result T, err error) {
+	err = r.db.Read(ctx, doing, func(ctx context.Context, conn database.Conn) (err error) {
+		result, err = fn(ctx, &reading{r, conn})
+		return err
+	})
+	return result, err
 }
 
 // traced returns a query with "?" for its parameters as the database takes it.

@@ -15,7 +15,7 @@ const dayMicros = 24 * 60 * 60 * 1_000_000
 const statsDays = 30
 
 // Stats returns the tallies of one user's uploads, or of all if userID is 0, as of now. Expired records count too.
-func (r *Reader) Stats(ctx context.Context, userID int64, now time.Time) (stats catalogue.Stats, err error) {
+func (r *Reader) Stats(ctx context.Context, userID int64, now time.Time) (catalogue.Stats, error) {
 	today := now.UnixMicro() / dayMicros
 	var c clauses
 	c.add("day > ?", today-statsDays)
@@ -23,9 +23,8 @@ func (r *Reader) Stats(ctx context.Context, userID int64, now time.Time) (stats 
 	if userID != 0 {
 		c.add("user_id = ?", userID)
 	}
-	err = r.read(ctx, "tally uploads", func(ctx context.Context, r *reading) error {
-		stats = catalogue.Stats{}
-		return r.each(ctx, `SELECT day, CAST(sum(upload_count) AS BIGINT), CAST(sum(upload_size) AS BIGINT),
+	return read(ctx, r, "tally uploads", func(ctx context.Context, r *reading) (stats catalogue.Stats, err error) {
+		err = r.each(ctx, `SELECT day, CAST(sum(upload_count) AS BIGINT), CAST(sum(upload_size) AS BIGINT),
 			CAST(sum(file_count) AS BIGINT), CAST(sum(file_size) AS BIGINT) FROM upload_days`+c.sql()+` GROUP BY day`, c.args, func(rows *sql.Rows) error {
 			var day int64
 			var uploads, files catalogue.Tally
@@ -40,8 +39,8 @@ func (r *Reader) Stats(ctx context.Context, userID int64, now time.Time) (stats 
 			}
 			return err
 		})
+		return stats, err
 	})
-	return stats, err
 }
 
 func add(to *catalogue.Tally, t catalogue.Tally) {

@@ -11,12 +11,8 @@ import (
 
 // Status returns the upload with the given id, with its files once it has ended, or upload.ErrNotFound. An upload without an end is
 // upload.Lost if its process has been silent for too long.
-func (r *Reader) Status(ctx context.Context, id int64) (u upload.Upload, err error) {
-	err = r.read(ctx, fmt.Sprintf("read upload %d", id), func(ctx context.Context, r *reading) error {
-		u, err = r.status(ctx, id)
-		return err
-	})
-	return u, err
+func (r *Reader) Status(ctx context.Context, id int64) (upload.Upload, error) {
+	return read(ctx, r, fmt.Sprintf("read upload %d", id), func(ctx context.Context, r *reading) (upload.Upload, error) { return r.status(ctx, id) })
 }
 
 func (r *reading) status(ctx context.Context, id int64) (u upload.Upload, err error) {
