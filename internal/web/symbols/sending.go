@@ -28,7 +28,7 @@ const (
 	sendAhead = 96 << 10
 )
 
-// sending bounds the downloads whose bodies are being sent: each holds a connection and an open file. An answer without a body takes no
+// sending bounds the download bodies being sent: each holds a connection and an open file. An answer without a body takes no
 // slot.
 type sending struct {
 	slots  *semaphore.Weighted

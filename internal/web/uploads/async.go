@@ -74,7 +74,7 @@ func (s *Server) runOn(ctx context.Context, req upload.Request, end func()) resu
 	return r
 }
 
-// answerAccepted answers a client whose upload goes on without it.
+// answerAccepted answers a client that need not wait for its upload.
 func (s *Server) answerAccepted(c echo.Context, u *upload.Upload) {
 	h := c.Response().Header()
 	h.Set("Preference-Applied", respondAsync)

@@ -117,7 +117,7 @@ const (
 )
 
 // pace watches a body's rate over its last window. A body that declares much and sends little holds its
-// room only while nobody else needs it.
+// room only while no other upload needs it.
 type pace struct {
 	min       int64         // bytes a second; 0: any rate will do
 	window    time.Duration // 0: paceWindow

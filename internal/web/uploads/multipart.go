@@ -180,7 +180,7 @@ func (c *content) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// cleanName makes a name that somebody else chose fit for records and logs: as [multipartForm.Filename].
+// cleanName makes a client's name fit for records and logs: as [multipartForm.Filename].
 func cleanName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

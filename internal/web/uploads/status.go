@@ -23,7 +23,7 @@ const (
 
 // Records tells how far uploads are.
 type Records interface {
-	// Status returns an upload as it is recorded, with its files once it has ended, or upload.ErrNotFound. One whose process died is
+	// Status returns an upload as it is recorded, with its files once it has ended, or upload.ErrNotFound. One of a dead process is
 	// upload.Lost. The error wraps upload.ErrUnavailable where trying again may help.
 	Status(ctx context.Context, id int64) (upload.Upload, error)
 }

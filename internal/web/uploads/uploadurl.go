@@ -24,7 +24,7 @@ import (
 const (
 	// maxURLForm bounds a form that names a URL, in bytes.
 	maxURLForm = 64 << 10
-	// formTimeout bounds receiving it: it holds no slot, and one that takes longer is no more than a connection whose header does.
+	// formTimeout bounds receiving it: it holds no slot, and a slow one costs no more than a slow header.
 	formTimeout = 10 * time.Second
 )
 
