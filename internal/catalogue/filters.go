@@ -7,15 +7,15 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// A filter is a parameter that a list understands: its name, how its value is read into a query, and what the query then asks of each row.
-// Without where it is no condition on rows: it is an order, or a page, or an index finds what it asks for.
+// A filter is a parameter of a list: its name, how its value is read into a query, and the query's condition on rows. A filter with a nil
+// where has no condition: it is an order, or a page, or an index applies it.
 type filter[Q any] struct {
 	name  string
-	read  func(p *param, q *Q) // called where the parameter is there, and not empty; in the order of the table
+	read  func(p *param, q *Q) // called for a non-empty parameter; in the order of the table
 	where func(q *Q) []Condition
 }
 
-// uploadFilters are what the list of uploads understands. Tecken's parameters come first, with its meanings; those behind them are ours.
+// uploadFilters are the parameters of the list of uploads. Tecken's come first, with its meanings; the others are ours.
 var uploadFilters = []filter[UploadQuery]{
 	{"user", func(p *param, q *UploadQuery) { q.User = p.user() }, nil},
 	{"size", func(p *param, q *UploadQuery) { q.Size = p.size() },
@@ -35,7 +35,7 @@ var uploadFilters = []filter[UploadQuery]{
 	{"batch_size", func(p *param, q *UploadQuery) { q.Limit = p.batch() }, nil},
 }
 
-// fileFilters are the same for the list of files.
+// fileFilters are the parameters of the list of files.
 var fileFilters = []filter[FileQuery]{
 	{"size", func(p *param, q *FileQuery) { q.Size = p.size() },
 		func(q *FileQuery) []Condition { return within("stored_size", q.Size) }},
@@ -59,7 +59,7 @@ var fileFilters = []filter[FileQuery]{
 	{"batch_size", func(p *param, q *FileQuery) { q.Limit = p.batch() }, nil},
 }
 
-// UploadParameters and FileParameters return the names of what the lists understand.
+// UploadParameters returns the names of the parameters for uploads.
 func UploadParameters() []string { return names(uploadFilters) }
 
 // FileParameters is UploadParameters for files.
@@ -72,19 +72,19 @@ func names[Q any](table []filter[Q]) (names []string) {
 	return names
 }
 
-// A Condition is what a query asks of each row: that a column is within a span, or what a term of SQL says.
+// A Condition is a query's condition on rows: a column within a span, or a term of SQL.
 type Condition struct {
-	OfUpload bool // in a list of files: of the row of the file's upload
+	OfUpload bool // in a list of files: on the row of the file's upload
 	Column   string
 	Span     *Span
-	Term     string // without a Span; as all databases read it, with "?" for each of Args
+	Term     string // without a Span; in SQL of all databases, with "?" for each of Args
 	Args     []any
 }
 
-// Conditions returns what q asks of the rows of uploads.
+// Conditions returns q's conditions on uploads.
 func (q *UploadQuery) Conditions() []Condition { return conditions(uploadFilters, q) }
 
-// Conditions returns what q asks of the rows of files, and of those of their uploads.
+// Conditions returns q's conditions on files and their uploads.
 func (q *FileQuery) Conditions() []Condition { return conditions(fileFilters, q) }
 
 func conditions[Q any](table []filter[Q], q *Q) (all []Condition) {
@@ -96,7 +96,7 @@ func conditions[Q any](table []filter[Q], q *Q) (all []Condition) {
 	return all
 }
 
-// completion asks for uploads by when they were completed, or for those that were not.
+// completion asks for uploads by their completion, or for incomplete ones.
 func completion(q *UploadQuery) (all []Condition) {
 	if q.Completed != nil {
 		all = append(within("ended_at", q.Completed), Condition{Term: "outcome = ?", Args: []any{string(upload.Completed)}})
@@ -107,7 +107,7 @@ func completion(q *UploadQuery) (all []Condition) {
 	return all
 }
 
-// outcome asks for uploads by how they ended, or for those that did not.
+// outcome asks for uploads by their outcome, or for running ones.
 func outcome(q *UploadQuery) []Condition {
 	switch {
 	case q.Running:
@@ -118,7 +118,7 @@ func outcome(q *UploadQuery) []Condition {
 	return nil
 }
 
-// within asks that a column is in a span, which may be nil.
+// within requires a column to be in a span, which may be nil.
 func within(column string, span *Span) []Condition {
 	if span == nil {
 		return nil
@@ -126,7 +126,7 @@ func within(column string, span *Span) []Condition {
 	return []Condition{{Column: column, Span: span}}
 }
 
-// holds asks that a term is true, or that it is not; want may be nil.
+// holds requires a term to be true, or false; want may be nil.
 func holds(term string, want *bool) []Condition {
 	switch {
 	case want == nil:
@@ -137,7 +137,7 @@ func holds(term string, want *bool) []Condition {
 	return []Condition{{Term: term}}
 }
 
-// among asks that a column is one of some texts, if any are asked for, and none of others.
+// among requires a column to be one of the wanted texts, if any, and none of the excluded.
 func among(column string, texts []Term) (all []Condition) {
 	for _, not := range []bool{false, true} {
 		var values []any
@@ -154,7 +154,7 @@ func among(column string, texts []Term) (all []Condition) {
 	return all
 }
 
-// ofUpload asks the same of a file's upload.
+// ofUpload applies conditions to a file's upload.
 func ofUpload(conditions []Condition) []Condition {
 	all := slices.Clone(conditions)
 	for i := range all {

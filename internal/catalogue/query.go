@@ -14,7 +14,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// How many records a page has: where the request does not say, and at most.
+// The number of records of a page: default, and bound.
 const (
 	defaultBatch = 100
 	maxBatch     = 1000
@@ -23,15 +23,15 @@ const (
 const (
 	// maxField bounds a parameter's value, in bytes.
 	maxField = 1024
-	// maxTerms bounds the terms in one, separated by commas.
+	// maxTerms bounds the comma-separated terms in a value.
 	maxTerms = 10
 )
 
-// Faults say by parameter what is wrong with a query.
+// Faults are the faults of a query by parameter.
 type Faults map[string][]string
 
-// ReadUploads reads a query for uploads out of that of an address: it returns what is asked for, or what is wrong with it. now is what dates
-// such as "today" are relative to. Of a parameter that is there several times the last counts; others than those in the table are ignored.
+// ReadUploads reads a query for uploads from that of an address: it returns the query, or its faults. Dates such as "today" are relative to
+// now. Of a repeated parameter the last counts; parameters outside the table are ignored.
 func ReadUploads(query string, now time.Time) (*UploadQuery, Faults) {
 	q := &UploadQuery{Limit: defaultBatch}
 	faults := read(query, now, uploadFilters, q)
@@ -65,7 +65,7 @@ func read[Q any](query string, now time.Time, table []filter[Q], q *Q) Faults {
 	return faults
 }
 
-// parse returns the last value of each parameter. What is not properly encoded stands for itself.
+// parse returns the last value of each parameter. Badly encoded text stands for itself.
 func parse(query string) map[string]string {
 	values := make(map[string]string)
 	decoded := func(text string) string {
@@ -81,10 +81,10 @@ func parse(query string) map[string]string {
 	return values
 }
 
-// skipped returns how many records stand before a page, or as many as lead past those that are counted through.
+// skipped returns the number of records before a page, at most as many as are counted.
 func skipped(pages, batch int) int { return min(pages, MaxSkip) * batch }
 
-// A param is the value of a parameter. A method for one that is at fault returns the zero value, and says so in faults.
+// A param is the value of a parameter. A method for a faulty one returns the zero value, and adds to faults.
 type param struct {
 	name, text string
 	now        time.Time
@@ -116,7 +116,7 @@ func (p *param) batch() int {
 	return n
 }
 
-// page returns the number of a page, from 0, or where one begins. A number below the first is that of the first.
+// page returns the number of a page, from 0, or its cursor. A number below the first means the first.
 func (p *param) page() (pages int, after string) {
 	n, err := strconv.ParseInt(p.text, 10, 64)
 	if errors.Is(err, strconv.ErrSyntax) {
@@ -125,12 +125,12 @@ func (p *param) page() (pages int, after string) {
 	return int(min(max(n, 1)-1, MaxSkip)), ""
 }
 
-// OtherPage is the fault of a page that is of no list, or of another one.
+// OtherPage is the fault of a page of another list, or of none.
 func OtherPage(page string) Faults {
 	return Faults{"page": {fmt.Sprintf("page is a number, or the next_page of the page before, asked for with the same parameters; it is not %s.", quoted(page))}}
 }
 
-// user returns part of an e-mail, or what is to be no part of it.
+// user returns a part of an e-mail address to match or exclude.
 func (p *param) user() Term { return term(strings.ToLower(p.text)) }
 
 func term(text string) Term {
@@ -138,7 +138,7 @@ func term(text string) Term {
 	return Term{Text: strings.TrimSpace(rest), Not: not}
 }
 
-// list returns the values that commas separate.
+// list returns the comma-separated values.
 func (p *param) list() (values []string) {
 	for value := range strings.SplitSeq(p.text, ",") {
 		if value = strings.TrimSpace(value); value != "" {
@@ -161,19 +161,19 @@ func (p *param) terms() (terms []Term) {
 	return terms
 }
 
-// kind returns whether only try uploads are asked for, or only others.
+// kind returns whether to list only try uploads, or only others.
 func (p *param) kind() *bool {
 	try := p.one("regular", "try") == "try"
 	return &try
 }
 
-// flag returns whether something is to be so: it is, unless the value says otherwise.
+// flag returns true unless the value says otherwise.
 func (p *param) flag() *bool {
 	yes := !slices.Contains([]string{"false", "0"}, strings.ToLower(p.text))
 	return &yes
 }
 
-// outcome returns how uploads ended, or that they did not.
+// outcome returns the outcome of uploads, or that they run.
 func (p *param) outcome() (outcome upload.Outcome, running bool) {
 	text := p.one("running", string(upload.Completed), string(upload.Rejected), string(upload.Failed),
 		string(upload.TimedOut), string(upload.Cancelled), string(upload.Interrupted))
@@ -183,8 +183,8 @@ func (p *param) outcome() (outcome upload.Outcome, running bool) {
 	return upload.Outcome(text), false
 }
 
-// keys narrows a list down to files that have all parts of a list in their keys. A part that ends with * is what they begin with. In
-// front of keys Tecken once had v1/, or try/v1/ for those of try uploads: clients still ask for these.
+// keys limits a list to files with all parts in their keys. A part with a final * is their beginning. Tecken's keys once had v1/ in front,
+// or try/v1/ for try uploads: clients still ask for these.
 func (p *param) keys(q *FileQuery) {
 	for _, part := range p.list() {
 		part, try := strings.CutPrefix(part, "try/")

@@ -17,7 +17,7 @@ const (
 // everything holds all numbers.
 var everything = Span{From: math.MinInt64, Until: math.MaxInt64}
 
-// span returns the numbers that all of a list of conditions leave; leaves says which one of them does.
+// span returns the numbers that satisfy all conditions in a list; leaves returns those of one condition.
 func (p *param) span(fault string, leaves func(operator, value string) (Span, bool)) *Span {
 	var all *Span
 	for _, condition := range p.list() {
@@ -35,7 +35,7 @@ func (p *param) span(fault string, leaves func(operator, value string) (Span, bo
 	return all
 }
 
-// compared returns the numbers that compare with a value: those from least to before beyond are equal to it.
+// compared returns the numbers that compare with a value; those from least to before beyond equal it.
 func compared(operator string, least, beyond int64) (Span, bool) {
 	s := everything
 	switch operator {
@@ -58,7 +58,7 @@ func compared(operator string, least, beyond int64) (Span, bool) {
 // sizes are a number and its unit.
 var sizes = regexp.MustCompile(`^([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.) *([kmg]?)b?$`)
 
-// size returns the bytes that are asked for.
+// size returns the wanted sizes in bytes.
 func (p *param) size() *Span {
 	return p.span(sizeFault, func(operator, text string) (Span, bool) {
 		parts := sizes.FindStringSubmatch(strings.ToLower(text))
@@ -74,7 +74,7 @@ func (p *param) size() *Span {
 		if err != nil || f >= 1<<62 || !strings.Contains(parts[1], ".") {
 			return Span{}, false
 		}
-		up := int64(math.Ceil(f)) // no size is equal to a fraction
+		up := int64(math.Ceil(f)) // no size equals a fraction
 		if f == math.Floor(f) {
 			return compared(operator, up, up+1)
 		}
@@ -82,25 +82,25 @@ func (p *param) size() *Span {
 	})
 }
 
-// created returns when uploads began that are asked for.
+// created returns the wanted times of uploads' beginning.
 func (p *param) created() *Span {
 	span, null := p.dates()
 	if null {
-		return &Span{} // they all began
+		return &Span{} // all uploads have begun
 	}
 	return span
 }
 
-// completed returns when uploads were completed that are asked for, or that they were not.
+// completed returns the wanted times of uploads' completion, or that they are incomplete.
 func (p *param) completed() (span *Span, incomplete bool) {
 	span, null := p.dates()
 	if null && span != nil {
-		return &Span{}, false // nothing is both
+		return &Span{}, false // no upload is both
 	}
 	return span, null
 }
 
-// stored returns when uploads of files were completed that are asked for: files that were stored are complete.
+// stored returns the wanted times of completion for files: stored files are complete.
 func (p *param) stored() *Span {
 	span, incomplete := p.completed()
 	if incomplete {
@@ -109,7 +109,7 @@ func (p *param) stored() *Span {
 	return span
 }
 
-// dates returns the times that a list of dates leaves, and whether there is to be none.
+// dates returns the times that satisfy a list of dates, and whether null is among them.
 func (p *param) dates() (span *Span, null bool) {
 	rest := p.list()
 	dates := rest[:0]
@@ -128,11 +128,11 @@ func (p *param) dates() (span *Span, null bool) {
 	return span, null
 }
 
-// layouts are the forms of dates, the T of all of them a space. Without a zone it is UTC.
+// layouts are the forms of dates, with a space for the T. Without a zone it is UTC.
 var layouts = []string{time.DateOnly, "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05", "2006-01-02 15:04Z07:00", "2006-01-02 15:04", "2006/01/02", "20060102"}
 
-// date returns the times that a date leaves, as Tecken has it: a midnight that is asked for is all of its day; else it is a moment. What
-// comes behind a moment begins a second later, since clients cut off fractions of the times that they are told.
+// date returns the times that satisfy a date, as in Tecken: equal to a midnight means all of its day; else a date is a moment. "After" a
+// moment begins a second later, since clients cut off fractions of times.
 func (p *param) date(operator, text string) (Span, bool) {
 	at, ok := p.moment(strings.ToLower(text))
 	if !ok {

@@ -214,7 +214,7 @@ func (g *Gate) refuseImpossible(r *room) {
 	}
 }
 
-// short reports whether an upload waits for which there is no room. Called with mu held.
+// short reports whether an upload waits for room. Called with mu held.
 func (g *Gate) short() bool {
 	for p := range g.in[waiting] {
 		if p.seen {

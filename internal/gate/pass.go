@@ -51,12 +51,12 @@ func (t *tenant) load(of state) float64 {
 	return float64(t.bytes) / float64(t.weight)
 }
 
-// first returns the first in line of those that wait for one thing; there must be one.
+// first returns the first in line that waits for what; there must be one.
 func (t *tenant) first(what state) *Pass {
 	return t.line[slices.IndexFunc(t.line, func(p *Pass) bool { return p.in(what) })]
 }
 
-// left is what is to be done of the tenant's admitted uploads, in bytes.
+// left returns the unfinished bytes of the tenant's admitted uploads.
 func (t *tenant) left() (sum int64) {
 	for p := range t.passes {
 		sum += p.left
@@ -272,9 +272,9 @@ func (p *Pass) Done(bytes int64) {
 	}
 }
 
-// FetchSlot waits in line for the right to download the archive, until Config.Wait after Enter began. The slot is given back by Received, or by
-// Close. The error is an *upload.BusyError, OverLimit where slots are free but not for this tenant; wraps upload.ErrUnavailable; or
-// is the cause of ctx; then the pass is as it was before. It is not called again once the pass has its slot.
+// FetchSlot waits in line for a fetch slot, until Config.Wait after Enter began. Received or Close gives it back. The error is an
+// *upload.BusyError, OverLimit if slots are free but not for this tenant; wraps upload.ErrUnavailable; or is the cause of ctx. After an error
+// the pass is unchanged. FetchSlot is not called again once the pass has its slot.
 func (p *Pass) FetchSlot(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

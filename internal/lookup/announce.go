@@ -6,10 +6,10 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// Uploads returns next for uploads to store into: what they store is found at once.
+// Uploads wraps next for uploads: what they store is found at once.
 func (f *Finder) Uploads(next upload.Storage) upload.Storage { return &announcer{next, f} }
 
-// An announcer tells a Finder what uploads do to storage.
+// An announcer reports uploads' changes of storage to a Finder.
 type announcer struct {
 	upload.Storage
 	finder *Finder
@@ -17,12 +17,12 @@ type announcer struct {
 
 // Put implements upload.Storage.
 func (a *announcer) Put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
-	// Whatever became of it: an object may be stored though the answer was lost.
+	// In any case: an object may be stored though the answer was lost.
 	defer a.finder.objects.forget(cacheKey(loc))
 	return a.Storage.Put(ctx, loc, obj, body)
 }
 
-// Stat implements upload.Storage. What an upload finds there may have come from another instance.
+// Stat implements upload.Storage. A found object may have come from another instance.
 func (a *announcer) Stat(ctx context.Context, loc upload.Location) (upload.Object, error) {
 	obj, err := a.Storage.Stat(ctx, loc)
 	if err == nil {
@@ -31,10 +31,10 @@ func (a *announcer) Stat(ctx context.Context, loc upload.Location) (upload.Objec
 	return obj, err
 }
 
-// Recorded returns next for uploads to be recorded in: what they hold is found by all its names at once.
+// Recorded wraps next for uploads: their files are found by all their names at once.
 func (f *Finder) Recorded(next upload.Records) upload.Records { return &recorder{next, f} }
 
-// A recorder tells a Finder when an upload's files are recorded.
+// A recorder reports the records of uploads to a Finder.
 type recorder struct {
 	upload.Records
 	finder *Finder
@@ -42,7 +42,7 @@ type recorder struct {
 
 // Finish implements upload.Records.
 func (r *recorder) Finish(ctx context.Context, u *upload.Upload) error {
-	// Uploads end far less often than names are looked up: there is no need to know which these are.
+	// Uploads end far less often than names are looked up: clear all of them.
 	defer func() {
 		r.finder.spellings.clear()
 		r.finder.modules.clear()

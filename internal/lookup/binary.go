@@ -16,17 +16,16 @@ import (
 )
 
 const (
-	// maxCandidates bounds the files of one module, or debug id, that are opened to find the one of an id. There are
-	// five of those at most.
+	// maxCandidates bounds the files of one module, or debug id, that are opened to find the one with an id. There are at most five.
 	maxCandidates = 8
 	// searchTimeout bounds all of that. A debugger waits longer for what it needs than for one symbol.
 	searchTimeout = 20 * time.Second
 )
 
-// A Kind is what of a binary is asked for.
+// A Kind is the wanted part of a binary.
 type Kind string
 
-// The kinds there are. https://man7.org/linux/man-pages/man8/debuginfod.8.html
+// The kinds. https://man7.org/linux/man-pages/man8/debuginfod.8.html
 const (
 	DebugInfo  Kind = "debuginfo"
 	Executable Kind = "executable"
@@ -37,36 +36,35 @@ type BinaryQuery struct {
 	ID      string // hexadecimal, in any case: a GNU build id or, of Mach-O, a UUID
 	Kind    Kind
 	MachO   bool // instead of ELF
-	Padded  bool // zeros at its end may be none of a build id's
-	Try     bool // look among try uploads as well, after regular ones
-	Refresh bool // believe nothing that is remembered
+	Padded  bool // zeros at its end may not belong to a build id
+	Try     bool // look in try uploads too, after regular ones
+	Refresh bool // ignore caches
 }
 
-// cacheKey is what the answer of one kind of upload is remembered by.
+// cacheKey is the cache's key for one kind of upload.
 func (q BinaryQuery) cacheKey(try bool) string {
 	return fmt.Sprintf("%s/%t/%t/%t/%s", q.Kind, q.MachO, q.Padded, try, strings.ToUpper(q.ID))
 }
 
-// A wanted is what a file has to be.
+// A wanted is the required properties of a file.
 type wanted struct {
 	kind     Kind
 	machO    bool
-	ids      [][]byte // one of these is in it, the shortest first
-	cacheKey string   // of the query it is the answer to
+	ids      [][]byte // one of these is in it; the shortest first
+	cacheKey string   // of the query that it answers
 }
 
-// FindBinary finds the file of that kind that has the given id in it.
+// FindBinary finds the file of that kind with the given id in it.
 //
-// The id is the code id in the header of a .sym, or has the debug id that Breakpad makes of it; the files under that
-// key are candidates. One is taken only if the first 64 KiB of it, inflated where it is gzip, are those of an ELF or Mach-O file and
-// hold the whole id: of a build id the debug id in the key has only the first 16 bytes. An executable has all bytes of its
-// code in it; debug information is named as that (.dbg, .debug, .dwarf or .dsym, with or without .gz) or has symbols in it. Where
-// there is none apart, it is a program that was not stripped. Of a gzip file at most 128 MiB are inflated to find out what it
-// is, if its name does not say.
+// The id is the code id in the header of a .sym, or has the debug id that Breakpad derives from it; the files under that key are
+// candidates. A candidate matches only if its first 64 KiB, inflated if gzip, are an ELF or Mach-O file's and hold the whole id: the debug
+// id in the key has only the first 16 bytes of a build id. An executable has all bytes of its code in it; debug information is named as
+// that (.dbg, .debug, .dwarf or .dsym, with or without .gz) or has symbols in it. Without separate debug information, a program that is not
+// stripped serves. At most 128 MiB of a gzip file are inflated to recognise it if its name does not.
 //
-// Where there are Extensions, files that are named as debug information are found only if one of these is such a name.
+// With Extensions, files named as debug information are found only if one of these is such a name.
 //
-// It fails as Find does.
+// It fails like Find.
 func (f *Finder) FindBinary(ctx context.Context, q BinaryQuery) (found Found, err error) {
 	ids, err := q.ids()
 	if err != nil {
@@ -86,13 +84,13 @@ func (f *Finder) FindBinary(ctx context.Context, q BinaryQuery) (found Found, er
 	return found, err
 }
 
-// A search finds out where a binary is. It asks the records themselves: what it finds or misses is remembered anyway.
+// A search looks for a binary. It reads the records themselves: the cache has its own results.
 type search struct {
 	*Finder
 	wanted *wanted
 	try    bool
-	seen   map[symbol.Key]bool // candidates that were looked at
-	// unstripped is the program that is debug information where nothing else is; nil: none was seen.
+	seen   map[symbol.Key]bool // candidates examined
+	// unstripped is a program that serves as debug information if nothing else does, or nil.
 	unstripped *upload.Location
 }
 
@@ -110,7 +108,7 @@ func (s *search) run(ctx context.Context) (upload.Location, error) {
 	for _, key := range builds {
 		places = append(places, [2]string{key.DebugFile(), key.DebugID()})
 	}
-	// Where no header tells, there may still be a binary.
+	// Without any header there may still be a binary.
 	places = append(places, [2]string{"", s.wanted.debugID()})
 	for _, p := range places {
 		loc, err := s.among(ctx, p[0], p[1])
@@ -128,7 +126,7 @@ func (s *search) missing() error {
 	return fmt.Errorf("look up the %s of id %x: %w", s.wanted.kind, s.wanted.ids[0], upload.ErrNotFound)
 }
 
-// readKeys reads what is recorded now.
+// readKeys reads the present records.
 func (f *Finder) readKeys(ctx context.Context, read func(context.Context) ([]symbol.Key, error)) (keys []symbol.Key, err error) {
 	err = f.queries.use(ctx, func(ctx context.Context) error {
 		keys, err = read(ctx)
@@ -137,7 +135,7 @@ func (f *Finder) readKeys(ctx context.Context, read func(context.Context) ([]sym
 	return keys, err
 }
 
-// among looks at the files of a module, or of all modules of that id where debugFile is empty.
+// among examines the files of a module, or of all modules of that id if debugFile is empty.
 func (s *search) among(ctx context.Context, debugFile, debugID string) (upload.Location, error) {
 	keys, err := s.readKeys(ctx, func(ctx context.Context) ([]symbol.Key, error) {
 		return s.Records.ModuleFiles(ctx, debugFile, debugID, s.try)
@@ -161,7 +159,7 @@ func (s *search) among(ctx context.Context, debugFile, debugID string) (upload.L
 	return upload.Location{}, s.missing()
 }
 
-// candidates are the files that may be the binary, the most likely first.
+// candidates are the possible files, the most likely first.
 func (s *search) candidates(keys []symbol.Key) []symbol.Key {
 	keys = slices.DeleteFunc(keys, func(key symbol.Key) bool {
 		hidden := isDebugName(key.File()) && len(s.Extensions) > 0 && !slices.ContainsFunc(s.Extensions, isDebugName)
@@ -183,8 +181,7 @@ func (s *search) isLikely(key symbol.Key) bool {
 	return isDebugName(key.File()) == (s.wanted.kind == DebugInfo)
 }
 
-// inspect finds out whether the file at loc is what is wanted, and whether it is a program that has its symbols in it, where
-// debug information is wanted.
+// inspect reports whether the file at loc is wanted, and, for debug information, whether it is a program that is not stripped.
 func (s *search) inspect(ctx context.Context, loc upload.Location) (unstripped bool, err error) {
 	err = s.looks.use(ctx, func(ctx context.Context) error {
 		content, _, err := s.Storage.OpenContent(ctx, loc)
@@ -201,14 +198,14 @@ func (s *search) inspect(ctx context.Context, loc upload.Location) (unstripped b
 	return unstripped, err
 }
 
-// codeIDs returns the range of code ids that a .sym may have of it.
+// codeIDs returns the range of code ids that a .sym may have.
 func (w *wanted) codeIDs() (first, last string) {
 	text := func(id []byte) string { return strings.ToUpper(hex.EncodeToString(id)) }
 	return text(w.ids[0]), text(w.ids[len(w.ids)-1])
 }
 
-// debugID returns the debug id that Breakpad makes of a UUID, or of the build id of a little-endian file: its first 16 bytes as a
-// GUID (its first three fields are numbers) and an age of 0.
+// debugID returns the debug id that Breakpad derives from a UUID, or from the build id of a little-endian file: its first 16 bytes as a
+// GUID, with three numbers first, and an age of 0.
 // https://chromium.googlesource.com/breakpad/breakpad/+/refs/heads/main/src/common/linux/file_id.cc
 func (w *wanted) debugID() string {
 	var guid [uuidLen]byte
@@ -231,21 +228,21 @@ func isDebugName(name string) bool {
 	return false
 }
 
-// An image is an ELF or Mach-O file, of which the head was read. The methods fail where the rest can't be read.
+// An image is an ELF or Mach-O file with its head read. The methods fail if the rest is unreadable.
 type image interface {
-	// hasCode reports whether a program is all there: its code, and what else is loaded with it.
+	// hasCode reports whether a program is complete: its code, and all else that is loaded.
 	hasCode() (bool, error)
-	// hasSymbols reports whether there is debug information, or a table of symbols.
+	// hasSymbols reports whether there is debug information, or a symbol table.
 	hasSymbols() (bool, error)
 }
 
-// identified is an image that has the id that is wanted.
+// identified is an image with the wanted id.
 type identified struct {
 	image
 	zipped bool // it is stored as gzip
 }
 
-// identify reads the head of a file, and fails with upload.ErrNotFound where it has not the id that is wanted.
+// identify reads the head of a file, and fails with upload.ErrNotFound without the wanted id.
 func (w *wanted) identify(content io.ReadSeeker, loc upload.Location) (found identified, err error) {
 	head, zipped, err := inflatedHead(content)
 	if err != nil {
@@ -266,13 +263,13 @@ func (w *wanted) identify(content io.ReadSeeker, loc upload.Location) (found ide
 	return found, fmt.Errorf("%s is no binary of id %x: %w", loc.Key, w.ids[0], upload.ErrNotFound)
 }
 
-// suits finds out whether what was identified is of the kind that is wanted, and fails with upload.ErrNotFound where it is not.
-// unstripped tells that it is a program that has its symbols in it, where debug information is wanted.
+// suits checks the kind of an identified file, and fails with upload.ErrNotFound for another. unstripped reports that it is a program that
+// is not stripped, if debug information is wanted.
 func (w *wanted) suits(found identified, loc upload.Location) (unstripped bool, err error) {
 	matches, named := true, isDebugName(loc.Key.File())
 	switch {
 	case w.kind == Executable && named && found.zipped:
-		matches = false // not worth its inflating
+		matches = false // not worth inflating
 	case w.kind == Executable:
 		matches, err = found.hasCode()
 	case !named:
@@ -286,7 +283,7 @@ func (w *wanted) suits(found identified, loc upload.Location) (unstripped bool, 
 	return unstripped, seen(err, loc)
 }
 
-// seen gives the error of a look into a file the kind that is answered with: what can't be looked into is no binary.
+// seen gives the error of a look into a file its kind: an unreadable gzip file is no binary.
 func seen(err error, loc upload.Location) error {
 	switch {
 	case errors.Is(err, errOpaque):

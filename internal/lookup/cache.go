@@ -12,8 +12,8 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// For how long an answer is believed. What is found seldom goes. What is missing may come through another instance,
-// and debuggers that were told so too often stop asking: rather look once a minute.
+// How long answers are cached. A stored file seldom goes. A missing one may come through another instance, and debuggers that miss too
+// often stop asking: so look once a minute.
 const (
 	presentTime = 10 * time.Minute
 	missingTime = time.Minute
@@ -22,29 +22,28 @@ const (
 // errPanic is wrapped by the error of a lookup that panicked.
 var errPanic = errors.New("panic")
 
-// A cache remembers answers, and shares the lookups that are under way. It holds at most max answers, of which it
-// forgets those that were not asked for lately: half of them at a time.
+// A cache keeps answers, and shares simultaneous lookups. It holds at most max answers, and drops the unused half at a time.
 type cache[V any] struct {
 	max  int
 	tell func(cached bool, elapsed time.Duration, err error)
 
-	mu         sync.Mutex // guards all below, and the calls'
+	mu         sync.Mutex // guards the fields below, and the calls'
 	young, old map[string]answer[V]
-	calls      map[string]*call[V] // the answers will be remembered
+	calls      map[string]*call[V] // those with answers to be cached
 }
 
-// An answer is what was found, or that it is missing.
+// An answer is a value, or that it is missing.
 type answer[V any] struct {
 	value   V
 	missing bool
 	until   time.Time
 }
 
-// A call is a lookup under way.
+// A call is a lookup in progress.
 type call[V any] struct {
 	cancel  context.CancelFunc
 	waiting int
-	stale   bool          // what it finds is not to be remembered
+	stale   bool          // its answer must not be cached
 	done    chan struct{} // closed when value and err are there
 	value   V
 	err     error
@@ -54,8 +53,8 @@ func newCache[V any](most int, tell func(cached bool, elapsed time.Duration, err
 	return &cache[V]{max: most, tell: tell, young: make(map[string]answer[V]), old: make(map[string]answer[V]), calls: make(map[string]*call[V])}
 }
 
-// get returns what is remembered of key, unless refresh, or what load finds. It fails with upload.ErrNotFound, the
-// cause of ctx, or load's error. The key must not be a part of a larger string: it would keep that in memory.
+// get returns the cached answer for key, unless refresh, or load's. It fails with upload.ErrNotFound, the cause of ctx, or load's error.
+// The key must not be a part of a larger string: it would keep that in memory.
 func (c *cache[V]) get(ctx context.Context, key string, refresh bool, load func(context.Context) (V, error)) (V, error) {
 	start := time.Now()
 	c.mu.Lock()
@@ -85,7 +84,7 @@ func (c *cache[V]) get(ctx context.Context, key string, refresh bool, load func(
 	}
 }
 
-// recall returns the answer that is remembered of key, if it still counts.
+// recall returns the cached answer for key, if it is fresh.
 func (c *cache[V]) recall(key string, now time.Time) (answer[V], bool) {
 	a, ok := c.young[key]
 	if !ok {
@@ -96,8 +95,8 @@ func (c *cache[V]) recall(key string, now time.Time) (answer[V], bool) {
 	return a, ok && now.Before(a.until)
 }
 
-// remember keeps an answer. The younger half takes it; once that is full it becomes the older, and what was not asked
-// for since it was the younger is forgotten.
+// remember caches an answer in the younger half. Once that is full it becomes the older, and answers unused since they were young are
+// dropped.
 func (c *cache[V]) remember(key string, a answer[V]) {
 	delete(c.old, key)
 	if _, known := c.young[key]; !known && len(c.young) >= c.max/2 {
@@ -106,7 +105,7 @@ func (c *cache[V]) remember(key string, a answer[V]) {
 	c.young[key] = a
 }
 
-// begin starts a lookup. It ends with the last caller that waits for it, not with the first one.
+// begin starts a lookup. It ends with its last waiting caller, not with the first.
 func (c *cache[V]) begin(ctx context.Context, key string, load func(context.Context) (V, error)) *call[V] {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	shared := &call[V]{cancel: cancel, done: make(chan struct{})}
@@ -128,7 +127,7 @@ func (c *cache[V]) run(ctx context.Context, key string, shared *call[V], load fu
 	shared.value, shared.err = load(ctx)
 }
 
-// end remembers what a lookup found, unless something may have changed since it began.
+// end caches a lookup's answer, unless something may have changed since its start.
 func (c *cache[V]) end(key string, shared *call[V]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,7 +153,7 @@ func (c *cache[V]) leave(key string, shared *call[V]) {
 	}
 }
 
-// disown keeps a lookup from being remembered, or joined.
+// disown keeps a lookup from being cached, or joined.
 func (c *cache[V]) disown(key string, shared *call[V]) {
 	shared.stale = true
 	if c.calls[key] == shared {
@@ -162,7 +161,7 @@ func (c *cache[V]) disown(key string, shared *call[V]) {
 	}
 }
 
-// forget forgets what is known of key, and what lookups that have begun will find.
+// forget drops the answer for key, and those of lookups in progress.
 func (c *cache[V]) forget(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,7 +172,7 @@ func (c *cache[V]) forget(key string) {
 	}
 }
 
-// clear forgets everything.
+// clear drops everything.
 func (c *cache[V]) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,7 +183,7 @@ func (c *cache[V]) clear() {
 	}
 }
 
-// len returns how many answers are held, those that no longer count included.
+// len returns the number of answers held, stale ones included.
 func (c *cache[V]) len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

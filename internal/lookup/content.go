@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// headLen is how much of a binary is read first, in bytes: linkers put the build id behind the program headers,
-	// within the first KiB. Load commands of Mach-O take some KiB.
+	// headLen is the part of a binary read first, in bytes: linkers put the build id after the program headers, within the first KiB. Load
+	// commands of Mach-O take some KiB.
 	headLen = 64 << 10
-	// maxInflated bounds how much of a gzip file is inflated to find out what it is, in bytes.
+	// maxInflated bounds how much of a gzip file is inflated to recognise it, in bytes.
 	maxInflated = 128 << 20
 )
 
-// errOpaque is wrapped by the error about a gzip file that is broken, or too large to be looked into.
+// errOpaque is wrapped by the error about a gzip file that is broken, or too large to examine.
 var errOpaque = errors.New("it can't be inflated")
 
-// inflatedHead reads the head of a file, inflated where that is gzip. A stream that can't be inflated has an empty one.
+// inflatedHead reads the head of a file, inflated if gzip. A broken stream has an empty one.
 func inflatedHead(content io.Reader) (head []byte, zipped bool, err error) {
 	from := &source{Reader: content}
 	buffered := bufio.NewReader(from)
@@ -39,11 +39,11 @@ func inflatedHead(content io.Reader) (head []byte, zipped bool, err error) {
 	return head[:n], zipped, from.failed
 }
 
-// A source separates errors of reading from the end of a content: through other readers both look like a short file, because a broken
-// connection is an unexpected EOF as well.
+// A source distinguishes an unreadable file from a short one: to a reader both look too short, since a broken connection is an unexpected
+// EOF as well.
 type source struct {
 	io.Reader
-	failed error // of a Read, other than its end
+	failed error // of a Read, except io.EOF
 }
 
 // Read implements io.Reader.
@@ -55,10 +55,10 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// heeding is a content that is read until a context ends: a local file does not hear of that.
+// heeding is a content that is read until a context ends, since a local file ignores contexts.
 type heeding struct {
 	io.ReadSeeker
-	ctx context.Context //nolint:containedctx // a Reader has no other way to hear of its end
+	ctx context.Context //nolint:containedctx // a Reader has no other way to get a context
 }
 
 // Read implements io.Reader.
@@ -69,14 +69,14 @@ func (h *heeding) Read(p []byte) (int, error) {
 	return h.ReadSeeker.Read(p)
 }
 
-// inflated is what a gzip file holds, to a bound. To go back in it is to inflate it once more.
+// inflated is a gzip file's content, up to a bound. Going back inflates it again.
 type inflated struct {
 	stored io.ReadSeeker
 	most   int64 // bytes
 	from   *source
 	gzip   io.Reader // nil: not begun
-	at     int64     // where gzip is
-	next   int64     // where the next Read begins
+	at     int64     // gzip's offset
+	next   int64     // the next Read's offset
 }
 
 // Seek implements io.Seeker.
@@ -109,7 +109,7 @@ func (f *inflated) Read(p []byte) (int, error) {
 	return n, f.kind(err)
 }
 
-// reach inflates up to where the next Read begins.
+// reach inflates up to the next Read's offset.
 func (f *inflated) reach() error {
 	if f.next > f.most {
 		return fmt.Errorf("%w: it has more than %d bytes", errOpaque, f.most)
@@ -130,7 +130,7 @@ func (f *inflated) reach() error {
 	return err
 }
 
-// kind tells a stream that is broken from one that can't be read.
+// kind distinguishes a broken stream from an unreadable one.
 func (f *inflated) kind(err error) error {
 	switch {
 	case f.from != nil && f.from.failed != nil:
@@ -141,7 +141,7 @@ func (f *inflated) kind(err error) error {
 	return fmt.Errorf("%w: %w", errOpaque, err)
 }
 
-// readAt reads n bytes at an offset that the file itself names; none where it has not that many.
+// readAt reads n bytes at an offset that the file itself names; none if it is shorter.
 func readAt(content io.ReadSeeker, offset uint64, n int) ([]byte, error) {
 	part, err := readUpTo(content, offset, n)
 	if len(part) < n {
@@ -150,7 +150,7 @@ func readAt(content io.ReadSeeker, offset uint64, n int) ([]byte, error) {
 	return part, err
 }
 
-// readUpTo reads n bytes at an offset, or as many as there are.
+// readUpTo reads up to n bytes at an offset.
 func readUpTo(content io.ReadSeeker, offset uint64, n int) ([]byte, error) {
 	if offset > 1<<62 {
 		return nil, nil

@@ -1,20 +1,19 @@
-// Package lookup finds symbol files again: by key, in any case; by code id; by the build id or UUID of a binary.
+// Package lookup finds stored symbol files: by key, in any case; by code id; by the build id or UUID of a binary.
 //
-// A [Finder] looks into storage and into the records, and remembers for a while what it found, and what it did not
-// find. What it guarantees:
+// A [Finder] searches storage and the records, and caches hits and misses. Guaranteed:
 //
-//   - Lookups of one thing at a time share one call. A caller waits no longer than its context allows; the call goes on
-//     for the others, and ends with the last caller.
-//   - Its calls are bounded: to storage, to the records, and contents being looked into, each apart, so that no kind of
-//     lookup takes the place of another, or of uploads. Each takes 8 seconds at most, waiting for its place included; a call
-//     that gets none in time fails with upload.ErrUnavailable. To measure what a gzip file holds takes 30 seconds at most.
-//   - A file that is stored as it was asked for is found in storage alone. One that is not costs one call to the records, at most.
-//     While they are away, storage alone answers what it can, and hardly waits for them.
-//   - What is remembered is bounded in number and in time: found for 10 minutes, missing for one. Failures are not.
-//   - What is stored through [Finder.Uploads] is found from then on: no lookup that began before remembers that it was
-//     missing. What another instance stored is found a minute later at the latest.
-//   - Regular lookups never answer with what belongs to try uploads. What is told of a module says whether it is of one.
+//   - Simultaneous lookups of one thing share one call. A caller waits no longer than its context allows; the call goes
+//     on for the others, and ends with the last.
+//   - Calls to storage, calls to the records, and contents being examined are each bounded apart, so that no kind of
+//     lookup blocks another, or uploads. Each takes at most 8 seconds, the wait for its slot included; a call without a
+//     slot in time fails with upload.ErrUnavailable. Measuring a gzip file takes at most 30 seconds.
+//   - A file that is stored under the requested key is found in storage alone. Another one costs at most one call to the
+//     records. While they are away, storage alone answers what it can, and hardly waits for them.
+//   - The cache is bounded in number and in time: hits for 10 minutes, misses for one. Failures are not cached.
+//   - What is stored through [Finder.Uploads] is found from then on: no earlier lookup caches it as missing. What another
+//     instance stored is found at most a minute later.
+//   - Regular lookups never return files of try uploads. A module says whether it is of one.
 //
-// It does not bound how many contents its callers hold open to send them: however slow a client reads, no lookup waits for
-// it. It does not promise that what it remembers is still there: storage may have expired it up to 10 minutes ago.
+// It does not bound the contents that its callers hold open to send them: no lookup waits for a slow client. It does not promise that
+// cached files still exist: storage may have expired them up to 10 minutes ago.
 package lookup

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// An elfFile is an ELF file of which the head was read.
+// An elfFile is an ELF file with its head read.
 type elfFile struct {
 	head    []byte
 	content io.ReadSeeker // all of it
@@ -16,7 +16,7 @@ type elfFile struct {
 	wide    bool // 64 bits
 }
 
-// parseELF reads the head of a file; ok is false where that is not ELF's.
+// parseELF reads the head of a file; ok is false if it is not ELF's.
 func parseELF(head []byte, content io.ReadSeeker) (f elfFile, ok bool) {
 	if len(head) < 64 || !bytes.HasPrefix(head, []byte(elf.ELFMAG)) {
 		return f, false
@@ -28,8 +28,8 @@ func parseELF(head []byte, content io.ReadSeeker) (f elfFile, ok bool) {
 	return f, true
 }
 
-// hasBuildID reports whether the head holds a GNU build id note of exactly that id: sizes of name and description,
-// type, name, description. It finds it wherever it is, in a segment or, where a file has none, in a section.
+// hasBuildID reports whether the head holds a GNU build id note of exactly that id: sizes of name and description, type, name, description.
+// The note may be anywhere, in a segment or, in a file without any, in a section.
 // https://refspecs.linuxfoundation.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/noteabitag.html
 func (f elfFile) hasBuildID(id []byte) bool {
 	const ntGNUBuildID = 3
@@ -49,7 +49,7 @@ func (f elfFile) hasBuildID(id []byte) bool {
 	}
 }
 
-// word reads the address or offset of the class's width.
+// word reads an address or offset of the class's width.
 func (f elfFile) word(b []byte) uint64 {
 	if f.wide {
 		return f.order.Uint64(b)
@@ -57,14 +57,14 @@ func (f elfFile) word(b []byte) uint64 {
 	return uint64(f.order.Uint32(b))
 }
 
-// A segment is what a program header tells.
+// A segment is a program header.
 type segment struct {
 	kind                              elf.ProgType
 	flags                             elf.ProgFlag
 	offset, address, inFile, inMemory uint64
 }
 
-// segments reads the program headers, as far as the head has them.
+// segments reads the program headers in the head.
 func (f elfFile) segments() (segments []segment) {
 	var table uint64
 	var size, count, least int
@@ -97,9 +97,8 @@ func (f elfFile) segment(header []byte) segment {
 	return s
 }
 
-// hasCode implements image. Files of debug information have the program headers of their program: some tools empty them, others
-// (eu-strip) keep what they say, and the sections tell that the bytes are elsewhere. Where there are no sections, the
-// program headers alone count.
+// hasCode implements image. Files of debug information have the program headers of their program: some tools empty them, others (eu-strip)
+// keep them, and the sections show that the bytes are elsewhere. Without sections, the program headers alone count.
 func (f elfFile) hasCode() (bool, error) {
 	loaded := slices.DeleteFunc(f.segments(), func(s segment) bool { return s.kind != elf.PT_LOAD })
 	isCode := func(s segment) bool { return s.flags&elf.PF_X != 0 && s.inFile > 0 && s.inFile >= s.inMemory }
@@ -122,5 +121,5 @@ func (f elfFile) hasCode() (bool, error) {
 	return (len(sections) == 0 || slices.ContainsFunc(sections, section.isCode)) && !slices.ContainsFunc(sections, isElsewhere), nil
 }
 
-// within reports whether so many bytes at an offset lie within a size.
+// within reports whether length bytes at an offset lie within a size.
 func within(offset, length, size uint64) bool { return offset <= size && length <= size-offset }

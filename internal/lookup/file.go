@@ -11,22 +11,21 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// maxSizedGzip is up to which size, in bytes, a gzip stream's last four bytes are believed to tell of its inflated
-// size: they count modulo 4 GiB.
+// maxSizedGzip is the largest gzip stream, in bytes, whose last four bytes are taken for its inflated size: they count modulo 4 GiB.
 const maxSizedGzip = 512 << 20
 
-// A File is one that is in storage, as it is stored.
+// A File is a file in storage, in its stored form.
 type File struct {
-	io.ReadSeekCloser // at its start; nil where it was only looked at
+	io.ReadSeekCloser // at its start; nil if only looked at
 	Object            upload.Object
 	Gzip              bool  // it is a gzip stream
 	Stored            int64 // bytes
-	// Inflated is how many bytes it has for those that take no gzip, or -1 where nothing tells. Of a binary without
-	// metadata it is what the stream's trailer says: good enough for a progress bar, and for nothing else.
+	// Inflated is the size for clients without gzip, or -1 if unknown. For a binary without metadata it is from the stream's trailer: good
+	// enough for a progress bar, and for nothing else.
 	Inflated int64
 }
 
-// Look describes what Find or FindBinary found. It takes a place of its own for a moment. It fails as Open does.
+// Look describes the result of Find or FindBinary. It takes a slot for a moment. It fails like Open.
 func (f *Finder) Look(ctx context.Context, found Found) (file File, err error) {
 	defer func() { f.forgetMissing(found, err) }()
 	err = f.looks.use(ctx, func(ctx context.Context) error {
@@ -41,8 +40,8 @@ func (f *Finder) Look(ctx context.Context, found Found) (file File, err error) {
 	return file, err
 }
 
-// Open opens what Find or FindBinary found. It can be read until ctx ends, and its caller closes it, and bounds how many are open at a time.
-// Open fails as Find does: a remembered file may be gone, or be another one by now. Its answer is forgotten then.
+// Open opens the result of Find or FindBinary for reading until ctx ends. The caller closes it, and bounds the number of open files. It
+// fails like Find: a cached file may be gone or replaced; then the cache drops it.
 func (f *Finder) Open(ctx context.Context, found Found) (File, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := background.After(lookupTimeout, "lookup timeout", func() { cancel(errSlow) })
@@ -60,7 +59,7 @@ func (f *Finder) Open(ctx context.Context, found Found) (File, error) {
 	return file, nil
 }
 
-// opened is a content that ends its context.
+// opened is a content with a context that ends with it.
 type opened struct {
 	io.ReadSeekCloser
 	cancel context.CancelCauseFunc
@@ -84,7 +83,7 @@ func (f *Finder) open(ctx context.Context, found Found) (File, error) {
 	return file, err
 }
 
-// forgetMissing forgets where something was found, if err tells that it is not there any more.
+// forgetMissing drops a cached file, if err says that it is gone.
 func (f *Finder) forgetMissing(found Found, err error) {
 	switch {
 	case !errors.Is(err, upload.ErrNotFound):
@@ -95,8 +94,7 @@ func (f *Finder) forgetMissing(found Found, err error) {
 	}
 }
 
-// describe makes a File of a content that has just been opened, or fails with upload.ErrNotFound where it is not what
-// was found.
+// describe makes a File of an open content, or fails with upload.ErrNotFound if it is not the found one.
 func describe(content io.ReadSeekCloser, obj upload.Object, found Found) (File, error) {
 	file := File{ReadSeekCloser: content, Object: obj, Gzip: obj.Gzip}
 	var err error
@@ -120,7 +118,7 @@ func describe(content io.ReadSeekCloser, obj upload.Object, found Found) (File, 
 	return file, nil
 }
 
-// inflated finds out the inflated size, with the help of the trailer where that may be read.
+// inflated determines the inflated size, from the trailer if that is allowed.
 func (f *File) inflated(trailed bool) (int64, error) {
 	switch {
 	case !f.Gzip:

@@ -17,52 +17,52 @@ import (
 
 // What we would rather lose.
 const (
-	// lookupTimeout bounds one call to storage or to the records, waiting for its place included. A debugger waits
-	// for it, and asks elsewhere then.
+	// lookupTimeout bounds one call to storage or to the records, the wait for its slot included. A debugger waits for it, and then asks
+	// elsewhere.
 	lookupTimeout = 8 * time.Second
-	// spellingTimeout bounds a look for other spellings of a name that storage can answer for alone, waiting for its place
-	// included, and recordsPause is for how long none is begun after one that failed: while the database is down or hangs,
-	// debuggers must not wait for each of many files that do not exist.
+	// spellingTimeout bounds a search for other spellings of a name that storage can answer alone, the wait for its slot included;
+	// recordsPause is the pause after a failed one. While the database is down or hangs, debuggers must not wait for each of many missing
+	// files.
 	spellingTimeout = 2 * time.Second
 	recordsPause    = 10 * time.Second
-	// maxAnswers bounds what is remembered of each kind. An answer takes about 300 bytes, 1 KiB at most.
+	// maxAnswers bounds the cached answers of each kind. An answer takes about 300 bytes, at most 1 KiB.
 	maxAnswers = 50_000
 )
 
-// Bounds of what is under way at a time.
+// Bounds of simultaneous work.
 const (
-	// Lookups is the most calls to storage that look whether an object is there.
+	// Lookups bounds the calls to storage that look for an object.
 	Lookups = 64
-	// Looks is the most contents that are looked into: to tell what they are, not to be sent.
+	// Looks bounds the contents being examined, not sent.
 	Looks = 32
-	// MaxQueries is the most calls to the records.
+	// MaxQueries bounds the calls to the records.
 	MaxQueries = 4
 )
 
 // errSlow is the cause of a call that took too long.
 var errSlow = fmt.Errorf("%w: it took too long", upload.ErrUnavailable)
 
-// Storage is where symbol files are. The methods are as of upload.Storage: safe for concurrent use, ended soon after
-// their contexts, failing with upload.ErrNotFound or upload.ErrUnavailable.
+// Storage holds the symbol files. The methods are as of upload.Storage: safe for concurrent use, ended soon after their contexts, failing
+// with upload.ErrNotFound or upload.ErrUnavailable.
 type Storage interface {
 	// Stat describes the object at loc.
 	Stat(ctx context.Context, loc upload.Location) (upload.Object, error)
-	// OpenContent opens the object at loc as it is stored, still compressed where its description says so.
+	// OpenContent opens the stored bytes of the object at loc, compressed if its description says so.
 	OpenContent(ctx context.Context, loc upload.Location) (io.ReadSeekCloser, upload.Object, error)
 }
 
-// Config is what a Finder works with.
+// Config configures a Finder.
 type Config struct {
 	Storage Storage
 	Records Records
-	// Extensions are the ends of the names that are looked for, in any case; without any, all names are.
+	// Extensions are the endings of the names that are looked up, in any case; without any, all names are.
 	Extensions []string
-	// Legacy lets a lookup that misses look once more with the id as it was sent.
+	// Legacy repeats a failed lookup with the id as it was sent.
 	Legacy bool
-	// Queries is the most calls to the records at a time; unless positive, and at most, 4.
+	// Queries bounds the simultaneous calls to the records; at most 4, and 4 unless positive.
 	Queries int
-	// Observe is called at each lookup; it does not block. kind is "symbol", "spelling", "module", "binary" or "size".
-	// err is nil, wraps upload.ErrNotFound, or is a failure.
+	// Observe is called at each lookup, and does not block. kind is "symbol", "spelling", "module", "binary" or "size". err is nil, wraps
+	// upload.ErrNotFound, or is a failure.
 	Observe func(kind string, cached bool, elapsed time.Duration, err error)
 }
 
@@ -72,13 +72,13 @@ type Finder struct {
 	objects   *cache[upload.Object]
 	spellings *cache[[]symbol.Key]
 	modules   *cache[catalogue.Module]
-	// binaries remembers where those of a build id are.
+	// binaries caches the locations of build ids.
 	binaries *cache[upload.Location]
-	// sizes remembers how many bytes gzip files have once inflated.
+	// sizes caches the inflated sizes of gzip files.
 	sizes *cache[int64]
 
-	lookups, looks, queries, measuring places
-	// away is until when the records are taken to be away, in Unix nanoseconds.
+	lookups, looks, queries, measuring slots
+	// away is until when the records count as away, in Unix nanoseconds.
 	away atomic.Int64
 }
 
@@ -106,26 +106,26 @@ func New(c Config) *Finder {
 		modules:   newCache[catalogue.Module](maxAnswers, tell("module")),
 		binaries:  newCache[upload.Location](maxAnswers, tell("binary")),
 		sizes:     newCache[int64](maxAnswers, tell("size")),
-		lookups:   make(places, Lookups),
-		looks:     make(places, Looks),
-		queries:   make(places, c.Queries),
-		measuring: make(places, measures),
+		lookups:   make(slots, Lookups),
+		looks:     make(slots, Looks),
+		queries:   make(slots, c.Queries),
+		measuring: make(slots, measures),
 	}
 }
 
-// Len returns how many answers are remembered.
+// Len returns the number of cached answers.
 func (f *Finder) Len() int {
 	return f.objects.len() + f.spellings.len() + f.modules.len() + f.binaries.len() + f.sizes.len()
 }
 
-// A Query is what a client asks for: the three components of a key, decoded, in the case they were sent.
+// A Query is a client's request: the three components of a key, decoded, in the case they were sent.
 type Query struct {
 	File, ID, Name string
-	Try            bool // look among try uploads as well, after regular ones
-	Refresh        bool // believe nothing that is remembered
+	Try            bool // look in try uploads too, after regular ones
+	Refresh        bool // ignore caches
 }
 
-// key returns the key that is asked for, composed (NFC) as it is stored. What can't be a key is not found.
+// key returns the requested key, composed (NFC) as it is stored. An impossible key is not found.
 func (q Query) key() (symbol.Key, error) {
 	key, err := symbol.NewKey(q.File, q.ID, q.Name)
 	if err == nil && key.IsNull() {
@@ -137,25 +137,24 @@ func (q Query) key() (symbol.Key, error) {
 	return key, nil
 }
 
-// Found is a file that is in storage.
+// Found is a file in storage.
 type Found struct {
 	Location upload.Location
-	// Moved tells that its key is another than the one asked for: its name is spelled in another case, or it was found by its
-	// code id.
+	// Moved means that its key is not the requested one: it has another spelling, or was found by its code id.
 	Moved bool
-	// binary is what it has to be; nil: whatever is there.
+	// binary is its required properties; nil: any.
 	binary *wanted
 }
 
-// IsBinary reports whether the file was found by an identity in its content. It is to be sent from here, inflated unless its reader
-// takes gzip: the client does not know how it is stored.
+// IsBinary reports whether the file was found by an identity in its content. It must be sent from here, inflated unless its client takes
+// gzip, since the client does not know how it is stored.
 func (f Found) IsBinary() bool { return f.binary != nil }
 
-// Find finds the symbol file that q asks for. Where there is none of that key, the records lead to one with names in another
-// case or, for a .sym, to the one with that code file and id. An id of SSQP's leads to the binary that it names.
+// Find finds the symbol file that q asks for. If none has that key, the records may have one with a name in another case or, for a .sym,
+// one with this code file and id. An SSQP id leads to the binary with that id.
 //
-// It fails with upload.ErrNotFound or upload.ErrUnavailable, or the cause of ctx. While the records are away, storage alone
-// answers; but not for what may be a code id, of which it knows nothing.
+// It fails with upload.ErrNotFound or upload.ErrUnavailable, or the cause of ctx. While the records are away, storage alone answers; but
+// not for a possible code id, of which it knows nothing.
 func (f *Finder) Find(ctx context.Context, q Query) (Found, error) {
 	if strings.EqualFold(q.Name, "file.ptr") { // debuggers ask for it, and it never exists
 		return Found{}, fmt.Errorf("look up %q: %w", q.Name, upload.ErrNotFound)
@@ -177,7 +176,7 @@ func (f *Finder) Find(ctx context.Context, q Query) (Found, error) {
 	return found, err
 }
 
-// isWanted reports whether a name has one of the extensions that are looked for.
+// isWanted reports whether a name has one of the extensions.
 func (f *Finder) isWanted(name string) bool {
 	if len(f.Extensions) == 0 {
 		return true
@@ -186,8 +185,8 @@ func (f *Finder) isWanted(name string) bool {
 	return slices.ContainsFunc(f.Extensions, func(end string) bool { return strings.HasSuffix(folded, end) })
 }
 
-// byKey looks for a key and, where such are kept, for the same with the id as it was sent: regular first, then of try
-// uploads where that is asked for.
+// byKey looks for a key and, with Legacy, for the same with the id as it was sent: in regular uploads first, then, if included, in try
+// uploads.
 func (f *Finder) byKey(ctx context.Context, key symbol.Key, q Query) (Found, error) {
 	locations := []upload.Location{{Key: key}}
 	if sent := key.AsSent(q.ID); f.Legacy && sent != key {
@@ -229,21 +228,21 @@ func cacheKey(loc upload.Location) string {
 	return "reg/" + loc.Key.String()
 }
 
-// places bound how much of a kind is under way.
-type places chan struct{}
+// slots bound the simultaneous work of a kind.
+type slots chan struct{}
 
-// use calls fn in a place, within lookupTimeout.
-func (p places) use(ctx context.Context, fn func(context.Context) error) error {
+// use calls fn in a slot, within lookupTimeout.
+func (s slots) use(ctx context.Context, fn func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookupTimeout, errSlow)
 	defer cancel()
-	if err := p.take(ctx); err != nil {
+	if err := s.take(ctx); err != nil {
 		return err
 	}
-	defer p.leave()
+	defer s.leave()
 	return because(ctx, fn(ctx))
 }
 
-// because adds to an error why ctx has ended, if it has.
+// because adds the cause of ctx's end, if any, to an error.
 func because(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
@@ -251,13 +250,13 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-func (p places) take(ctx context.Context) error {
+func (s slots) take(ctx context.Context) error {
 	select {
-	case p <- struct{}{}:
+	case s <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for a place: %w", context.Cause(ctx))
+		return fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
 	}
 }
 
-func (p places) leave() { <-p }
+func (s slots) leave() { <-s }

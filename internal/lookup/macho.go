@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// What Mach-O's headers say, as far as it is looked at.
+// The used parts of Mach-O's headers.
 // https://github.com/apple-oss-distributions/xnu/blob/main/EXTERNAL_HEADERS/mach-o/loader.h, …/fat.h
 const (
 	machMagic32, machMagic64 = 0xfeedface, 0xfeedfacf
@@ -16,29 +16,29 @@ const (
 	machSegment64            = 0x19
 	machUUID                 = 0x1b
 	machExecutes             = 4 // of a segment's protection
-	machObject               = 1 // types of files: these and the following two have no program's code
+	machObject               = 1 // types of files: this and the next two have no program's code
 	machDylibStub            = 9
 	machDSYM                 = 10
-	// maxFat bounds the architectures in one file; a Java class begins as such a file does.
+	// maxFat bounds the architectures in one file; a Java class begins like such a file.
 	maxFat = 16
 )
 
 // A machOFile is a Mach-O file, or the part of a universal one for one architecture.
 type machOFile struct {
 	content  io.ReadSeeker // all of the file
-	offset   uint64        // where the part begins
+	offset   uint64        // offset of the part
 	kind     uint32        // of file
 	segments []machOSegment
 }
 
-// A machOSegment is what the load command of one tells.
+// A machOSegment is a segment's load command.
 type machOSegment struct {
 	name           string
 	offset, inFile uint64
 	executes       bool
 }
 
-// parseMachO reads the head of a file; ok is false where that is not Mach-O's, or none of its architectures has the UUID.
+// parseMachO reads the head of a file; ok is false if it is not Mach-O's, or none of its architectures has the UUID.
 func parseMachO(head []byte, content io.ReadSeeker, uuid []byte) (f machOFile, ok bool, err error) {
 	if f, ok = parseThin(head, uuid); ok {
 		f.content = content
@@ -57,7 +57,7 @@ func parseMachO(head []byte, content io.ReadSeeker, uuid []byte) (f machOFile, o
 	return f, false, nil
 }
 
-// fatOffsets returns where the parts of a universal file begin.
+// fatOffsets returns the offsets of a universal file's parts.
 func fatOffsets(head []byte) (offsets []uint64) {
 	if len(head) < 8 {
 		return nil

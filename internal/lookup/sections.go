@@ -6,16 +6,15 @@ import (
 	"slices"
 )
 
-// Bounds of what is read of a file's sections, in bytes: of the table of their headers and of their names. Real ones take a
-// few KiB.
+// Bounds for reading a file's sections, in bytes: the table of their headers and their names. Real ones take a few KiB.
 const (
 	maxSectionTable = 256 << 10
 	maxSectionNames = 64 << 10
 )
 
-// A section is what the header of one tells.
+// A section is a section's header.
 type section struct {
-	name                  uint32 // where it begins among the names
+	name                  uint32 // offset of its name among the names
 	kind                  elf.SectionType
 	flags                 elf.SectionFlag
 	address, offset, size uint64
@@ -26,8 +25,8 @@ func (s section) isCode() bool {
 	return s.kind != elf.SHT_NOBITS && s.flags&elf.SHF_ALLOC != 0 && s.flags&elf.SHF_EXECINSTR != 0 && s.size > 0
 }
 
-// isElsewhere reports whether it is loaded with the program and its bytes are not in the file, which has that size. What can be
-// written may have none anywhere: zeros, behind what a segment has in the file or for each thread.
+// isElsewhere reports whether it is loaded with the program but its bytes are not in the file, which has that size. Writable sections may
+// have no bytes anywhere: zeros, after a segment's bytes in the file or for each thread.
 func (s section) isElsewhere(loaded []segment, size uint64) bool {
 	switch {
 	case s.flags&elf.SHF_ALLOC == 0 || s.size == 0:
@@ -41,7 +40,7 @@ func (s section) isElsewhere(loaded []segment, size uint64) bool {
 	return s.flags&elf.SHF_EXECINSTR != 0 || slices.ContainsFunc(loaded, inSegment)
 }
 
-// hasSymbols implements image. The sections and their headers lie behind everything else. One that makes no sense has none.
+// hasSymbols implements image. The sections and their headers come after everything else. A nonsensical one has no symbols.
 func (f elfFile) hasSymbols() (bool, error) {
 	sections, ok, err := f.sections()
 	if err != nil || !ok {
@@ -63,7 +62,7 @@ func (f elfFile) hasSymbols() (bool, error) {
 	}), nil
 }
 
-// sectionNames reads the names of sections; nil where there are none.
+// sectionNames reads the names of sections; nil without any.
 func (f elfFile) sectionNames(sections []section) ([]byte, error) {
 	at := 50
 	if f.wide {
@@ -76,8 +75,7 @@ func (f elfFile) sectionNames(sections []section) ([]byte, error) {
 	return readAt(f.content, sections[index].offset, int(sections[index].size))
 }
 
-// sections reads the headers of the sections, which may be none; ok is false where the file says that there are some and has them
-// not.
+// sections reads the headers of the sections, if any; ok is false if the file declares some without having them.
 func (f elfFile) sections() (sections []section, ok bool, err error) {
 	var table uint64
 	var size, count, least int

@@ -11,17 +11,16 @@ import (
 )
 
 const (
-	// measureTimeout bounds the inflating of one file to learn its size, waiting for its place included: a client waits for the
-	// first byte meanwhile, most of them for 90 seconds.
+	// measureTimeout bounds the inflating of one file for its size, the wait for its slot included: the client waits for the first byte
+	// meanwhile, most clients for 90 seconds.
 	measureTimeout = 30 * time.Second
-	// measures is how many are measured at a time.
+	// measures bounds the simultaneous measurements.
 	measures = 8
 )
 
-// Measure returns how many bytes a gzip file has once it is inflated, or -1 where that can't be told: the file is broken, too large
-// to be inflated in time, or can't be read just now. Nothing but inflating tells it for sure: a trailer counts modulo 4 GiB, and
-// of its own member alone. So that is done when a client first wants the file inflated, by count, which reads what it is given to
-// its end; and what was found is remembered. A client that the size is told to relies on it.
+// Measure returns the inflated size of a gzip file, or -1 if the file is broken, too large to be inflated in time, or unreadable now. Only
+// inflating tells: a trailer counts modulo 4 GiB, of its own member alone. So when a client first wants the file inflated, count reads it
+// to its end, and the size is cached. The client relies on that size.
 func (f *Finder) Measure(ctx context.Context, found Found, file File, count func(stored io.ReadSeeker) (int64, error)) int64 {
 	obj := file.Object
 	version := fmt.Sprintf("%s %x %d %d", cacheKey(found.Location), obj.MD5, file.Stored, obj.Modified.UnixNano())

@@ -11,14 +11,14 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// debugIDLen is how long a debug id is with an age of one digit, as nearly all are. No code id is: of Windows's they
-// are shorter, build ids have an even number of digits.
+// debugIDLen is the length of a debug id with an age of one digit, as nearly all have. No code id has it: those of Windows are shorter,
+// build ids have an even number of digits.
 const debugIDLen = 33
 
-// errAway is the error of what is not asked of the records, since they failed a moment ago.
+// errAway is the error of a query that is not made because the records failed a moment ago.
 var errAway = fmt.Errorf("%w: the records failed a moment ago", upload.ErrUnavailable)
 
-// elsewhere finds what is not stored under the key that was asked for.
+// elsewhere finds a file that is not stored under the requested key.
 func (f *Finder) elsewhere(ctx context.Context, asked symbol.Key, q Query) (Found, error) {
 	keys, err := f.spelled(ctx, catalogue.SpellingQuery{Key: asked, CodeID: asked.IsSym() && len(q.ID) != debugIDLen, Try: q.Try}, q.Refresh)
 	if err != nil {
@@ -39,9 +39,8 @@ func (f *Finder) elsewhere(ctx context.Context, asked symbol.Key, q Query) (Foun
 	return Found{}, fmt.Errorf("look up what is recorded for %s: %w", asked, upload.ErrNotFound)
 }
 
-// addresses returns where to look for a recorded key instead of the one that was asked for, and did not lead to a file: at that key
-// and, before it, under the file name that was asked for. A module that was found by its code id may have several .sym, and
-// those of other names than its own.
+// addresses returns the keys to try for a recorded key: that key and, before it, the same with the requested file name. A module found by
+// its code id may have several .sym, with other names than its own.
 func addresses(asked, recorded symbol.Key) (keys []symbol.Key) {
 	if symbol.Fold(asked.File()) != symbol.Fold(recorded.File()) {
 		key, err := symbol.NewKey(recorded.DebugFile(), recorded.DebugID(), asked.File())
@@ -75,7 +74,7 @@ func (f *Finder) spelled(ctx context.Context, q catalogue.SpellingQuery, refresh
 	return keys, err
 }
 
-// readSpellings reads which keys are recorded now.
+// readSpellings reads the present keys.
 func (f *Finder) readSpellings(ctx context.Context, q catalogue.SpellingQuery) (keys []symbol.Key, err error) {
 	err = f.queries.use(ctx, func(ctx context.Context) error {
 		keys, err = f.Records.Spellings(ctx, q)

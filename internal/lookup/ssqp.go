@@ -9,8 +9,8 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// The ids of the Simple Symbol Query Protocol that name a binary by what is in it: what they begin with, before the id in
-// hexadecimal. Case does not count, nor do the file names around it. Debug information is asked for as _.debug or _.dwarf.
+// The ids of the Simple Symbol Query Protocol for the content of binaries: a prefix, and the id in hexadecimal. Case does not matter, nor
+// do the file names around it. Debug information is requested as _.debug or _.dwarf.
 // https://github.com/dotnet/symstore/blob/main/docs/specs/SSQP_Key_Conventions.md
 var ssqpIDs = []struct {
 	prefix string
@@ -22,7 +22,7 @@ var ssqpIDs = []struct {
 	{"mach-uuid-", BinaryQuery{Kind: Executable, MachO: true}},
 }
 
-// binary returns the query for the binary that q names; ok is false where its id is none of SSQP's.
+// binary returns the query for the binary of an SSQP id; ok is false for another id.
 func (q Query) binary() (b BinaryQuery, ok bool) {
 	for _, s := range ssqpIDs {
 		if n := len(s.prefix); len(q.ID) >= n && strings.EqualFold(q.ID[:n], s.prefix) {
@@ -35,15 +35,14 @@ func (q Query) binary() (b BinaryQuery, ok bool) {
 }
 
 const (
-	// A build id is a digest or a UUID: 4 bytes of a CRC, 8 of lld's fast one, to 64 of a SHA-512. A UUID has 16.
+	// A build id is a digest or a UUID: from 4 bytes of a CRC, by 8 of lld's fast one, to 64 of a SHA-512. A UUID has 16.
 	minBuildID, maxBuildID = 4, 64
 	uuidLen                = 16
-	// paddedLen is up to how many bytes SSQP fills a build id up, with zeros.
+	// paddedLen is the length to which SSQP pads build ids with zeros.
 	paddedLen = 20
 )
 
-// ids returns the ids that are meant, the shortest first: a padded one may be shorter than it looks. What can't be any is not
-// found.
+// ids returns the possible ids, the shortest first: a padded one may be shorter than it looks. An impossible id is not found.
 func (q BinaryQuery) ids() (ids [][]byte, err error) {
 	id, err := hex.DecodeString(q.ID)
 	least, most := minBuildID, maxBuildID

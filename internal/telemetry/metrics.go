@@ -71,7 +71,7 @@ func (m *Metrics) Gauge(name, help string, value func() float64) {
 	Figures(m, value, Number(name, help, func(v float64) float64 { return v }))
 }
 
-// Counter is a Gauge whose value only grows; its name ends in _total.
+// Counter is a Gauge with a value that only grows; its name ends in _total.
 func (m *Metrics) Counter(name, help string, value func() float64) { m.Gauge(name, help, value) }
 
 // A Figure is one metric of a source.

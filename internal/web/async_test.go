@@ -19,7 +19,7 @@ import (
 	"tecken-upload/internal/web"
 )
 
-// held is storage whose puts wait.
+// held is storage that makes Puts wait.
 type held struct {
 	upload.Storage
 	began chan struct{} // holds an element for each put that has begun

@@ -158,7 +158,7 @@ func (g waitingGate) Enter(ctx context.Context, _ upload.Token, _ int64) (*gate.
 	return nil, context.Cause(ctx)
 }
 
-// Who waits with a body is not noticed by net/http when it goes: unread bytes are in the way.
+// net/http does not notice that a client leaves while its body waits: unread bytes are in the way.
 func TestAClientThatHangsUpWhileItWaits(t *testing.T) {
 	g := waitingGate{entered: make(chan struct{}, 1), left: make(chan error, 1)}
 	s := newSite(t, func(c *web.Config, _ *upload.Config) { c.Uploads.Gate = g })

@@ -19,29 +19,28 @@ import (
 const (
 	// checkTimeout bounds each check of a heartbeat, whatever it does.
 	checkTimeout = 2 * time.Second
-	// roundTimeout bounds them all: they run at once.
+	// roundTimeout bounds all checks: they run at once.
 	roundTimeout = 2 * checkTimeout
-	// shareTime is for how long a heartbeat's result answers further ones, so that a crowd of balancers is
-	// no load on what is checked.
+	// shareTime is how long a heartbeat's result is reused, so that a crowd of balancers is no load on what is checked.
 	shareTime = 2 * time.Second
 )
 
-// A Check looks at one thing the server depends on. It fails where uploads would fail.
+// A Check checks one thing the server depends on. It fails when uploads would fail.
 type Check func(ctx context.Context) error
 
 // heartbeat runs checks at once, and shares their results.
 type heartbeat struct {
 	logger     *slog.Logger
 	checks     map[string]*probe.Probe[struct{}]
-	failing    sync.Map                          // checks that failed when they were made last, by name
+	failing    sync.Map                          // checks that failed last time, by name
 	saturation func(ctx context.Context) float64 // may be nil
 	rounds     *probe.Probe[round]
 }
 
-// round is what one look at everything found.
+// round is the result of one run of all checks.
 type round struct {
 	checks     map[string]error
-	saturation *float64 // 0 to 1, with two decimals; nil where it is not known
+	saturation *float64 // 0 to 1, with two decimals; nil if unknown
 }
 
 func newHeartbeat(c *Config) *heartbeat {
@@ -78,7 +77,7 @@ func (h *heartbeat) look(ctx context.Context) (round, error) {
 	return r, checks.Wait()
 }
 
-// log logs a check that begins to fail, and one that no longer does.
+// log logs a check that begins to fail, and one that recovers.
 func (h *heartbeat) log(ctx context.Context, name string, err error) {
 	if err == nil {
 		if _, failed := h.failing.LoadAndDelete(name); failed {
@@ -91,7 +90,7 @@ func (h *heartbeat) log(ctx context.Context, name string, err error) {
 	}
 }
 
-// ask returns what a round found, at most shareTime ago. Where one came to no end, nothing is known to work.
+// ask returns the result of a round, at most shareTime old. Without a result, nothing is known to work.
 func (h *heartbeat) ask(ctx context.Context) (round, error) {
 	r, err := h.rounds.Ask(ctx)
 	if err == nil {
@@ -124,7 +123,7 @@ func word(err error) string {
 // errDiskFull turns the heartbeats red.
 var errDiskFull = errors.New("the disk keeps filling up")
 
-// unwanted tells why no traffic should come here, or nil.
+// unwanted returns why no traffic should come here, or nil.
 func (s *Server) unwanted() error {
 	switch {
 	case s.draining.Load():
@@ -137,14 +136,14 @@ func (s *Server) unwanted() error {
 	return nil
 }
 
-// getLBHeartbeat says whether to send traffic here. It touches no backing service.
+// getLBHeartbeat says whether to send traffic here. It asks no backing service.
 func (s *Server) getLBHeartbeat(c echo.Context) error {
 	err := s.unwanted()
 	s.Write(c, heartbeatCode(err), status{Status: word(err)})
 	return nil
 }
 
-// getHeartbeat says whether everything that uploads depend on works.
+// getHeartbeat says whether everything that uploads need works.
 func (s *Server) getHeartbeat(c echo.Context) error {
 	failed := s.unwanted()
 	checks := map[string]string{"disk": word(nil)}
@@ -165,7 +164,7 @@ func (s *Server) getHeartbeat(c echo.Context) error {
 	return nil
 }
 
-// rounded returns what the heartbeat tells of the saturation. Being busy is no fault: it turns nothing red.
+// rounded returns the heartbeat's saturation. A busy server is healthy: it turns nothing red.
 func rounded(ratio float64) *float64 {
 	if math.IsNaN(ratio) {
 		return nil

@@ -7,9 +7,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// plainPaths routes requests by the path that they mean, however a client has put it together: with more slashes in front of what it
-// asks for, since its base address ended with one, or without the slash that a route ends with. It does so without a redirect,
-// which a POST would not survive.
+// plainPaths routes requests by the path they mean: without extra slashes in front, left from a base address, and with a route's missing
+// last slash. It does so without a redirect, which a POST would not survive.
 func (s *Server) plainPaths(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		u := c.Request().URL
@@ -23,7 +22,7 @@ func (s *Server) plainPaths(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// plainPath returns the path that is meant by one, both escaped.
+// plainPath returns the meant path; both are escaped.
 func (s *Server) plainPath(path string) string {
 	rest := strings.TrimLeft(path, "/")
 	if rest == path {

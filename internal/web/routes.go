@@ -10,7 +10,7 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// A route is a path, and the handler of some methods of it.
+// A route is a path, and the handlers of some methods.
 type route struct {
 	methods string
 	path    string
@@ -18,7 +18,7 @@ type route struct {
 	open    bool // scripts of any site may use it
 }
 
-// routes are all that there are.
+// routes returns all routes.
 func (s *Server) routes() []route {
 	routes := []route{
 		{"GET HEAD", "/__lbheartbeat__", s.getLBHeartbeat, false},
@@ -64,7 +64,7 @@ func (s *Server) addRoutes() {
 	}
 }
 
-// exposed are the fields of an answer that a browser shows to scripts of other sites, beside those that it always does.
+// exposed are the headers that a browser shows to scripts of other sites, beside those it always shows.
 const exposed = "Accept-Ranges, Content-Encoding, Content-Range, Debug-Time, ETag, Retry-After, X-Debuginfod-File, X-Debuginfod-Size"
 
 // open lets scripts of any site read an answer.
@@ -78,11 +78,11 @@ func open(handle echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// preflight answers a browser that asks what it may ask for.
+// preflight answers a browser's preflight request.
 func (s *Server) preflight(c echo.Context) error {
 	h := c.Response().Header()
 	for _, r := range s.routes() {
-		if !r.open && isOf(r.path, c.Request()) { // which only looks like a symbol's
+		if !r.open && isOf(r.path, c.Request()) { // it only looks like a symbol's
 			h.Set("Allow", strings.Join(strings.Fields("OPTIONS "+r.methods), ", "))
 			return c.NoContent(http.StatusNoContent)
 		}
@@ -95,7 +95,7 @@ func (s *Server) preflight(c echo.Context) error {
 	return nil
 }
 
-// exactly requires as many components in the path as the route has: Echo lets the last parameter stand for all that follows.
+// exactly requires as many components in the path as in the route: Echo's last parameter takes all that follow.
 func (s *Server) exactly(path string, handle echo.HandlerFunc) echo.HandlerFunc {
 	components := strings.Count(path, "/")
 	return func(c echo.Context) error {
@@ -106,7 +106,7 @@ func (s *Server) exactly(path string, handle echo.HandlerFunc) echo.HandlerFunc 
 	}
 }
 
-// noSuchRoute answers for a path that only looks like that of a symbol, as if there were no routes of symbols.
+// noSuchRoute answers for a path that only looks like a symbol's, as if there were no routes of symbols.
 func (s *Server) noSuchRoute(c echo.Context) error {
 	methods := []string{http.MethodOptions}
 	for _, r := range s.echo.Routes() {

@@ -1,11 +1,11 @@
-// Package web speaks HTTP: it has all routes in one list, and a room below it for each kind of talk. Room uploads takes uploads in, symbols
-// answers lookups as Mozilla's Tecken has them and debuginfod, records is the API of records; the heartbeats of Dockerflow are here.
-// docs/openapi.yaml describes every route.
+// Package web speaks HTTP: it has all routes in one list, and below it a room for each kind of talk. Room uploads takes uploads, symbols
+// answers lookups as in Mozilla's Tecken and debuginfod, records is the records API; Dockerflow's heartbeats are here. docs/openapi.yaml
+// describes every route.
 //
-// Package exchange is what the rooms share. They know nothing of each other. Whatever is read for a client (bodies, files being sent,
-// lookups, records, archives by URL) has a bound of its own.
+// Package exchange is what the rooms share. They know nothing of each other. All reading for clients (bodies, files being sent, lookups,
+// records, archives by URL) has its own bound.
 //
-// TLS, compression of answers and access logs are left to what stands in front of it.
+// TLS, compression of answers and access logs are left to a proxy in front.
 //
 // Protocol: https://github.com/mozilla-services/Dockerflow
 package web
@@ -30,27 +30,26 @@ import (
 
 // What we would rather lose.
 const (
-	// headerTimeout ends a connection that does not get its request's header across.
+	// headerTimeout ends a connection without a complete request header.
 	headerTimeout = 20 * time.Second
-	// idleTimeout closes a kept-alive connection. It is above any balancer's own idle time-out, which is to
-	// be above the upload's deadline: of the two, the balancer must be the one that closes, or it sends a
-	// request on a connection that is just going away.
+	// idleTimeout closes a kept-alive connection. It is above any balancer's own idle time-out, which must be above the upload's deadline:
+	// the balancer must be the one that closes, or it sends a request on a closing connection.
 	idleTimeout = 15 * time.Minute
 )
 
-// Disk knows whether the disk keeps filling up. It is safe for concurrent use.
+// Disk knows whether a disk keeps failing. It is safe for concurrent use.
 type Disk interface {
-	// Full reports whether to send traffic elsewhere. It touches no backing service.
+	// Full reports whether to send traffic elsewhere. It asks no backing service.
 	Full() bool
 }
 
 // Watcher observes requests. It is safe for concurrent use, and does not block.
 type Watcher interface {
-	// Request is called for each request that was answered. route is the route's pattern, never a path.
+	// Request is called for each answered request. route is the route's pattern, never a path.
 	Request(route, method string, status int, elapsed time.Duration)
 }
 
-// Version says what is running; it is the answer of /__version__.
+// Version is the answer of /__version__.
 type Version struct {
 	Source  string `json:"source"`  // URL of the source
 	Version string `json:"version"` // release
@@ -58,23 +57,23 @@ type Version struct {
 	Build   string `json:"build"` // of the CI job that built it
 }
 
-// Config is what a Server works with and within.
+// Config configures a Server.
 type Config struct {
 	Exchange exchange.Config
 	Uploads  uploads.Config
-	Symbols  symbols.Config // without a Finder: there are no downloads
+	Symbols  symbols.Config // without a Finder there are no downloads
 	Records  records.Config
 
 	Watcher Watcher
 	Disk    Disk
-	// Misfit returns an error while the server can't work and waiting does not help, as with a missing right in the database. It
-	// returns what is known, without a call to a service, and may be nil.
+	// Misfit returns an error while the server can't work and waiting does not help, as for a missing right in the database. It returns at
+	// once, without a call to a service. May be nil.
 	Misfit  func() error
 	Version Version
-	// Checks are what /__heartbeat__ looks at, by the name it answers with. Their details are logged, not answered.
+	// Checks are /__heartbeat__'s checks, by name. Their details are logged, not answered.
 	Checks map[string]Check
-	// Saturation tells how near the instance is to refusing uploads, from 0 to 1, and is 1 while it does; /__heartbeat__ answers with
-	// it. It returns when ctx ends at the latest. Nil: that is not told.
+	// Saturation returns how near the instance is to refusing uploads, from 0 to 1, and 1 while it does, for /__heartbeat__. It returns
+	// when ctx ends at the latest. May be nil.
 	Saturation func(ctx context.Context) float64
 }
 
@@ -88,7 +87,7 @@ type Server struct {
 	records   *records.Server
 	heartbeat *heartbeat
 	draining  atomic.Bool
-	// slashed are the paths of routes that end with a slash.
+	// slashed are the paths of routes with a final slash.
 	slashed map[string]bool
 }
 
@@ -105,7 +104,7 @@ func New(ctx context.Context, c Config) *Server {
 		heartbeat: newHeartbeat(&c),
 	}
 	s.echo.HTTPErrorHandler = s.HandleError
-	// Addresses are for logs alone: what a client claims of itself is not believed.
+	// Addresses are for logs alone: a client's own claims are not believed.
 	s.echo.IPExtractor = echo.ExtractIPDirect()
 	s.echo.Pre(s.plainPaths)
 	s.echo.Use(s.observe, recovered)
@@ -124,11 +123,10 @@ func (s *Server) HTTPServer() *http.Server {
 	}
 }
 
-// Drain turns the heartbeats red. Uploads are still taken: until the balancers have seen it, refusing one
-// would only lose it.
+// Drain turns the heartbeats red. Uploads are still taken: until the balancers have seen it, a refusal would only lose them.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// Refuse makes new uploads be answered 503.
+// Refuse makes new uploads get 503.
 func (s *Server) Refuse() { s.uploads.Refuse() }
 
 func (s *Server) getVersion(c echo.Context) error {
@@ -151,12 +149,12 @@ func recovered(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// observe has the watcher observe each request.
+// observe reports each request to the watcher.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := s.Now()
-		exchange.LimitBody(c) // an upload's own bounds take the place of this one
-		// An answer that is broken off on purpose, by a panic, counts as well.
+		exchange.LimitBody(c) // an upload's own bounds replace this one
+		// An answer cut off on purpose, by a panic, counts too.
 		defer func() {
 			s.config.Watcher.Request(cmp.Or(c.Path(), "none"), c.Request().Method, c.Response().Status, s.Now().Sub(start))
 		}()

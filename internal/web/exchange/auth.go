@@ -9,7 +9,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// Authenticate returns the token that the request bears, and the label behind it.
+// Authenticate returns the request's token, and its label.
 func (s *Responder) Authenticate(r *http.Request) (upload.Token, string, error) {
 	header := r.Header.Get("Auth-Token")
 	if header == "" {

@@ -10,26 +10,25 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// A DiscardLimit says how much of a refused body is read before the connection is closed on it. Clients send
-// all of their body before they read an answer.
+// A DiscardLimit bounds the discarding of a refused body before the connection is closed. Clients send their whole body before they read an
+// answer.
 type DiscardLimit struct {
 	bytes int64
 	time  time.Duration
-	first time.Duration // for its first byte; 0: no less than for all of it
+	first time.Duration // for its first byte; 0: as for all of it
 }
 
-// The limits for bodies of unknown senders, and of authenticated ones.
+// The limits for unknown senders, and authenticated ones.
 var (
 	DiscardUnknown       = DiscardLimit{bytes: 16 << 20, time: 10 * time.Second}
 	DiscardAuthenticated = DiscardLimit{bytes: 2 << 30, time: 60 * time.Second}
 )
 
-// discardUninvited is for how long the first byte of a body is waited for that was to be sent after a 100 Continue, and
-// was refused instead. Clients that got no answer for a second or so send it all the same.
+// discardUninvited is how long to wait for the first byte of a body that was to follow a 100 Continue, and was refused instead. Clients
+// without an answer for about a second send it anyway.
 const discardUninvited = 2 * time.Second
 
-// Unread is the limit for a body of which nothing has been read: one that was to be sent after a 100 Continue may
-// never come.
+// Unread is the limit for an unread body: one that was to follow a 100 Continue may never come.
 func (l DiscardLimit) Unread(r *http.Request) DiscardLimit {
 	if r.Header.Get("Expect") != "" {
 		l.first = discardUninvited
@@ -37,18 +36,17 @@ func (l DiscardLimit) Unread(r *http.Request) DiscardLimit {
 	return l
 }
 
-// LimitBody bounds the reading of a request's body until something else does: net/http reads some of a body that no handler reads before
-// it answers.
+// LimitBody bounds the reading of a request's body until something else does: net/http reads some of an unread body before it answers.
 func LimitBody(c echo.Context) {
 	if c.Request().ContentLength != 0 {
 		_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Now().Add(DiscardUnknown.time))
 	}
 }
 
-// AnswerAndDiscard lets answer write an answer that is sent at once, though the body may still be arriving, and discards the body.
+// AnswerAndDiscard calls answer, which is sent at once even while the body arrives, and discards the body.
 func (s *Responder) AnswerAndDiscard(c echo.Context, limit DiscardLimit, answer func()) {
 	rc := http.NewResponseController(c.Response())
-	// Where it can't be had (HTTP/1.0), the server reads a little of the body first, and closes then.
+	// Without full duplex (HTTP/1.0), the server reads a little of the body first, and then closes.
 	if err := rc.EnableFullDuplex(); err != nil {
 		s.Logger.DebugContext(c.Request().Context(), "enable full duplex", "err", err)
 	}
@@ -60,8 +58,8 @@ func (s *Responder) AnswerAndDiscard(c echo.Context, limit DiscardLimit, answer 
 	s.discard(c, limit)
 }
 
-// discard reads what is left of the body and throws it away. Whatever ends it, the connection is closed
-// afterwards. It may take long, and needs nothing of the request's header.
+// discard reads and drops the rest of the body, then closes the connection in any case. It may take long, and needs nothing of the
+// request's header.
 func (s *Responder) discard(c echo.Context, limit DiscardLimit) {
 	s.discards.Add(1)
 	defer s.discards.Done()
@@ -90,7 +88,7 @@ func begins(c echo.Context, limit time.Duration) bool {
 	return err == nil
 }
 
-// discardConnection does the same past net/http, which can't read on in a chunked body once a read was interrupted.
+// discardConnection discards past net/http, which can't continue with a chunked body after an interrupted read.
 func (s *Responder) discardConnection(rc *http.ResponseController, limit DiscardLimit, until time.Time) {
 	conn, buffered, err := rc.Hijack()
 	if err != nil {

@@ -18,14 +18,13 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// statusClientGone is never seen by a client; it keeps those that hung up apart in metrics. The number is
-// nginx's.
+// statusClientGone is nginx's number for clients that hung up, for metrics. No client sees it.
 const statusClientGone = 499
 
-// retryAfter is told with a 503 that knows no better, more or less: see someTime.
+// retryAfter is the Retry-After of a 503 without a better one, more or less: see someTime.
 const retryAfter = 15 * time.Second
 
-// statuses are the statuses of the errors of uploads, by their class.
+// statuses are the statuses of uploads' errors, by class.
 var statuses = map[upload.Class]int{
 	upload.ClassBroken:      http.StatusInternalServerError,
 	upload.ClassGone:        statusClientGone,
@@ -36,15 +35,14 @@ var statuses = map[upload.Class]int{
 	upload.ClassTooSlow:     http.StatusGatewayTimeout,
 }
 
-// A Refusal is an error of the web's own: what a request is answered that no upload, file or record is at fault for. Its texts are the wire
-// protocol's.
+// A Refusal is an error of the web's own, without a fault of an upload, file or record. Its texts are the wire protocol's.
 type Refusal struct {
 	status int
 	reason string // as in upload.Kind
 	text   string
 }
 
-// Error returns what the client reads.
+// Error returns the text for the client.
 func (r *Refusal) Error() string { return r.text }
 
 // The refusals of the web.
@@ -59,7 +57,7 @@ var (
 	ErrBadQuery       = &Refusal{http.StatusBadRequest, "", "bad query"} // wrapped by QueryFaults, which have a body of their own
 )
 
-// refusalOf returns what err is answered and counted as. An error of no known kind is our fault: 500.
+// refusalOf returns the refusal for err. An error of no known kind is our fault: 500.
 func refusalOf(err error) *Refusal {
 	kind, known := upload.KindOf(err)
 	if refusal, ok := errors.AsType[*Refusal](err); ok && !known {
@@ -68,13 +66,13 @@ func refusalOf(err error) *Refusal {
 	return &Refusal{statuses[kind.Class], kind.Reason, upload.Sentence(err)}
 }
 
-// Status returns the status that err is answered with.
+// Status returns the status for err.
 func Status(err error) int { return refusalOf(err).status }
 
-// Reason returns the reason that an upload is refused for with err; "" where its client hung up.
+// Reason returns the reason of an upload's refusal with err; "" if its client hung up.
 func Reason(err error) string { return refusalOf(err).reason }
 
-// OrGone marks errors that the client caused by hanging up: whatever was done for it was cancelled.
+// OrGone marks errors that the client caused by hanging up, since all its work was cancelled.
 func OrGone(r *http.Request, err error) error {
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%w: %w", upload.ErrClientGone, err)
@@ -82,7 +80,7 @@ func OrGone(r *http.Request, err error) error {
 	return err
 }
 
-// QueryFaults say by parameter what is wrong with a request.
+// QueryFaults are the faults of a request by parameter.
 type QueryFaults map[string][]string
 
 // Error returns all faults.
@@ -97,10 +95,10 @@ func (e QueryFaults) Error() string {
 // Unwrap returns ErrBadQuery.
 func (e QueryFaults) Unwrap() error { return ErrBadQuery }
 
-// someTime is retryAfter, more or less a quarter: clients that are refused together must not come back together.
+// someTime is retryAfter, within a quarter: clients refused together must not come back together.
 func someTime() time.Duration { return retryAfter*3/4 + rand.N(retryAfter/2) }
 
-// retryAfterOf returns the Retry-After of a 429 or 503, in whole seconds: too late by less than one, never too early.
+// retryAfterOf returns the Retry-After of a 429 or 503, in whole seconds, rounded up.
 func retryAfterOf(err error) string {
 	wait := someTime()
 	if busy := (*upload.BusyError)(nil); errors.As(err, &busy) {
@@ -109,20 +107,20 @@ func retryAfterOf(err error) string {
 	return strconv.Itoa(max(1, int(math.Ceil(wait.Seconds()))))
 }
 
-// Busy makes the error of a request, other than an upload, that finds no room. Reason is one sentence, fit for the client.
+// Busy makes the error of a request, other than an upload, that finds no room. Reason is one sentence for the client.
 func Busy(reason string) error { return &upload.BusyError{Reason: reason, RetryAfter: someTime()} }
 
-// errorBody is the body of every error but faults of a query.
+// errorBody is the body of every error except a query's faults.
 type errorBody struct {
 	Error string `json:"error"`
 }
 
-// faultsBody is that of a query's faults.
+// faultsBody is the body of a query's faults.
 type faultsBody struct {
 	Errors QueryFaults `json:"errors"`
 }
 
-// WriteError writes the answer to an error, without a report of it.
+// WriteError writes the answer to an error, without reporting it.
 func (s *Responder) WriteError(c echo.Context, err error) {
 	status := Status(err)
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
@@ -135,18 +133,18 @@ func (s *Responder) WriteError(c echo.Context, err error) {
 	s.Write(c, status, errorBody{Error: refusalOf(err).text})
 }
 
-// WriteStatus writes an error that is its status alone.
+// WriteStatus writes an error with only a status.
 func (s *Responder) WriteStatus(c echo.Context, status int) {
 	s.Write(c, status, errorBody{Error: http.StatusText(status)})
 }
 
-// HandleError answers the errors that handlers return, and the router's own.
+// HandleError answers the errors of handlers, and of the router.
 func (s *Responder) HandleError(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
 	if c.Request().ContentLength != 0 {
-		// A body sent to the wrong address: its sender is to learn that.
+		// A body sent to a wrong address: its sender must get the answer.
 		s.AnswerAndDiscard(c, DiscardUnknown.Unread(c.Request()), func() { s.answerAny(c, err) })
 		return
 	}

@@ -1,10 +1,9 @@
-// Package exchange is what every room of the web needs to answer a request: which token it bears, which status an error has, answers as
-// JSON, whole or streamed, bodies that are refused and discarded, and reports of faults.
+// Package exchange is what every room of the web needs to answer a request: its token, the status of an error, answers as JSON, whole or
+// streamed, the discarding of refused bodies, and reports of faults.
 //
-// Answers are JSON, but for symbol files and redirects to them; every error is {"error": "<one sentence>"}, but for requests that
-// net/http itself can't read. The one table from error to status stands in errors.go. A request is refused before its body where that is
-// possible; the answer is then written at once, and the body is read and discarded, because clients that see their connection break
-// never learn why.
+// Answers are JSON, except symbol files and redirects to them. Every error is {"error": "<one sentence>"}, except for requests that
+// net/http itself can't read. errors.go has the one table from error to status. A request is refused before its body if possible. The
+// answer is then written at once, and the body discarded, because a client that sees its connection break never learns why.
 package exchange
 
 import (
@@ -25,16 +24,15 @@ import (
 const (
 	// answerTimeout bounds writing an answer to a client that does not read.
 	answerTimeout = 30 * time.Second
-	// tokenTimeout bounds looking up a token, while the client waits with its body.
+	// tokenTimeout bounds the lookup of a token, while the client waits with its body.
 	tokenTimeout = 5 * time.Second
-	// StopTime is for how long a body is still read or written when the server stops.
+	// StopTime is how long a body is still read or written when the server stops.
 	StopTime = time.Second
 )
 
-// Tokens knows the API tokens.
+// Tokens looks up API tokens.
 type Tokens interface {
-	// Token returns the token of that hash, expired or revoked ones too, or upload.ErrNotFound, or
-	// an error wrapping upload.ErrUnavailable.
+	// Token returns the token of that hash, even if expired or revoked, or upload.ErrNotFound, or an error wrapping upload.ErrUnavailable.
 	Token(ctx context.Context, hash upload.TokenHash) (upload.Token, error)
 }
 
@@ -59,10 +57,10 @@ type Responder struct {
 	// stopping ends when the server has waited for the uploads in flight long enough; stop ends it.
 	stopping context.Context
 	stop     context.CancelCauseFunc
-	discards sync.WaitGroup // bodies of refused requests that are still being read
+	discards sync.WaitGroup // bodies of refused requests being discarded
 }
 
-// New makes a Responder. What it waits for ends with ctx.
+// New makes a Responder. Its waits end with ctx.
 func New(ctx context.Context, c Config) *Responder {
 	s := &Responder{Config: c}
 	s.stopping, s.stop = context.WithCancelCause(ctx)
@@ -72,14 +70,13 @@ func New(ctx context.Context, c Config) *Responder {
 // Stop ends the context Stopping.
 func (s *Responder) Stop() { s.stop(upload.ErrShutdown) }
 
-// Stopping returns the context that ends with Stop, by upload.ErrShutdown: what is in flight then is to end.
+// Stopping returns the context that ends with Stop, by upload.ErrShutdown: what is in flight then must end.
 func (s *Responder) Stopping() context.Context { return s.stopping }
 
-// Wait waits for the bodies of refused requests: some of their connections are out of an http.Server's sight.
-// After Stop that takes a second or so.
+// Wait waits for the discarding of bodies: some connections are out of an http.Server's sight. After Stop that takes about a second.
 func (s *Responder) Wait() { s.discards.Wait() }
 
-// Write writes an answer as JSON, within a time of its own.
+// Write writes an answer as JSON, with its own time limit.
 func (s *Responder) Write(c echo.Context, status int, body any) {
 	s.SetWriteDeadline(c, answerTimeout)
 	if err := writeJSON(c.Response(), status, body, c.Request().Method != http.MethodHead); err != nil {
@@ -96,15 +93,14 @@ func (s *Responder) WriteEmpty(c echo.Context, status int) {
 	c.Response().WriteHeader(status)
 }
 
-// SetWriteDeadline bounds what is written next.
+// SetWriteDeadline bounds the next writes.
 func (s *Responder) SetWriteDeadline(c echo.Context, wait time.Duration) {
 	if err := http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(wait)); err != nil {
 		s.Logger.DebugContext(c.Request().Context(), "set the write deadline", "err", err)
 	}
 }
 
-// writeJSON writes an answer with its length, so that a client knows a cut one. It leaves "<" and ">" as they
-// are: no browser renders them.
+// writeJSON writes an answer with its length, so that a client notices a cut. It leaves "<" and ">" unescaped: no browser renders them.
 func writeJSON(w http.ResponseWriter, status int, body any, withBody bool) error {
 	text, err := encoded(body)
 	if err != nil {
@@ -120,8 +116,8 @@ func writeJSON(w http.ResponseWriter, status int, body any, withBody bool) error
 	return err
 }
 
-// WhenEnded calls f once ctx has ended, unless release is called before. After release f is not at work: it would change a deadline
-// that is set later, or that of another request.
+// WhenEnded calls f once ctx has ended, unless release is called first. f does not run after release: it would change a deadline set later,
+// or of another request.
 func WhenEnded(ctx context.Context, f func()) (release func()) {
 	over := make(chan struct{})
 	stop := background.AfterContext(ctx, "body deadline", func() {

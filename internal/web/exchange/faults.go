@@ -13,7 +13,7 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// Reasons that uploads are refused for by the web alone.
+// Reasons for refusing uploads that the web alone has.
 const (
 	reasonToken      = "token" // there is none, or none that is known
 	reasonPermission = "permission"
@@ -23,22 +23,22 @@ const (
 // A Fault is a request that failed by our fault.
 type Fault struct {
 	Method, Path string
-	Route        string        // the route's pattern; empty where none matched
-	Cause        string        // one of a few words, of which FailureCauses has those of uploads
-	Err          error         // what went wrong
-	Stack        []byte        // of a recovered panic; nil otherwise
-	Token        *upload.Token // of an upload; nil where it is not known
+	Route        string        // the route's pattern; "" if none matched
+	Cause        string        // one of a few words; FailureCauses has those of uploads
+	Err          error         // the error
+	Stack        []byte        // of a recovered panic, or nil
+	Token        *upload.Token // of an upload; nil if unknown
 	Label        string        // as in Upload.TokenLabel
-	Declared     int64         // bytes of the request's body, -1 where it does not say
+	Declared     int64         // bytes of the request's body, or -1
 }
 
-// Caller is the sender of an upload, as far as it is known.
+// Caller is an upload's sender, as far as known.
 type Caller struct {
 	Token *upload.Token
 	Label string
 }
 
-// Lack returns the reason of an upload that was begun, and ended for want of room; "" of another one.
+// Lack returns the reason of an upload that ended for want of room, or "".
 func Lack(err error) string {
 	full, isFull := errors.AsType[*spool.FullError](err)
 	if isFull && full.Busy || errors.Is(err, upload.ErrBusy) {
@@ -47,14 +47,14 @@ func Lack(err error) string {
 	return ""
 }
 
-// RefusalReasons lists the reasons that uploads are refused for.
+// RefusalReasons lists the reasons for refusing uploads.
 func RefusalReasons() []string {
 	reasons := append(upload.Reasons(false), reasonToken, reasonPermission, reasonForm)
 	slices.Sort(reasons)
 	return slices.Compact(reasons)
 }
 
-// FailureCauses lists those of the reasons that are failures of ours.
+// FailureCauses lists those reasons that are our failures.
 func FailureCauses() []string { return upload.Reasons(true) }
 
 // Ours reports whether an error is a failure of ours.
@@ -63,7 +63,7 @@ func Ours(err error) bool {
 	return kind.Ours() && Status(err) >= http.StatusInternalServerError
 }
 
-// Report reports an error: ours is a fault, the client's a debug line.
+// Report reports an error: ours as a fault, the client's as a debug line.
 func (s *Responder) Report(ctx context.Context, c echo.Context, from Caller, err error) {
 	r := c.Request()
 	if !Ours(err) {

@@ -13,12 +13,12 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// hangUpInterval is how often a client that waits is looked for. Ghosts take the places of the living in line.
+// hangUpInterval is the interval of looks for a waiting client. A client that has gone takes a slot in line.
 const hangUpInterval = 500 * time.Millisecond
 
 type connKey struct{}
 
-// WithConn keeps a connection where its requests find it; an http.Server's ConnContext.
+// WithConn stores a connection for its requests; an http.Server's ConnContext.
 func WithConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
@@ -43,8 +43,8 @@ func WhileHere(ctx context.Context) (context.Context, func()) {
 	})
 }
 
-// watchHangUp calls gone once the client has closed its connection, unless stop is called before. net/http notices that only
-// while it reads a body, or has read all of it; a client that waits with its body is to be looked for.
+// watchHangUp calls gone once the client has closed its connection, unless stop is called first. net/http notices that only while it reads
+// a body, or after its end; so a client that waits with its body must be watched.
 func watchHangUp(ctx context.Context, gone func()) (stop func()) {
 	raw, ok := RawConn(ctx)
 	if !ok {
@@ -69,8 +69,8 @@ func watchHangUp(ctx context.Context, gone func()) (stop func()) {
 	return func() { close(done) }
 }
 
-// hungUp reports whether the other side has closed a TCP connection. One that has only said that it sends no more counts too: it
-// can't be told from one that is gone, and clients of HTTP do not do that before they have their answer.
+// hungUp reports whether the other side has closed a TCP connection. A half-closed one counts too: it looks the same, and HTTP clients do
+// not half-close before their answer.
 func hungUp(raw syscall.RawConn) bool {
 	over := false
 	err := raw.Control(func(fd uintptr) {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// PathComponents returns the components of the request's path, each decoded once; nil where one is empty.
+// PathComponents returns the components of the request's path, each decoded once; nil if one is empty.
 func PathComponents(r *http.Request) []string {
 	parts := strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
 	for i, p := range parts {

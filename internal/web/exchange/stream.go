@@ -12,18 +12,17 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// streamBuffer is how much of an answer is held before it is sent, in bytes. One that ends inside of it has its length in its header, and
-// may still become an error.
+// streamBuffer is the part of an answer, in bytes, held before it is sent. An answer inside it has its length in its header, and may still
+// become an error.
 const streamBuffer = 64 << 10
 
-// A Streamed answer is written piece by piece: there may be more of it than is to be held at once. Where WriteJSON fails, the client sees an
-// answer that breaks off.
+// A Streamed answer is written piece by piece, since it may be large. If WriteJSON fails, the client sees a broken answer.
 type Streamed interface {
 	// WriteJSON writes all of the answer.
 	WriteJSON(ctx context.Context, w *JSONWriter) error
 }
 
-// stream writes a streamed answer. It returns an error where nothing of it has been sent yet.
+// stream writes a streamed answer. It returns an error if nothing has been sent yet.
 func (s *Responder) stream(c echo.Context, answer Streamed) error {
 	ctx, cancel := context.WithCancelCause(c.Request().Context())
 	defer cancel(nil)
@@ -58,14 +57,14 @@ func (s *Responder) stream(c echo.Context, answer Streamed) error {
 	default:
 		s.Logger.DebugContext(ctx, "an answer was broken off", "err", errors.Join(err, out.err))
 	}
-	panic(http.ErrAbortHandler) // its client is to see that
+	panic(http.ErrAbortHandler) // the client must notice
 }
 
 // answerWriter sends an answer, within answerTimeout for each piece of it.
 type answerWriter struct {
 	c      echo.Context
 	extend func()
-	length int // of all of it, in bytes, where that is known
+	length int // of all of it, in bytes, if known
 	begun  bool
 	err    error
 }
@@ -85,10 +84,10 @@ func (a *answerWriter) Write(p []byte) (n int, err error) {
 	return n, a.err
 }
 
-// A JSONWriter writes JSON, of which not all is there at once. Its errors are those of the buffered writer: they come up at its end.
+// A JSONWriter writes JSON piece by piece. Its errors are the buffered writer's: they come up at its end.
 type JSONWriter struct {
 	*bufio.Writer
-	more bool // something stands before what comes next
+	more bool // a value comes before the next one
 }
 
 // Value writes a value.
@@ -102,7 +101,7 @@ func (w *JSONWriter) Value(v any) error {
 	return err
 }
 
-// encoded is a value as it stands in answers: "<" and ">" are as they are, since no browser renders them.
+// encoded returns a value as in answers: "<" and ">" unescaped, since no browser renders them.
 func encoded(v any) ([]byte, error) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
@@ -118,7 +117,7 @@ func (w *JSONWriter) comma() {
 	w.more = true
 }
 
-// Object writes an object: the fields of v, unless that is nil, and those that rest adds.
+// Object writes an object: the fields of v, which may be nil, and those of rest.
 func (w *JSONWriter) Object(v any, rest func() error) error {
 	w.comma()
 	_ = w.WriteByte('{')

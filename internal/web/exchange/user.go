@@ -8,10 +8,10 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// A UserAnswerer answers the bearer of a token: with a value, or with a Streamed answer.
+// A UserAnswerer answers a token's bearer: with a value, or with a Streamed answer.
 type UserAnswerer func(c echo.Context, token *upload.Token) (any, error)
 
-// ForUser answers a request by the bearer of a token. Any permission will do.
+// ForUser answers a request with a token of any permission.
 func (s *Responder) ForUser(c echo.Context, answer UserAnswerer) error {
 	r := c.Request()
 	token, _, err := s.Authenticate(r)
@@ -33,7 +33,7 @@ func (s *Responder) ForUser(c echo.Context, answer UserAnswerer) error {
 	return nil
 }
 
-// respond writes an answer that is for one token alone. It returns an error where nothing of it has been sent yet.
+// respond writes an answer for one token alone. It returns an error if nothing has been sent yet.
 func (s *Responder) respond(c echo.Context, body any) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
 	answer, ok := body.(Streamed)

@@ -9,13 +9,13 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// Fields have the names of Tecken's API and its meanings, where it has them; those behind the others are ours. Arrays that may be long
-// are no fields here: they are streamed behind these.
+// Fields have the names and meanings of Tecken's API; those after them are ours. Long arrays are no fields here: they are streamed after
+// these.
 
 // notCounted is the total of a list that was not counted to its end. Tecken's is the same, and its pages show it as "lots".
 const notCounted = 1_000_000
 
-// pageAnswer tells of a page how it came about, and where the next one is.
+// pageAnswer is a page's query, and the next page.
 type pageAnswer struct {
 	BatchSize int  `json:"batch_size"`
 	HasNext   bool `json:"has_next"`
@@ -24,7 +24,7 @@ type pageAnswer struct {
 	NextPage *string `json:"next_page"` // the parameter page of the next one
 }
 
-// newPageAnswer tells of a page that was found behind others: where it was counted up to there, and this is the last one, all are.
+// newPageAnswer describes a page after others. If all records were counted up to it, and it is the last one, the total is exact.
 func newPageAnswer(limit int, after string, skipped, found int, next string) pageAnswer {
 	p := pageAnswer{BatchSize: limit, HasNext: next != "", Total: notCounted, NextPage: orNull(next)}
 	if after == "" && next == "" {
@@ -38,7 +38,7 @@ type userAnswer struct {
 	Email string `json:"email"`
 }
 
-// uploadRecord is what every answer has of an upload.
+// uploadRecord is an upload in every answer.
 type uploadRecord struct {
 	ID           int64      `json:"id"`
 	User         userAnswer `json:"user"`
@@ -98,7 +98,7 @@ func orNull[T comparable](v T) *T {
 	return &v
 }
 
-// uploadListEnd is what an answer has behind the uploads of a list.
+// uploadListEnd follows the uploads of a list.
 type uploadListEnd struct {
 	CanViewAll bool        `json:"can_view_all"`
 	OrderBy    orderAnswer `json:"order_by"`
@@ -122,7 +122,7 @@ func newUploadListEnd(q *catalogue.UploadQuery, page *catalogue.Uploads, all boo
 	return end
 }
 
-// fileRecord is what every answer has of a file.
+// fileRecord is a file in every answer.
 type fileRecord struct {
 	ID          int64      `json:"id"`
 	Key         *string    `json:"key"` // null of an ignored member, which no list has
@@ -200,7 +200,7 @@ func newFileList(q *catalogue.FileQuery, page *catalogue.Files, all bool) fileLi
 	return l
 }
 
-// oneFile is a file with all that is known of it, but for its upload.
+// oneFile is all that is known of a file, without its upload.
 type oneFile struct {
 	fileRecord
 	URL           *string `json:"url"` // where it is downloaded; null unless it is in storage
@@ -213,7 +213,7 @@ type oneFile struct {
 	Module *moduleAnswer `json:"module"`
 }
 
-// moduleAnswer is all that a .sym says of its module.
+// moduleAnswer is a .sym's module.
 type moduleAnswer struct {
 	OS        string `json:"os"`
 	Arch      string `json:"arch"`

@@ -1,4 +1,4 @@
-// Package records is the room of the web that shows what was uploaded, as the API of Mozilla's Tecken has it.
+// Package records is the room of the web that shows uploads and files, with the API of Mozilla's Tecken.
 package records
 
 import (
@@ -17,55 +17,54 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// UploadRecords tells what uploads there were. Its errors wrap upload.ErrUnavailable where trying again may help.
+// UploadRecords reads the records of uploads. Its errors wrap upload.ErrUnavailable if a retry may help.
 type UploadRecords interface {
-	// ListUploads returns a page of uploads. Its error wraps catalogue.ErrCursor where q.After is not of this list.
+	// ListUploads returns a page of uploads. Its error wraps catalogue.ErrCursor if q.After is another list's.
 	ListUploads(ctx context.Context, q *catalogue.UploadQuery) (catalogue.Uploads, error)
 	// UploadRecord returns one upload, or upload.ErrNotFound.
 	UploadRecord(ctx context.Context, id int64) (catalogue.Upload, error)
-	// Related returns the newest other uploads of the same archive, by its user, size and name; at most limit.
+	// Related returns the newest other uploads of the same archive, judged by user, size and name; at most limit.
 	Related(ctx context.Context, u *catalogue.Upload, limit int) ([]catalogue.Upload, error)
-	// Stats tallies the uploads of one user, or of all where userID is 0.
+	// Stats tallies the uploads of one user, or of all if userID is 0.
 	Stats(ctx context.Context, userID int64, now time.Time) (catalogue.Stats, error)
 }
 
-// FileRecords tells what files were in them. Its errors are those of UploadRecords.
+// FileRecords reads the records of files. Its errors are those of UploadRecords.
 type FileRecords interface {
-	// ListFiles returns a page of files that were stored.
+	// ListFiles returns a page of stored files.
 	ListFiles(ctx context.Context, q *catalogue.FileQuery) (catalogue.Files, error)
 	// FileRecord returns one file, or upload.ErrNotFound.
 	FileRecord(ctx context.Context, id int64) (catalogue.File, error)
-	// StoredFiles returns the next files of an upload that were stored, at most limit, in its order, behind a position; -1 at the
-	// beginning.
+	// StoredFiles returns the next stored files of an upload in its order, at most limit, after a position; -1 at the beginning.
 	StoredFiles(ctx context.Context, u *catalogue.Upload, behind int64, limit int) ([]catalogue.File, error)
-	// PassedFiles returns the names of members of uploads that were passed over, by upload and position.
+	// PassedFiles returns the names of skipped and ignored members of uploads, by upload and position.
 	PassedFiles(ctx context.Context, q *catalogue.PassedQuery) ([]catalogue.Passed, error)
 }
 
-// Bounds of reading records.
+// Bounds for reading records.
 const (
-	// maxRecordReads is how many read records at a time, at most. Each holds one connection to the database.
+	// maxRecordReads bounds the requests that read records at a time. Each holds one connection to the database.
 	maxRecordReads = 2
-	// recordWait is how long a reader waits for its turn.
+	// recordWait bounds a request's wait for its slot.
 	recordWait = 8 * time.Second
-	// maxRelated is how many uploads an upload is shown with.
+	// maxRelated bounds the related uploads shown with an upload.
 	maxRelated = 10
 )
 
-// Config is what a Server works with and within.
+// Config configures a Server.
 type Config struct {
-	// Uploads and Files are what the API shows.
+	// Uploads and Files are the API's records.
 	Uploads UploadRecords
 	Files   FileRecords
 	// Reads bounds the requests that read records, each with a connection to the database: at most 2; 0: 2.
 	Reads int
 }
 
-// Server answers the requests of the API of records. A token sees its own user's, one that may view all sees all.
+// Server answers the requests of the records API. A token sees its own user's records; with the permission to view all, all.
 type Server struct {
 	Config
 	*exchange.Responder
-	// reads are the turns of requests that read records.
+	// reads are the slots of requests that read records.
 	reads *semaphore.Weighted
 }
 
@@ -74,8 +73,8 @@ func New(r *exchange.Responder, c Config) *Server {
 	return &Server{Config: c, Responder: r, reads: semaphore.NewWeighted(int64(min(cmp.Or(c.Reads, maxRecordReads), maxRecordReads)))}
 }
 
-// inTurn calls read once few enough requests read records: uploads share their connections to the database. A turn ends before its answer
-// is sent, so that a slow client holds none.
+// inTurn calls read in a slot, since uploads share their connections to the database. The slot ends before the answer is sent, so that a
+// slow client holds none.
 func (s *Server) inTurn(ctx context.Context, read func() error) error {
 	waiting, cancel := context.WithTimeout(ctx, recordWait)
 	defer cancel()
@@ -131,7 +130,7 @@ func (s *Server) listFiles(c echo.Context, token *upload.Token) (any, error) {
 	return newFileList(query, &page, token.Has(upload.PermissionViewAll)), nil
 }
 
-// viewer returns the user that the bearer of a token may see the records of; 0: of all users.
+// viewer returns the user that the token's bearer may see; 0: all users.
 func viewer(token *upload.Token) (userID int64) {
 	if token.Has(upload.PermissionViewAll) {
 		return 0
@@ -186,7 +185,7 @@ func (s *Server) oneFile(c echo.Context, token *upload.Token) (any, error) {
 	return &wholeFile{s, &f}, nil
 }
 
-// mayView refuses the records of others. That a record exists is no secret: ids are counted up.
+// mayView refuses other users' records. That a record exists is no secret: ids are counted up.
 func mayView(token *upload.Token, u *catalogue.Upload) error {
 	if u.UserID != token.UserID && !token.Has(upload.PermissionViewAll) {
 		return exchange.ErrForbidden
@@ -219,7 +218,7 @@ func recordID(c echo.Context) (int64, error) {
 	return int64(id), nil
 }
 
-// recordError gives an error of the records the kind that it is answered by.
+// recordError gives an error of the records its kind.
 func recordError(err error) error {
 	if errors.Is(err, upload.ErrNotFound) {
 		return fmt.Errorf("%w: %w", exchange.ErrNoRecord, err)
@@ -227,7 +226,7 @@ func recordError(err error) error {
 	return err
 }
 
-// ofPage makes an error about the page that a request asks for one about its parameter.
+// ofPage turns an error about the requested page into one about its parameter.
 func ofPage(err error, page string) error {
 	if errors.Is(err, catalogue.ErrCursor) {
 		return exchange.QueryFaults(catalogue.OtherPage(page))

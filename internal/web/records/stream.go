@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// storedBatch is how many files of an upload are read at once.
+	// storedBatch is the number of files of an upload read at once.
 	storedBatch = 1000
-	// namesBatch is how many names of members that were passed over are read at once.
+	// namesBatch is the number of names of skipped and ignored members read at once.
 	namesBatch = 5000
 )
 
-// recordsGone is the error of an answer that can't be completed, since records were removed while it was being sent.
+// recordsGone is the error of an answer that can't be completed because records were removed meanwhile.
 func recordsGone() error { return fmt.Errorf("%w: it expired meanwhile", exchange.ErrNoRecord) }
 
-// An uploadList is a page of uploads, each with the names of its members that were passed over.
+// An uploadList is a page of uploads, each with the names of its skipped and ignored members.
 type uploadList struct {
 	*Server
 	uploads []catalogue.Upload
@@ -45,7 +45,7 @@ func (l *uploadList) WriteJSON(ctx context.Context, w *exchange.JSONWriter) erro
 	})
 }
 
-// together returns of how many uploads names are read at once: of one with many, or of some that have few.
+// together returns the number of uploads to read names of at once: one with many, or several with few.
 func together(uploads []catalogue.Upload) int {
 	n, names := 1, uploads[0].Skipped+uploads[0].Ignored
 	for n < min(len(uploads), catalogue.MaxPassedUploads) {
@@ -57,7 +57,7 @@ func together(uploads []catalogue.Upload) int {
 	return n
 }
 
-// writeUploads writes uploads with the names of their members that were passed over.
+// writeUploads writes uploads with the names of their skipped and ignored members.
 func (s *Server) writeUploads(ctx context.Context, w *exchange.JSONWriter, uploads []catalogue.Upload) error {
 	if len(uploads) == 1 {
 		return w.Object(newUploadRecord(&uploads[0]), func() error { return s.writePassed(ctx, w, &uploads[0]) })
@@ -85,7 +85,7 @@ func (s *Server) writeUploads(ctx context.Context, w *exchange.JSONWriter, uploa
 	return nil
 }
 
-// passedBy returns the names of members that were passed over, by upload.
+// passedBy returns the names of skipped or ignored members, by upload.
 func (s *Server) passedBy(ctx context.Context, uploads []catalogue.Upload, ignored bool) (map[int64][]string, error) {
 	q := catalogue.PassedQuery{Ignored: ignored, Behind: -1, Limit: namesBatch + 1}
 	for i := range uploads {
@@ -104,7 +104,7 @@ func (s *Server) passedBy(ctx context.Context, uploads []catalogue.Upload, ignor
 	return names, err
 }
 
-// passed is PassedFiles, in a turn of its own.
+// passed is PassedFiles, in a slot.
 func (s *Server) passed(ctx context.Context, q *catalogue.PassedQuery) (passed []catalogue.Passed, err error) {
 	err = s.inTurn(ctx, func() error {
 		passed, err = s.Files.PassedFiles(ctx, q)
@@ -113,7 +113,7 @@ func (s *Server) passed(ctx context.Context, q *catalogue.PassedQuery) (passed [
 	return passed, err
 }
 
-// writePassed writes the names of an upload's members that were passed over, as two fields.
+// writePassed writes the names of an upload's skipped and ignored members, as two fields.
 func (s *Server) writePassed(ctx context.Context, w *exchange.JSONWriter, u *catalogue.Upload) error {
 	if err := w.Array("skipped_keys", func() error { return s.writeNames(ctx, w, u, u.Skipped, false) }); err != nil {
 		return err
@@ -138,13 +138,13 @@ func (s *Server) writeNames(ctx context.Context, w *exchange.JSONWriter, u *cata
 			break
 		}
 	}
-	if members > 0 && !ignored { // of ignored members some are no names
+	if members > 0 && !ignored { // some ignored members are no names
 		return recordsGone()
 	}
 	return nil
 }
 
-// A wholeUpload is an upload with all that it left in storage, and others that are related to it.
+// A wholeUpload is an upload with its files in storage, and related uploads.
 type wholeUpload struct {
 	*Server
 	upload  *catalogue.Upload
@@ -168,7 +168,7 @@ func (u *wholeUpload) WriteJSON(ctx context.Context, w *exchange.JSONWriter) err
 	})
 }
 
-// writeUpload writes an upload with its files, and what rest adds.
+// writeUpload writes an upload with its files, and rest's fields.
 func (s *Server) writeUpload(ctx context.Context, w *exchange.JSONWriter, u *catalogue.Upload, rest func() error) error {
 	return w.Object(newUploadRecord(u), func() error {
 		if err := w.Array("file_uploads", func() error { return s.writeStored(ctx, w, u) }); err != nil {
@@ -206,7 +206,7 @@ func (s *Server) writeStored(ctx context.Context, w *exchange.JSONWriter, u *cat
 	return nil
 }
 
-// A wholeFile is a file with all that is known of it, and its upload.
+// A wholeFile is all that is known of a file, and its upload.
 type wholeFile struct {
 	*Server
 	file *catalogue.File

@@ -17,18 +17,18 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// A payload is a file to be sent as it is stored or, where that is gzip and its reader wants none, inflated.
+// A payload is a file to send in its stored form or, for a client without gzip, inflated.
 type payload struct {
 	file    lookup.File
 	key     symbol.Key
 	binary  bool // for debuginfod's clients
 	inflate bool
-	slots   inflateSlots // to do so
-	size    int64        // bytes of the inflated form, where that was measured; -1 or 0: it was not
+	slots   inflateSlots // for inflating
+	size    int64        // bytes of the inflated form if measured, else -1 or 0
 }
 
-// sendFile sends what was found. Where that takes no body, because there is none to a HEAD or the client has it, a look at
-// it will do: it waits for no slot.
+// sendFile sends a found file. An answer without a body, to a HEAD or to a client that has the file, needs only a look at it, and waits for
+// no slot.
 func (s *Server) sendFile(c echo.Context, found lookup.Found, binary bool) error {
 	r := c.Request()
 	p := &payload{key: found.Location.Key, binary: binary, slots: s.inflating}
@@ -58,8 +58,7 @@ func (s *Server) sendFile(c echo.Context, found lookup.Found, binary bool) error
 	return s.send(c, p)
 }
 
-// measure finds out how many bytes the inflated form has, where it is that which is sent and nothing has told so far. There are
-// clients that take no answer without its length.
+// measure determines the size of the inflated form, if that is sent and its size is unknown. Some clients take no answer without a length.
 func (s *Server) measure(r *http.Request, found lookup.Found, p *payload) {
 	if !p.file.Gzip || acceptsGzip(r.Header) || p.plain() >= 0 {
 		return
@@ -72,7 +71,7 @@ func (s *Server) measure(r *http.Request, found lookup.Found, p *payload) {
 	}
 }
 
-// isConditional reports whether a request need not be answered with a body.
+// isConditional reports whether a request may be answered without a body.
 func isConditional(h http.Header) bool {
 	for _, field := range []string{"If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since"} {
 		if h.Get(field) != "" {
@@ -82,7 +81,7 @@ func isConditional(h http.Header) bool {
 	return false
 }
 
-// wanted reports whether a GET is to be answered with the file, for all that its conditions say.
+// wanted reports whether a GET's conditions ask for the file.
 func (p *payload) wanted(r *http.Request) bool {
 	p.inflate = p.file.Gzip && !acceptsGzip(r.Header)
 	whole := r.Clone(r.Context())
@@ -104,9 +103,9 @@ func (t *trialWriter) Header() http.Header         { return t.header }
 func (t *trialWriter) WriteHeader(status int)      { t.status = status }
 func (t *trialWriter) Write(p []byte) (int, error) { return len(p), nil }
 
-// send sends a payload: whole, in part, or not at all where the client has it. Ranges are of the stored form only: to
-// find a place in the other, all before it would have to be inflated. Several at once are not given: each may cost a
-// request to storage, and a header has room for 100,000. Its client gets the whole (RFC 9110, 14.2).
+// send sends a payload: whole, in part, or not at all if the client has it. Ranges are of the stored form only: the other would have to be
+// inflated from its start. Several ranges at once get the whole (RFC 9110, 14.2): each may cost a request to storage, and a header has room
+// for 100,000.
 func (s *Server) send(c echo.Context, p *payload) error {
 	r, h := c.Request(), c.Response().Header()
 	p.inflate = p.file.Gzip && !acceptsGzip(r.Header)
@@ -132,10 +131,10 @@ func (s *Server) send(c echo.Context, p *payload) error {
 	default:
 		s.Logger.DebugContext(r.Context(), "download ended", "err", errors.Join(err, w.err))
 	}
-	panic(http.ErrAbortHandler) // the answer is cut short: its client is to see that
+	panic(http.ErrAbortHandler) // the answer is cut short: the client must notice
 }
 
-// setRange leaves in a request the range that is answered, as http.ServeContent takes it.
+// setRange leaves the answered range in a request, for http.ServeContent.
 func (p *payload) setRange(r *http.Request) {
 	unit, spec, _ := strings.Cut(r.Header.Get("Range"), "=")
 	spec = strings.TrimSpace(spec)
@@ -144,14 +143,14 @@ func (p *payload) setRange(r *http.Request) {
 	case r.Method == http.MethodHead, p.inflate, !strings.EqualFold(unit, "bytes"), strings.Contains(spec, ","):
 		r.Header.Del("Range") // ranges are for GET, and of bytes: others do not count (RFC 9110, 14.2)
 	case isSuffix && suffix != "" && strings.Trim(suffix, "0") == "":
-		// The last 0 bytes are no range. http.ServeContent would send a malformed answer.
+		// The last no bytes can't be had. http.ServeContent would send an unreadable answer.
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", p.file.Stored))
 	default:
 		r.Header.Set("Range", "bytes="+spec)
 	}
 }
 
-// describe tells of the file in an answer's header.
+// describe sets an answer's headers about the file.
 func (p *payload) describe(h http.Header) {
 	h.Set("Content-Type", contentType(p.key))
 	h.Set("Vary", "Accept-Encoding")
@@ -166,7 +165,7 @@ func (p *payload) describe(h http.Header) {
 	}
 }
 
-// plain returns how many bytes the inflated form has, or -1 where that is not known.
+// plain returns the size of the inflated form, or -1 if unknown.
 func (p *payload) plain() int64 {
 	switch {
 	case p.file.Object.Gzip && p.file.Object.Size >= 0:
@@ -177,8 +176,8 @@ func (p *payload) plain() int64 {
 	return -1
 }
 
-// tag tells one form of the file from another: the same content may be compressed in another way the next time. It is the
-// content's MD5 where that is what is known.
+// tag distinguishes the forms of a file: the same content may be compressed otherwise the next time. It is the content's MD5 if only that
+// is known.
 func (p *payload) tag() string {
 	obj, form := p.file.Object, ""
 	if p.inflate {

@@ -11,13 +11,13 @@ import (
 	"tecken-upload/internal/inflate"
 )
 
-// A sentContent is what http.ServeContent sends. That does not tell why it could not be read.
+// A sentContent is http.ServeContent's content. That does not return why it could not be read.
 type sentContent interface {
 	io.ReadSeeker
 	failed() error
 }
 
-// content returns the form that is sent.
+// content returns the form to send.
 func (p *payload) content() sentContent {
 	if p.inflate {
 		return &inflating{stored: p.file, size: p.plain(), slots: p.slots}
@@ -25,12 +25,12 @@ func (p *payload) content() sentContent {
 	return &storedForm{stored: p.file, size: p.file.Stored}
 }
 
-// storedForm reads a file as it is stored. Of one that was only looked at it knows the size.
+// storedForm reads a file's stored form. Of a file that was only looked at it knows the size.
 type storedForm struct {
 	stored io.ReadSeeker
 	size   int64
 	at     int64
-	err    error // that ended it, other than its end
+	err    error // final error, except its end
 }
 
 func (f *storedForm) failed() error { return f.err }
@@ -48,26 +48,26 @@ func (f *storedForm) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Seek implements io.Seeker as far as http.ServeContent needs it: to learn the size, and to go to a place.
+// Seek implements io.Seeker as far as http.ServeContent needs it: for the size, and to an offset.
 func (f *storedForm) Seek(offset int64, whence int) (int64, error) {
 	if whence == io.SeekEnd {
 		return f.size, nil
 	}
 	f.at = offset
 	if offset == 0 {
-		return 0, nil // where it is
+		return 0, nil // the current offset
 	}
 	return f.stored.Seek(offset, whence)
 }
 
-// inflateSlots bound how many downloads inflate at the same moment: verifying uploads has the other cores. A slot is held during one
-// Read, without the time that it waits for storage. As many are held as the channel has room for.
+// inflateSlots bound the downloads that inflate at the same moment: verifying uploads has the other cores. A slot is held during one Read,
+// without the time that it waits for storage. The channel's capacity is the number of slots.
 type inflateSlots chan struct{}
 
 func (s inflateSlots) take()    { s <- struct{}{} }
 func (s inflateSlots) release() { <-s }
 
-// withoutSlot reads for a download that holds a slot, and releases it meanwhile.
+// withoutSlot reads for a download with a slot, and releases it meanwhile.
 type withoutSlot struct {
 	io.Reader
 	slots inflateSlots
@@ -80,10 +80,10 @@ func (r *withoutSlot) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-// inflating reads the inflated form of a stored one, once, from its start. Its size is what it is said to be.
+// inflating reads the inflated form of a stored one, once, from its start. Its size is taken on trust.
 type inflating struct {
 	stored io.ReadSeeker
-	size   int64 // -1: not known
+	size   int64 // -1: unknown
 	slots  inflateSlots
 	gzip   io.Reader
 	at     int64
@@ -101,7 +101,7 @@ func (f *inflating) Read(p []byte) (int, error) {
 	defer f.slots.release()
 	n, err := f.read(p)
 	if f.at += int64(n); f.at == f.size && err == nil {
-		// A reader that knows the size does not read on. The checksum stands behind it.
+		// A reader that knows the size does not ask for the end, where the checksum is.
 		err = f.end()
 	}
 	if errors.Is(err, io.EOF) && f.at < f.size {
@@ -114,7 +114,7 @@ func (f *inflating) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// end reads on to the end of the stream, where its checksum is: io.EOF tells that it is that of what was read.
+// end reads to the end of the stream, where its checksum is: io.EOF means that it matches.
 func (f *inflating) end() error {
 	n, err := io.ReadFull(f.gzip, make([]byte, 1))
 	if n > 0 {
@@ -137,26 +137,25 @@ func (f *inflating) read(p []byte) (int, error) {
 	return f.gzip.Read(p)
 }
 
-// Seek implements io.Seeker as far as http.ServeContent needs it: to learn the size, before the first Read.
+// Seek implements io.Seeker as far as http.ServeContent needs it: for the size, before the first Read.
 func (f *inflating) Seek(_ int64, whence int) (int64, error) {
 	switch {
 	case whence != io.SeekEnd:
 		return 0, nil
 	case f.size < 0:
-		return math.MaxInt64, nil // until it ends; no length is told
+		return math.MaxInt64, nil // until it ends; no length is sent
 	}
 	return f.size, nil
 }
 
-// A downloadWriter gives each write its own time until its end comes, says whether ranges can be had, and leaves
-// the text of refusals to the server.
+// A downloadWriter gives each write its own time until its end, sets Accept-Ranges, and leaves the text of refusals to the server.
 type downloadWriter struct {
 	http.ResponseWriter
 	payload  *payload
 	stopping context.Context // ends when the server stops
 	extend   func(n int)     // called before n bytes are written
 	refused  int             // the status of a refusal
-	err      error           // of the first write that failed
+	err      error           // of the first failed write
 }
 
 // WriteHeader implements http.ResponseWriter.

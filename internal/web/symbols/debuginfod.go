@@ -10,8 +10,7 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// DebugInfo answers debuginfod's clients, gdb among them, with debug information. There are no sources here: those
-// are a 404.
+// DebugInfo answers debuginfod's clients, gdb among them, with debug information. There are no sources: they are a 404.
 //
 // Protocol: https://man7.org/linux/man-pages/man8/debuginfod.8.html
 func (s *Server) DebugInfo(c echo.Context) error { return s.getBinary(c, lookup.DebugInfo) }
@@ -26,7 +25,7 @@ func (s *Server) getBinary(c echo.Context, kind lookup.Kind) error {
 	return s.answerFound(c, find, func(found lookup.Found) error { return s.sendFile(c, found, true) })
 }
 
-// describeBinary tells debuginfod's clients of a file what they want to know.
+// describeBinary sets debuginfod's headers about a file.
 func describeBinary(h http.Header, p *payload) {
 	h.Set("X-Debuginfod-File", p.key.File())
 	if p.file.Inflated >= 0 {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// acceptsGzip reports whether a client would rather have gzip than the plain form. One that says nothing gets what
-// everybody understands. https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3
+// acceptsGzip reports whether a client prefers gzip to the plain form. Without a preference it gets the plain form.
+// https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3
 func acceptsGzip(h http.Header) bool {
 	gzip, rest, identity := -1.0, -1.0, -1.0 // not named
 	for _, field := range h.Values("Accept-Encoding") {
@@ -29,7 +29,7 @@ func acceptsGzip(h http.Header) bool {
 	return gzip > 0 && gzip >= identity
 }
 
-// quality returns the weight in the parameters of a coding, 0 to 1; one that can't be read refuses the coding.
+// quality returns the weight in the parameters of a coding, 0 to 1; an unreadable one refuses the coding.
 func quality(params string) float64 {
 	for param := range strings.SplitSeq(params, ";") {
 		name, value, _ := strings.Cut(param, "=")

@@ -11,24 +11,24 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// MaxDownloads bounds the downloads that are sent at a time, unless the configuration says less.
+// MaxDownloads is the default bound of simultaneous downloads.
 const MaxDownloads = 256
 
 // What we would rather lose.
 const (
 	// sendWait bounds the wait of a download for its slot.
 	sendWait = 8 * time.Second
-	// sendStall bounds one write of a download, 32 KiB at most: a slow reader may go on, one that has stopped is cut off.
+	// sendStall bounds one write of a download, at most 32 KiB: a slow reader may go on, a stopped one is cut off.
 	sendStall = 60 * time.Second
-	// sendPiece is what a reader takes in sendPieceTime at the least while others wait for a slot: a telephone's network can do that.
+	// sendPiece is what a reader must take in sendPieceTime while others wait for a slot: a telephone's network can do that.
 	sendPiece, sendPieceTime = 256 << 10, 10 * time.Second
-	// crowdedWindow is how long that is in force after a download waited: a refused client comes again.
+	// crowdedWindow is how long that applies after a download waited: a refused client comes again.
 	crowdedWindow = 20 * time.Second
-	// sendAhead is how many bytes wait in the kernel until what has been sent arrives.
+	// sendAhead is the number of sent bytes that may wait in the kernel.
 	sendAhead = 96 << 10
 )
 
-// sending bounds the downloads whose bodies are being sent: each holds a connection and an open file. An answer without a body takes no
+// sending bounds the download bodies being sent: each holds a connection and an open file. An answer without a body takes no
 // slot.
 type sending struct {
 	slots  *semaphore.Weighted
@@ -63,11 +63,11 @@ func (s *sending) wait(ctx context.Context) error {
 // crowded reports whether a download waits for a slot, or did less than crowdedWindow ago.
 func (s *sending) crowded() bool { return time.Since(time.Unix(0, s.waited.Load())) < crowdedWindow }
 
-// A sendDeadline gives the writes of one download their time.
+// A sendDeadline sets the deadlines of one download's writes.
 type sendDeadline struct {
 	crowded func() bool
 	set     func(wait time.Duration)
-	left    int // bytes of the piece that has its time already
+	left    int // bytes of the present piece
 }
 
 // extend is called before n bytes are written.
@@ -84,12 +84,12 @@ func (d *sendDeadline) extend(n int) {
 	}
 }
 
-// sendInSteps lets the writes to a request's connection move as its reader does. Without it the kernel takes some MiB ahead, and then
-// nothing before a third of that is gone: a minute may pass for a reader that never stopped.
+// sendInSteps makes the writes to a request's connection move with its reader. Otherwise the kernel takes some MiB ahead, and then nothing
+// until a third of that is gone: up to a minute for a reader that never stopped.
 func sendInSteps(ctx context.Context) {
 	if raw, ok := exchange.RawConn(ctx); ok {
 		_ = raw.Control(func(fd uintptr) {
-			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, sendAhead) // in steps of its own otherwise
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, sendAhead) // else it would choose its own steps
 		})
 	}
 }

@@ -1,7 +1,7 @@
-// Package symbols is the room of the web where debuggers and crash tools find symbol files: lookups as Mozilla's Tecken has them, SSQP and
+// Package symbols is the room of the web where debuggers and crash tools find symbol files: lookups as in Mozilla's Tecken, SSQP and
 // debuginfod.
 //
-// What can be answered without a body is, however many bodies are being sent: these have a bound of their own.
+// Answers without a body never wait for bodies being sent: these have their own bound.
 //
 // Protocols: https://tecken.readthedocs.io/en/latest/download.html, https://www.mankier.com/8/debuginfod#Webapi
 package symbols
@@ -29,43 +29,41 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// downloadFaultInterval paces what is told of failing downloads: they may fail by the thousands in a second, all for
-// one reason.
+// downloadFaultInterval paces the reports of failing downloads: thousands may fail in a second, all for one reason.
 const downloadFaultInterval = 10 * time.Second
 
-// Finder finds what is downloaded. It is safe for concurrent use. Its methods fail with upload.ErrNotFound,
-// upload.ErrUnavailable, or the cause of ctx.
+// Finder finds files for download. It is safe for concurrent use. Its methods fail with upload.ErrNotFound, upload.ErrUnavailable, or the
+// cause of ctx.
 type Finder interface {
-	// Find finds a symbol file, or a binary by an id of SSQP's.
+	// Find finds a symbol file, or a binary by an SSQP id.
 	Find(ctx context.Context, q lookup.Query) (lookup.Found, error)
-	// Module tells of the binary that a symbol file is of.
+	// Module returns the binary of a symbol file.
 	Module(ctx context.Context, q lookup.Query) (catalogue.Module, error)
 	// FindBinary finds the binary of a build id.
 	FindBinary(ctx context.Context, q lookup.BinaryQuery) (lookup.Found, error)
-	// Look describes what was found. What was remembered may be gone; then it is not found so again.
+	// Look describes a found file. A cached file may be gone; then the next lookup misses.
 	Look(ctx context.Context, found lookup.Found) (lookup.File, error)
-	// Open describes it, and opens it to be read until ctx ends.
+	// Open describes it, and opens it for reading until ctx ends.
 	Open(ctx context.Context, found lookup.Found) (lookup.File, error)
-	// Measure returns how many bytes a gzip file has once inflated, or -1 where that can't be told. count is given the file to
-	// find that out, where it is not remembered.
+	// Measure returns the inflated size of a gzip file, or -1. count inflates the file for that, if the size is not cached.
 	Measure(ctx context.Context, found lookup.Found, file lookup.File, count func(stored io.ReadSeeker) (int64, error)) int64
 }
 
-// Links makes addresses at which clients fetch symbol files from storage by themselves.
+// Links makes addresses in storage for clients.
 type Links interface {
 	// URL returns the address of the object at loc, and whether it is a secret that expires.
 	URL(ctx context.Context, loc upload.Location) (address string, secret bool, err error)
 }
 
-// Config is what a Server works with and within.
+// Config configures a Server.
 type Config struct {
 	// Finder finds what is downloaded.
 	Finder Finder
-	// MaxDownloads bounds the downloads that are being sent; 0: MaxDownloads.
+	// MaxDownloads bounds the downloads being sent; 0: MaxDownloads.
 	MaxDownloads int
-	// PublicURL is the address that clients know the server by; empty: that which a request was sent to.
+	// PublicURL is the server's address for clients; empty: the request's.
 	PublicURL string
-	// Links are where clients fetch symbol files by themselves; nil: they are sent from here.
+	// Links are for files that clients fetch from storage; nil: they are sent from here.
 	Links Links
 }
 
@@ -73,7 +71,7 @@ type Config struct {
 type Server struct {
 	Config
 	*exchange.Responder
-	told      atomic.Int64 // when a failing download was told of last, in Unix nanoseconds
+	told      atomic.Int64 // time of the last report of a failing download, in Unix nanoseconds
 	sending   sending
 	inflating inflateSlots
 }
@@ -85,7 +83,7 @@ func New(r *exchange.Responder, c Config) *Server {
 	return s
 }
 
-// lookupQuery says what is asked for by file, id and name, with what the request's query adds.
+// lookupQuery is the query for a file, id and name, with the parameters of the request.
 func lookupQuery(r *http.Request, parts []string) lookup.Query {
 	query := r.URL.Query()
 	q := lookup.Query{File: parts[0], ID: parts[1], Try: query.Has("try"), Refresh: query.Has("_refresh")}
@@ -95,7 +93,7 @@ func lookupQuery(r *http.Request, parts []string) lookup.Query {
 	return q
 }
 
-// Symbol answers for one symbol file: HEAD whether there is one, GET with it or where it is.
+// Symbol answers for one symbol file: HEAD whether it exists, GET with it or its address.
 func (s *Server) Symbol(c echo.Context) error {
 	r := c.Request()
 	parts := exchange.PathComponents(r)
@@ -129,7 +127,7 @@ func (s *Server) Symbol(c echo.Context) error {
 	})
 }
 
-// answerFound answers with what find finds. What it remembered may be gone: then it is asked once more.
+// answerFound answers with find's result. A cached file may be gone: then find is called again.
 func (s *Server) answerFound(c echo.Context, find func() (lookup.Found, error), answer func(lookup.Found) error) error {
 	for again := false; ; again = true {
 		found, err := find()
@@ -146,21 +144,21 @@ func (s *Server) answerFound(c echo.Context, find func() (lookup.Found, error), 
 	}
 }
 
-// setDebugTime adds how long a lookup took, in seconds, if the client asks for it.
+// setDebugTime sets the duration of the lookup, in seconds, if asked for.
 func setDebugTime(c echo.Context, took time.Duration) {
 	if asked, err := strconv.ParseBool(c.Request().Header.Get("Debug")); err == nil && asked {
 		c.Response().Header().Set("Debug-Time", strconv.FormatFloat(took.Seconds(), 'f', 6, 64))
 	}
 }
 
-// refuseDownload returns the error that a failed download is answered by. That of a client that hung up says so.
+// refuseDownload answers for a file that can't be had. A hang-up is reported as such.
 func (s *Server) refuseDownload(c echo.Context, err error) error {
 	r := c.Request()
 	switch {
 	case r.Context().Err() != nil:
 		err = fmt.Errorf("%w: %w", upload.ErrClientGone, err)
 	case errors.Is(err, upload.ErrBusy):
-		return err // no fault, and told of as none
+		return err // no fault
 	case errors.Is(err, upload.ErrUnavailable):
 	case errors.Is(err, upload.ErrNotFound):
 		err = exchange.ErrSymbolNotFound
@@ -173,7 +171,7 @@ func (s *Server) refuseDownload(c echo.Context, err error) error {
 	return err
 }
 
-// toldLately reports whether a failing download was told of a moment ago. If not, one is to be told of now.
+// toldLately reports whether a failing download was reported a moment ago. If not, the caller must report this one.
 func (s *Server) toldLately(at time.Time) bool {
 	now, last := at.UnixNano(), s.told.Load()
 	return now-last < int64(downloadFaultInterval) || !s.told.CompareAndSwap(last, now)
@@ -192,14 +190,14 @@ func (s *Server) redirectToStorage(c echo.Context, loc upload.Location) error {
 	return nil
 }
 
-// redirect sends a client elsewhere. Crash tools follow 301 and 302 only, and the first is for ever.
+// redirect sends a client elsewhere. Crash tools follow 301 and 302 only, and a 301 lasts for ever.
 func (s *Server) redirect(c echo.Context, address string) {
 	c.Response().Header().Set("Location", address)
 	s.WriteEmpty(c, http.StatusFound)
 }
 
-// ownAddress returns the address of a key beside the one that was asked for, with the request's own query as it was sent. It is
-// relative, so that whatever stands in front of a path here stays in front of it.
+// ownAddress returns the address of a key beside the requested one, with the request's own query unchanged. It is relative, so that a path
+// prefix stays in front of it.
 func ownAddress(r *http.Request, key symbol.Key) string {
 	address := "../../" + key.URLPath()
 	if query := r.URL.RawQuery; query != "" {
@@ -208,8 +206,7 @@ func ownAddress(r *http.Request, key symbol.Key) string {
 	return address
 }
 
-// escapeQuery escapes what a query must not hold (RFC 3986, 3.4): a request line may hold a fragment, and bytes that are not
-// ASCII.
+// escapeQuery escapes what a query must not hold (RFC 3986, 3.4): a request line may hold a fragment, and bytes that are not ASCII.
 func escapeQuery(query string) string {
 	var b strings.Builder
 	for i := range len(query) {

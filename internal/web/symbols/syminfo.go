@@ -10,7 +10,7 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// syminfoBody is what is known of a module. The names are those of Mozilla's Tecken.
+// syminfoBody is the facts of a module. The names are those of Mozilla's Tecken.
 type syminfoBody struct {
 	DebugFile string  `json:"debug_filename"`
 	DebugID   string  `json:"debug_id"`
@@ -21,8 +21,7 @@ type syminfoBody struct {
 	Time      float64 `json:"time"` // of the lookup, in seconds
 }
 
-// Syminfo answers what is known of a module, by its debug file and id or by its code file and id: of a regular upload or, without
-// one, of a try upload.
+// Syminfo answers the facts of a module, by its debug file and id or by its code file and id: of a regular upload, else of a try upload.
 func (s *Server) Syminfo(c echo.Context) error {
 	r := c.Request()
 	q := lookupQuery(r, exchange.PathComponents(r)[2:])
@@ -49,8 +48,8 @@ func (s *Server) Syminfo(c echo.Context) error {
 	return nil
 }
 
-// publicURL returns the address that clients know the server by, without a slash at its end: as it is set, or as the request says,
-// with the scheme that it had before a proxy in front took TLS off it.
+// publicURL returns the server's address for clients, without a final slash: as configured, or from the request, with its scheme before a
+// proxy took TLS off.
 func (s *Server) publicURL(r *http.Request) string {
 	if s.PublicURL != "" {
 		return strings.TrimRight(s.PublicURL, "/")

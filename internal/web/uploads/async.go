@@ -15,8 +15,8 @@ import (
 // respondAsync is the preference of a client that wants its answer before the upload has ended. RFC 7240, section 4.1.
 const respondAsync = "respond-async"
 
-// prefersAsync reports whether a request has that preference. RFC 7240, section 2: names are of any case, preferences may have
-// parameters, and an empty value is none.
+// prefersAsync reports whether a request has that preference. RFC 7240, section 2: names are of any case, preferences may have parameters,
+// and an empty value means no value.
 func prefersAsync(h http.Header) bool {
 	for _, line := range h.Values("Prefer") {
 		for _, preference := range splitUnquoted(line, ',') {
@@ -46,13 +46,13 @@ func splitUnquoted(s string, separator byte) (parts []string) {
 	return append(parts, s[from:])
 }
 
-// A result is what a request is answered by: an upload that has ended, or one that goes on without its client.
+// A result is a request's answer: an ended upload, or one that goes on without its client.
 type result struct {
 	report   *upload.Report
 	accepted *upload.Upload
 }
 
-// runOn runs an upload that goes on without its client once that has done its part. end is called when the upload has ended.
+// runOn runs an upload that goes on without its client once all of the body is in. end is called when the upload has ended.
 func (s *Server) runOn(ctx context.Context, req upload.Request, end func()) result {
 	accepted, ended := make(chan upload.Upload, 1), make(chan *upload.Report, 1)
 	req.Accepted = func(u upload.Upload) { accepted <- u }
@@ -81,7 +81,7 @@ func (s *Server) runOn(ctx context.Context, req upload.Request, end func()) resu
 	return r
 }
 
-// answerAccepted answers a client whose upload goes on without it.
+// answerAccepted answers a client that need not wait for its upload.
 func (s *Server) answerAccepted(c echo.Context, u *upload.Upload) {
 	h := c.Response().Header()
 	h.Set("Preference-Applied", respondAsync)

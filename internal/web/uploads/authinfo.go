@@ -9,13 +9,13 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// uploadAPIVersion is the version of the upload protocol; clients choose by it.
+// uploadAPIVersion is the version of the upload protocol, for clients to choose by.
 const uploadAPIVersion = 1
 
-// neverExpires is told of a token that never does: clients want a number.
+// neverExpires stands for tokens without an expiry: clients want a number.
 var neverExpires = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 
-// authInfoAnswer is what a client learns of its token before it uploads.
+// authInfoAnswer is a token's facts for a client.
 type authInfoAnswer struct {
 	Email            string `json:"email"`
 	UserID           int64  `json:"user_id"`

@@ -20,22 +20,22 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// body reads a request's body within its bounds, and tells in the words of the domain what ended it.
+// body reads a request's body within its bounds, and returns the domain's error for its end.
 type body struct {
 	r     io.Reader
 	rc    *http.ResponseController
 	ctx   context.Context
 	left  int64 // bytes that may still come
-	limit int64 // of the archive; told when none are left
+	limit int64 // of the archive, for the error when none are left
 	stall time.Duration
-	until time.Time // when all of it must be here
+	until time.Time // deadline of the whole body
 	pace  pace
 	most  int64 // bytes of one Read
 	// release ends the body's hold on the connection's read deadline; called once.
 	release func()
 }
 
-// newBody returns the body of a request, which may come as slowly as it likes.
+// newBody returns the body of a request, without a lower bound for its rate.
 func (s *Server) newBody(ctx context.Context, c echo.Context) *body {
 	b := &body{
 		r:     c.Request().Body,
@@ -82,8 +82,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, b.reason(err, deadline)
 }
 
-// reason tells why the body could not be read. A deadline of ours comes first: net/http ends the request's
-// context for every failed read.
+// reason returns why the body could not be read. A deadline of ours comes first: net/http ends the request's context for every failed read.
 func (b *body) reason(err error, deadline time.Time) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(deadline):
@@ -96,7 +95,7 @@ func (b *body) reason(err error, deadline time.Time) error {
 	return fmt.Errorf("%w: %w", upload.ErrClientGone, err)
 }
 
-// interrupted reports whether err is of the connection, not of what came over it.
+// interrupted reports whether err is the connection's, not the content's.
 func interrupted(err error) bool {
 	for _, e := range []error{os.ErrDeadlineExceeded, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
 		if errors.Is(err, e) {
@@ -107,24 +106,23 @@ func interrupted(err error) bool {
 }
 
 const (
-	// chunkedRead is how much of a chunked body is read at once: what the slowest client sends inside the
-	// stall limit.
+	// chunkedRead is the part of a chunked body read at once: what the slowest client sends inside the stall limit.
 	chunkedRead = 4 << 10
-	// paceWindow is over how long the rate of an upload's body is taken: a network's hiccup is no lack of will.
+	// paceWindow is the time over which a body's rate is measured: a network's hiccup is tolerated.
 	paceWindow = 60 * time.Second
-	// paceStep is how exactly.
+	// paceStep is the precision.
 	paceStep = 5 * time.Second
 )
 
-// pace watches a body's rate over its last window. A body that declares much and sends little holds its
-// room only while nobody else needs it.
+// pace watches a body's rate over its last window. A body that declares much and sends little holds its room only while no other upload
+// needs it.
 type pace struct {
-	min       int64         // bytes a second; 0: any rate will do
+	min       int64         // bytes a second; 0: any rate
 	window    time.Duration // 0: paceWindow
 	contended func() bool   // whether others are refused for room
 
 	total int64
-	marks []mark // at most one for each paceStep; the first is the latest that is a window old
+	marks []mark // at most one per paceStep; the first is the latest that is a window old
 }
 
 // newPace watches the body of an upload that has been admitted.
@@ -132,13 +130,13 @@ func (s *Server) newPace(pass *gate.Pass) pace {
 	return pace{min: s.ReceiveMinRate, contended: pass.Contended}
 }
 
-// mark is how many bytes had come at a moment.
+// mark is the number of bytes at a time.
 type mark struct {
 	at    time.Time
 	total int64
 }
 
-// tooSlow notes that n more bytes have come, and reports whether the body is in the way.
+// tooSlow records n more bytes, and reports whether the body is in the way.
 func (p *pace) tooSlow(now time.Time, n int) bool {
 	p.total += int64(n)
 	if p.min == 0 {

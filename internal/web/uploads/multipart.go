@@ -1,10 +1,3 @@
-// Package uploads reads the body of an upload: multipart/form-data (RFC 7578), as a stream.
-//
-// The first part that is a file is handed on as it arrives; of the other parts only "try" and "url" have a meaning,
-// before the file or after it. Nothing is buffered but one part's header and the first bytes of a field,
-// nothing touches the disk, and every further file is read and thrown away.
-//
-// The package does not bound the body: its reader does.
 package uploads
 
 import (
@@ -26,23 +19,28 @@ const (
 	maxParts = 1000
 	// maxName bounds the file's field name, in bytes.
 	maxName = 255
-	// maxURL bounds what is kept of a field "url", in bytes: more than an address may have.
+	// maxURL bounds the kept part of a field "url", in bytes: above the bound of addresses.
 	maxURL = 16 << 10
-	// bufferSize is how much is read from the network at once.
+	// bufferSize is the part read from the network at once.
 	bufferSize = 256 << 10
 )
 
-// A multipartForm is what a body held besides the file's content.
+// A multipartForm is a body without the file's content.
 type multipartForm struct {
 	Filename string // the name of the file's field; valid UTF-8 without control characters, at most 255 bytes
 	Try      bool   // there was a non-empty field "try"
 	URL      string // the last field "url"; at most 16 KiB of it
 }
 
-// readForm reads body to its end, calls file once with the content of the first file part, and returns the form. contentType is the request's.
+// readForm reads a body of multipart/form-data (RFC 7578) as a stream. The first part that is a file is passed on as it arrives. Of the
+// other parts only "try" and "url" have a meaning, before the file or after it. Only one part's header and the first bytes of a field are
+// buffered, nothing touches the disk, and every further file is discarded. The body's reader bounds the body.
 //
-// The errors are [upload.ErrNoFile], with which the form has what else there is, [upload.ErrNotForm], one that wraps [upload.ErrMalformed], or the first
-// error of body or of file, as it is. After another error than upload.ErrNoFile body has not been read to its end.
+// It reads body to its end, calls file once with the content of the first file part, and returns the form. contentType is the
+// request's.
+//
+// The errors are [upload.ErrNoFile], with the form's other fields, [upload.ErrNotForm], one that wraps [upload.ErrMalformed], or the first
+// error of body or of file, unchanged. After an error other than upload.ErrNoFile body has not been read to its end.
 func readForm(body io.Reader, contentType string, file func(io.Reader) error) (multipartForm, error) {
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	switch {
@@ -59,7 +57,7 @@ func readForm(body io.Reader, contentType string, file func(io.Reader) error) (m
 		}
 		return multipartForm{}, err
 	}
-	// The connection can only tell that the client has gone once the body is at its end.
+	// The connection notices that the client has gone only once the body is at its end.
 	if _, err := io.Copy(io.Discard, source); err != nil {
 		return multipartForm{}, err
 	}
@@ -69,7 +67,7 @@ func readForm(body io.Reader, contentType string, file func(io.Reader) error) (m
 	return r.form, nil
 }
 
-// orEmpty returns err, or upload.ErrNoFile where there is no body at all.
+// orEmpty returns err, or upload.ErrNoFile for an empty body.
 func orEmpty(body io.Reader, err error) error {
 	if _, readErr := io.ReadFull(body, make([]byte, 1)); errors.Is(readErr, io.EOF) {
 		return upload.ErrNoFile
@@ -79,9 +77,8 @@ func orEmpty(body io.Reader, err error) error {
 	return err
 }
 
-// untilClosed makes a body's plain end an io.ErrUnexpectedEOF: a form ends with its closing delimiter, and
-// a multipart.Reader takes one that was cut behind another delimiter for a whole one. The line end stands
-// in for that of a closing delimiter, which is optional.
+// untilClosed turns a body's plain end into io.ErrUnexpectedEOF: a form ends with its closing delimiter, and a multipart.Reader takes one
+// cut behind another delimiter for a whole one. The line end stands in for the optional one of a closing delimiter.
 func untilClosed(body io.Reader) io.Reader {
 	return io.MultiReader(body, strings.NewReader("\r\n"), cut{})
 }
@@ -90,7 +87,7 @@ type cut struct{}
 
 func (cut) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// source remembers the error of the body, so that it is not taken for a fault of the form.
+// source keeps the error of the body, so that it is not taken for a fault of the form.
 type source struct {
 	r   io.Reader
 	err error
@@ -98,7 +95,7 @@ type source struct {
 
 func (s *source) Read(p []byte) (int, error) {
 	if s.err != nil {
-		return 0, s.err // the first one tells why
+		return 0, s.err // the first error is the reason
 	}
 	n, err := s.r.Read(p)
 	if err != nil && err != io.EOF {
@@ -159,8 +156,8 @@ func (r *reader) take(part *multipart.Part) error {
 	return err
 }
 
-// content is a part's content. It fills the caller's buffer where it can (a multipart part yields at most
-// 4 KiB at once), and tells that a part was cut short in the words of this package.
+// content is a part's content. It fills the caller's buffer if it can (a multipart part yields at most 4 KiB at once), and returns this
+// package's error for a part that was cut short.
 type content struct{ r io.Reader }
 
 func (c *content) Read(p []byte) (int, error) {
@@ -180,7 +177,7 @@ func (c *content) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// cleanName makes a name that somebody else chose fit for records and logs: as [multipartForm.Filename].
+// cleanName makes a client's name fit for records and logs: as [multipartForm.Filename].
 func cleanName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

@@ -13,22 +13,22 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// Bounds of reading records for the states of uploads.
+// Bounds for reading the states of uploads.
 const (
-	// maxStatusReads is how many requests read at a time, at most. Each holds one connection to the database.
+	// maxStatusReads bounds the requests that read at a time. Each holds one connection to the database.
 	maxStatusReads = 2
-	// statusWait is how long a request waits for its turn.
+	// statusWait bounds a request's wait for its slot.
 	statusWait = 8 * time.Second
 )
 
-// Records tells how far uploads are.
+// Records returns the states of uploads.
 type Records interface {
-	// Status returns an upload as it is recorded, with its files once it has ended, or upload.ErrNotFound. One whose process died is
+	// Status returns an upload as it is recorded, with its files once it has ended, or upload.ErrNotFound. One of a dead process is
 	// upload.Lost. The error wraps upload.ErrUnavailable where trying again may help.
 	Status(ctx context.Context, id int64) (upload.Upload, error)
 }
 
-// statusBody is the answer about an upload that may not have ended.
+// statusBody is the answer about an upload in progress or ended.
 type statusBody struct {
 	Upload statusAnswer `json:"upload"`
 }
@@ -51,7 +51,7 @@ func newStatusBody(u *upload.Upload) statusBody {
 	return statusBody{a}
 }
 
-// Status answers how far an upload is. A token sees its own user's, one that may view all sees all.
+// Status answers an upload's state. A token sees its own user's uploads; with the permission to view all, all.
 func (s *Server) Status(c echo.Context) error { return s.ForUser(c, s.status) }
 
 func (s *Server) status(c echo.Context, token *upload.Token) (any, error) {
@@ -71,7 +71,7 @@ func (s *Server) status(c echo.Context, token *upload.Token) (any, error) {
 	return newStatusBody(&u), nil
 }
 
-// readStatus reads an upload's record, once few enough requests read: uploads share their connections to the database.
+// readStatus reads an upload's record in a slot: uploads share their connections to the database.
 func (s *Server) readStatus(ctx context.Context, id int64) (upload.Upload, error) {
 	waiting, cancel := context.WithTimeout(ctx, statusWait)
 	defer cancel()

@@ -17,17 +17,17 @@ import (
 	"tecken-upload/internal/web/exchange"
 )
 
-// formSlack is what a body may have besides the archive, in bytes.
+// formSlack is the size of a body beside the archive, in bytes.
 const formSlack = 1 << 20
 
-// Post answers POST /upload/. Until the upload is run, whatever refuses it leaves no record.
+// Post answers POST /upload/. A refusal before the upload runs leaves no record.
 func (s *Server) Post(c echo.Context) error {
 	r := c.Request()
 	token, label, err := s.Authenticate(r)
 	if err != nil {
 		limit := exchange.DiscardUnknown
 		if errors.Is(err, upload.ErrUnavailable) {
-			limit = exchange.DiscardAuthenticated // as far as we know
+			limit = exchange.DiscardAuthenticated // as far as known
 		}
 		return s.refuse(c, exchange.Caller{}, err, limit)
 	}
@@ -49,7 +49,7 @@ func (s *Server) Post(c echo.Context) error {
 	return nil
 }
 
-// upload admits and runs one upload. It returns an error, and no result, where it was never begun.
+// upload admits and runs one upload. It returns an error, and no result, if it did not begin.
 func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, label string) (of result, err error) {
 	if !token.CanUpload() {
 		return of, exchange.ErrForbidden
@@ -91,7 +91,7 @@ func (s *Server) upload(r *http.Request, c echo.Context, token upload.Token, lab
 	})
 }
 
-// run runs one upload that was admitted, and returns as upload does. end is called when the upload has ended.
+// run runs an admitted upload, and returns like upload. end is called when the upload has ended.
 func (s *Server) run(ctx context.Context, req upload.Request, async bool, end func()) (of result, err error) {
 	if async {
 		of = s.runOn(ctx, req, end)
@@ -112,7 +112,7 @@ func (s *Server) admit(ctx context.Context, token upload.Token, size int64) (*ga
 	return s.enter(ctx, token, size)
 }
 
-// enter waits at the gate, no longer than uploads are taken.
+// enter waits at the gate, as long as uploads are taken.
 func (s *Server) enter(ctx context.Context, token upload.Token, size int64) (pass *gate.Pass, err error) {
 	err = s.whileTaking(ctx, func(ctx context.Context) (err error) {
 		pass, err = s.Gate.Enter(ctx, token, size)
@@ -121,7 +121,7 @@ func (s *Server) enter(ctx context.Context, token upload.Token, size int64) (pas
 	return pass, err
 }
 
-// whileTaking calls wait with a context that also ends when no upload is taken any more.
+// whileTaking calls wait with a context that also ends when no more uploads are taken.
 func (s *Server) whileTaking(ctx context.Context, wait func(ctx context.Context) error) error {
 	if s.refusing.Err() != nil {
 		return upload.ErrShutdown
@@ -133,8 +133,8 @@ func (s *Server) whileTaking(ctx context.Context, wait func(ctx context.Context)
 	return wait(ctx)
 }
 
-// uploadContext makes the context of one upload. Unlike the request's own it has a cause that says why it ended: the client hung up, or
-// the server stops. An upload that goes on without its client depends on it only for what it reads.
+// uploadContext makes the context of one upload. Unlike the request's own its cause says why it ended: the client hung up, or the server
+// stops. An upload that goes on without its client depends on it only for its reads.
 func (s *Server) uploadContext(r *http.Request, async bool) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
 	gone := func() bool { return true }
@@ -149,7 +149,7 @@ func (s *Server) uploadContext(r *http.Request, async bool) (context.Context, co
 	}
 }
 
-// refuse answers an upload that was not begun, and discards its body.
+// refuse answers an upload that did not begin, and discards its body.
 func (s *Server) refuse(c echo.Context, from exchange.Caller, err error, limit exchange.DiscardLimit) error {
 	err = exchange.OrGone(c.Request(), err)
 	s.Disk.Note(err)
@@ -159,7 +159,7 @@ func (s *Server) refuse(c echo.Context, from exchange.Caller, err error, limit e
 	return nil
 }
 
-// multipartSource delivers the archive out of a multipart form, or from the address in a form that has no file.
+// multipartSource delivers the archive from a multipart form, or from the address in a form without a file.
 type multipartSource struct {
 	body        *body
 	contentType string
@@ -177,7 +177,7 @@ func (m *multipartSource) Deliver(ctx context.Context, in *upload.Arrival) (uplo
 	if named := errors.Is(err, upload.ErrNoFile) && address != ""; err != nil && !named {
 		return upload.Delivery{}, err
 	}
-	// From here on the connection is only watched for its end, which takes as long as it takes.
+	// From here on the connection is only watched for its end, without a time limit.
 	if err := m.body.rc.SetReadDeadline(time.Time{}); err != nil {
 		return upload.Delivery{}, err
 	}

@@ -22,23 +22,23 @@ import (
 )
 
 const (
-	// maxURLForm bounds a form that names a URL, in bytes.
+	// maxURLForm bounds a form with a URL, in bytes.
 	maxURLForm = 64 << 10
-	// formTimeout bounds receiving it: it holds no slot, and one that takes longer is no more than a connection whose header does.
+	// formTimeout bounds receiving it: it holds no slot, and a slow one costs no more than a slow header.
 	formTimeout = 10 * time.Second
 )
 
-// namesURL reports whether a request names the archive's URL, instead of sending the archive.
+// namesURL reports whether a request has the archive's URL, instead of the archive.
 func namesURL(r *http.Request) bool {
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return err == nil && mediaType == "application/x-www-form-urlencoded"
 }
 
-// uploadURL admits and runs an upload by URL, and returns as upload does. An address that is not allowed is refused
-// like any other request that can't be one: nothing is recorded.
+// uploadURL admits and runs an upload by URL, and returns like upload. An address that is not allowed is refused without a record, like any
+// other request that can't be an upload.
 func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Token, label string, async bool, end func()) (of result, err error) {
-	// Unless the upload goes on without its client, all the way: net/http notices the end of a connection only until something comes
-	// behind the request.
+	// Until the end, unless the upload goes on without its client: net/http notices the end of a connection only until more bytes follow
+	// the request.
 	here, leave := exchange.WhileHere(ctx)
 	defer leave()
 	form, err := s.readURLForm(here, c)
@@ -72,7 +72,7 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 	}, async, end)
 }
 
-// fetchInto delivers the archive that a multipart form names, for an upload that was admitted with the form.
+// fetchInto delivers the archive whose URL is in a multipart form, for an upload that was admitted with the form.
 func (s *Server) fetchInto(ctx context.Context, in *upload.Arrival, pass *gate.Pass, async bool, form urlForm) (d upload.Delivery, err error) {
 	here, leave := exchange.WhileHere(ctx)
 	defer leave()
@@ -93,12 +93,12 @@ func (s *Server) fetchInto(ctx context.Context, in *upload.Arrival, pass *gate.P
 	return d, err
 }
 
-// newURLSource makes the source of an upload that has a fetch slot.
+// newURLSource makes the source of an upload with a fetch slot.
 func (s *Server) newURLSource(download *fetch.Download, try bool, pass *gate.Pass) *urlSource {
 	return &urlSource{download: download, limit: s.MaxUploadSize, try: try, pace: s.newPace(pass), sized: pass.Grow}
 }
 
-// urlForm is a form that names a URL.
+// urlForm is a form with a URL.
 type urlForm struct {
 	url string
 	try bool
@@ -143,13 +143,13 @@ func badForm(format string, args ...any) error {
 	return &upload.SourceError{Kind: upload.ErrSource, Reason: fmt.Sprintf(format, args...)}
 }
 
-// urlSource delivers the archive from where a URL says.
+// urlSource delivers the archive from a URL.
 type urlSource struct {
 	download *fetch.Download
 	limit    int64 // bytes of the archive
 	try      bool
 	pace     pace
-	sized    func(size int64) // told of the archive's size, where the other side tells it
+	sized    func(size int64) // receives the archive's size, if the source declares it
 }
 
 // Deliver implements upload.Deliverer.
@@ -184,7 +184,7 @@ func (u *urlSource) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// ofFetch gives an error of a download its kind. limit is that of the archive, in bytes.
+// ofFetch gives an error of a download its kind. limit is the archive's, in bytes.
 func ofFetch(err error, limit int64) error {
 	var e *fetch.Error
 	if !errors.As(err, &e) {
