@@ -59,19 +59,6 @@ var fileFilters = []filter[FileQuery]{
 	{"batch_size", func(p *param, q *FileQuery) { q.Limit = p.batch() }, nil},
 }
 
-// UploadParameters and FileParameters return the names of what the lists understand.
-func UploadParameters() []string { return names(uploadFilters) }
-
-// FileParameters is UploadParameters for files.
-func FileParameters() []string { return names(fileFilters) }
-
-func names[Q any](table []filter[Q]) (names []string) {
-	for _, f := range table {
-		names = append(names, f.name)
-	}
-	return names
-}
-
 // A Condition is what a query asks of each row: that a column is within a span, or what a term of SQL says.
 type Condition struct {
 	OfUpload bool // in a list of files: of the row of the file's upload
