@@ -59,19 +59,6 @@ var fileFilters = []filter[FileQuery]{
 	{"batch_size", func(p *param, q *FileQuery) { q.Limit = p.batch() }, nil},
 }
 
-// UploadParameters returns the names of the parameters for uploads.
-func UploadParameters() []string { return names(uploadFilters) }
-
-// FileParameters is UploadParameters for files.
-func FileParameters() []string { return names(fileFilters) }
-
-func names[Q any](table []filter[Q]) (names []string) {
-	for _, f := range table {
-		names = append(names, f.name)
-	}
-	return names
-}
-
 // A Condition is a query's condition on rows: a column within a span, or a term of SQL.
 type Condition struct {
 	OfUpload bool // in a list of files: on the row of the file's upload
