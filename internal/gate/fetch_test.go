@@ -212,3 +212,37 @@ func TestGoingWhileWaitingForAFetchSlot(t *testing.T) {
 		}
 	})
 }
+
+// A client that obeys Retry-After waits twice as long after each refusal in a row, though it is admitted each time before it asks for its slot.
+func TestRefusalsOfAFetchSlotDouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, withFetches(1, 1), func(c *Config) { c.Wait = 0 })
+		hold := func(d time.Duration) {
+			a := h.got(h.fetch(t.Context(), 1))
+			<-time.After(d)
+			a.end()
+		}
+		for range recentHolds {
+			hold(8 * time.Second)
+		}
+		refused := func(want time.Duration) {
+			t.Helper()
+			a := h.got(h.fetch(t.Context(), 1))
+			out := h.fetch(t.Context(), 2)
+			<-time.After(leastFetch)
+			if got := h.refused((<-out).err).RetryAfter; got != want {
+				t.Errorf("told to come again after %v, want %v", got, want)
+			}
+			a.end()
+			<-time.After(want)
+		}
+		refused(8 * time.Second)
+		refused(16 * time.Second)
+		refused(32 * time.Second)
+		h.got(h.fetch(t.Context(), 2)).end()
+		for range recentHolds {
+			hold(8 * time.Second)
+		}
+		refused(8 * time.Second)
+	})
+}

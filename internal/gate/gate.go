@@ -116,9 +116,9 @@ type Gate struct {
 	promised   int64 // bytes of those about to get their workspace
 	unfinished int64 // admitted, unfinished bytes
 	work       workRate
-	refused    [states]time.Time   // when an upload was last refused what others have: room, as inside, or a fetch slot
-	turnedAway time.Time           // when one was last refused for what the instance lacks, for Stats
-	refusals   map[int64]*refusals // of tenants, since an upload of theirs was last admitted
+	refused    [states]time.Time // when an upload was last refused what others have: room, as inside, or a fetch slot
+	turnedAway time.Time         // when one was last refused for what the instance lacks, for Stats
+	refusals   map[row]*refusals
 }
 
 // New makes a Gate.
@@ -132,7 +132,7 @@ func New(c Config) *Gate {
 	if c.Saturated == nil {
 		c.Saturated = func() bool { return false }
 	}
-	g := &Gate{config: c, wake: make(chan struct{}, 1), tenants: make(map[int64]*tenant), refusals: make(map[int64]*refusals)}
+	g := &Gate{config: c, wake: make(chan struct{}, 1), tenants: make(map[int64]*tenant), refusals: make(map[row]*refusals)}
 	for s := range g.in {
 		g.in[s] = make(map[*Pass]struct{})
 	}
@@ -206,7 +206,7 @@ func (g *Gate) create(ctx context.Context, p *Pass) error {
 		g.promised -= p.promised
 		p.promised = 0
 		if err == nil {
-			delete(g.refusals, p.tenant.id)
+			delete(g.refusals, row{tenant: p.tenant.id})
 		}
 	})
 	full := (*spool.FullError)(nil)

@@ -174,6 +174,7 @@ func (p *Pass) out(now time.Time) {
 func (p *Pass) serve(now time.Time, need int64) {
 	if p.in(fetchWaiting) {
 		p.enter(fetching, now)
+		delete(p.gate.refusals, row{p.tenant.id, true})
 	} else {
 		p.enter(inside, now)
 		p.enter(receiving, now)

@@ -90,7 +90,14 @@ func (p *Pass) keeps(of upload.Lack, now time.Time) time.Duration {
 	return max(past, 2*median(present))
 }
 
-// refusals are a tenant's since one of its uploads was last admitted.
+// A row is where refusals count together: a tenant's for want of room or of a lease, which an admission ends, or those for want of a fetch slot, which
+// a fetch slot ends. An upload by URL is admitted before it is refused a fetch slot.
+type row struct {
+	tenant int64
+	fetch  bool
+}
+
+// refusals are those of one row so far.
 type refusals struct {
 	rounds int       // those within the first one's Retry-After are one
 	until  time.Time // end of that time
@@ -99,11 +106,12 @@ type refusals struct {
 // retryAfter returns p's Retry-After for what it lacks: doubled each time that its tenant is refused in a row. Called with mu held.
 func (p *Pass) retryAfter(of upload.Lack, now time.Time) time.Duration {
 	g := p.gate
-	maps.DeleteFunc(g.refusals, func(_ int64, r *refusals) bool { return now.Sub(r.until) > mostRetry })
-	r := g.refusals[p.tenant.id]
+	maps.DeleteFunc(g.refusals, func(_ row, r *refusals) bool { return now.Sub(r.until) > mostRetry })
+	in := row{p.tenant.id, of == upload.LackFetch}
+	r := g.refusals[in]
 	if r == nil {
 		r = new(refusals)
-		g.refusals[p.tenant.id] = r
+		g.refusals[in] = r
 	}
 	again := !now.Before(r.until)
 	if again {
