@@ -99,8 +99,10 @@ func (s *Spool) leave(w *waiter, cause error) (int64, error) {
 		if cause == nil || w.err != nil {
 			return w.granted, w.err
 		}
-		if s.resize(w.room, w.room.reserved-w.granted); w.room.reserved == 0 {
-			delete(s.rooms, w.room)
+		if _, live := s.rooms[w.room]; live { // else the room was given back meanwhile, with what it was granted
+			if s.resize(w.room, w.room.reserved-w.granted); w.room.reserved == 0 {
+				delete(s.rooms, w.room)
+			}
 		}
 		return 0, cause
 	default:
