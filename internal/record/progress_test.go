@@ -59,6 +59,16 @@ func TestProgress(t *testing.T) {
 			t.Errorf("the record of a lost upload has the outcome %q: %v", u.Outcome, err)
 		}
 
+		// An older version records no sign of life.
+		all[66].CreatedAt = now
+		exec(t, s, `UPDATE uploads SET seen_at = NULL, created_at = $2 WHERE id = $1`, all[66].ID, now.UnixMicro())
+		at(time.Hour + time.Minute)
+		show("of an older version", all[66])
+		at(time.Hour + time.Minute + time.Microsecond)
+		old := all[66]
+		old.Lose()
+		show("of an older version that takes too long", old)
+
 		// One that has ended, one of another time that has its id, and one that is gone, are left alone.
 		ended, gone, restored := all[69], all[68], all[67]
 		ended.Outcome, ended.Error, ended.Phase, ended.Progress = upload.Rejected, "no", upload.PhaseVerify, 0.25

@@ -13,6 +13,13 @@ import (
 // them is taken for lost.
 const progressShare = 6
 
+const (
+	// progressTimeout bounds recording the progress of all uploads in flight, or longer where they are to be recorded less often.
+	progressTimeout = 2 * time.Second
+	// progressRetry is the pause after it failed.
+	progressRetry = time.Second
+)
+
 // flights are the uploads that have begun and whose end is not recorded. The zero flights are ready for use.
 type flights struct {
 	mu   sync.Mutex
@@ -105,20 +112,24 @@ func (s *Service) Late() (half, most int64) { return s.flights.half.Load(), s.fl
 // of several errors in a row. It returns nil.
 func (s *Service) RecordProgress(ctx context.Context, fault func(error)) error {
 	every := s.Stale / progressShare
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+	next := time.NewTimer(every)
+	defer next.Stop()
 	for failing := false; ; {
 		select {
-		case <-tick.C:
+		case <-next.C:
 		case <-s.flights.news:
 		case <-ctx.Done():
 			return nil
 		}
-		err := s.recordProgress(ctx, every)
+		err := s.recordProgress(ctx, max(every, progressTimeout))
 		if err != nil && !failing && ctx.Err() == nil {
 			fault(err)
 		}
-		failing = err != nil
+		if failing = err != nil; failing {
+			next.Reset(min(every, progressRetry)) // once the database is back, others take silent uploads for lost
+		} else {
+			next.Reset(every)
+		}
 	}
 }
 

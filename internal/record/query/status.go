@@ -9,6 +9,9 @@ import (
 	"tecken-upload/internal/upload"
 )
 
+// unseenByOthers is how long an upload without any sign of life may take: an older version, which records none, has it.
+const unseenByOthers = time.Hour
+
 // Status returns the upload with the given id, with its files once it has ended, or upload.ErrNotFound. An upload without an end is
 // upload.Lost if its process has been silent for too long.
 func (r *Reader) Status(ctx context.Context, id int64) (upload.Upload, error) {
@@ -19,8 +22,8 @@ func (r *reading) status(ctx context.Context, id int64) (u upload.Upload, err er
 	var phase upload.Phase
 	var progress float64
 	var unseen int64
-	query := "SELECT COALESCE(phase, ''), COALESCE(progress, 0), " + r.db.Clock + " - COALESCE(seen_at, created_at), " + uploadColumns + " FROM uploads WHERE id = ?"
-	found, err := scanUpload(behind{r.row(ctx, query, []any{id}), []any{&phase, &progress, &unseen}})
+	query := "SELECT COALESCE(phase, ''), COALESCE(progress, 0), " + r.db.Clock + " - COALESCE(seen_at, created_at + ?), " + uploadColumns + " FROM uploads WHERE id = ?"
+	found, err := scanUpload(behind{r.row(ctx, query, []any{unseenByOthers.Microseconds(), id}), []any{&phase, &progress, &unseen}})
 	if err != nil {
 		return u, err
 	}
