@@ -74,10 +74,10 @@ var needed = []string{
 	`INSERT INTO tokens (user_id, hash, permissions, weight, created_at, expires_at)
 		SELECT user_id, hash, permissions, weight, created_at, expires_at FROM tokens WHERE FALSE`,
 	`UPDATE tokens SET revoked_at = revoked_at WHERE FALSE`,
-	`INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url)
-		SELECT user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url FROM uploads WHERE FALSE`,
+	`INSERT INTO uploads (user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url, seen_at)
+		SELECT user_id, token_id, token_label, filename, bucket, try, format, size, created_at, download_url, seen_at FROM uploads WHERE FALSE`,
 	`UPDATE uploads SET ended_at = ended_at, outcome = outcome, error = error, uploaded_count = uploaded_count, skipped_count = skipped_count,
-		ignored_count = ignored_count, pending_count = pending_count, redirect_urls = redirect_urls WHERE FALSE`,
+		ignored_count = ignored_count, pending_count = pending_count, redirect_urls = redirect_urls, phase = phase, progress = progress, seen_at = seen_at WHERE FALSE`,
 	`DELETE FROM uploads WHERE FALSE`,
 	`INSERT INTO files (` + fileColumns + `) SELECT ` + fileColumns + ` FROM files WHERE FALSE`,
 	`UPDATE files SET folded_key = folded_key, folded_code_file = folded_code_file WHERE FALSE`,
