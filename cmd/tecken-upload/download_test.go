@@ -123,11 +123,3 @@ func TestSymbolsOutAgain(t *testing.T) {
 		})
 	}
 }
-
-func TestDownloadsLeaveFilesToOthers(t *testing.T) {
-	for files, want := range map[uint64]int{0: 1, 3: 1, 256: 64, 1024: 256, 1 << 20: 256, 1<<64 - 1: 256} {
-		if got := downloadsWithin(files); got != want {
-			t.Errorf("%d files: %d downloads, want %d", files, got, want)
-		}
-	}
-}

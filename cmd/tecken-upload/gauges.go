@@ -142,8 +142,18 @@ func (in *instance) uploadGauges() {
 
 // diskGauges register the disk's figures, as far as this kernel has them.
 func (in *instance) diskGauges() {
-	in.metrics.Register(&diskErrors{in.disks, prometheus.NewDesc("tecken_disk_full_errors_total",
-		"Errors of uploads' disks, by disk (spool, records, storage) and fault (full, quota, read_only, io).", []string{"disk", "fault"}, nil)})
+	var errors []telemetry.Figure[map[health.Cause]int64] // a rate is only seen to rise from a zero that was there
+	for _, disk := range []upload.Disk{upload.DiskSpool, upload.DiskRecords, upload.DiskStorage} {
+		for _, fault := range []upload.DiskFault{upload.FaultFull, upload.FaultQuota, upload.FaultReadOnly, upload.FaultIO} {
+			errors = append(errors, telemetry.Number("tecken_disk_full_errors_total",
+				"Errors of uploads' disks, by disk (spool, records, storage) and fault (full, quota, read_only, io).",
+				func(counts map[health.Cause]int64) float64 {
+					return float64(counts[health.Cause{Disk: disk, Fault: fault}])
+				}).
+				With(prometheus.Labels{"disk": string(disk), "fault": string(fault)}))
+		}
+	}
+	telemetry.Figures(in.metrics, in.disks.Counts, errors...)
 	in.metrics.Gauge("tecken_disk_full", "1 while errors of a disk turn the heartbeats red.", func() float64 {
 		if in.disks.Full() {
 			return 1

@@ -6,9 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"tecken-upload/internal/background"
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/probe"
 	"tecken-upload/internal/storage"
@@ -133,24 +130,11 @@ func (in *instance) reportDisk(disk upload.Disk, red bool) {
 	in.reporter.Error("a disk keeps failing uploads", fmt.Errorf("disk of %s", disk), slog.String("errors", counts))
 }
 
-// diskErrors counts the errors of disks, by disk and fault.
-type diskErrors struct {
-	disks *health.Disks
-	desc  *prometheus.Desc
+// disk is what heartbeats check of this machine's disks.
+type disk struct {
+	*health.Disks
+	late *health.Late
 }
 
-// Describe implements prometheus.Collector.
-func (d *diskErrors) Describe(ch chan<- *prometheus.Desc) { ch <- d.desc }
-
-// Collect implements prometheus.Collector. The library calls it in a goroutine of its own.
-func (d *diskErrors) Collect(ch chan<- prometheus.Metric) {
-	background.Guard("metric", func() {
-		counts := d.disks.Counts()
-		for _, disk := range []upload.Disk{upload.DiskSpool, upload.DiskRecords, upload.DiskStorage} {
-			for _, fault := range []upload.DiskFault{upload.FaultFull, upload.FaultQuota, upload.FaultReadOnly, upload.FaultIO} {
-				n := counts[health.Cause{Disk: disk, Fault: fault}] // Prometheus sees a rate only from a zero that it has scraped
-				ch <- prometheus.MustNewConstMetric(d.desc, prometheus.CounterValue, float64(n), string(disk), string(fault))
-			}
-		}
-	})
-}
+// Full reports whether to send traffic elsewhere.
+func (d *disk) Full() bool { return d.Disks.Full() || len(d.late.Left()) > 0 }

@@ -51,8 +51,8 @@ type instance struct {
 	reporter *telemetry.Reporter
 	records  *record.Store
 	lookups  *record.Store // the same records, over lookups' own connections
-	late     late
-	spool    lateSpool
+	late     health.Late
+	spool    health.LateSpool
 	usage    *probe.Probe[spool.Usage]   // of the spool
 	orphan   *probe.Probe[time.Duration] // the oldest one in it
 	storage  checkedStorage
@@ -94,10 +94,10 @@ func newInstance(ctx context.Context, c *config.Server, lines *telemetry.Lines) 
 	if err = in.openDownloads(ctx); err != nil {
 		return in, fmt.Errorf("TECKEN_STORAGE_URL: %w", err)
 	}
-	if err = in.orLate(ctx, "TECKEN_SPOOL_DIR", in.openSpool); err != nil {
+	if err = in.late.Open(ctx, "TECKEN_SPOOL_DIR", in.openSpool); err != nil {
 		return in, fmt.Errorf("TECKEN_SPOOL_DIR: %w", err)
 	}
-	in.usage, in.orphan = newLook(in.spool.Usage), newLook(in.oldestOrphan)
+	in.usage, in.orphan = newLook(in.spool.Usage), newLook(func(ctx context.Context) (time.Duration, error) { return spool.OldestOrphan(ctx, c.SpoolDir) })
 	background := context.WithoutCancel(ctx)
 	if err = in.watchWrites(background); err != nil {
 		return in, fmt.Errorf("TECKEN_STORAGE_URL: %w", err)
@@ -142,6 +142,11 @@ func (in *instance) observe(lines *telemetry.Lines) (err error) {
 	in.metrics = telemetry.NewMetrics()
 	in.metrics.CountLost(lines)
 	telemetry.WatchPanics(in.logger, in.reporter, in.metrics)
+	in.late.Failed = func(setting string, err error) {
+		in.logger.Error("directory can't be used yet", "setting", setting, "err", err, "retry_in", health.LateInterval)
+		in.reporter.Error("directory can't be used yet: "+setting, err)
+	}
+	in.late.Opened = func(setting string) { in.logger.Info("directory can be used now", "setting", setting) }
 	return nil
 }
 
@@ -199,7 +204,7 @@ func (in *instance) openStorage(ctx context.Context) error {
 		return err
 	}
 	in.storage = dir
-	return in.orLate(ctx, "TECKEN_STORAGE_URL", dir.Prepare)
+	return in.late.Open(ctx, "TECKEN_STORAGE_URL", dir.Prepare)
 }
 
 func (in *instance) openSpool(context.Context) error {
@@ -260,7 +265,7 @@ func (in *instance) serve(ctx context.Context) {
 		},
 		Symbols: symbols.Config{
 			Finder:       in.downloads.finder,
-			MaxDownloads: maxDownloads(),
+			MaxDownloads: symbols.DownloadsAtOnce(),
 			PublicURL:    c.PublicURL,
 			Links:        in.downloads.links,
 		},

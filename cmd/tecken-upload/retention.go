@@ -2,20 +2,14 @@ package main
 
 import (
 	"context"
-	"math"
 	"time"
 
-	"tecken-upload/internal/config"
 	"tecken-upload/internal/record"
+	"tecken-upload/internal/storage/dirstore"
 )
 
-const (
-	// expireInterval is the time between an instance's passes through expired records.
-	expireInterval = time.Hour
-	// inFlightSlack is how much longer than its time-outs an upload may last: it waits for leases and slots, and its end for the database
-	// to come back.
-	inFlightSlack = 24 * time.Hour
-)
+// expireInterval is the time between an instance's passes through expired records, or symbols.
+const expireInterval = time.Hour
 
 // expireRecords removes, until ctx ends, records that are older than their symbols may become.
 func (in *instance) expireRecords(ctx context.Context) error {
@@ -23,17 +17,23 @@ func (in *instance) expireRecords(ctx context.Context) error {
 	return in.records.RunRetention(ctx, record.Retention{
 		Regular:  c.Retention,
 		Try:      c.TryRetention,
-		InFlight: inFlight(c),
+		InFlight: c.LongestUpload(),
 		Interval: expireInterval,
 		Fault:    in.fault("records were not expired"),
 	})
 }
 
-// inFlight returns the longest time of an upload. Time-outs that overflow a Duration mean for ever.
-func inFlight(c *config.Server) time.Duration {
-	total := inFlightSlack
-	for _, d := range []time.Duration{c.ReceiveTimeout, c.UploadTimeout} {
-		total += min(d, math.MaxInt64-total)
+// expireSymbols removes expired try symbols from a storage directory until ctx ends. A bucket has its own rules.
+func (in *instance) expireSymbols(ctx context.Context) error {
+	dir, ok := in.storage.(*dirstore.Store)
+	if !ok {
+		return nil
 	}
-	return total
+	return dir.RunExpiry(ctx, in.config.TryRetention, expireInterval, func(gone dirstore.Expired, err error) {
+		if err != nil {
+			in.fault("try symbols were not expired")(err)
+			return
+		}
+		in.logger.InfoContext(ctx, "try symbols expired", "objects", gone.Objects, "bytes", gone.Bytes)
+	})
 }

@@ -104,7 +104,7 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	loop("upload progress", in.recordProgress)
 	loop("queue watch", in.watchQueues)
 	loop("spool watch", in.watchSpool)
-	loop("late directories", in.openLate)
+	loop("late directories", in.late.Retry)
 	loop("leases", func(ctx context.Context) error { in.leases.Run(ctx); return nil })
 	loop("record expiry", in.expireRecords)
 	loop("symbol expiry", in.expireSymbols)

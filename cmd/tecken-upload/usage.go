@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"tecken-upload/internal/probe"
-	"tecken-upload/internal/spool"
 )
 
 // Heartbeats and scrapes can't wait for a hung disk.
@@ -36,24 +35,4 @@ func (in *instance) watchSpool(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// oldestOrphan returns the age of the oldest workspace of a dead server, or 0. A working janitor keeps it below TECKEN_ORPHAN_AGE plus a
-// few sweeps.
-func (in *instance) oldestOrphan(ctx context.Context) (oldest time.Duration, err error) {
-	// Read-only: reading the metrics changes nothing on the disk.
-	view, err := spool.Attach(in.config.SpoolDir, spool.Options{ReadOnly: true})
-	if err != nil {
-		return 0, err
-	}
-	defer view.Close()
-	for o, err := range view.Orphans(ctx) {
-		if err != nil && o.Name == "" {
-			return 0, err
-		}
-		if o.Workspace {
-			oldest = max(oldest, o.Age)
-		}
-	}
-	return oldest, nil
 }

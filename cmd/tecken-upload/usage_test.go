@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -89,22 +88,5 @@ func TestAScrapeDoesNotWaitForTheDiskLong(t *testing.T) {
 				<-time.After(time.Hour)
 			})
 		})
-	}
-}
-
-// Nothing is known of a spool that is not there.
-func TestTheOldestOrphan(t *testing.T) {
-	in := &instance{config: &config.Server{}}
-	in.config.SpoolDir = filepath.Join(t.TempDir(), "spool")
-	if age, err := in.oldestOrphan(t.Context()); err == nil {
-		t.Errorf("where there is no spool it is %v old", age)
-	}
-	s, err := spool.Open(in.config.SpoolDir, spool.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if age, err := in.oldestOrphan(t.Context()); age != 0 || err != nil {
-		t.Errorf("in an empty spool it is %v old, %v", age, err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -18,9 +17,6 @@ import (
 	"tecken-upload/internal/storage/dirstore"
 	"tecken-upload/internal/storage/s3store"
 )
-
-// progressInterval is the time between two lines of progress.
-const progressInterval = 10 * time.Second
 
 // errIncomplete is wrapped by the error of a verify that could not read everything: exit status 2.
 var errIncomplete = errors.New("incomplete")
@@ -73,9 +69,12 @@ func (c *verifyCommand) Run(p *process) error {
 	pass := audit.New(audit.Config{
 		Storage: store, Prefix: c.Prefix, After: c.After, Since: time.Time(c.Since), Repair: c.Repair,
 		Parallel: c.Parallel, Rate: int64(c.Rate),
-		Report: func(f audit.Finding) error { return printFinding(p.stdout, f) },
+		Report: func(f audit.Finding) error {
+			_, err := fmt.Fprintln(p.stdout, f)
+			return err
+		},
 	})
-	stopReports := reportProgress(p.stderr, pass)
+	stopReports := pass.PrintProgress(p.stderr)
 	err = pass.Run(ctx)
 	stopReports()
 	return conclude(p.stderr, pass.Totals(), err)
@@ -101,62 +100,9 @@ func (c *verifyCommand) open(ctx context.Context) (store audit.Storage, closeSto
 	return dir, func() {}, err
 }
 
-// printFinding prints the line of one file.
-func printFinding(w io.Writer, f audit.Finding) error {
-	reason := strings.Join(strings.Fields(f.Reason), " ") // on one line, whatever storage said
-	_, err := fmt.Fprintf(w, "%s\t%s\t%s\n", storage.ObjectKey(f.Location), f.Kind, reason)
-	return err
-}
-
-// reportProgress prints a pass's progress every progressInterval until stop is called.
-func reportProgress(w io.Writer, pass *audit.Audit) (stop func()) {
-	done, ended := make(chan struct{}), make(chan struct{})
-	background.Go("progress", func() {
-		defer close(ended)
-		tick := time.NewTicker(progressInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				fmt.Fprintln(w, progressText(pass.Totals()))
-			case <-done:
-				return
-			}
-		}
-	})
-	return func() {
-		close(done)
-		<-ended
-	}
-}
-
-// progressText is totalsText, and where another pass can continue.
-func progressText(t audit.Totals) string {
-	if t.Position == "" {
-		return totalsText(t)
-	}
-	return fmt.Sprintf("%s; at %s", totalsText(t), t.Position)
-}
-
-func totalsText(t audit.Totals) string {
-	text := fmt.Sprintf("%d files verified, %.1f MiB read: %d broken", t.Files, float64(t.Bytes)/(1<<20), t.Broken)
-	if t.Moved > 0 {
-		text += fmt.Sprintf(" (%d moved)", t.Moved)
-	}
-	for _, more := range []struct {
-		n    int
-		what string
-	}{{t.Unverifiable, "not verifiable"}, {t.Unreadable, "unreadable"}, {t.Gone, "gone meanwhile"}} {
-		if more.n > 0 {
-			text += fmt.Sprintf(", %d %s", more.n, more.what)
-		}
-	}
-	return text
-}
-
 // conclude prints the summary, and returns the error for the exit status.
 func conclude(w io.Writer, t audit.Totals, err error) error {
-	fmt.Fprintln(w, totalsText(t))
+	fmt.Fprintln(w, t)
 	if t.Moved > 0 {
 		fmt.Fprintln(w, "The next upload of a moved file stores it again. Servers may cache it for up to 10 minutes.")
 	}

@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Process has the settings that both programs share.
 type Process struct {
@@ -165,4 +168,17 @@ type Server struct {
 
 	// LegacyKeys repeats a failed lookup with the id as it was sent.
 	LegacyKeys bool `name:"tecken-legacy-keys" default:"false" help:"Repeat a failed lookup with the id as sent."`
+}
+
+// uploadSlack is how much longer than its time-outs an upload may last: it waits for leases and slots, and its end for the database to come
+// back.
+const uploadSlack = 24 * time.Hour
+
+// LongestUpload returns the longest time of an upload. Time-outs that overflow a Duration mean for ever.
+func (s *Server) LongestUpload() time.Duration {
+	total := uploadSlack
+	for _, d := range []time.Duration{s.ReceiveTimeout, s.UploadTimeout} {
+		total += min(d, math.MaxInt64-total)
+	}
+	return total
 }

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -230,6 +231,20 @@ func TestDownloadExtensions(t *testing.T) {
 	for _, value := range []string{".sym,all", "all,all", "*", "."} {
 		if _, err := parse(new(config.Server), nil, variables{"TECKEN_DOWNLOAD_EXTENSIONS": value}); err == nil {
 			t.Errorf("%q is no fault", value)
+		}
+	}
+}
+
+// Whatever the time-outs, an upload may last at least as long as they say.
+func TestLongestUpload(t *testing.T) {
+	for _, c := range []struct{ receive, upload, want time.Duration }{
+		{30 * time.Minute, 5 * time.Minute, 24*time.Hour + 35*time.Minute},
+		{math.MaxInt64, time.Minute, math.MaxInt64},
+		{time.Minute, math.MaxInt64 - time.Hour, math.MaxInt64},
+		{math.MaxInt64, math.MaxInt64, math.MaxInt64},
+	} {
+		if got := (&config.Server{ReceiveTimeout: c.receive, UploadTimeout: c.upload}).LongestUpload(); got != c.want {
+			t.Errorf("%v and %v: %v, want %v", c.receive, c.upload, got, c.want)
 		}
 	}
 }

@@ -58,6 +58,24 @@ func (s *Spool) Orphans(ctx context.Context) iter.Seq2[Orphan, error] {
 	}
 }
 
+// OldestOrphan returns the age of the oldest workspace of a dead server in dir, or 0, and changes nothing.
+func OldestOrphan(ctx context.Context, dir string) (oldest time.Duration, err error) {
+	view, err := Attach(dir, Options{ReadOnly: true})
+	if err != nil {
+		return 0, err
+	}
+	defer view.Close()
+	for o, err := range view.Orphans(ctx) {
+		if err != nil && o.Name == "" {
+			return 0, err
+		}
+		if o.Workspace {
+			oldest = max(oldest, o.Age)
+		}
+	}
+	return oldest, nil
+}
+
 // Live counts the workspaces with an owner in any process, and returns the age of the oldest. Those that can't be examined are not counted.
 func (s *Spool) Live(ctx context.Context) (n int, oldest time.Duration, err error) {
 	dir, err := s.root.Open(".")

@@ -75,6 +75,22 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
+// Nothing is known of a spool that is not there.
+func TestOldestOrphan(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	if age, err := spool.OldestOrphan(t.Context(), dir); err == nil {
+		t.Errorf("where there is no spool it is %v old", age)
+	}
+	s, err := spool.Open(dir, spool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if age, err := spool.OldestOrphan(t.Context(), dir); age != 0 || err != nil {
+		t.Errorf("in an empty spool it is %v old, %v", age, err)
+	}
+}
+
 func TestLive(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	now := time.Now()

@@ -77,19 +77,26 @@ func (m *Metrics) Counter(name, help string, value func() float64) { m.Gauge(nam
 // A Figure is one metric of a source.
 type Figure[T any] struct {
 	name, help string
+	labels     prometheus.Labels
 	value      func(T) float64
+}
+
+// With returns the figure with labels, which have fixed values. Figures of one name differ in them.
+func (f Figure[T]) With(labels prometheus.Labels) Figure[T] {
+	f.labels = labels
+	return f
 }
 
 // Number makes a figure out of what its source tells: a counter where the name ends in _total, and else a gauge, as of [Metrics.Gauge].
 func Number[T any](name, help string, value func(T) float64) Figure[T] {
-	return Figure[T]{name, help, value}
+	return Figure[T]{name: name, help: help, value: value}
 }
 
 // Figures registers metrics of one source: look is called once for all of them at each scrape. It must be quick and safe for concurrent use.
 func Figures[T any](m *Metrics, look func() T, figures ...Figure[T]) {
 	s := &source[T]{look: look, figures: figures}
 	for _, f := range figures {
-		s.descs = append(s.descs, prometheus.NewDesc(f.name, f.help, nil, nil))
+		s.descs = append(s.descs, prometheus.NewDesc(f.name, f.help, nil, f.labels))
 	}
 	m.registry.MustRegister(s)
 }

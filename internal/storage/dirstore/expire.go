@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tecken-upload/internal/background"
 	"tecken-upload/internal/storage"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
@@ -48,6 +50,25 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (Expired, error) {
 		err = fmt.Errorf("expire try symbols: %w", err)
 	}
 	return e.done, err
+}
+
+// RunExpiry expires try objects of that age, every interval until ctx ends, and returns nil. Instances that start together do so at different
+// times. report is called after a pass that removed objects or failed.
+func (s *Store) RunExpiry(ctx context.Context, age, interval time.Duration, report func(Expired, error)) error {
+	pause := time.Minute // not during the start
+	for {
+		if background.Sleep(ctx, pause/2+rand.N(pause)) != nil {
+			return nil
+		}
+		pause = interval
+		gone, err := s.Expire(ctx, time.Now().Add(-age))
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil || gone.Objects > 0 {
+			report(gone, err)
+		}
+	}
 }
 
 // compareClocks lets the file system set a time by its own clock. That needs no free space.

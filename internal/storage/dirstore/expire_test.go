@@ -101,6 +101,29 @@ func TestExpireByAWrongClock(t *testing.T) {
 	})
 }
 
+// A pass that removes something is reported, and the next one follows an interval later.
+func TestRunExpiry(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := openStore(t, dir)
+		aged(t, s, "a.pdb/1/a.pdb", true, 3*time.Hour)
+		aged(t, s, "b.pdb/1/b.pdb", true, 0)
+		ctx, stop := context.WithCancel(t.Context())
+		var reported []int
+		err := s.RunExpiry(ctx, time.Hour, time.Hour, func(gone Expired, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			if reported = append(reported, gone.Objects); len(reported) == 2 {
+				stop()
+			}
+		})
+		if err != nil || len(reported) != 2 || reported[0] != 1 || reported[1] != 1 {
+			t.Errorf("reported %d, %v", reported, err)
+		}
+	})
+}
+
 // Uploads into directories that are being removed lose nothing.
 func TestExpireBesidePuts(t *testing.T) {
 	s := openStore(t, t.TempDir())

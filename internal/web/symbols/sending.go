@@ -14,6 +14,21 @@ import (
 // MaxDownloads is the default bound of simultaneous downloads.
 const MaxDownloads = 256
 
+// DownloadsAtOnce returns how many downloads this process may send at a time.
+func DownloadsAtOnce() int {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return MaxDownloads
+	}
+	return downloadsWithin(files.Cur)
+}
+
+// downloadsWithin returns how many downloads a process may send that may have so many files open. Each holds a connection, and a file or a
+// connection to S3. Most files are left to uploads.
+func downloadsWithin(files uint64) int {
+	return int(max(1, min(MaxDownloads, files/4)))
+}
+
 // What we would rather lose.
 const (
 	// sendWait bounds the wait of a download for its slot.
