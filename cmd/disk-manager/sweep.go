@@ -30,7 +30,7 @@ func (m *manager) inChild(ctx context.Context) outcome {
 			message, err := janitor.Read(line)
 			switch {
 			case err != nil:
-				m.watch.log.Warn("a sweep said what is no message", "err", err)
+				m.watch.log.Warn("a line of a sweep's output can't be read", "err", err)
 			case message.Autopsy != nil:
 				told++
 				m.watch.autopsy(ctx, message.Autopsy, told <= maxAutopsies)

@@ -17,7 +17,7 @@
 // The last quarter of the receiving slots, and of the spool, is open only to tenants below their share: the whole, divided by weight among
 // the present tenants and one more, so that a tenant alone leaves room for the next (docs/adr/0010). A tenant has at most half of the fetch
 // slots, and half of the slots to wait for one; the last quarter of both together is for tenants without any (docs/adr/0012). At most 1,024
-// uploads wait, and a tenant's at most as many as could still come.
+// uploads wait. A tenant may have no more of them than there are places left in line: alone, at most 512.
 //
 // # Not promised
 //

@@ -57,7 +57,7 @@ func (r *recent) add(h hold) {
 	*r = append(*r, h)
 }
 
-// median returns the longest time of the shorter half of the amount.
+// median is weighted by amount: half of the bytes, or of the slots, were held for at most that long.
 func median(holds []hold) time.Duration {
 	holds = slices.SortedFunc(slices.Values(holds), func(a, b hold) int { return cmp.Compare(a.lasted, b.lasted) })
 	total := int64(0)
@@ -90,8 +90,8 @@ func (p *Pass) keeps(of upload.Lack, now time.Time) time.Duration {
 	return max(past, 2*median(present))
 }
 
-// A row is where refusals count together: a tenant's for want of room or of a lease, which an admission ends, or those for want of a fetch slot, which
-// a fetch slot ends. An upload by URL is admitted before it is refused a fetch slot.
+// A row is a series of refusals that doubles Retry-After. A tenant has two: for want of a lease or of room, until an upload of its is
+// admitted; and for want of a fetch slot, until one gets it, for an upload by URL is admitted before.
 type row struct {
 	tenant int64
 	fetch  bool
@@ -149,8 +149,8 @@ func (g *Gate) refusal(p *Pass, l lack, now time.Time) *upload.BusyError {
 	return err
 }
 
-// refuseLine makes the error of an upload if the line is full, or its tenant's part of it: then the tenant's limit is the reason. Called
-// with mu held.
+// refuseLine makes the error of an upload for which the line has no place. If the tenant's leases, and its uploads that wait for one, are as
+// many as its limit, the limit is the reason. Called with mu held.
 func (g *Gate) refuseLine(p *Pass, now time.Time) error {
 	t := p.tenant
 	if g.config.Leases != nil && !t.idle(now) && t.count[leased]+t.count[leasing] >= p.limit {

@@ -10,7 +10,7 @@
 //	Sample      looks at something regularly; InUse is what a server has in use
 //	ReadBack    compares records, storage and spool with the clients' answers
 //
-// A new drill is a test: it opens a site, starts its programs, posts uploads, and reads back.
+// A new drill is a test, beside the code it protects: it opens a site, starts its programs, posts uploads, and reads back.
 //
 //	site := lab.Open(t, lab.Config{Storage: lab.Versitygw})
 //	token := site.Token("ci@example.com")

@@ -19,7 +19,7 @@ var (
 	ErrRefused = fmt.Errorf("%w: it refuses what is asked of it", ErrUnavailable)
 	// ErrBusy: there is no room now. Every error that wraps it is, or wraps, a *BusyError.
 	ErrBusy = errors.New("no room")
-	// ErrOverLimit: it is the tenant that has as many uploads as it may have; others are welcome. It wraps ErrBusy.
+	// ErrOverLimit: the tenant has as many uploads, or fetch slots, as it may have, and others could have more. It wraps ErrBusy.
 	ErrOverLimit = fmt.Errorf("%w: the tenant is over its limit", ErrBusy)
 )
 

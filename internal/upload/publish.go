@@ -127,8 +127,8 @@ func (r *run) stored(ctx context.Context, f *File) (there, error) {
 	return r.storedAt(ctx, f, Location{Key: f.Key, Try: r.up.Try})
 }
 
-// storedAt returns what storage has of the file at loc. The same content is none where it is not kept for long enough: what a try
-// upload finds in regular storage is not refreshed, since it would outlive its records.
+// storedAt returns what storage has of the file at loc. For a try upload the same content in regular storage counts
+// as nothing if it expires before the try upload would: refreshed, it would outlive its records.
 func (r *run) storedAt(ctx context.Context, f *File, loc Location) (there, error) {
 	obj, err := r.look(ctx, loc)
 	switch {

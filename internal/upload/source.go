@@ -9,11 +9,12 @@ import (
 	"tecken-upload/internal/archive"
 )
 
-// A Source brings the members of one upload. The kinds of sources are in this package; [Archive] is one.
+// A Source brings the members of one upload. Every kind of source is in this package, for it moves the run from phase to phase; [Archive] is
+// one. What differs by protocol, how the bytes arrive, is a [Deliverer].
 type Source interface {
-	// Members receives the body and yields the members in order, each once it is verified, even while the body still arrives. Once the
-	// body's last byte is there it calls the run's received, and then works in the context that received returns. The last value may
-	// be an error, which ends the upload.
+	// Members receives the body and yields the members in order, each once it is verified, even while the body still arrives. When the
+	// last byte is there, Members calls in.run.received, and from then on uses the context that this returns, which has the upload's
+	// deadline. The last value may be an error, which ends the upload.
 	Members(ctx context.Context, in *Arrival) iter.Seq2[*archive.Member, error]
 
 	// Each calls do for each member that is to be stored, after Members has yielded the last one, as archive.Archive's Each does.

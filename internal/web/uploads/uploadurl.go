@@ -37,8 +37,8 @@ func namesURL(r *http.Request) bool {
 // uploadURL admits and runs an upload by URL, and returns like upload. An address that is not allowed is refused without a record, like any
 // other request that can't be an upload.
 func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Token, label string, async bool, end func()) (of result, err error) {
-	// Until the end, unless the upload goes on without its client: net/http notices the end of a connection only until more bytes follow
-	// the request.
+	// here ends when the client hangs up, which net/http does not notice once bytes follow the request. An upload that goes on without
+	// its client is watched until it is admitted.
 	here, leave := exchange.WhileHere(ctx)
 	defer leave()
 	form, err := s.readURLForm(here, c)
