@@ -11,7 +11,8 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// maxSizedGzip is the largest gzip stream, in bytes, whose last four bytes are taken for its inflated size: they count modulo 4 GiB.
+// maxSizedGzip is the size limit, in bytes, of a gzip stream for its last four bytes to be taken as its inflated size: they count modulo
+// 4 GiB.
 const maxSizedGzip = 512 << 20
 
 // A File is a file in storage, in its stored form.

@@ -35,8 +35,8 @@ type Records interface {
 	// Begin records a new upload, without its end, and assigns u.ID.
 	Begin(ctx context.Context, u *Upload) error
 
-	// Progress records how far uploads in flight are, and that their process lives. It leaves those alone that have ended, or whose
-	// record is gone.
+	// Progress records the progress of uploads in flight, and that their process lives. It skips uploads that have ended or have no
+	// record.
 	Progress(ctx context.Context, uploads []Upload) error
 
 	// Finish records u's end and its files, all of it or nothing, and is durable once it returns nil.

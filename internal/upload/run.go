@@ -22,8 +22,8 @@ const (
 	// answer that is late by this much than a record without an end. It is milliseconds with a database that
 	// is well.
 	finishTimeout = 30 * time.Second
-	// lookupLease bounds a lookup in storage with all its attempts: rather an upload of a tenant whose lookups hang than the slots
-	// that its others need. It is milliseconds with storage that is well.
+	// lookupLease bounds a lookup in storage with all its attempts: if lookups hang, the upload fails, and its tenant's slots are
+	// free for others. With healthy storage, a lookup takes milliseconds.
 	lookupLease = 20 * time.Second
 	// noteInterval paces what a manifest says of publishing: how stale may the autopsy of a killed upload be?
 	noteInterval = time.Second

@@ -454,7 +454,7 @@ func TestWithoutRecordsNothingIsAccepted(t *testing.T) {
 		t.Errorf("outcome %q though its end was not committed: %v", r.Upload.Outcome, r.Err)
 	}
 
-	// The database is back: the end is recorded after all, without anybody's help.
+	// The database is back: the end is recorded after all, without help.
 	h.records.mu.Lock()
 	h.records.finish = nil
 	h.records.settled = make(chan int64, 1)

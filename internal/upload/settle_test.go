@@ -26,7 +26,7 @@ func unrecorded(t *testing.T, uploads int) (h *house, lost *[]string) {
 	return h, &h.ends.lost
 }
 
-// recorded returns the uploads whose ends are recorded, in order.
+// recorded returns the uploads with recorded ends, in order.
 func (h *house) recorded() (ids []int64) {
 	h.records.mu.Lock()
 	defer h.records.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"tecken-upload/internal/archive"
 )
 
-// A Source brings the members of one upload. Every kind of source is in this package, for it moves the run from phase to phase; [Archive] is
+// A Source brings the members of one upload. Every kind of source is in this package, because it moves the run from phase to phase; [Archive] is
 // one. What differs by protocol, how the bytes arrive, is a [Deliverer].
 type Source interface {
 	// Members receives the body and yields the members in order, each once it is verified, even while the body still arrives. When the

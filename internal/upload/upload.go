@@ -97,7 +97,7 @@ type Object struct {
 	Modified time.Time // when it was last stored or refreshed
 }
 
-// A Body is what storage is to keep of a symbol file: Size bytes, whose IEEE CRC-32 is CRC32. It is
+// A Body is the stored form of a symbol file: Size bytes with the IEEE CRC-32 CRC32. It is
 // positioned at its start, and seeks back to it, so that a broken transfer can be tried again: Seek
 // supports offset 0 with each whence, and may support more.
 type Body struct {

@@ -72,7 +72,7 @@ func (s *Server) uploadURL(ctx context.Context, c echo.Context, token upload.Tok
 	}, async, end)
 }
 
-// fetchInto delivers the archive whose URL is in a multipart form, for an upload that was admitted with the form.
+// fetchInto delivers the archive at the URL in a multipart form. The upload was admitted with the form.
 func (s *Server) fetchInto(ctx context.Context, in *upload.Arrival, pass *gate.Pass, async bool, form urlForm) (d upload.Delivery, err error) {
 	here, leave := exchange.WhileHere(ctx)
 	defer leave()
