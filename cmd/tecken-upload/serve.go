@@ -123,11 +123,14 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	err = in.drain(context.WithoutCancel(ctx), httpServer, insisting(working, signals))
 	stopWork()
 	_ = metricsServer.Close() // no request there matters
-	if err != nil {
+	if errors.Is(err, errStoppedAtOnce) {
 		_ = httpServer.Close()
 		return err
 	}
-	return await(g)
+	if err != nil {
+		_ = httpServer.Close()
+	}
+	return errors.Join(err, await(g)) // ends that wait to be recorded have their last try, even now
 }
 
 // await waits for the background work, but not for a hung disk below it.

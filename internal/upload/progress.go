@@ -20,7 +20,7 @@ const (
 	progressRetry = time.Second
 )
 
-// flights are the uploads that have begun and whose end is not recorded. The zero flights are ready for use.
+// flights are the uploads in flight: begun, and without a recorded end. The zero flights are ready for use.
 type flights struct {
 	mu   sync.Mutex
 	runs map[int64]flight

@@ -175,7 +175,7 @@ func TestWaitIsForUploadsThatRun(t *testing.T) {
 	}
 }
 
-// An upload whose end waits to be recorded is in flight, without an end, and in no phase that is worked on.
+// An upload with an unrecorded end is in flight, shows no end, and counts in no phase.
 func TestAnUnrecordedEndIsInFlight(t *testing.T) {
 	h, _ := unrecorded(t, 1)
 	u, ok := h.service.InFlight(1)

@@ -161,7 +161,7 @@ func (s *Service) keep(ctx context.Context, e end, err error) (lost bool) {
 
 func (s *Service) lose(ctx context.Context, u *Upload, why Loss, err error) {
 	s.flights.land(u.ID)
-	s.Observer.EndLost(ctx, u, why, err)
+	background.Guard("upload end lost", func() { s.Observer.EndLost(ctx, u, why, err) })
 }
 
 // finish records an end. A panic is an error: the next end is tried all the same.

@@ -21,7 +21,7 @@ import (
 const (
 	// readTimeout bounds each Read. It is many times what they need.
 	readTimeout = 10 * time.Second
-	// migrateWait is how long an attempt to migrate waits for another instance'd.
+	// migrateWait is how long an attempt to migrate waits for another instance's.
 	migrateWait = 5 * time.Minute
 	// migrateTimeout bounds one attempt to migrate. Building an index of files, beside uploads, starts from its beginning after an
 	// interruption: we would rather wait for a day than never finish.
