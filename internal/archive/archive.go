@@ -34,10 +34,20 @@ type Limits struct {
 	DisallowedSnippets []string // not allowed in names; empty ones are ignored
 }
 
+// A Turn is the right to use a processor. It belongs to one goroutine.
+type Turn interface {
+	// Context ends when the turn is lost.
+	Context() context.Context
+	// Moved reports n more bytes of content, at least every few megabytes.
+	Moved(n int64)
+	// Pause gives the turn back, calls wait, and waits for another turn, to inflate as many bytes as wait returns.
+	Pause(ctx context.Context, wait func() (cost int64, err error)) error
+}
+
 // Work gives an archive the resources for its reading. Implementations are safe for concurrent use.
 type Work interface {
-	// Inflate calls do once cost bytes may be inflated, in a context that ends when that right is lost. do calls moved every few megabytes.
-	Inflate(ctx context.Context, cost int64, do func(ctx context.Context, moved func()) error) error
+	// Inflate calls do once it is the caller's turn to inflate cost bytes.
+	Inflate(ctx context.Context, cost int64, do func(Turn) error) error
 	// Stage calls write with an empty scratch file, once it may have one and write cost bytes to it. The caller closes the file it returns;
 	// after an error of write there is none.
 	Stage(ctx context.Context, cost int64, write func(file Scratch) error) (Scratch, error)
@@ -50,17 +60,20 @@ type Archive struct {
 	Format   string // "zip", "tar", "tar.gz", "tar.bz2", "tar.xz" or "tar.zst"
 	Declared int64  // bytes of all members, inflated, by the listing; 0 where there is none, as in every kind of tar
 
-	f         io.ReaderAt
-	size      int64
-	limits    Limits
-	work      Work
-	tar       *tarball.Tar           // nil: a zip
-	entries   []*Member              // of a zip: everything in its central directory
-	members   []*Member              // the entries without directories; of a tar, once it was read to its end
-	keys      map[symbol.Key]*Member // the first member of each key
-	inflaters sync.Pool              // of *inflate.Reader
-	staging   chan struct{}          // one element while a member of a zip is in scratch: one at a time
+	f       io.ReaderAt
+	size    int64
+	limits  Limits
+	work    Work
+	early   *Follower              // what was found while the file arrived; nil: nothing
+	tar     *tarball.Tar           // nil: a zip
+	entries []*Member              // of a zip: everything in its central directory
+	members []*Member              // the entries without directories; of a tar, once it was read to its end
+	keys    map[symbol.Key]*Member // the first member of each key
+	staging chan struct{}          // one element while a member of a zip is in scratch: one at a time
 }
+
+// inflaters lends decoders: *inflate.Reader.
+var inflaters = sync.Pool{New: func() any { return inflate.NewReader() }}
 
 // A Member is one file in an archive.
 type Member struct {
@@ -86,22 +99,25 @@ type Member struct {
 // Open tells the format of the size bytes in f, and checks the whole listing of a zip. A fault of the archive is an [*Error]. The Archive reads
 // f until it is no longer used, and never closes it.
 func Open(ctx context.Context, f io.ReaderAt, size int64, l Limits, w Work) (*Archive, error) {
-	kind, err := sniff(ctx, f, size)
+	a := newArchive(f, size, l, w)
+	return a, a.open(ctx)
+}
+
+func newArchive(f io.ReaderAt, size int64, l Limits, w Work) *Archive {
+	return &Archive{Format: "zip", f: f, size: size, limits: l, work: w, staging: make(chan struct{}, 1)}
+}
+
+func (a *Archive) open(ctx context.Context) error {
+	kind, err := sniff(ctx, a.f, a.size)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	a := &Archive{Format: "zip", f: f, size: size, limits: l, work: w, tar: kind, staging: make(chan struct{}, 1)}
-	a.inflaters.New = func() any { return inflate.NewReader() }
+	a.tar = kind
 	if a.sequential() {
 		a.Format = kind.Name
-		err = a.tar.Open(newSource(ctx, f, 0, size), l.MaxMembers)
-	} else {
-		err = a.listZip(ctx)
+		return a.tar.Open(newSource(ctx, a.f, 0, a.size), a.limits.MaxMembers)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return a, nil
+	return a.listZip(ctx)
 }
 
 // sequential reports whether the members can only be read in order, as in every tar.

@@ -69,8 +69,8 @@ func (m *Member) Body(ctx context.Context) (*Body, error) {
 	case m.Key.IsSym():
 		return m.wrap(src), nil
 	}
-	inf := m.archive.inflaters.Get().(*inflate.Reader)
-	giveBack := sync.OnceValue(func() error { m.archive.inflaters.Put(inf); return nil })
+	inf := inflaters.Get().(*inflate.Reader)
+	giveBack := sync.OnceValue(func() error { inflaters.Put(inf); return nil })
 	return &Body{ReadSeeker: inflate.NewSeeker(src, m.Size, inf), Size: m.Size, CRC32: m.crc, close: giveBack}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash"
 	"hash/crc32"
+	"io"
 
 	"tecken-upload/internal/symbol"
 )
@@ -16,22 +17,28 @@ var errMore = errors.New("more bytes than declared")
 // movedStep is after how many bytes of content work reports that it gets on: less than a second's work of the slowest decoder.
 const movedStep = 4 << 20
 
-// A pace reports the work's movement, and ends it with its context.
+// A pace reports the work's movement, and ends it with its turn.
 type pace struct {
-	ctx   context.Context //nolint:containedctx // the work's, which lasts as long
-	moved func()
-	n     int64 // bytes since the last report
+	turn Turn
+	n    int64 // bytes since the last report
 }
 
 func (p *pace) Write(b []byte) (int, error) {
-	if p.ctx.Err() != nil {
-		return 0, context.Cause(p.ctx)
+	if ctx := p.turn.Context(); ctx.Err() != nil {
+		return 0, context.Cause(ctx)
 	}
 	if p.n += int64(len(b)); p.n >= movedStep {
-		p.n = 0
-		p.moved()
+		p.report()
 	}
 	return len(b), nil
+}
+
+// report reports what was not reported yet.
+func (p *pace) report() {
+	if p.n > 0 {
+		p.turn.Moved(p.n)
+		p.n = 0
+	}
 }
 
 // A digest reads a member's content, and computes everything about it.
@@ -44,21 +51,56 @@ type digest struct {
 	scan symbol.HeaderScanner
 }
 
-func newDigest(ctx context.Context, moved func(), m *Member) *digest {
-	return &digest{pace: pace{ctx: ctx, moved: moved}, want: m.Size, md5: md5.New()}
+func newDigest(turn Turn, size int64) *digest {
+	return &digest{pace: pace{turn: turn}, want: size, md5: md5.New()}
 }
 
-func (d *digest) Write(p []byte) (int, error) {
+// read reads all of content. The MD5 of a large one is computed on another processor.
+func (d *digest) read(content io.Reader) error {
+	defer d.pace.report()
+	if d.want < besideSize {
+		buf := buffers.Get().(*[]byte)
+		defer buffers.Put(buf)
+		return d.readTo(content, *buf, func(p []byte) []byte {
+			d.md5.Write(p)
+			return *buf
+		})
+	}
+	sum := newBeside(d.md5)
+	defer sum.close()
+	return d.readTo(content, sum.buffer(), sum.write)
+}
+
+// readTo reads all of content into buf, and into the buffers that sum returns for each that is full.
+func (d *digest) readTo(content io.Reader, buf []byte, sum func(p []byte) []byte) error {
+	for {
+		n, err := content.Read(buf)
+		if n > 0 {
+			if err := d.add(buf[:n]); err != nil {
+				return err
+			}
+			buf = sum(buf[:n])
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// add takes the next bytes of the content, except for its MD5.
+func (d *digest) add(p []byte) error {
 	if _, err := d.pace.Write(p); err != nil {
-		return 0, err
+		return err
 	}
 	if d.n += int64(len(p)); d.n > d.want {
-		return 0, errMore
+		return errMore
 	}
-	d.md5.Write(p)
 	d.crc = crc32.Update(d.crc, crc32.IEEETable, p)
 	_, _ = d.scan.Write(p)
-	return len(p), nil
+	return nil
 }
 
 // into writes the results to m.

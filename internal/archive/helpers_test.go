@@ -213,7 +213,8 @@ func build(t testing.TB, format string, files []file) []byte {
 type desk struct {
 	inflate func(ctx context.Context, cost int64) (context.Context, error) // whether Inflate may, and in which context
 	scratch func() (Scratch, error)
-	moved   atomic.Int64
+	moves   atomic.Int64 // reports of movement
+	moved   atomic.Int64 // bytes in them
 	held    atomic.Int64 // calls of Inflate that are at work
 	open    atomic.Int64 // scratch files
 
@@ -222,7 +223,7 @@ type desk struct {
 	memory []int64 // of the calls of Memory
 }
 
-func (d *desk) Inflate(ctx context.Context, cost int64, do func(context.Context, func()) error) (err error) {
+func (d *desk) Inflate(ctx context.Context, cost int64, do func(Turn) error) (err error) {
 	d.mu.Lock()
 	d.costs = append(d.costs, cost)
 	d.mu.Unlock()
@@ -233,7 +234,30 @@ func (d *desk) Inflate(ctx context.Context, cost int64, do func(context.Context,
 	}
 	d.held.Add(1)
 	defer d.held.Add(-1)
-	return do(ctx, func() { d.moved.Add(1) })
+	return do(deskTurn{d, ctx})
+}
+
+// A deskTurn is a turn at a desk.
+type deskTurn struct {
+	*desk
+	ctx context.Context
+}
+
+func (t deskTurn) Context() context.Context { return t.ctx }
+
+func (t deskTurn) Moved(n int64) {
+	t.moves.Add(1)
+	t.moved.Add(n)
+}
+
+func (t deskTurn) Pause(_ context.Context, wait func() (int64, error)) error {
+	t.held.Add(-1)
+	defer t.held.Add(1)
+	cost, err := wait()
+	t.mu.Lock()
+	t.costs = append(t.costs, cost)
+	t.mu.Unlock()
+	return err
 }
 
 func (d *desk) Stage(_ context.Context, _ int64, write func(Scratch) error) (f Scratch, err error) {

@@ -15,7 +15,9 @@ type source struct {
 	ctx            context.Context
 	r              io.ReaderAt
 	base, pos, end int64
-	err            error
+	// await waits until bytes beyond pos are there, or never will be, and returns where those that are there end; nil: all are there.
+	await func(pos int64) (end int64, err error)
+	err   error
 }
 
 func newSource(ctx context.Context, r io.ReaderAt, off, n int64) *source {
@@ -33,7 +35,18 @@ func (s *source) Read(p []byte) (int, error) {
 	case s.pos >= s.end:
 		return 0, io.EOF
 	}
-	p = p[:min(int64(len(p)), s.end-s.pos)]
+	end := s.end
+	if s.await != nil {
+		var there int64
+		if there, s.err = s.await(s.pos); s.err != nil {
+			return 0, s.err
+		}
+		if there <= s.pos {
+			return 0, io.EOF
+		}
+		end = min(end, there)
+	}
+	p = p[:min(int64(len(p)), end-s.pos)]
 	n, err := s.r.ReadAt(p, s.pos)
 	s.pos += int64(n)
 	if n == len(p) {

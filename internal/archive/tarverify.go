@@ -38,16 +38,15 @@ func (a *Archive) verifyTarOnce(ctx context.Context, give func(*Member) error) e
 	l.MaxMemberSize = min(l.MaxMemberSize, maxTarMember)
 	t := &tarListing{archive: a, sum: newTally(l), names: naming{disallowed: l.DisallowedSnippets}, files: make(map[string]*Member)}
 	a.keys = make(map[symbol.Key]*Member)
-	buf := make([]byte, bufSize)
 	err := a.readTar(ctx, a.tar.Verify, func(h *tar.Header, content io.Reader) error {
 		m, err := t.add(h)
 		if err != nil || m == nil {
 			return err
 		}
 		if m.link == nil {
-			err = a.work.Inflate(ctx, m.Size, func(ctx context.Context, moved func()) error {
-				d := newDigest(ctx, moved, m)
-				if _, err := io.CopyBuffer(d, content, buf); err != nil {
+			err = a.work.Inflate(ctx, m.Size, func(turn Turn) error {
+				d := newDigest(turn, m.Size)
+				if err := d.read(content); err != nil {
 					return err
 				}
 				m.crc = d.crc // a tar declares none

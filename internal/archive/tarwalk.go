@@ -128,8 +128,10 @@ func (w *tarWalk) skip(m *Member, c *passing) error {
 	if c.read || !w.archive.tar.Compressed() || m.Size == 0 {
 		return nil
 	}
-	return w.archive.work.Inflate(w.ctx, m.Size, func(ctx context.Context, moved func()) error {
-		if _, err := io.CopyBuffer(&pace{ctx: ctx, moved: moved}, c.stream, make([]byte, bufSize)); err != nil {
+	return w.archive.work.Inflate(w.ctx, m.Size, func(turn Turn) error {
+		p := &pace{turn: turn}
+		defer p.report()
+		if _, err := io.CopyBuffer(p, c.stream, make([]byte, bufSize)); err != nil {
 			return fmt.Errorf("read past %s: %w", m.Name, err)
 		}
 		return nil

@@ -66,7 +66,7 @@ func (a *Archive) readZip(ctx context.Context, g *background.Group) <-chan *Memb
 				if i >= len(largest) {
 					return nil
 				}
-				if err := a.work.Inflate(ctx, largest[i].Size, largest[i].verifyZip); err != nil {
+				if err := a.verifyEntry(ctx, largest[i]); err != nil {
 					return err
 				}
 				good <- largest[i]
@@ -76,24 +76,39 @@ func (a *Archive) readZip(ctx context.Context, g *background.Group) <-chan *Memb
 	return good
 }
 
+// verifyEntry takes over what was found of m while the archive arrived, or reads and checks it.
+func (a *Archive) verifyEntry(ctx context.Context, m *Member) error {
+	if a.early != nil {
+		if found, err := m.adopt(ctx, a.early); found || err != nil {
+			return err
+		}
+	}
+	return a.work.Inflate(ctx, m.Size, m.verifyZip)
+}
+
 // verifyZip reads all of m and checks it.
-func (m *Member) verifyZip(ctx context.Context, moved func()) error {
-	src := newSource(ctx, m.archive.f, m.zip.data, m.zip.size)
-	d := newDigest(ctx, moved, m)
+func (m *Member) verifyZip(turn Turn) error {
+	src := newSource(turn.Context(), m.archive.f, m.zip.data, m.zip.size)
+	if err := m.verifyFrom(src, turn); err != nil {
+		return err
+	}
+	if m.zip.method == methodStored && m.zip.flags&flagDescriptor != 0 {
+		return m.checkDescriptors(turn.Context())
+	}
+	return nil
+}
+
+// verifyFrom reads all of m's data from src and checks it.
+func (m *Member) verifyFrom(src *source, turn Turn) error {
+	d := newDigest(turn, m.Size)
 	read := m.copy
 	if m.zip.method == methodDeflated {
 		read = m.inflate
 	}
-	if err := m.fault(ctx, src, read(src, d)); err != nil {
+	if err := m.fault(src, turn, read(src, d)); err != nil {
 		return err
 	}
-	if err := m.check(d); err != nil {
-		return err
-	}
-	if m.zip.method == methodStored && m.zip.flags&flagDescriptor != 0 {
-		return m.checkDescriptors(ctx)
-	}
-	return nil
+	return m.check(d)
 }
 
 // checkDescriptors returns an error if a stored member contains a data descriptor of its own beginning: a reader that does not know the
@@ -127,39 +142,40 @@ func (m *Member) checkDescriptors(ctx context.Context) error {
 }
 
 // copy writes the content of m, a stored member, to d.
-func (m *Member) copy(src *source, d *digest) error {
-	_, err := io.CopyBuffer(d, src, make([]byte, bufSize))
-	return err
-}
+func (m *Member) copy(src *source, d *digest) error { return d.read(src) }
 
 // inflate writes the content of m, a deflated member, to d.
 func (m *Member) inflate(src *source, d *digest) error {
 	sum := crc32.NewIEEE() // of the gzip
 	_, _ = sum.Write(gzipHeader[:])
-	inf := m.archive.inflaters.Get().(*inflate.Reader)
+	inf := inflaters.Get().(*inflate.Reader)
 	inf.Reset(io.TeeReader(src, sum))
-	if _, err := io.CopyBuffer(d, inf, make([]byte, bufSize)); err != nil {
+	if err := d.read(inf); err != nil {
 		return err
 	}
-	if left := m.zip.size - (src.pos - src.base) + int64(inf.Buffered()); left > 0 {
+	read := src.pos - src.base - int64(inf.Buffered())
+	if m.zip.size == unknownSize {
+		m.zip.size = read
+	}
+	if left := m.zip.size - read; left > 0 {
 		return fault.Invalid("The member %s has %d bytes after the end of its deflate stream", fault.Quote(m.Name), left)
 	}
-	m.archive.inflaters.Put(inf)
+	inflaters.Put(inf)
 	_, _ = sum.Write(gzipTrailer(d.crc, d.n))
 	m.zip.gzipCRC = sum.Sum32()
 	return nil
 }
 
 // fault returns the archive's fault that ended the reading of m with err, an *Error, or what is ours as it is.
-func (m *Member) fault(ctx context.Context, src *source, err error) error {
+func (m *Member) fault(src *source, turn Turn, err error) error {
 	var bad *Error
 	switch {
 	case err == nil:
 		return nil
 	case src.err != nil:
 		return src.err
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
+	case turn.Context().Err() != nil:
+		return context.Cause(turn.Context())
 	case errors.As(err, &bad):
 		return err
 	case errors.Is(err, errMore):

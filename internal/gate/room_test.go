@@ -108,7 +108,7 @@ func TestAnUploadOfUnknownSizeThatGrows(t *testing.T) {
 		body, sender := io.Pipe()
 		received := make(chan error)
 		go func() {
-			_, err := first.Workspace().Receive(h.Context(), body, 1<<30)
+			_, err := first.Workspace().Receive(h.Context(), body, 1<<30, nil)
 			received <- err
 		}()
 		if _, err := sender.Write(make([]byte, 41*mib)); err != nil {
@@ -145,7 +145,7 @@ func TestAnUploadThatIsRefusedMoreRoom(t *testing.T) {
 		body, sender := io.Pipe()
 		received := make(chan error, 1)
 		go func() {
-			_, err := growing.Workspace().Receive(h.Context(), body, 1<<30)
+			_, err := growing.Workspace().Receive(h.Context(), body, 1<<30, nil)
 			received <- errors.Join(err, body.Close())
 		}()
 		go func() { _, _ = sender.Write(make([]byte, 30*mib)) }()

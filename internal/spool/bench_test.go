@@ -26,7 +26,7 @@ func BenchmarkReceive(b *testing.B) {
 			b.SetBytes(benchSize)
 			for b.Loop() {
 				w := create(b, s, declared)
-				if _, err := w.Receive(b.Context(), small{bytes.NewReader(content)}, benchSize); err != nil {
+				if _, err := w.Receive(b.Context(), small{bytes.NewReader(content)}, benchSize, nil); err != nil {
 					b.Fatal(err)
 				}
 				closeAll(b, w)

@@ -37,7 +37,7 @@ func TestWithoutTmpfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := w.Receive(t.Context(), strings.NewReader("x"), 1)
+	f, err := w.Receive(t.Context(), strings.NewReader("x"), 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

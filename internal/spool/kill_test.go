@@ -29,7 +29,7 @@ func own(dir string) {
 	if err != nil {
 		panic(err)
 	}
-	if _, err := w.Receive(ctx, bytes.NewReader(body(16*MiB)), 16*MiB); err != nil {
+	if _, err := w.Receive(ctx, bytes.NewReader(body(16*MiB)), 16*MiB, nil); err != nil {
 		panic(err)
 	}
 	x, err := w.Scratch(ctx)

@@ -12,8 +12,9 @@ import (
 // bytes is ErrTooLarge. Other errors are body's, the context's cause (checked between reads; body itself must end a hung read), or an
 // ErrFull as from Create. After an error the archive is gone, and its room given back.
 //
-// The archive has no name, and is closed by Close. Receive may be called once.
-func (w *Workspace) Receive(ctx context.Context, body io.Reader, limit int64) (*os.File, error) {
+// The archive has no name, and is closed by Close. Receive may be called once. arriving, if not nil, is called with the archive and its size
+// so far after each write, and must not block: what is there can be read, also by others, until Receive has failed or the archive is closed.
+func (w *Workspace) Receive(ctx context.Context, body io.Reader, limit int64, arriving func(f io.ReaderAt, size int64)) (*os.File, error) {
 	w.mu.Lock()
 	f := w.archive
 	w.archive = nil
@@ -21,7 +22,11 @@ func (w *Workspace) Receive(ctx context.Context, body io.Reader, limit int64) (*
 	if f == nil {
 		return nil, fmt.Errorf("receive: %w", errWritten)
 	}
-	err := w.copyBody(ctx, f, body, limit)
+	err := w.copyBody(ctx, f, body, limit, func() {
+		if arriving != nil {
+			arriving(f.File, f.size)
+		}
+	})
 	if err == nil {
 		err = f.trim()
 	}
@@ -32,8 +37,8 @@ func (w *Workspace) Receive(ctx context.Context, body io.Reader, limit int64) (*
 	return f.File, nil
 }
 
-// copyBody appends body to f.
-func (w *Workspace) copyBody(ctx context.Context, f *file, body io.Reader, limit int64) error {
+// copyBody appends body to f, and calls written after each write.
+func (w *Workspace) copyBody(ctx context.Context, f *file, body io.Reader, limit int64, written func()) error {
 	buf := w.spool.buffers.Get().(*[]byte)
 	defer w.spool.buffers.Put(buf)
 	var noted int64
@@ -47,6 +52,7 @@ func (w *Workspace) copyBody(ctx context.Context, f *file, body io.Reader, limit
 			if err := f.append(ctx, (*buf)[:n]); err != nil {
 				return err
 			}
+			written()
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -50,7 +50,7 @@ func TestReceive(t *testing.T) {
 func receiveOne(t *testing.T, s *spool.Spool, size, declared int) {
 	want := body(size)
 	w := create(t, s, int64(declared))
-	f, err := w.Receive(t.Context(), bytes.NewReader(want), int64(size))
+	f, err := w.Receive(t.Context(), bytes.NewReader(want), int64(size), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func receiveOne(t *testing.T, s *spool.Spool, size, declared int) {
 	if taken := allocated(t, f); taken > int64(size)+int64(size)/128+64*KiB {
 		t.Errorf("%d bytes of the disk for %d received", taken, size)
 	}
-	if _, err := w.Receive(t.Context(), bytes.NewReader(want), int64(size)); err == nil {
+	if _, err := w.Receive(t.Context(), bytes.NewReader(want), int64(size), nil); err == nil {
 		t.Error("a second body was received")
 	}
 	closeAll(t, w, w)
@@ -80,11 +80,11 @@ func TestReceiveLimit(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "spool")
 		s := open(t, dir, spool.Options{})
 		w := create(t, s, declared)
-		if _, err := w.Receive(t.Context(), bytes.NewReader(body(limit)), limit); err != nil {
+		if _, err := w.Receive(t.Context(), bytes.NewReader(body(limit)), limit, nil); err != nil {
 			t.Errorf("exactly the limit, declared %d: %v", declared, err)
 		}
 		more := create(t, s, declared)
-		if _, err := more.Receive(t.Context(), bytes.NewReader(body(limit+1)), limit); !errors.Is(err, spool.ErrTooLarge) {
+		if _, err := more.Receive(t.Context(), bytes.NewReader(body(limit+1)), limit, nil); !errors.Is(err, spool.ErrTooLarge) {
 			t.Errorf("a byte more, declared %d: %v", declared, err)
 		}
 		closeAll(t, w, more)
@@ -115,7 +115,7 @@ func TestReceiveFails(t *testing.T) {
 				tt.ctx, tt.body = ctx, io.MultiReader(bytes.NewReader(body(MiB)), readerFunc(half))
 			}
 			w := create(t, s, 8*MiB)
-			if f, err := w.Receive(tt.ctx, tt.body, 8*MiB); !errors.Is(err, cut) || f != nil {
+			if f, err := w.Receive(tt.ctx, tt.body, 8*MiB, nil); !errors.Is(err, cut) || f != nil {
 				t.Errorf("received %v, %v", f, err)
 			}
 			if u := usage(t, s); u.Held != 0 || u.Reserved != 0 {
@@ -138,7 +138,7 @@ func TestNothingBigHasAName(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	s := open(t, dir, spool.Options{})
 	w := create(t, s, MiB)
-	if _, err := w.Receive(t.Context(), bytes.NewReader(body(MiB)), MiB); err != nil {
+	if _, err := w.Receive(t.Context(), bytes.NewReader(body(MiB)), MiB, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Scratch(t.Context()); err != nil {
@@ -184,7 +184,7 @@ func TestManifest(t *testing.T) {
 	}
 	look := func() (int, error) { midway = read().Received; return 0, io.EOF }
 	parts := io.MultiReader(bytes.NewReader(body(3*MiB-1)), readerFunc(later), bytes.NewReader(body(MiB)), readerFunc(look))
-	if _, err := w.Receive(t.Context(), parts, 5*MiB); err != nil {
+	if _, err := w.Receive(t.Context(), parts, 5*MiB, nil); err != nil {
 		t.Fatal(err)
 	}
 	if midway < 3*MiB || midway > 4*MiB {
@@ -212,7 +212,7 @@ func TestReserved(t *testing.T) {
 		received, sender := io.Pipe()
 		done := make(chan error)
 		go func() {
-			_, err := w.Receive(t.Context(), received, 1<<30)
+			_, err := w.Receive(t.Context(), received, 1<<30, nil)
 			done <- err
 		}()
 		if _, err := sender.Write(body(40*MiB + 1)); err != nil {

@@ -66,7 +66,7 @@ func TestOthersFillTheDisk(t *testing.T) {
 	write(t, filepath.Join(dir, "junk"), body(30*MiB), 0)
 	_, err := s.Create(t.Context(), 40*MiB)
 	isFull(t, err, false)
-	_, err = create(t, s, -1).Receive(t.Context(), bytes.NewReader(body(40*MiB)), 1<<40)
+	_, err = create(t, s, -1).Receive(t.Context(), bytes.NewReader(body(40*MiB)), 1<<40, nil)
 	isFull(t, err, false)
 	_, err = s.Create(t.Context(), 59*MiB) // an empty disk would take it
 	isFull(t, err, false)
@@ -107,7 +107,7 @@ func TestMax(t *testing.T) {
 		closeAll(t, w)
 		second := create(t, s, 20*MiB)
 		// Scratch files count. What exceeds the bound only with the archive is too large too.
-		if _, err := second.Receive(t.Context(), bytes.NewReader(body(20*MiB)), 20*MiB); err != nil {
+		if _, err := second.Receive(t.Context(), bytes.NewReader(body(20*MiB)), 20*MiB, nil); err != nil {
 			t.Fatal(err)
 		}
 		scratch, err := second.Scratch(t.Context())
@@ -119,7 +119,7 @@ func TestMax(t *testing.T) {
 		closeAll(t, second)
 		// A body of unknown size grows up to the bound.
 		growing := create(t, s, -1)
-		_, err = growing.Receive(t.Context(), bytes.NewReader(body(most+1)), 1<<40)
+		_, err = growing.Receive(t.Context(), bytes.NewReader(body(most+1)), 1<<40, nil)
 		isTooLarge(t, err, most)
 		closeAll(t, growing)
 		noTrace(t, s, dir)
@@ -130,12 +130,12 @@ func TestUnknownSizeOnSmallDisk(t *testing.T) {
 	dir := spooltest.Tmpfs(t, "size=8m")
 	s := open(t, dir, spool.Options{Headroom: MiB})
 	w := create(t, s, -1)
-	if _, err := w.Receive(t.Context(), bytes.NewReader(body(6*MiB)), 1<<40); err != nil {
+	if _, err := w.Receive(t.Context(), bytes.NewReader(body(6*MiB)), 1<<40, nil); err != nil {
 		t.Error(err)
 	}
 	closeAll(t, w)
 	w = create(t, s, -1)
-	_, err := w.Receive(t.Context(), bytes.NewReader(body(9*MiB)), 1<<40)
+	_, err := w.Receive(t.Context(), bytes.NewReader(body(9*MiB)), 1<<40, nil)
 	isTooLarge(t, err, 7*MiB)
 	closeAll(t, w)
 	noTrace(t, s, dir)
@@ -170,7 +170,7 @@ func TestKernelSaysFull(t *testing.T) {
 		s := open(t, dir, spool.Options{})
 		w := create(t, s, 20*MiB)
 		write(t, filepath.Join(dir, "thief"), body(20*MiB), 0)
-		_, err := w.Receive(t.Context(), bytes.NewReader(body(20*MiB)), 20*MiB)
+		_, err := w.Receive(t.Context(), bytes.NewReader(body(20*MiB)), 20*MiB, nil)
 		isFull(t, err, false)
 		if !errors.Is(err, unix.ENOSPC) {
 			t.Errorf("the kernel's word is lost: %v", err)
@@ -321,7 +321,7 @@ func competingUpload(ctx context.Context, s *spool.Spool, seed int) error {
 	if err != nil {
 		return fmt.Errorf("upload of %d bytes: %w", size, err)
 	}
-	_, err = w.Receive(ctx, bytes.NewReader(body(size)), int64(size))
+	_, err = w.Receive(ctx, bytes.NewReader(body(size)), int64(size), nil)
 	u, measured := s.Usage(ctx)
 	// Directories, manifests and ext2's blocks of addresses are not counted.
 	const slack = 2 * MiB

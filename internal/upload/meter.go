@@ -7,10 +7,10 @@ import (
 
 // A meter measures how much of an archive is done. Verifying all of it is half of the work, publishing all of it the other half.
 type meter struct {
-	size   int64 // bytes of the archive
 	report func(bytes int64)
 
 	mu                  sync.Mutex // guards what follows
+	size                int64      // bytes of the archive; 0 until it has arrived
 	verified, published share
 	reported            int64 // bytes
 }
@@ -25,12 +25,23 @@ func (s share) ratio() float64 {
 	return min(1, float64(s.done)/float64(s.of))
 }
 
-// count counts n more bytes of members in one of the meter's shares.
-func (m *meter) count(s *share, n int64) {
+// count counts n more bytes of members in one of the meter's shares; piece says that they end a piece of work.
+func (m *meter) count(s *share, n int64, piece bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.done += n
-	m.update(0)
+	if piece {
+		m.update(0)
+	} else {
+		m.update(1)
+	}
+}
+
+// arrived sets the size of the archive, in bytes.
+func (m *meter) arrived(size int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.size = size
 }
 
 // begin sets of how many bytes a share is; before, it counts as none.

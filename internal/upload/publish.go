@@ -97,7 +97,7 @@ func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) err
 
 // noteDone counts one more member that is in storage, in the meter and now and then in the manifest.
 func (r *run) noteDone(f *File) {
-	r.worked(&r.meter.published, f.Size)
+	r.worked(&r.meter.published, f.Size, true)
 	r.noting.Lock()
 	defer r.noting.Unlock()
 	r.count++

@@ -125,7 +125,7 @@ func (r *run) phases(ctx context.Context) (err error) {
 // process takes the members from the source, and publishes them once all are verified.
 func (r *run) process(ctx context.Context) error {
 	var files []File // none of what is not verified to its end
-	for m, err := range r.req.Source.Members(ctx, &Arrival{r}) {
+	for m, err := range r.req.Source.Members(ctx, &Arrival{run: r}) {
 		if err != nil {
 			return err
 		}
@@ -143,7 +143,8 @@ func (r *run) received(ctx context.Context, d Delivery) (context.Context, error)
 		return nil, err
 	}
 	r.learn(d)
-	r.up.Size, r.meter.size = info.Size(), info.Size()
+	r.up.Size = info.Size()
+	r.meter.arrived(info.Size())
 	r.req.Pass.Received(info.Size())
 	r.enter(PhaseVerify)
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, ErrDeadline)
@@ -230,9 +231,9 @@ func because(cause, err error) error {
 	return fmt.Errorf("%w: %w", cause, err)
 }
 
-// worked counts n bytes of members that are dealt with.
-func (r *run) worked(s *share, n int64) {
-	r.meter.count(s, n)
+// worked counts n bytes of members that are dealt with, and whether a piece of work, such as a member, ends with them.
+func (r *run) worked(s *share, n int64, piece bool) {
+	r.meter.count(s, n, piece)
 	if r.stream != nil {
 		r.stream.Moved()
 	}

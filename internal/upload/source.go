@@ -22,12 +22,35 @@ type Source interface {
 }
 
 // An Arrival is an upload as its Source sees it.
-type Arrival struct{ run *run }
+type Arrival struct {
+	run      *run
+	follower *archive.Follower // nil before the first byte
+}
 
-// Receive writes content to the upload's room on disk as it arrives. It returns an error of content as it is; if content has too many
-// bytes, the error wraps spool.ErrTooLarge.
+// Receive writes content, an archive, to the upload's room on disk as it arrives, while its members are verified. It returns an error of
+// content as it is; if content has too many bytes, the error wraps spool.ErrTooLarge.
 func (in *Arrival) Receive(ctx context.Context, content io.Reader) (*os.File, error) {
-	return in.run.workspace.Receive(ctx, content, in.run.MaxSize)
+	return in.run.workspace.Receive(ctx, content, in.run.MaxSize, func(f io.ReaderAt, size int64) {
+		if in.follower == nil {
+			in.follower = archive.Follow(ctx, f, in.run.Limits, in.run, func(*archive.Member) {})
+		}
+		in.follower.Arrived(size)
+	})
+}
+
+// open opens the archive that has arrived.
+func (in *Arrival) open(ctx context.Context, f *os.File) (*archive.Archive, error) {
+	if in.follower == nil { // an empty file
+		return archive.Open(ctx, f, in.run.up.Size, in.run.Limits, in.run)
+	}
+	return in.follower.Open(ctx, in.run.up.Size)
+}
+
+// close ends what goes on beside the arrival.
+func (in *Arrival) close() {
+	if in.follower != nil {
+		in.follower.Close()
+	}
 }
 
 // Accepted reports that the upload needs its client no longer, with what is known by then. The arrival of the body implies it.
@@ -52,7 +75,8 @@ type Deliverer interface {
 	Deliver(ctx context.Context, in *Arrival) (Delivery, error)
 }
 
-// Archive returns the source of an archive that is opened once all of it has arrived.
+// Archive returns the source of an archive. Its members are verified as they arrive, as far as that can be; the archive is opened once it
+// is whole.
 func Archive(d Deliverer) Source { return &arrived{deliverer: d} }
 
 type arrived struct {
@@ -64,13 +88,14 @@ type arrived struct {
 func (s *arrived) Members(ctx context.Context, in *Arrival) iter.Seq2[*archive.Member, error] {
 	return func(yield func(*archive.Member, error) bool) {
 		d, err := s.deliverer.Deliver(ctx, in)
+		defer in.close()
 		if err != nil {
 			in.run.learn(d)
 			yield(nil, err)
 			return
 		}
 		if ctx, err = in.run.received(ctx, d); err == nil {
-			s.archive, err = archive.Open(ctx, d.File, in.run.up.Size, in.run.Limits, in.run)
+			s.archive, err = in.open(ctx, d.File)
 		}
 		if err != nil {
 			yield(nil, err)

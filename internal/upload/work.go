@@ -10,18 +10,49 @@ import (
 )
 
 // Inflate implements archive.Work.
-func (r *run) Inflate(ctx context.Context, cost int64, do func(ctx context.Context, moved func()) error) error {
-	slot, err := r.VerifySlots.Acquire(ctx, r.task(cost))
-	if err != nil {
+func (r *run) Inflate(ctx context.Context, cost int64, do func(archive.Turn) error) error {
+	t := &turn{run: r}
+	if err := t.take(ctx, cost); err != nil {
 		return err
 	}
 	defer func() {
-		slot.Release()
-		if r.up.Phase != PhasePublish { // then it was to pass over what is in storage already
-			r.worked(&r.meter.verified, cost)
-		}
+		t.slot.Release()
+		r.worked(&r.meter.verified, 0, true)
 	}()
-	return do(slot.Context(), r.moved(slot)) //nolint:contextcheck // it descends from ctx
+	return do(t)
+}
+
+// A turn is a slot for work of the processor, and then another one.
+type turn struct {
+	run  *run
+	slot *sched.Slot
+}
+
+func (t *turn) take(ctx context.Context, cost int64) (err error) {
+	slot, err := t.run.VerifySlots.Acquire(ctx, t.run.task(cost))
+	if err == nil {
+		t.slot = slot
+	}
+	return err
+}
+
+// Context implements archive.Turn.
+func (t *turn) Context() context.Context { return t.slot.Context() }
+
+// Moved implements archive.Turn.
+func (t *turn) Moved(n int64) {
+	t.run.worked(&t.run.meter.verified, n, false)
+	t.run.moved(t.slot)()
+}
+
+// Pause implements archive.Turn.
+func (t *turn) Pause(ctx context.Context, wait func() (cost int64, err error)) error {
+	t.slot.Release()
+	cost, err := wait()
+	if err != nil {
+		return err
+	}
+	return t.take(ctx, cost)
 }
 
 // Stage implements archive.Work. It holds a slot for work of the processor, and none of storage's.

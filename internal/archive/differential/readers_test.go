@@ -123,8 +123,20 @@ var limits = archive.Limits{MaxMembers: 100, MaxMemberSize: most, MaxExtractedSi
 // work lends everything at once.
 type work struct{}
 
-func (work) Inflate(ctx context.Context, _ int64, do func(context.Context, func()) error) error {
-	return do(ctx, func() {})
+func (work) Inflate(ctx context.Context, _ int64, do func(archive.Turn) error) error {
+	return do(turn{ctx})
+}
+
+// turn is one that lasts.
+type turn struct{ ctx context.Context }
+
+func (t turn) Context() context.Context { return t.ctx }
+
+func (turn) Moved(int64) {}
+
+func (turn) Pause(_ context.Context, wait func() (int64, error)) error {
+	_, err := wait()
+	return err
 }
 
 func (work) Stage(_ context.Context, _ int64, write func(archive.Scratch) error) (archive.Scratch, error) {
