@@ -24,7 +24,7 @@ type sighting struct {
 }
 
 // arrive lets data arrive up to each cut, in order, with each a time for the follower to have read what it can, and opens the archive.
-func arrive(t testing.TB, ctx context.Context, data []byte, cuts []int, l Limits, w Work) (*Archive, *sighting, error) {
+func arrive(ctx context.Context, t testing.TB, data []byte, cuts []int, l Limits, w Work) (*Archive, *sighting, error) {
 	t.Helper()
 	seen := &sighting{members: make(map[string]string)}
 	f := Follow(ctx, bytes.NewReader(data), l, w, func(m *Member) {
@@ -66,7 +66,7 @@ func sums(t testing.TB, a *Archive) map[string]uint32 {
 func checkFollowed(ctx context.Context, t *testing.T, data []byte, cuts []int, l Limits) {
 	t.Helper()
 	plain, want, wantErr := verify(ctx, data, l)
-	a, seen, err := arrive(t, ctx, data, cuts, l, new(desk))
+	a, seen, err := arrive(ctx, t, data, cuts, l, new(desk))
 	var got []*Member
 	if err == nil {
 		got, err = collect(ctx, a)
@@ -208,7 +208,7 @@ func TestTheDirectoryIsTheAuthority(t *testing.T) {
 		"more than declared": {makeZip([]*entry{short}, nil), "more than the 3 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, _, err := arrive(t, t.Context(), c.data, []int{50, len(c.data)}, roomy, new(desk))
+			a, _, err := arrive(t.Context(), t, c.data, []int{50, len(c.data)}, roomy, new(desk))
 			if err == nil {
 				_, err = collect(t.Context(), a)
 			}

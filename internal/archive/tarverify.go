@@ -44,7 +44,7 @@ func (a *Archive) verifyTarOnce(ctx context.Context, give func(*Member) error) e
 			return err
 		}
 		if m.link == nil {
-			err = a.work.Inflate(ctx, m.Size, func(turn Turn) error {
+			err = a.work.Inflate(ctx, m.Size, func(turn Turn) error { //nolint:contextcheck // the turn has it
 				d := newDigest(turn, m.Size)
 				if err := d.read(content); err != nil {
 					return err

@@ -162,9 +162,9 @@ func (f *Follower) verify(ctx context.Context, m *followed) error {
 		src := newSource(ctx, f.file, m.zip.data, m.end.Load()-m.zip.data)
 		src.await = func(pos int64) (int64, error) { return f.await(ctx, turn, pos, m) }
 		if !streamed {
-			return m.verifyFrom(src, turn)
+			return m.verifyFrom(src, turn) //nolint:contextcheck // src and turn have it
 		}
-		return m.verifyStream(src, turn)
+		return m.verifyStream(src, turn) //nolint:contextcheck // src and turn have it
 	})
 }
 

@@ -12,7 +12,7 @@ func TestAMeterAddsUpToTheArchive(t *testing.T) {
 	m.begin(&m.verified, 1000)
 	m.count(&m.verified, 200, true)
 	m.count(&m.verified, 900, true) // more than was declared
-	m.begin(&m.published, 0)  // everything is ignored, or empty
+	m.begin(&m.published, 0)        // everything is ignored, or empty
 	m.count(&m.published, 0, true)
 	m.complete(&m.verified)
 	m.complete(&m.published)
