@@ -41,7 +41,7 @@ func (in *instance) queueGauges() {
 			telemetry.Number(name+"runaways", help+"tasks that still run after their slot expired.", func(s sched.Stats) float64 { return float64(s.Runaways) }),
 			telemetry.Number(name+"leases_expired_total", help+"tasks whose slot expired.", func(s sched.Stats) float64 { return float64(s.Expired) }),
 		}
-		if q.name == in.queues.publish.name {
+		if q.name == in.queues.publish.name || q.name == in.queues.stage.name {
 			figures = append(figures,
 				telemetry.Number(name+"slots_stuck", help+"slots whose calls to storage have not moved for 5 seconds.", func(s sched.Stats) float64 { return float64(s.Stuck) }),
 				telemetry.Number(name+"hanging_seconds", help+"how long a tenant's calls to storage have hung, the longest of all tenants.", hanging))

@@ -196,7 +196,7 @@ func (in *instance) openStorage(ctx context.Context) error {
 		return err
 	}
 	if place.Dir == "" {
-		in.storage, err = s3store.Open(ctx, place, s3store.Options{Conns: sched.MostInUse*in.config.StorageSlots + spareConns, Clock: &in.s3Clock})
+		in.storage, err = s3store.Open(ctx, place, s3store.Options{Conns: sched.MostInUse*(in.config.StorageSlots+stageSlots(in.config)) + spareConns, Clock: &in.s3Clock})
 		return err
 	}
 	dir, err := dirstore.New(place.Dir)
@@ -233,6 +233,7 @@ func (in *instance) serve(ctx context.Context) {
 		Records:      in.uploadRecords(),
 		VerifySlots:  in.queues.verify,
 		PublishSlots: in.queues.publish,
+		StageSlots:   in.queues.stage,
 		DecoderSlots: in.queues.stream,
 		Limits: archive.Limits{
 			MaxMembers:         c.MaxMembers,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tecken-upload/internal/config"
 	"tecken-upload/internal/sched"
 	"tecken-upload/internal/upload"
 )
@@ -46,8 +47,11 @@ type queue struct {
 
 // queues are the kinds of uploads' work.
 type queues struct {
-	verify, publish, stream queue
+	verify, publish, stage, stream queue
 }
+
+// stageSlots is the number of calls to storage for archives that still arrive: fewer than for those that wait for nothing else.
+func stageSlots(c *config.Server) int { return max(1, c.StorageSlots/2) }
 
 func (in *instance) newQueues(ctx context.Context) queues {
 	c := in.config
@@ -55,6 +59,7 @@ func (in *instance) newQueues(ctx context.Context) queues {
 	return queues{
 		verify:  in.newQueue(ctx, "verify", sched.Options{Slots: c.CPUSlots, Lease: c.UploadTimeout / leaseShare, MinRate: verifyRate}),
 		publish: in.newQueue(ctx, "publish", sched.Options{Slots: c.StorageSlots, Lease: c.UploadTimeout / leaseShare, MinRate: publishRate, Stuck: stuckAfter}),
+		stage:   in.newQueue(ctx, "stage", sched.Options{Slots: stageSlots(c), Lease: c.UploadTimeout / leaseShare, MinRate: publishRate, Stuck: stuckAfter}),
 		stream: in.newQueue(ctx, "stream", sched.Options{
 			Slots: memory, PerTenant: max(1, memory/2), Lease: c.UploadTimeout + streamSlack,
 		}),
@@ -75,11 +80,14 @@ func (in *instance) newQueue(ctx context.Context, name string, o sched.Options) 
 }
 
 // all returns the queues.
-func (q *queues) all() []queue { return []queue{q.verify, q.publish, q.stream} }
+func (q *queues) all() []queue { return append(q.needed(), q.stage) }
+
+// needed returns the queues that an upload can't do without.
+func (q *queues) needed() []queue { return []queue{q.verify, q.publish, q.stream} }
 
 // backlogged reports whether work waits for slots, and more slots would help.
 func (q *queues) backlogged() bool {
-	for _, queue := range q.all() {
+	for _, queue := range q.needed() {
 		if queue.Backlogged() {
 			return true
 		}

@@ -17,7 +17,7 @@ func (in *instance) saturation(ctx context.Context) float64 {
 		return 1
 	}
 	worst := max(gate.Ratio, in.spoolRatio(ctx))
-	for _, q := range in.queues.all() {
+	for _, q := range in.queues.needed() {
 		s := q.Stats()
 		if in.stalled(q.name, s) != nil {
 			return 1

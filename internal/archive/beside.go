@@ -7,17 +7,22 @@ import (
 	"tecken-upload/internal/background"
 )
 
-// besideSize is from how many bytes on a content is worth a goroutine for its MD5.
-const besideSize = 1 << 20
+const (
+	// besideSize is from how many bytes on a content is worth a second processor: one to three members have nearly all bytes of an archive.
+	besideSize = 8 << 20
+	// besideBuffers is how many buffers are filled, hashed, and on their way between. Each change of hands costs, so they are large.
+	besideBuffers, besideBuffer = 3, 512 << 10
+)
 
-// buffers lends what content is read into: *[]byte of bufSize.
-var buffers = sync.Pool{New: func() any {
-	buf := make([]byte, bufSize)
-	return &buf
-}}
+// buffers and largeBuffers lend what content is read into: *[]byte of bufSize and of besideBuffer.
+var buffers, largeBuffers = lend(bufSize), lend(besideBuffer)
 
-// besideBuffers is how many buffers are filled, hashed, and on their way between.
-const besideBuffers = 3
+func lend(size int) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		buf := make([]byte, size)
+		return &buf
+	}}
+}
 
 // A beside computes a hash in a goroutine of its own, beside its caller.
 type beside struct {
@@ -30,14 +35,14 @@ type beside struct {
 func newBeside(sum hash.Hash) *beside {
 	b := &beside{empty: make(chan []byte, besideBuffers), full: make(chan []byte, besideBuffers), ended: make(chan struct{})}
 	for i := range b.lent {
-		b.lent[i] = buffers.Get().(*[]byte)
+		b.lent[i] = largeBuffers.Get().(*[]byte)
 		b.empty <- *b.lent[i]
 	}
 	background.Go("hash", func() {
 		defer close(b.ended)
 		for p := range b.full {
 			sum.Write(p)
-			b.empty <- p[:bufSize]
+			b.empty <- p[:besideBuffer]
 		}
 	})
 	return b
@@ -57,6 +62,6 @@ func (b *beside) close() {
 	close(b.full)
 	<-b.ended
 	for _, buf := range b.lent {
-		buffers.Put(buf)
+		largeBuffers.Put(buf)
 	}
 }

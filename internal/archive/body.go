@@ -21,6 +21,9 @@ const gzipLevel = 6
 // gzipHeader means: deflated, no name, no time, system unknown. RFC 1952, section 2.3.
 var gzipHeader = [10]byte{0x1f, 0x8b, 8, 9: 0xff}
 
+// gzipTrailerSize is the size of a gzip's trailer, in bytes.
+const gzipTrailerSize = 8
+
 // gzipTrailer follows a deflate stream of n bytes with that CRC-32.
 func gzipTrailer(crc uint32, n int64) []byte {
 	return le.AppendUint32(le.AppendUint32(nil, crc), uint32(n))
@@ -36,6 +39,7 @@ type Scratch interface {
 // concurrent use.
 type Body struct {
 	io.ReadSeeker
+	At    io.ReaderAt // reads the same bytes, for several goroutines at once; nil where they can only be read in order
 	Size  int64
 	CRC32 uint32
 	Gzip  bool // of a .sym
@@ -65,42 +69,64 @@ func (m *Member) Body(ctx context.Context) (*Body, error) {
 	case m.zip.method == methodStored && m.Key.IsSym():
 		return m.stageInTurn(ctx, src)
 	case m.zip.method == methodStored:
-		return &Body{ReadSeeker: src, Size: m.Size, CRC32: m.crc}, nil
+		return &Body{ReadSeeker: src, At: m.data(ctx), Size: m.Size, CRC32: m.crc}, nil
 	case m.Key.IsSym():
-		return m.wrap(src), nil
+		return m.wrap(ctx), nil
 	}
 	inf := inflaters.Get().(*inflate.Reader)
 	giveBack := sync.OnceValue(func() error { inflaters.Put(inf); return nil })
 	return &Body{ReadSeeker: inflate.NewSeeker(src, m.Size, inf), Size: m.Size, CRC32: m.crc, close: giveBack}, nil
 }
 
+// A span is a range of the archive that several goroutines read at once, until its context ends.
+type span struct {
+	ctx       context.Context //nolint:containedctx // of a Body, as for a source
+	r         io.ReaderAt
+	off, size int64
+}
+
+// data returns the data of a zip's member as they are in the archive.
+func (m *Member) data(ctx context.Context) span {
+	return span{ctx: ctx, r: m.archive.f, off: m.zip.data, size: m.zip.size}
+}
+
+// ReadAt implements io.ReaderAt.
+func (s span) ReadAt(p []byte, off int64) (int, error) {
+	if off >= s.size {
+		return 0, io.EOF
+	}
+	want := int64(len(p))
+	n, err := io.ReadFull(newSource(s.ctx, s.r, s.off+off, min(want, s.size-off)), p[:min(want, s.size-off)])
+	if err == nil && int64(n) < want {
+		err = io.EOF
+	}
+	return n, err
+}
+
 // wrap makes a gzip of m's own deflate stream.
-func (m *Member) wrap(data *source) *Body {
-	size := int64(len(gzipHeader)) + m.zip.size + 8
-	r := io.NewSectionReader(&gzipped{data: data, trailer: gzipTrailer(m.crc, m.Size)}, 0, size)
-	return &Body{ReadSeeker: r, Size: size, CRC32: m.zip.gzipCRC, Gzip: true}
+func (m *Member) wrap(ctx context.Context) *Body {
+	size := int64(len(gzipHeader)) + m.zip.size + gzipTrailerSize
+	at := &gzipped{data: m.data(ctx), trailer: gzipTrailer(m.crc, m.Size)}
+	return &Body{ReadSeeker: io.NewSectionReader(at, 0, size), At: at, Size: size, CRC32: m.zip.gzipCRC, Gzip: true}
 }
 
 // gzipped is the gzip of a deflate stream: header, stream and trailer.
 type gzipped struct {
-	data    *source
+	data    span
 	trailer []byte
 }
 
-// ReadAt implements io.ReaderAt, for one caller at a time.
+// ReadAt implements io.ReaderAt.
 func (g *gzipped) ReadAt(p []byte, off int64) (n int, err error) {
 	head := int64(len(gzipHeader))
-	tail := head + g.data.end - g.data.base
+	tail := head + g.data.size
 	for n < len(p) {
 		switch at := off + int64(n); {
 		case at < head:
 			n += copy(p[n:], gzipHeader[at:])
 		case at < tail:
-			if _, err := g.data.Seek(at-head, io.SeekStart); err != nil {
-				return n, err
-			}
-			k, err := g.data.Read(p[n:])
-			if n += k; err != nil {
+			k, err := g.data.ReadAt(p[n:], at-head)
+			if n += k; err != nil && !errors.Is(err, io.EOF) {
 				return n, err
 			}
 		case at < tail+int64(len(g.trailer)):

@@ -55,31 +55,32 @@ func newDigest(turn Turn, size int64) *digest {
 	return &digest{pace: pace{turn: turn}, want: size, md5: md5.New()}
 }
 
-// read reads all of content. The MD5 of a large one is computed on another processor.
+// read reads all of content. From besideSize bytes on its MD5 is computed on another processor.
 func (d *digest) read(content io.Reader) error {
 	defer d.pace.report()
-	if d.want < besideSize {
-		buf := buffers.Get().(*[]byte)
-		defer buffers.Put(buf)
-		return d.readTo(content, *buf, func(p []byte) []byte {
-			d.md5.Write(p)
-			return *buf
-		})
-	}
-	sum := newBeside(d.md5)
-	defer sum.close()
-	return d.readTo(content, sum.buffer(), sum.write)
-}
-
-// readTo reads all of content into buf, and into the buffers that sum returns for each that is full.
-func (d *digest) readTo(content io.Reader, buf []byte, sum func(p []byte) []byte) error {
+	own := buffers.Get().(*[]byte)
+	defer buffers.Put(own)
+	buf := *own
+	var sum *beside
+	defer func() {
+		if sum != nil {
+			sum.close()
+		}
+	}()
 	for {
-		n, err := content.Read(buf)
-		if n > 0 {
-			if err := d.add(buf[:n]); err != nil {
-				return err
-			}
-			buf = sum(buf[:n])
+		n, err := readFull(content, buf)
+		if err := d.add(buf[:n]); err != nil {
+			return err
+		}
+		switch {
+		case sum != nil:
+			buf = sum.write(buf[:n])
+		case d.n < besideSize:
+			d.md5.Write(buf[:n])
+		default:
+			d.md5.Write(buf[:n])
+			sum = newBeside(d.md5)
+			buf = sum.buffer()
 		}
 		switch {
 		case errors.Is(err, io.EOF):
@@ -88,6 +89,16 @@ func (d *digest) readTo(content io.Reader, buf []byte, sum func(p []byte) []byte
 			return err
 		}
 	}
+}
+
+// readFull reads until buf is full, or content gives an error.
+func readFull(content io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var more int
+		more, err = content.Read(buf[n:])
+		n += more
+	}
+	return n, err
 }
 
 // add takes the next bytes of the content, except for its MD5.

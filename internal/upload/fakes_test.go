@@ -2,9 +2,11 @@ package upload_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"tecken-upload/internal/sched"
@@ -21,6 +23,64 @@ type storage struct {
 	refreshed  int
 	writeFirst bool                                   // a faulty Put stores the object and loses the answer
 	fault      func(ctx context.Context, n int) error // of the n-th Put, from 1
+
+	asked   atomic.Int64                    // calls of Stat
+	staging func(ctx context.Context) error // before a Stage
+	staged  chan string                     // is told of the key of each Stage, at its end; nil: none is
+
+	commits, invisible atomic.Int64 // calls of Commit, and what was staged and is neither committed nor aborted
+}
+
+func (s *storage) Stat(ctx context.Context, loc upload.Location) (upload.Object, error) {
+	s.asked.Add(1)
+	return s.Store.Stat(ctx, loc)
+}
+
+func (s *storage) Stage(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body, note func(context.Context, string) error) (st upload.Staged, err error) {
+	if s.staged != nil {
+		defer func() { s.staged <- loc.Key.String() }()
+	}
+	if s.staging != nil {
+		if err := s.staging(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := note(ctx, loc.Key.String()); err != nil {
+		return nil, err
+	}
+	if st, err = s.Store.Stage(ctx, loc, obj, body, note); err != nil {
+		return nil, err
+	}
+	s.invisible.Add(1)
+	return &staged{Staged: st, storage: s}, nil
+}
+
+// staged counts as long as it is invisible.
+type staged struct {
+	upload.Staged
+	storage *storage
+	ended   bool
+}
+
+func (s *staged) Commit(ctx context.Context) error {
+	s.storage.commits.Add(1)
+	err := s.Staged.Commit(ctx)
+	if err == nil {
+		s.end()
+	}
+	return err
+}
+
+func (s *staged) Abort(ctx context.Context) error {
+	defer s.end()
+	return s.Staged.Abort(ctx)
+}
+
+func (s *staged) end() {
+	if !s.ended {
+		s.ended = true
+		s.storage.invisible.Add(-1)
+	}
 }
 
 func (s *storage) Put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
@@ -53,6 +113,7 @@ type records struct {
 	last     int64
 	ended    map[int64]upload.Upload
 	failing  bool
+	staged   []int64 // the upload of each id that is recorded
 	begin    func() error
 	finish   func(u *upload.Upload) error
 	progress func(uploads []upload.Upload) error
@@ -83,6 +144,26 @@ func (r *records) Progress(ctx context.Context, uploads []upload.Upload) error {
 	if r.progress != nil {
 		return r.progress(uploads)
 	}
+	return nil
+}
+
+func (r *records) Staged(_ context.Context, upload int64, id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if upload == 0 || id == "" {
+		r.t.Errorf("%q staged for upload %d", id, upload)
+	}
+	if r.failing {
+		return errors.New("no database")
+	}
+	r.staged = append(r.staged, upload)
+	return nil
+}
+
+func (r *records) Unstaged(_ context.Context, upload int64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.staged = slices.DeleteFunc(r.staged, func(u int64) bool { return u == upload })
 	return nil
 }
 

@@ -62,37 +62,63 @@ func (r *run) unpublished() (sum int64) {
 
 // publishMember brings one member to storage, or finds it there, and notes which in f.
 func (r *run) publishMember(ctx context.Context, m *archive.Member, f *File) error {
-	there, err := r.stored(ctx, f)
-	if err != nil {
+	there, size, err := r.stage(ctx, m, f)
+	switch {
+	case err != nil:
 		return err
-	}
-	if there == theSame {
+	case there == theSame:
 		f.State = FileSkipped
-		r.noteDone(f)
-		return nil
+	default:
+		f.StoredSize, f.Replaced, f.State = size, there == another, FileUploaded
+	}
+	r.noteDone(f)
+	return nil
+}
+
+// stage completes what was done ahead for a member, or does all of it. It returns what storage had, and the size of what it has now.
+func (r *run) stage(ctx context.Context, m *archive.Member, f *File) (there there, size int64, err error) {
+	done := r.ahead.take(ctx, f, r.up.Try)
+	switch {
+	case done == nil:
+		there, err = r.stored(ctx, question{slots: r.PublishSlots, file: f, try: r.up.Try})
+	case done.staged != nil:
+		return done.there, done.storedSize, r.PublishSlots.Run(ctx, r.task(0), func(ctx context.Context, _ *sched.Slot) error {
+			return done.staged.Commit(ctx)
+		})
+	default:
+		there = done.there
+	}
+	if err != nil || there == theSame {
+		return there, 0, err
 	}
 	body, err := m.Body(ctx)
 	if err != nil {
-		return err
+		return there, 0, err
 	}
+	return there, body.Size, r.send(ctx, r.PublishSlots, f, body, func(ctx context.Context, obj Object, b Body) error {
+		return r.Storage.Put(ctx, Location{Key: f.Key, Try: r.up.Try}, obj, b)
+	})
+}
+
+// send calls a method of storage with the body of a file, and closes the body once it is not used any more.
+func (r *run) send(ctx context.Context, slots Slots, f *File, body *archive.Body, call func(context.Context, Object, Body) error) error {
 	done := sync.OnceFunc(func() { _ = body.Close() }) // of a scratch file that was read to its end
-	loc := Location{Key: f.Key, Try: r.up.Try}
 	obj := Object{Size: f.Size, MD5: f.MD5, Gzip: body.Gzip}
 	var begun atomic.Bool
-	err = r.PublishSlots.Run(ctx, r.task(body.Size), func(ctx context.Context, slot *sched.Slot) error {
+	err := slots.Run(ctx, r.task(body.Size), func(ctx context.Context, slot *sched.Slot) error {
 		begun.Store(true)
 		defer done() // not before a call that is not waited for any more has come back
-		return r.Storage.Put(ctx, loc, obj, Body{Reader: &moving{ReadSeeker: body, moved: r.moved(slot)}, Size: body.Size, CRC32: body.CRC32})
+		moved := r.moved(slot)
+		b := Body{Reader: &moving{ReadSeeker: body, moved: moved}, Size: body.Size, CRC32: body.CRC32}
+		if body.At != nil {
+			b.At = newMovingAt(body.At, body.Size, moved)
+		}
+		return call(ctx, obj, b)
 	})
 	if !begun.Load() {
 		done()
 	}
-	if err != nil {
-		return err
-	}
-	f.StoredSize, f.Replaced, f.State = body.Size, there == another, FileUploaded
-	r.noteDone(f)
-	return nil
+	return err
 }
 
 // noteDone counts one more member that is in storage, in the meter and now and then in the manifest.
@@ -116,50 +142,64 @@ const (
 	another
 )
 
+// A question asks what storage has of a file.
+type question struct {
+	file  *File
+	try   bool  // it is a try upload's
+	slots Slots // for the calls
+	early bool  // the archive still arrives: storage is left as it is
+}
+
+// errTooEarly: the file is about to expire in storage, and would be refreshed.
+var errTooEarly = errors.New("not before the commit")
+
 // stored returns what storage has of the file already, and refreshes what is about to expire there. A
 // try upload is content with what regular storage has, and keeps for as long as the try upload's own would be kept.
-func (r *run) stored(ctx context.Context, f *File) (there, error) {
-	if r.up.Try {
-		if lent, err := r.storedAt(ctx, f, Location{Key: f.Key}); lent == theSame || err != nil {
+func (r *run) stored(ctx context.Context, q question) (there, error) {
+	if q.try {
+		if lent, err := r.storedAt(ctx, q, Location{Key: q.file.Key}); lent == theSame || err != nil {
 			return lent, err
 		}
 	}
-	return r.storedAt(ctx, f, Location{Key: f.Key, Try: r.up.Try})
+	return r.storedAt(ctx, q, Location{Key: q.file.Key, Try: q.try})
 }
 
 // storedAt returns what storage has of the file at loc. For a try upload the same content in regular storage counts
 // as nothing if it expires before the try upload would: refreshed, it would outlive its records.
-func (r *run) storedAt(ctx context.Context, f *File, loc Location) (there, error) {
-	obj, err := r.look(ctx, loc)
+func (r *run) storedAt(ctx context.Context, q question, loc Location) (there, error) {
+	obj, err := r.look(ctx, q.slots, loc)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nothing, nil
 	case err != nil:
 		return nothing, err
-	case obj.Size != f.Size || obj.MD5 != f.MD5:
+	case obj.Size != q.file.Size || obj.MD5 != q.file.MD5:
 		return another, nil
 	}
 	age, retention := r.Now().Sub(obj.Modified), r.Retention
 	switch {
-	case r.up.Try && !loc.Try && age <= retention-r.TryRetention:
+	case q.try && !loc.Try && age <= retention-r.TryRetention:
 		return theSame, nil
-	case r.up.Try && !loc.Try:
+	case q.try && !loc.Try:
 		return nothing, nil
 	case loc.Try:
 		retention = r.TryRetention
 	}
-	if age <= retention/2 {
+	switch {
+	case age <= retention/2:
 		return theSame, nil
+	case q.early:
+		return nothing, errTooEarly
 	}
-	return r.refresh(ctx, loc, obj)
+	return r.refresh(ctx, q.slots, loc, obj)
 }
 
 // look describes the object at loc, or returns ErrNotFound.
-func (r *run) look(ctx context.Context, loc Location) (Object, error) {
+func (r *run) look(ctx context.Context, slots Slots, loc Location) (Object, error) {
 	task := r.task(0)
 	task.Lease = lookupLease
 	var obj Object
-	err := r.PublishSlots.Run(ctx, task, func(ctx context.Context, _ *sched.Slot) (err error) {
+	err := slots.Run(ctx, task, func(ctx context.Context, _ *sched.Slot) (err error) {
 		obj, err = r.Storage.Stat(ctx, loc)
 		return err
 	})
@@ -170,8 +210,8 @@ func (r *run) look(ctx context.Context, loc Location) (Object, error) {
 }
 
 // refresh refreshes the object at loc, unless it is not there any more.
-func (r *run) refresh(ctx context.Context, loc Location, obj Object) (there, error) {
-	err := r.PublishSlots.Run(ctx, r.task(0), func(ctx context.Context, _ *sched.Slot) error {
+func (r *run) refresh(ctx context.Context, slots Slots, loc Location, obj Object) (there, error) {
+	err := slots.Run(ctx, r.task(0), func(ctx context.Context, _ *sched.Slot) error {
 		return r.Storage.Refresh(ctx, loc, obj)
 	})
 	switch {

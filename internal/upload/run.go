@@ -43,6 +43,7 @@ type run struct {
 	stop   func()          // ends it
 	meter  meter
 	stream *sched.Slot // of an archive that is processed as one stream; nil for others
+	ahead  *ahead      // what is done before the archive has arrived; nil before its first byte
 
 	noting sync.Mutex // guards what follows
 	count  int        // members that are in storage
@@ -84,6 +85,7 @@ func (r *run) run(ctx context.Context) {
 	// The room is given back before anything else is waited for. What can't be removed is the janitor's: no
 	// reason to send two gigabytes again.
 	r.report.Leftover = r.workspace.Close()
+	r.ahead.abort(ctx)
 	switch {
 	case r.up.ID != 0:
 		err = r.end(ctx, err)
@@ -115,6 +117,7 @@ func (r *run) phases(ctx context.Context) (err error) {
 		if OutcomeOf(err) == Failed && ctx.Err() != nil {
 			err = because(context.Cause(ctx), err)
 		}
+		r.ahead.stop()
 		r.giveMemoryBack()
 		r.stop()
 		r.leave()

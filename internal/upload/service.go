@@ -15,6 +15,8 @@ type Config struct {
 	Records Records
 	// VerifySlots bound inflating and hashing, PublishSlots calls to storage, of all uploads together.
 	VerifySlots, PublishSlots Slots
+	// StageSlots bound calls to storage for archives that still arrive. They take nothing from PublishSlots.
+	StageSlots Slots
 	// DecoderSlots bound the memory of decoders: each stands for DecoderSlot bytes. An archive that is processed as one stream holds
 	// those of its decoder from its first member to its last.
 	DecoderSlots Slots

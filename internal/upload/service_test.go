@@ -59,6 +59,7 @@ func newHouse(t *testing.T) *house {
 		Records:         h.records,
 		VerifySlots:     sched.New(sched.Options{Slots: 2}),
 		PublishSlots:    sched.New(sched.Options{Slots: 2}),
+		StageSlots:      sched.New(sched.Options{Slots: 1}),
 		DecoderSlots:    sched.New(sched.Options{Slots: 1}),
 		Limits:          archive.Limits{MaxMembers: 100, MaxMemberSize: 1 << 20, MaxExtractedSize: 4 << 20},
 		MaxSize:         1 << 20,
@@ -83,7 +84,7 @@ type source struct {
 }
 
 func (s source) Deliver(ctx context.Context, in *upload.Arrival) (upload.Delivery, error) {
-	f, err := in.Receive(ctx, s.content)
+	f, err := in.Receive(ctx, s.content, s.try)
 	if err != nil {
 		return upload.Delivery{}, err
 	}

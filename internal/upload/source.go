@@ -27,12 +27,15 @@ type Arrival struct {
 	follower *archive.Follower // nil before the first byte
 }
 
-// Receive writes content, an archive, to the upload's room on disk as it arrives, while its members are verified. It returns an error of
-// content as it is; if content has too many bytes, the error wraps spool.ErrTooLarge.
-func (in *Arrival) Receive(ctx context.Context, content io.Reader) (*os.File, error) {
-	return in.run.workspace.Receive(ctx, content, in.run.MaxSize, func(f io.ReaderAt, size int64) {
+// Receive writes content, an archive, to the upload's room on disk as it arrives, while its members are verified, asked for and staged. try says
+// that it is known to be a try upload's. Receive returns an error of content as it is; if content has too many bytes, the error wraps
+// spool.ErrTooLarge.
+func (in *Arrival) Receive(ctx context.Context, content io.Reader, try bool) (*os.File, error) {
+	r := in.run
+	return r.workspace.Receive(ctx, content, r.MaxSize, func(f io.ReaderAt, size int64) {
 		if in.follower == nil {
-			in.follower = archive.Follow(ctx, f, in.run.Limits, in.run, func(*archive.Member) {})
+			r.ahead = newAhead(ctx, r, try || r.req.Token.TryOnly())
+			in.follower = archive.Follow(ctx, f, r.Limits, r, r.ahead.found)
 		}
 		in.follower.Arrived(size)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 
 	"tecken-upload/internal/archive"
 	"tecken-upload/internal/sched"
@@ -133,6 +134,29 @@ func (m *moving) Seek(offset int64, whence int) (int64, error) {
 		}
 	}
 	return at, err
+}
+
+// movingAt is a body that is read at several places at once, and reports that it gets on. Each byte is read to hash it and to send it; more is
+// another attempt, and no progress.
+type movingAt struct {
+	io.ReaderAt
+	moved func()
+	left  *atomic.Int64 // bytes until then
+}
+
+func newMovingAt(r io.ReaderAt, size int64, moved func()) movingAt {
+	m := movingAt{ReaderAt: r, moved: moved, left: new(atomic.Int64)}
+	m.left.Store(2 * size)
+	return m
+}
+
+// ReadAt implements io.ReaderAt.
+func (m movingAt) ReadAt(p []byte, off int64) (int, error) {
+	n, err := m.ReaderAt.ReadAt(p, off)
+	if m.left.Add(-int64(n)) >= 0 {
+		m.moved()
+	}
+	return n, err
 }
 
 // growing is a scratch file that reports each write.

@@ -88,7 +88,7 @@ func newSite(t *testing.T, change ...func(*web.Config, *upload.Config)) *site {
 	must(err)
 	uc := upload.Config{
 		Storage: store, Records: s.records,
-		VerifySlots: sched.New(sched.Options{Slots: 2}), PublishSlots: sched.New(sched.Options{Slots: 2}), DecoderSlots: sched.New(sched.Options{Slots: 1}),
+		VerifySlots: sched.New(sched.Options{Slots: 2}), PublishSlots: sched.New(sched.Options{Slots: 2}), StageSlots: sched.New(sched.Options{Slots: 1}), DecoderSlots: sched.New(sched.Options{Slots: 1}),
 		Limits:  archive.Limits{MaxMembers: 10, MaxMemberSize: 8 << 20, MaxExtractedSize: 8 << 20, DisallowedSnippets: []string{"secret/stuff"}},
 		MaxSize: maxUpload, Timeout: time.Minute, Retention: 2 * time.Hour, TryRetention: time.Hour, PublishParallel: 4, Now: time.Now,
 	}

@@ -10,8 +10,11 @@ import (
 	"crypto/md5"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"maps"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"unicode"
@@ -164,9 +167,29 @@ func (s *scratch) Seek(offset int64, whence int) (int64, error) {
 func (s *scratch) Close() error { return nil }
 
 // ours reads the archive as an upload is read, down to the bodies that would be stored, by symbol key. What it accepted must be
-// readable: every error that is no refusal is a fault of ours.
+// readable: every error that is no refusal is a fault of ours. So is a difference between an archive that is read as it arrives, and as a whole.
 func ours(ctx context.Context, data []byte) (found map[string]string, refusal *archive.Error, err error) {
 	a, err := archive.Open(ctx, bytes.NewReader(data), int64(len(data)), limits, work{})
+	found, refusal, err = read(ctx, a, err)
+	if err != nil {
+		return nil, nil, err
+	}
+	f := archive.Follow(ctx, bytes.NewReader(data), limits, work{}, func(*archive.Member) {})
+	defer f.Close()
+	for i := range 3 { // pieces, of sizes that differ by archive
+		f.Arrived(int64(len(data)) * int64(i*100+int(crc32.ChecksumIEEE(data)%100)) / 300)
+		runtime.Gosched()
+	}
+	a, err = f.Open(ctx, int64(len(data)))
+	arrived, refused, err := read(ctx, a, err)
+	if err != nil || (refused == nil) != (refusal == nil) || !maps.Equal(arrived, found) {
+		return nil, nil, fmt.Errorf("as it arrives: %v, %v, %w; as a whole: %v, %s", arrived, refused, err, found, fmt.Sprint(refusal))
+	}
+	return found, refusal, nil
+}
+
+// read reads an archive that was opened, unless that failed.
+func read(ctx context.Context, a *archive.Archive, err error) (found map[string]string, refusal *archive.Error, _ error) {
 	if err == nil {
 		for _, err = range a.Members(ctx) { // an error is the last
 		}

@@ -36,12 +36,12 @@ type multipartForm struct {
 // other parts only "try" and "url" have a meaning, before the file or after it. Only one part's header and the first bytes of a field are
 // buffered, nothing touches the disk, and every further file is discarded. The body's reader bounds the body.
 //
-// It reads body to its end, calls file once with the content of the first file part, and returns the form. contentType is the
+// It reads body to its end, calls file once with the content of the first file part and what is known of the form by then, and returns the form. contentType is the
 // request's.
 //
 // The errors are [upload.ErrNoFile], with the form's other fields, [upload.ErrNotForm], one that wraps [upload.ErrMalformed], or the first
 // error of body or of file, unchanged. After an error other than upload.ErrNoFile body has not been read to its end.
-func readForm(body io.Reader, contentType string, file func(io.Reader) error) (multipartForm, error) {
+func readForm(body io.Reader, contentType string, file func(known multipartForm, content io.Reader) error) (multipartForm, error) {
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	switch {
 	case mediaType != "multipart/form-data":
@@ -106,7 +106,7 @@ func (s *source) Read(p []byte) (int, error) {
 
 type reader struct {
 	parts *multipart.Reader
-	file  func(io.Reader) error
+	file  func(multipartForm, io.Reader) error
 	form  multipartForm
 	found bool
 }
@@ -136,7 +136,7 @@ func (r *reader) take(part *multipart.Part) error {
 	case part.FileName() != "" && !r.found:
 		r.found = true
 		r.form.Filename = cleanName(part.FormName())
-		if err := r.file(content); err != nil {
+		if err := r.file(r.form, content); err != nil {
 			return err
 		}
 	case part.FileName() == "" && part.FormName() == "try":

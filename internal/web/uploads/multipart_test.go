@@ -97,7 +97,7 @@ func TestReadForm(t *testing.T) {
 				ct = tc.contentType
 			}
 			var content bytes.Buffer
-			got, err := readForm(strings.NewReader(tc.body), ct, func(r io.Reader) error {
+			got, err := readForm(strings.NewReader(tc.body), ct, func(_ multipartForm, r io.Reader) error {
 				_, err := io.Copy(&content, r)
 				return err
 			})
@@ -118,7 +118,7 @@ func TestACutBodyIsNeverAWholeForm(t *testing.T) {
 	whole := form(t, "try=1", "a.zip@a.zip=some content", "b=c")
 	end := strings.LastIndex(whole, "--"+boundary+"--") + len("--"+boundary+"--")
 	for n := range end {
-		_, err := readForm(strings.NewReader(whole[:n]), contentType, func(r io.Reader) error {
+		_, err := readForm(strings.NewReader(whole[:n]), contentType, func(_ multipartForm, r io.Reader) error {
 			_, err := io.Copy(io.Discard, r)
 			return err
 		})
@@ -131,7 +131,7 @@ func TestACutBodyIsNeverAWholeForm(t *testing.T) {
 func TestErrorsOfTheBodyAndTheFileComeAsTheyAre(t *testing.T) {
 	broken := errors.New("connection reset")
 	body := io.MultiReader(strings.NewReader(form(t, "a@a="+strings.Repeat("x", 1<<20))[:600_000]), iotest.ErrReader(broken))
-	drain := func(r io.Reader) error {
+	drain := func(_ multipartForm, r io.Reader) error {
 		_, err := io.Copy(io.Discard, r)
 		return fmt.Errorf("receive: %w", err)
 	}
@@ -139,7 +139,7 @@ func TestErrorsOfTheBodyAndTheFileComeAsTheyAre(t *testing.T) {
 		t.Errorf("the body's error came as %v", err)
 	}
 	full := errors.New("disk full")
-	if _, err := readForm(strings.NewReader(form(t, "a@a=x")), contentType, func(io.Reader) error { return full }); !errors.Is(err, full) {
+	if _, err := readForm(strings.NewReader(form(t, "a@a=x")), contentType, func(multipartForm, io.Reader) error { return full }); !errors.Is(err, full) {
 		t.Errorf("the file's error came as %v", err)
 	}
 }
@@ -155,7 +155,7 @@ func FuzzReadForm(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string, chunk int) {
 		read := func(r io.Reader) (multipartForm, []byte, error) {
 			var content bytes.Buffer
-			form, err := readForm(r, contentType, func(r io.Reader) error {
+			form, err := readForm(r, contentType, func(_ multipartForm, r io.Reader) error {
 				_, err := io.Copy(&content, r)
 				return err
 			})

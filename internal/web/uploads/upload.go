@@ -169,8 +169,8 @@ type multipartSource struct {
 // Deliver implements upload.Deliverer.
 func (m *multipartSource) Deliver(ctx context.Context, in *upload.Arrival) (upload.Delivery, error) {
 	var file *os.File
-	form, err := readForm(m.body, m.contentType, func(content io.Reader) (err error) {
-		file, err = in.Receive(ctx, content)
+	form, err := readForm(m.body, m.contentType, func(known multipartForm, content io.Reader) (err error) {
+		file, err = in.Receive(ctx, content, known.Try)
 		return err
 	})
 	address := strings.TrimSpace(form.URL)

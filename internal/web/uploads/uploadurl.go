@@ -172,7 +172,7 @@ func (u *urlSource) receive(ctx context.Context, in *upload.Arrival) (*os.File, 
 	if size := u.download.Size(); size >= 0 {
 		u.sized(size)
 	}
-	return in.Receive(ctx, u)
+	return in.Receive(ctx, u, u.try)
 }
 
 // Read implements io.Reader: it reads the archive as it arrives.

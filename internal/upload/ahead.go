@@ -1,0 +1,193 @@
+package upload
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"tecken-upload/internal/archive"
+	"tecken-upload/internal/background"
+	"tecken-upload/internal/symbol"
+)
+
+const (
+	// stageSize is the size of a body in bytes from which on it is sent ahead of the commit. A smaller one is a single request at the commit,
+	// as it would be to stage it.
+	stageSize = 8 << 20
+	// abortTimeout bounds the throwing away of all that an upload has staged. What is left by then is discarded by the sweep of storage.
+	abortTimeout = 10 * time.Second
+	// abortParallel is how many are thrown away at once.
+	abortParallel = 8
+)
+
+// An ahead asks storage for members while the archive still arrives, and stages the large ones that storage does not have. All it knows are
+// members that are good by themselves: what it did counts for a member of the whole archive with the same key, size and MD5. Its faults do not
+// matter: a member that it failed for is brought to storage at the commit. A nil ahead does nothing.
+type ahead struct {
+	run    *run
+	try    bool            // the members are taken for those of a try upload
+	ctx    context.Context //nolint:containedctx // of what goes on beside the arrival; close ends it
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	errands map[symbol.Key]*errand
+	waiting []*errand
+	busy    int  // goroutines
+	noted   bool // storage's ids are in the records
+}
+
+// An errand is one member's.
+type errand struct {
+	member *archive.Member
+	file   File
+	done   chan struct{} // closed when the rest is known
+
+	err        error
+	there      there
+	staged     Staged // nil: nothing is staged
+	storedSize int64  // of what is staged
+}
+
+func newAhead(ctx context.Context, r *run, try bool) *ahead {
+	ctx, cancel := context.WithCancel(ctx)
+	return &ahead{run: r, try: try, ctx: ctx, cancel: cancel, errands: make(map[symbol.Key]*errand)}
+}
+
+// found takes a member that is good by itself.
+func (a *ahead) found(m *archive.Member) {
+	e := &errand{member: m, file: fileOf(m), done: make(chan struct{})}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ctx.Err() != nil || a.errands[m.Key] != nil {
+		return
+	}
+	a.errands[m.Key] = e
+	a.waiting = append(a.waiting, e)
+	if a.busy < a.run.PublishParallel {
+		a.busy++
+		a.work.Add(1)
+		background.Go("ahead", a.runErrands)
+	}
+}
+
+// runErrands runs errands until none waits.
+func (a *ahead) runErrands() {
+	defer a.work.Done()
+	for {
+		e := a.next()
+		if e == nil {
+			return
+		}
+		e.err = background.Try(func() error { return a.do(e) })
+		close(e.done)
+	}
+}
+
+func (a *ahead) next() *errand {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.waiting) == 0 || a.ctx.Err() != nil {
+		a.busy--
+		return nil
+	}
+	e := a.waiting[0]
+	a.waiting = a.waiting[1:]
+	return e
+}
+
+// do asks storage for a member, and stages it if it is large and not there.
+func (a *ahead) do(e *errand) (err error) {
+	r := a.run
+	if e.there, err = r.stored(a.ctx, question{slots: r.StageSlots, file: &e.file, try: a.try, early: true}); err != nil || e.there == theSame || e.file.Size < stageSize {
+		return err
+	}
+	body, err := e.member.Body(a.ctx)
+	if err != nil {
+		return err
+	}
+	if body.Size < stageSize {
+		return body.Close()
+	}
+	var staged Staged
+	err = r.send(a.ctx, r.StageSlots, &e.file, body, func(ctx context.Context, obj Object, b Body) error {
+		s, err := r.Storage.Stage(ctx, Location{Key: e.file.Key, Try: a.try}, obj, b, a.note)
+		if err == nil && ctx.Err() != nil { // nothing waits for it any more
+			return errors.Join(context.Cause(ctx), s.Abort(ctx))
+		}
+		staged = s
+		return err
+	})
+	if err == nil {
+		e.staged, e.storedSize = staged, body.Size
+	}
+	return err
+}
+
+// note records an id of storage's, under which the sweep of storage finds what this upload leaves if its process dies.
+func (a *ahead) note(ctx context.Context, id string) error {
+	a.mu.Lock()
+	a.noted = true
+	a.mu.Unlock()
+	return a.run.Records.Staged(ctx, a.run.up.ID, id)
+}
+
+// take returns what was done for a file of the whole archive, once it is done; nil: nothing that helps. try says that it is a try upload's.
+func (a *ahead) take(ctx context.Context, f *File, try bool) *errand {
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	e := a.errands[f.Key]
+	if e == nil || a.try != try || e.file.MD5 != f.MD5 || e.file.Size != f.Size {
+		a.mu.Unlock()
+		return nil
+	}
+	if i := slices.Index(a.waiting, e); i >= 0 { // it would only wait longer there
+		a.waiting = slices.Delete(a.waiting, i, i+1)
+		e = nil
+	}
+	a.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+	select {
+	case <-e.done:
+	case <-ctx.Done():
+		return nil
+	}
+	if e.err != nil {
+		return nil
+	}
+	return e
+}
+
+// stop ends all errands. Nothing of them reads the archive afterwards.
+func (a *ahead) stop() {
+	if a == nil {
+		return
+	}
+	a.cancel()
+	a.work.Wait()
+}
+
+// abort throws away what is staged and was not committed. What can't be thrown away is left to the sweep of storage.
+func (a *ahead) abort(ctx context.Context) {
+	if a == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	g, ctx := background.NewGroup(ctx)
+	g.SetLimit(abortParallel)
+	for _, e := range a.errands {
+		if e.staged != nil {
+			g.Go(func() error { return e.staged.Abort(ctx) })
+		}
+	}
+	if err := g.Wait(); err == nil && a.noted {
+		_ = a.run.Records.Unstaged(ctx, a.run.up.ID)
+	}
+}
