@@ -54,6 +54,35 @@ func (w *watchedStorage) Refresh(ctx context.Context, loc upload.Location, obj u
 	return err
 }
 
+// Stage implements upload.Storage. An error of note is not storage's.
+func (w *watchedStorage) Stage(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body,
+	note func(context.Context, string) error) (upload.Staged, error) {
+	var unnoted error
+	staged, err := w.Storage.Stage(ctx, loc, obj, body, func(ctx context.Context, id string) error {
+		unnoted = note(ctx, id)
+		return unnoted
+	})
+	if unnoted == nil {
+		w.proof.judge(ctx, err, true)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &watchedStaged{staged, w.proof}, nil
+}
+
+type watchedStaged struct {
+	upload.Staged
+	proof *Proof
+}
+
+// Commit implements upload.Staged.
+func (w *watchedStaged) Commit(ctx context.Context) error {
+	err := w.Staged.Commit(ctx)
+	w.proof.judge(ctx, err, true)
+	return err
+}
+
 // WatchRecords returns r, with the ends of its calls reported to p.
 func WatchRecords(r upload.Records, p *Proof) upload.Records { return &watchedRecords{r, p} }
 

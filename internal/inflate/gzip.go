@@ -2,7 +2,6 @@ package inflate
 
 import (
 	"bufio"
-	"compress/flate"
 	"compress/gzip"
 	"encoding/binary"
 	"errors"
@@ -22,20 +21,21 @@ const (
 // A gzipReader decodes the members of a gzip file in order. The standard library's reader refuses names and comments above 511 bytes, and
 // ignores reserved flags; zlib does neither.
 type gzipReader struct {
-	in   *bufio.Reader
-	dec  io.Reader
-	sum  uint32 // CRC-32 of the member so far
-	size uint32 // its bytes so far, modulo 2³²
-	err  error  // final error
+	dec  *Reader
+	in   *bufio.Reader // of dec
+	sum  uint32        // CRC-32 of the member so far
+	size uint32        // its bytes so far, modulo 2³²
+	err  error         // final error
 }
 
 // NewGzip returns a reader of the gzip file in src, its members in order. Zeros may follow the last one, as written by tools that pad to a
 // block's size. Read returns io.EOF only after every member had the CRC-32 and length in its trailer. Its errors are those of
 // [Reader.Read], gzip.ErrHeader and gzip.ErrChecksum.
 func NewGzip(src io.Reader) (io.Reader, error) {
-	in := bufio.NewReaderSize(src, bufSize)
-	g := &gzipReader{in: in, dec: flate.NewReader(in)}
-	if _, err := in.Peek(1); err != nil {
+	dec := NewReader()
+	dec.Reset(src)
+	g := &gzipReader{dec: dec, in: dec.in}
+	if _, err := g.in.Peek(1); err != nil {
 		return nil, err
 	}
 	if err := g.begin(); err != nil {
@@ -82,8 +82,7 @@ func (g *gzipReader) next() error {
 // begin reads a member's header.
 func (g *gzipReader) begin() error {
 	g.sum, g.size = 0, 0
-	// The error is for dictionaries; the package documents this interface.
-	_ = g.dec.(flate.Resetter).Reset(g.in, nil)
+	g.dec.restart()
 	h := &gzipHeader{in: g.in}
 	fixed := h.bytes(10)
 	if h.err == nil && (fixed[0] != 0x1f || fixed[1] != 0x8b || fixed[2] != 8 || fixed[3]&reservedFlags != 0) {

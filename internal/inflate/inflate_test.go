@@ -155,26 +155,64 @@ func TestGzipVerdicts(t *testing.T) {
 	}
 }
 
-// FuzzReader: a used Reader accepts what compress/flate accepts, as far, and as the same text, in reads of any size.
-func FuzzReader(f *testing.F) {
-	for _, v := range verdicts() {
-		f.Add(v.stream.bytes, []byte("\x4b\x4c\x4a\x06\x00"))
+// Text is given away before the source is asked for what comes after it.
+func TestAsItArrives(t *testing.T) {
+	var texts [][]byte
+	for i, n := range []int{1, 100, 70_000, 3, 0, 200_000, 5_000} {
+		texts = append(texts, symText(200_000 + i)[i:][:n])
 	}
-	f.Fuzz(func(t *testing.T, stream, before []byte) {
-		const most = 1 << 20
-		in := bytes.NewReader(stream)
-		want, wantErr := io.ReadAll(io.LimitReader(flate.NewReader(in), most))
-		r := NewReader()
-		_, _ = read(r, io.LimitReader(bytes.NewReader(before), most))
-		for _, src := range []io.Reader{bytes.NewReader(stream), iotest.HalfReader(bytes.NewReader(stream))} {
-			r.Reset(src)
-			got, err := io.ReadAll(io.LimitReader(r, most))
-			if (err == nil) != (wantErr == nil) || !bytes.Equal(got, want) {
-				t.Fatalf("%d bytes, %v; compress/flate: %d, %v", len(got), err, len(want), wantErr)
-			}
-			if rest, _ := io.Copy(io.Discard, src); err == nil && len(got) < most && int(rest)+r.Buffered() != in.Len() {
-				t.Fatalf("%d bytes left, compress/flate leaves %d", int(rest)+r.Buffered(), in.Len())
-			}
+	var arrived, got bytes.Buffer
+	w, err := flate.NewWriter(&arrived, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := 0
+	source := func(p []byte) (int, error) {
+		if arrived.Len() > 0 {
+			return arrived.Read(p)
 		}
-	})
+		if got.Len() != want {
+			t.Errorf("%d bytes of %d were given away before the next were read", got.Len(), want)
+		}
+		if len(texts) == 0 {
+			err = w.Close()
+		} else {
+			want += len(texts[0])
+			_, err = w.Write(texts[0])
+			err = errors.Join(err, w.Flush())
+			texts = texts[1:]
+		}
+		n, _ := arrived.Read(p)
+		return n, err
+	}
+	r := NewReader()
+	r.Reset(readFunc(source))
+	if n, err := r.WriteTo(&got); err != nil || n != int64(want) {
+		t.Errorf("%d bytes of %d, %v", n, want, err)
+	}
 }
+
+type readFunc func(p []byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
+
+// A writer's error is returned unchanged; what it has taken is not given away again.
+func TestWriterError(t *testing.T) {
+	r := NewReader()
+	r.Reset(bytes.NewReader(deflated(8, []byte("some text"))))
+	full := errors.New("full disk")
+	n, err := r.WriteTo(writeFunc(func([]byte) (int, error) { return 5, full }))
+	if n != 5 || !errors.Is(err, full) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if n, err := r.WriteTo(writeFunc(func([]byte) (int, error) { return 1, nil })); n != 1 || !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if rest, err := io.ReadAll(r); string(rest) != "ext" || err != nil {
+		t.Errorf("%q, %v", rest, err)
+	}
+}
+
+type writeFunc func(p []byte) (int, error)
+
+func (f writeFunc) Write(p []byte) (int, error) { return f(p) }

@@ -22,6 +22,29 @@ func (a *announcer) Put(ctx context.Context, loc upload.Location, obj upload.Obj
 	return a.Storage.Put(ctx, loc, obj, body)
 }
 
+// Stage implements upload.Storage.
+func (a *announcer) Stage(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body,
+	note func(context.Context, string) error) (upload.Staged, error) {
+	staged, err := a.Storage.Stage(ctx, loc, obj, body, note)
+	if err != nil {
+		return nil, err
+	}
+	return &announced{staged, a.finder, loc}, nil
+}
+
+// announced reports its commit to a Finder.
+type announced struct {
+	upload.Staged
+	finder *Finder
+	loc    upload.Location
+}
+
+// Commit implements upload.Staged.
+func (a *announced) Commit(ctx context.Context) error {
+	defer a.finder.objects.forget(cacheKey(a.loc)) // in any case, as for Put
+	return a.Staged.Commit(ctx)
+}
+
 // Stat implements upload.Storage. A found object may have come from another instance.
 func (a *announcer) Stat(ctx context.Context, loc upload.Location) (upload.Object, error) {
 	obj, err := a.Storage.Stat(ctx, loc)

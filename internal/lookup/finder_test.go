@@ -63,6 +63,22 @@ func (s *fakeStorage) Put(_ context.Context, loc upload.Location, _ upload.Objec
 	return nil
 }
 
+func (s *fakeStorage) Stage(_ context.Context, loc upload.Location, _ upload.Object, _ upload.Body,
+	_ func(context.Context, string) error) (upload.Staged, error) {
+	return &fakeStaged{s, loc}, nil
+}
+
+type fakeStaged struct {
+	storage *fakeStorage
+	loc     upload.Location
+}
+
+func (f *fakeStaged) Commit(ctx context.Context) error {
+	return f.storage.Put(ctx, f.loc, upload.Object{}, upload.Body{})
+}
+
+func (*fakeStaged) Abort(context.Context) error { return nil }
+
 func (s *fakeStorage) Refresh(context.Context, upload.Location, upload.Object) error { return nil }
 
 // fakeRecords counts what it is asked, and answers as it is told.
@@ -295,6 +311,13 @@ func TestALateMissIsNotRemembered(t *testing.T) {
 		"put": func(ctx context.Context, s upload.Storage, loc upload.Location) error {
 			return s.Put(ctx, loc, upload.Object{}, upload.Body{})
 		},
+		"commit": func(ctx context.Context, s upload.Storage, loc upload.Location) error {
+			staged, err := s.Stage(ctx, loc, upload.Object{}, upload.Body{}, nil)
+			if err != nil {
+				return err
+			}
+			return staged.Commit(ctx)
+		},
 		"found there by the upload": func(ctx context.Context, s upload.Storage, loc upload.Location) error {
 			_, err := s.Stat(ctx, loc)
 			return err
@@ -313,7 +336,7 @@ func TestALateMissIsNotRemembered(t *testing.T) {
 				synctest.Wait()
 				s.stat = nil
 				loc := location(t, "A1")
-				if name != "put" {
+				if name == "found there by the upload" {
 					_ = s.Put(t.Context(), loc, upload.Object{}, upload.Body{}) // by another instance
 				}
 				if err := store(t.Context(), f.Uploads(s), loc); err != nil {

@@ -27,6 +27,28 @@ type Storage interface {
 	// Refresh makes the object at loc as new for a retention rule, content unchanged: afterwards its
 	// Modified is now. It returns ErrNotFound where there is none.
 	Refresh(ctx context.Context, loc Location, obj Object) error
+
+	Stager
+}
+
+// A Stager brings symbol files to storage ahead of their commit.
+type Stager interface {
+	// Stage brings body to storage as Put does, but where no reader sees it. Before any byte of body is sent, note receives the id under
+	// which a sweep finds and discards what a dead process has left; a storage that leaves nothing behind does not call it. An error of
+	// note ends the staging and is wrapped as it is. After an error nothing is left, as far as storage can be reached.
+	//
+	// Where body.At is set, Stage reads it, from several goroutines; else body.Reader, once. Neither is used after Stage has returned.
+	Stage(ctx context.Context, loc Location, obj Object, body Body, note func(ctx context.Context, id string) error) (Staged, error)
+}
+
+// Staged is a symbol file that is in storage and invisible. Its holder calls Commit at most once, and Abort unless Commit returned nil.
+type Staged interface {
+	// Commit makes it the object at its location, with the promises of Put; it is durable once Commit returns nil. After Abort it fails.
+	Commit(ctx context.Context) error
+
+	// Abort throws it away. It works after ctx has ended, and while a Commit hangs: then the object appears or not. It takes seconds at
+	// most. After a Commit that returned nil it does nothing.
+	Abort(ctx context.Context) error
 }
 
 // Records keeps what became of uploads. Implementations are safe for concurrent use. A method that fails

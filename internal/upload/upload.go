@@ -102,6 +102,7 @@ type Object struct {
 // supports offset 0 with each whence, and may support more.
 type Body struct {
 	Reader io.ReadSeeker
+	At     io.ReaderAt // the same bytes, safe for concurrent use; nil where they can only be read from their start
 	Size   int64
 	CRC32  uint32
 }

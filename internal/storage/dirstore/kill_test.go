@@ -1,4 +1,4 @@
-package dirstore_test
+package dirstore
 
 import (
 	"bytes"
@@ -13,31 +13,34 @@ import (
 	"syscall"
 	"testing"
 
-	"tecken-upload/internal/storage/dirstore"
 	"tecken-upload/internal/storage/storagetest"
 	"tecken-upload/internal/symbol"
 	"tecken-upload/internal/upload"
 )
 
-// victimDir makes this binary a writer to be killed.
-var victimDir = flag.String("victim", "", "begin to store an object in this directory")
+// These make this binary a writer to be killed.
+var (
+	victimDir     = flag.String("victim", "", "begin to store an object in this directory")
+	victimUnnamed = flag.Bool("unnamed", false, "by way of a file without a name")
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if *victimDir != "" {
-		fmt.Fprintln(os.Stderr, victim(*victimDir))
+		fmt.Fprintln(os.Stderr, victim(*victimDir, *victimUnnamed))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
 // victim begins to store an object, reports it on stdout, and never ends.
-func victim(dir string) error {
+func victim(dir string, unnamed bool) error {
 	ctx := context.Background()
-	s, err := dirstore.Open(ctx, dir)
+	s, err := Open(ctx, dir)
 	if err != nil {
 		return err
 	}
+	s.unnamed = unnamed
 	key, err := symbol.ParseKey("a.pdb/1/a.pdb")
 	if err != nil {
 		return err
@@ -66,13 +69,20 @@ func (r *endless) Read(p []byte) (int, error) {
 // Seek is never called.
 func (*endless) Seek(int64, int) (int64, error) { return 0, io.ErrUnexpectedEOF }
 
+// What a killed writer leaves is gone at once, or after the next start where it has a name.
 func TestKilledWriter(t *testing.T) {
+	for name, named := range map[string]int{"unnamed": 0, "named": 1} {
+		t.Run(name, func(t *testing.T) { testKilledWriter(t, named) })
+	}
+}
+
+func testKilledWriter(t *testing.T, named int) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := openStore(t, dir)
 	loc, former := storagetest.Location(t, "a.pdb/1/a.pdb"), storagetest.Random(1, 1000)
 	former.Put(t, s, loc)
 
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-victim", dir)
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-victim", dir, fmt.Sprintf("-unnamed=%t", named == 0))
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
@@ -86,33 +96,26 @@ func TestKilledWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	open(t, dir)
-	if names := staged(t, dir); len(names) != 1 {
-		t.Errorf("staged are %q; want the file of the living writer", names)
-	}
+	openStore(t, dir)
+	wantNew(t, dir, named) // of the living writer
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); cmd.ProcessState.Exited() {
 		t.Errorf("the writer ended by itself: %v", err)
 	}
-	if names := staged(t, dir); len(names) != 1 {
-		t.Errorf("staged are %q; want the file of the dead writer", names)
-	}
+	wantNew(t, dir, named) // of the dead one
 	former.Check(t, s, loc)
-	open(t, dir)
-	if names := staged(t, dir); len(names) != 0 {
-		t.Errorf("staged are %q; want none", names)
-	}
+	openStore(t, dir)
+	wantNew(t, dir, 0)
 	former.Check(t, s, loc)
 }
 
-// staged returns the names of the files being written.
-func staged(t *testing.T, dir string) []string {
+// wantNew fails the test unless so many files that are being written have names.
+func wantNew(t *testing.T, dir string, want int) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, ".new", "*"))
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(names) != want {
+		t.Errorf("being written are %q, %v; want %d", names, err, want)
 	}
-	return names
 }

@@ -1,7 +1,6 @@
 package dirstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -9,52 +8,21 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
-	"tecken-upload/internal/storage"
 	"tecken-upload/internal/upload"
 )
 
-// placeAttempts bounds how often an object's directory is made and found removed again.
-const placeAttempts = 100
-
 // Put stores body at loc, replacing an object there, and returns once that is durable.
 func (s *Store) Put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
-	return fail(ctx, "put", loc, s.put(ctx, loc, obj, body))
-}
-
-func (s *Store) put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
-	data, err := s.fill(ctx, storage.Verify(ctx, body))
-	if err != nil {
-		return err
+	staged, err := s.stage(ctx, loc, obj, body)
+	if err == nil {
+		defer staged.discard()
+		err = staged.commit(ctx)
 	}
-	defer data.discard()
-	meta, err := s.fill(ctx, bytes.NewReader(encodeMeta(obj, body.Size)))
-	if err != nil {
-		return err
-	}
-	defer meta.discard()
-
-	unlock, err := s.lock(ctx, loc, unix.F_WRLCK)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	path := s.path(loc)
-	for range placeAttempts {
-		if err = s.makeDirs(filepath.Dir(path)); err != nil {
-			return err
-		}
-		// Expire may have removed the directory while it was empty.
-		if err = replace(path, s.metaPath(loc), data, meta); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return err
+	return fail(ctx, "put", loc, err)
 }
 
 // replace moves data and metadata into place.
-func replace(path, metaPath string, data, meta *staged) error {
+func replace(path, metaPath string, data, meta *newFile) error {
 	dir := filepath.Dir(path)
 	switch err := os.Remove(metaPath); {
 	case err == nil:
@@ -74,9 +42,9 @@ func replace(path, metaPath string, data, meta *staged) error {
 	return syncDir(dir)
 }
 
-// fill stages what r gives, synced.
-func (s *Store) fill(ctx context.Context, r io.Reader) (*staged, error) {
-	f, err := s.stage(ctx)
+// fill writes what r gives to a new file, synced.
+func (s *Store) fill(ctx context.Context, r io.Reader) (*newFile, error) {
+	f, err := s.create(ctx)
 	if err != nil {
 		return nil, err
 	}

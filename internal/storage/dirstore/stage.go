@@ -1,15 +1,12 @@
 package dirstore
 
 import (
+	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
-	"hash/fnv"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"time"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -17,130 +14,124 @@ import (
 	"tecken-upload/internal/upload"
 )
 
-// A staged file is being written under a temporary name. It is held by flock while it has that name, so that other processes do not delete
-// it as a dead writer's.
+// placeAttempts bounds how often an object's directory is made and found removed again.
+const placeAttempts = 100
+
+// errAborted reports a Commit after Abort.
+var errAborted = errors.New("it was aborted")
+
+// staged is an object in two new files, both durable. It holds them open.
 type staged struct {
-	*os.File
+	store      *Store
+	loc        upload.Location
+	data, meta *newFile
+
+	mu      sync.Mutex // guards what follows
+	moving  bool       // Commit is in progress
+	aborted bool       // Abort was called meanwhile
+	closed  bool       // data and meta are
 }
 
-// stage makes an empty file to write to.
-func (s *Store) stage(ctx context.Context) (*staged, error) {
-	for {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		name := filepath.Join(s.dir, stageDir, rand.Text())
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-		if err != nil {
-			return nil, err
-		}
-		held, err := hold(f)
-		if held {
-			return &staged{f}, nil
-		}
-		f.Close()
-		if err != nil {
-			return nil, errors.Join(err, os.Remove(name))
-		}
-		// Another process opened the directory between the making and the locking of the file.
-	}
-}
-
-// moveTo gives the file its final name.
-func (f *staged) moveTo(path string) error { return os.Rename(f.Name(), path) }
-
-// discard closes the file, and removes it unless it was moved.
-func (f *staged) discard() {
-	// Remove before the lock is freed. A moved file has another name, and this one is free.
-	os.Remove(f.Name())
-	f.Close()
-}
-
-// hold takes the lock of a staged file and reports whether the file still has its name. It returns false without an error if another
-// process has the lock or has removed the file.
-func hold(f *os.File) (bool, error) {
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return false, nil
-	} else if err != nil {
-		return false, fmt.Errorf("lock %s: %w", f.Name(), err)
-	}
-	mine, err := f.Stat()
+// Stage writes body to a new file. It does not call note: the file is gone with the process, or removed by the next Prepare.
+func (s *Store) Stage(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body,
+	_ func(ctx context.Context, id string) error) (upload.Staged, error) {
+	staged, err := s.stage(ctx, loc, obj, body)
 	if err != nil {
-		return false, err
+		return nil, fail(ctx, "stage", loc, err)
 	}
-	named, err := os.Lstat(f.Name())
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil && os.SameFile(mine, named), err
+	return staged, nil
 }
 
-// reclaim deletes the staged files with a free lock.
-func (s *Store) reclaim(ctx context.Context) error {
-	dir := filepath.Join(s.dir, stageDir)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		f, err := os.Open(filepath.Join(dir, e.Name()))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		held, err := hold(f)
-		if held {
-			err = os.Remove(f.Name())
-		}
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lock takes the lock of loc's object key, shared with readers (unix.F_RDLCK) or exclusive for a writer (unix.F_WRLCK). It fails with ctx's
-// cause if ctx ends first.
-func (s *Store) lock(ctx context.Context, loc upload.Location, how int16) (unlock func(), err error) {
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	mode := os.O_RDWR | os.O_CREATE
-	if how == unix.F_RDLCK {
-		// A file system may be mounted read-only. Without Open's lock file the objects are gone too, perhaps unmounted: finding none would
-		// mean nothing.
-		mode = os.O_RDONLY
-	}
-	// The lock belongs to this open file and ends with its close.
-	f, err := os.OpenFile(filepath.Join(s.dir, lockFile), mode, 0o644)
+func (s *Store) stage(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) (*staged, error) {
+	data, err := s.fill(ctx, storage.Verify(ctx, body))
 	if err != nil {
 		return nil, err
 	}
-	hash := fnv.New32a()
-	hash.Write([]byte(storage.ObjectKey(loc)))
-	region := unix.Flock_t{Type: how, Start: int64(hash.Sum32()), Len: 1}
+	meta, err := s.fill(ctx, bytes.NewReader(encodeMeta(obj, body.Size)))
+	if err != nil {
+		data.discard()
+		return nil, err
+	}
+	return &staged{store: s, loc: loc, data: data, meta: meta}, nil
+}
 
-	ticker := time.NewTicker(lockPoll)
-	defer ticker.Stop()
-	for {
-		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &region)
-		if err == nil {
-			return func() { f.Close() }, nil
+// Discard returns nil: Stage gives no ids.
+func (*Store) Discard(context.Context, string) error { return nil }
+
+// Commit moves the object into place.
+func (st *staged) Commit(ctx context.Context) error {
+	return fail(ctx, "commit", st.loc, st.commit(ctx))
+}
+
+func (st *staged) commit(ctx context.Context) error {
+	if !st.begin() {
+		return errAborted
+	}
+	placed := false
+	defer func() { st.end(placed) }() // even after a panic
+	err := st.place(ctx)
+	placed = err == nil
+	return err
+}
+
+// begin reports whether a Commit may begin.
+func (st *staged) begin() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.moving = !st.closed
+	return st.moving
+}
+
+// end ends a Commit.
+func (st *staged) end(placed bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.moving = false
+	if placed || st.aborted {
+		st.close()
+	}
+}
+
+func (st *staged) place(ctx context.Context) error {
+	unlock, err := st.store.lock(ctx, st.loc, unix.F_WRLCK)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	path := st.store.path(st.loc)
+	for range placeAttempts {
+		if err = st.store.makeDirs(filepath.Dir(path)); err != nil {
+			return err
 		}
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
-			f.Close()
-			return nil, &os.PathError{Op: "lock", Path: f.Name(), Err: err}
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			f.Close()
-			return nil, context.Cause(ctx)
+		// Expire may have removed the directory while it was empty.
+		if err = replace(path, metaPathOf(path), st.data, st.meta); !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
+	return err
+}
+
+// Abort removes the files, or leaves that to a Commit that is in progress.
+func (st *staged) Abort(context.Context) error {
+	st.discard()
+	return nil
+}
+
+func (st *staged) discard() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.closed {
+		return
+	}
+	st.aborted = true
+	if !st.moving {
+		st.close()
+	}
+}
+
+// close releases the files: it removes those that are not in place.
+func (st *staged) close() {
+	st.data.discard()
+	st.meta.discard()
+	st.closed = true
 }

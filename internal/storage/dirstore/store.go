@@ -23,13 +23,14 @@ const proofSize = 64 << 10
 
 // Our files in the directory.
 const (
-	stageDir = ".new"
+	newDir   = ".new"
 	lockFile = ".lock"
 )
 
 // A Store is a directory of symbol files. It implements upload.Storage.
 type Store struct {
-	dir string // absolute
+	dir     string // absolute
+	unnamed bool   // new files have no name, where the file system has such files
 }
 
 // New returns a Store without Prepare: an existing directory can be read.
@@ -38,7 +39,8 @@ func New(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open symbol directory %s: %w", dir, err)
 	}
-	return &Store{dir: abs}, nil
+	_, err = os.Stat("/proc/self/fd") // through which a file without a name gets one
+	return &Store{dir: abs, unnamed: err == nil}, nil
 }
 
 // Open returns a Store of a prepared directory.
@@ -52,7 +54,7 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 
 // Prepare makes a missing directory and deletes the remains of killed writers.
 func (s *Store) Prepare(ctx context.Context) error {
-	if err := os.MkdirAll(filepath.Join(s.dir, stageDir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(s.dir, newDir), 0o755); err != nil {
 		return fmt.Errorf("open symbol directory: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(s.dir, lockFile), os.O_RDONLY|os.O_CREATE, 0o644)
@@ -111,7 +113,7 @@ func (s *Store) Prove(ctx context.Context) error {
 }
 
 func (s *Store) prove(ctx context.Context) error {
-	f, err := s.stage(ctx)
+	f, err := s.create(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package dirstore_test
+package dirstore
 
 import (
 	"io/fs"
@@ -8,32 +8,32 @@ import (
 	"testing"
 	"time"
 
-	"tecken-upload/internal/storage/dirstore"
 	"tecken-upload/internal/storage/storagetest"
 )
 
+// The suite runs with new files without and with names: not every file system has the first.
 func TestSuite(t *testing.T) {
-	storagetest.Run(t, func(t *testing.T) storagetest.Backend {
-		dir := filepath.Join(t.TempDir(), "a", "symbols")
-		file := func(objectKey string) string { return filepath.Join(dir, filepath.FromSlash(objectKey)) }
-		return storagetest.Backend{
-			Store:     open(t, dir),
-			Name:      "symbols",
-			Read:      func(objectKey string) ([]byte, error) { return os.ReadFile(file(objectKey)) },
-			Remove:    func(objectKey string) error { return os.RemoveAll(filepath.Dir(file(objectKey))) },
-			Age:       func(objectKey string, at time.Time) error { return os.Chtimes(file(objectKey), at, at) },
-			Leftovers: func() ([]string, error) { return leftovers(dir) },
-		}
-	})
+	for name, unnamed := range map[string]bool{"unnamed": true, "named": false} {
+		t.Run(name, func(t *testing.T) {
+			storagetest.Run(t, func(t *testing.T) storagetest.Backend {
+				s := openStore(t, filepath.Join(t.TempDir(), "a", "symbols"))
+				s.unnamed = unnamed
+				return backend(s)
+			})
+		})
+	}
 }
 
-func open(t *testing.T, dir string) *dirstore.Store {
-	t.Helper()
-	s, err := dirstore.Open(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
+func backend(s *Store) storagetest.Backend {
+	file := func(objectKey string) string { return filepath.Join(s.dir, filepath.FromSlash(objectKey)) }
+	return storagetest.Backend{
+		Store:     s,
+		Name:      "symbols",
+		Read:      func(objectKey string) ([]byte, error) { return os.ReadFile(file(objectKey)) },
+		Remove:    func(objectKey string) error { return os.RemoveAll(filepath.Dir(file(objectKey))) },
+		Age:       func(objectKey string, at time.Time) error { return os.Chtimes(file(objectKey), at, at) },
+		Leftovers: func() ([]string, error) { return leftovers(s.dir) },
 	}
-	return s
 }
 
 // leftovers names every file below dir that is neither an object nor the metadata of one.

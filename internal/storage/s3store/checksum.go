@@ -4,6 +4,7 @@ import (
 	"crypto/md5"
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"io"
 
@@ -39,16 +40,51 @@ func (s *Store) sumsOfBody(obj upload.Object, body upload.Body, r io.ReadSeeker)
 	return sums{}, nil
 }
 
-// sumsOf returns the sums of a part.
-func (s *Store) sumsOf(part []byte) sums {
+// sumsOf reads a part from its start to its end, and returns its sums and its CRC-32.
+func (s *Store) sumsOf(part io.ReadSeeker) (sums, uint32, error) {
+	crc, digest := crc32.NewIEEE(), md5.New()
+	var w io.Writer = crc
+	if s.checksum == storage.MD5 {
+		w = io.MultiWriter(crc, digest)
+	}
+	_, err := io.Copy(w, part)
+	if err == nil {
+		_, err = part.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return sums{}, 0, fmt.Errorf("%w: %w", storage.ErrBody, err)
+	}
 	switch s.checksum {
 	case storage.CRC32:
-		return sums{crc32: crcText(crc32.ChecksumIEEE(part))}
+		return sums{crc32: crcText(crc.Sum32())}, crc.Sum32(), nil
 	case storage.MD5:
-		sum := md5.Sum(part)
-		return sums{md5: text(sum[:])}
+		return sums{md5: text(digest.Sum(nil))}, crc.Sum32(), nil
 	}
-	return sums{}
+	return sums{}, crc.Sum32(), nil
+}
+
+// joinCRC returns the CRC-32 of two texts, one behind the other, from those of both and the length of the second in bytes: the first is
+// multiplied by x to the power of the second's bits.
+func joinCRC(first, second uint32, length int64) uint32 {
+	const eightBits = 1 << (31 - 8) // x⁸; the highest bit is x⁰
+	for power := uint32(eightBits); length > 0; length >>= 1 {
+		if length&1 != 0 {
+			first = multiplyCRC(first, power)
+		}
+		power = multiplyCRC(power, power)
+	}
+	return first ^ second
+}
+
+// multiplyCRC multiplies two polynomials modulo that of CRC-32.
+func multiplyCRC(a, b uint32) (product uint32) {
+	for ; a != 0; a <<= 1 {
+		if a&(1<<31) != 0 {
+			product ^= b
+		}
+		b = b>>1 ^ (b&1)*crc32.IEEE
+	}
+	return product
 }
 
 // crcText and text return a sum in S3's notation.

@@ -5,9 +5,12 @@
 //
 // A PUT has the body's CRC-32 in x-amz-checksum-crc32 for the server to check, and no hash in its signature (UNSIGNED-PAYLOAD). For servers
 // without that header the storage's URL chooses the MD5 (Content-MD5), or the SHA-256 in the signature alone. The body is also checked here
-// as it is sent: of a body that differs from its declaration the last byte is never sent. Bodies above 5 GiB, the limit of one PUT, go up
-// in parts; a failed multipart upload is aborted. A killed process leaves its parts in the bucket, invisible: a lifecycle rule with
-// AbortIncompleteMultipartUpload removes them.
+// as it is sent: of a body that differs from its declaration the last byte is never sent.
+//
+// A staged body, and one above 5 GiB, the limit of one PUT, goes up in the parts of a multipart upload to its key, with the metadata it will
+// have; Commit completes it. Parts are sent several at once, straight from where the body is; those of a body that can only be read from its
+// start are held in memory, four of them in all. A failed multipart upload is aborted. A killed process leaves its parts in the bucket,
+// invisible: Discard aborts what the records know, and a lifecycle rule with AbortIncompleteMultipartUpload the rest.
 //
 // Temporary errors are retried with back-off and jitter inside the caller's context: connections refused, reset or silent, 429, 5xx and
 // SlowDown. An attempt without movement is ended and counts as failed. Permanent errors fail at once with an upload.RefusedError;

@@ -1,11 +1,11 @@
 package s3store
 
 import (
-	"bytes"
 	"context"
 	"crypto/md5"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -33,9 +33,13 @@ func (s *Store) Prove(ctx context.Context) error {
 }
 
 func (s *Store) prove(ctx context.Context, to *string) error {
-	obj, sums := upload.Object{Size: int64(len(proof)), MD5: md5.Sum([]byte(proof))}, s.sumsOf([]byte(proof))
+	obj, body := upload.Object{Size: int64(len(proof)), MD5: md5.Sum([]byte(proof))}, strings.NewReader(proof)
+	sums, _, err := s.sumsOf(body)
+	if err != nil {
+		return err
+	}
 	out, err := s.client.PutObject(ctx, &s3.PutObjectInput{
-		Bucket: &s.bucket, Key: to, Body: bytes.NewReader([]byte(proof)), ContentLength: &obj.Size,
+		Bucket: &s.bucket, Key: to, Body: body, ContentLength: &obj.Size,
 		ChecksumCRC32: sums.crc32, ContentMD5: sums.md5, Metadata: storage.Metadata(obj), ContentType: aws.String("text/plain"),
 	}, s.payload, func(o *s3.Options) { o.RetryMaxAttempts = checkAttempts })
 	if err != nil {

@@ -20,17 +20,17 @@ import (
 // Put stores body at loc, replacing what is there.
 func (s *Store) Put(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
 	ctx = remembering(ctx)
-	r := storage.Verify(ctx, body)
 	var err error
 	if body.Size > s.opts.maxWhole {
-		err = s.putParts(ctx, loc, obj, r)
+		err = s.putParts(ctx, loc, obj, body)
 	} else {
-		err = s.putWhole(ctx, loc, obj, body, r)
+		err = s.putWhole(ctx, loc, obj, body)
 	}
 	return s.fail(ctx, "put", loc, s.blameProxy(ctx, err))
 }
 
-func (s *Store) putWhole(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body, r io.ReadSeeker) error {
+func (s *Store) putWhole(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
+	r := storage.Verify(ctx, body)
 	if body.Size == 0 {
 		// An empty body is not read by the request, so read it here to find its faults.
 		if _, err := io.Copy(io.Discard, r); err != nil {
@@ -54,36 +54,15 @@ func (s *Store) putWhole(ctx context.Context, loc upload.Location, obj upload.Ob
 	return s.checkMetadata(ctx, s.key(loc), obj, out.ETag)
 }
 
-// putParts stores what r reads in several requests. Each part is read into memory, so that r is read only once, however often a part is
-// sent.
-func (s *Store) putParts(ctx context.Context, loc upload.Location, obj upload.Object, r io.Reader) error {
-	create := &s3.CreateMultipartUploadInput{
-		Metadata: storage.Metadata(obj), ContentType: aws.String(storage.ContentType(loc.Key)),
-		ContentEncoding: encoding(obj),
+func (s *Store) putParts(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body) error {
+	staged, err := s.stage(ctx, loc, obj, body, func(string) error { return nil })
+	if err != nil {
+		return err
 	}
-	if s.checksum == storage.CRC32 {
-		create.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32
+	if err := staged.commit(ctx); err != nil {
+		return errors.Join(err, staged.Abort(ctx))
 	}
-	buf := make([]byte, s.opts.partSize)
-	return s.multipart(ctx, s.key(loc), create, func(id *string, part int32) (*types.CompletedPart, error) {
-		n, err := io.ReadFull(r, buf)
-		atEnd := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		switch {
-		case errors.Is(err, storage.ErrBody), err != nil && !atEnd:
-			return nil, err
-		case n == 0:
-			return nil, nil
-		}
-		sums := s.sumsOf(buf[:n])
-		out, err := s.client.UploadPart(ctx, &s3.UploadPartInput{
-			Bucket: &s.bucket, Key: s.key(loc), UploadId: id, PartNumber: &part,
-			Body: bytes.NewReader(buf[:n]), ContentLength: aws.Int64(int64(n)), ChecksumCRC32: sums.crc32, ContentMD5: sums.md5,
-		}, s.payload)
-		if err != nil {
-			return nil, fmt.Errorf("part %d: %w", part, err)
-		}
-		return &types.CompletedPart{PartNumber: &part, ETag: out.ETag, ChecksumCRC32: sums.crc32}, nil
-	})
+	return nil
 }
 
 // Refresh renews the object at loc by copying it onto itself, or returns upload.ErrNotFound.
@@ -132,65 +111,30 @@ func (s *Store) copyParts(ctx context.Context, loc upload.Location, to *string, 
 		Metadata: head.Metadata, ContentType: head.ContentType, ContentEncoding: head.ContentEncoding,
 	}
 	size := aws.ToInt64(head.ContentLength)
-	return s.multipart(ctx, to, create, func(id *string, part int32) (*types.CompletedPart, error) {
-		first := int64(part-1) * s.opts.slice
-		if first >= size {
-			return nil, nil
-		}
-		last := min(first+s.opts.slice, size) - 1
-		out, err := s.client.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
-			Bucket: &s.bucket, Key: to, UploadId: id, PartNumber: &part,
-			CopySource: s.copySource(loc), CopySourceIfMatch: head.ETag,
-			CopySourceRange: aws.String(fmt.Sprintf("bytes=%d-%d", first, last)),
-		})
-		if err != nil {
-			return nil, fmt.Errorf("part %d: %w", part, err)
-		}
-		return &types.CompletedPart{PartNumber: &part, ETag: out.CopyPartResult.ETag}, nil
-	})
-}
-
-// multipart stores an object at a key in parts, counted from 1. next sends one part a call and returns nil after the last. An error of next
-// aborts the upload.
-func (s *Store) multipart(ctx context.Context, to *string, create *s3.CreateMultipartUploadInput,
-	next func(id *string, part int32) (*types.CompletedPart, error)) (err error) {
-	create.Bucket, create.Key = &s.bucket, to
-	created, err := s.client.CreateMultipartUpload(ctx, create)
+	m, err := s.begin(ctx, to, create)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.abort(ctx, to, created.UploadId))
-		}
-	}()
-	var parts []types.CompletedPart
-	for {
-		part, err := next(created.UploadId, int32(len(parts)+1))
-		if err != nil {
-			return err
-		}
-		if part == nil {
-			break
-		}
-		parts = append(parts, *part)
+	err = m.send(ctx, max(1, (size+s.opts.slice-1)/s.opts.slice), func(ctx context.Context, number int32) (sending, error) {
+		first := int64(number-1) * s.opts.slice
+		last := min(first+s.opts.slice, size) - 1
+		return func() (*types.CompletedPart, error) {
+			out, err := s.client.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
+				Bucket: &s.bucket, Key: to, UploadId: m.id, PartNumber: &number,
+				CopySource: s.copySource(loc), CopySourceIfMatch: head.ETag,
+				CopySourceRange: aws.String(fmt.Sprintf("bytes=%d-%d", first, last)),
+			})
+			if err != nil {
+				return nil, err
+			}
+			return &types.CompletedPart{ETag: out.CopyPartResult.ETag}, nil
+		}, nil
+	})
+	if err == nil {
+		_, err = m.complete(ctx)
 	}
-	_, err = s.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
-		Bucket: &s.bucket, Key: to, UploadId: created.UploadId,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
-	})
-	return err
-}
-
-// abort ends a multipart upload, so that its parts are not kept, and paid for, for ever.
-func (s *Store) abort(ctx context.Context, to, id *string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
-	defer cancel()
-	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
-		Bucket: &s.bucket, Key: to, UploadId: id,
-	})
 	if err != nil {
-		return fmt.Errorf("abort the multipart upload: %w", err)
+		return errors.Join(err, m.abort(ctx))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,9 +39,17 @@ type Options struct {
 // Sizes of a multipart upload in bytes. S3's limits are 5 GiB for one PUT or one copied part, and 10,000 parts of at least 5 MiB.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 const (
-	maxWhole = 5 << 30  // a larger body or copied object goes in parts
-	partSize = 16 << 20 // of a body; it is held in memory
-	slice    = 1 << 30  // of a copied object
+	maxWhole = 5 << 30 // a larger body or copied object goes in parts
+	partSize = 8 << 20 // of a body, unless that would make more than maxParts
+	maxParts = 10_000
+	slice    = 1 << 30 // of a copied object
+)
+
+const (
+	// partShare is the share of the connections that parts may use, so that lookups and commits do not wait for them.
+	partShare = 4
+	// maxBuffered is the number of parts in memory, those of bodies that can't be read in place.
+	maxBuffered = 4
 )
 
 // A Store is a bucket of symbol files, or a prefix in one. It implements upload.Storage.
@@ -51,6 +60,10 @@ type Store struct {
 	opts      Options
 	client    *s3.Client
 	transport *http.Transport
+
+	sending  chan struct{} // has an element for each part being sent
+	buffered chan struct{} // has an element for each part in memory
+	memory   sync.Pool     // of *[]byte
 
 	metadataSeen atomic.Bool // or being checked
 }
@@ -70,7 +83,10 @@ func Open(ctx context.Context, c storage.Config, opts Options) (*Store, error) {
 	if opts.Clock == nil {
 		opts.Clock = new(Clock)
 	}
-	s := &Store{bucket: c.Bucket, prefix: c.Prefix, opts: opts}
+	s := &Store{
+		bucket: c.Bucket, prefix: c.Prefix, opts: opts,
+		sending: make(chan struct{}, max(1, opts.Conns/partShare)), buffered: make(chan struct{}, maxBuffered),
+	}
 	if err := s.connect(ctx, c); err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", c.Bucket, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -49,6 +50,46 @@ func (r *strictReader) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
+}
+
+// strictReaderAt is a body's reader in place. It fails the test when it is used after its end.
+type strictReaderAt struct {
+	t     testing.TB
+	r     io.ReaderAt
+	ended atomic.Bool
+}
+
+// ReadAt implements io.ReaderAt.
+func (r *strictReaderAt) ReadAt(p []byte, off int64) (int, error) {
+	if r.ended.Load() {
+		r.t.Error("read of a body after Stage has returned")
+	}
+	return r.r.ReadAt(p, off)
+}
+
+// countingReader and countingReaderAt call count with the bytes of each read.
+type countingReader struct {
+	io.ReadSeeker
+	count func(n int)
+}
+
+// Read implements io.Reader.
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.ReadSeeker.Read(p)
+	r.count(n)
+	return n, err
+}
+
+type countingReaderAt struct {
+	io.ReaderAt
+	count func(n int)
+}
+
+// ReadAt implements io.ReaderAt.
+func (r *countingReaderAt) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.ReaderAt.ReadAt(p, off)
+	r.count(n)
+	return n, err
 }
 
 // hookReader calls before ahead of each read, with the number of bytes read so far. Read returns before's error.

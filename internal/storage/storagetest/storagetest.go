@@ -36,6 +36,8 @@ type Store interface {
 	List(ctx context.Context, prefix, after string) iter.Seq2[storage.Entry, error]
 	// SetAside moves the object at loc out of the way, or returns ErrNotFound, or storage.ErrChanged if it has another version.
 	SetAside(ctx context.Context, loc upload.Location, version string) error
+	// Discard throws away what a dead process has left under an id that Stage noted. It returns nil where nothing is.
+	Discard(ctx context.Context, id string) error
 	// Check returns an error wrapping ErrUnavailable if storage can't be reached.
 	Check(ctx context.Context) error
 	// Prove writes a little, and returns an error wrapping ErrUnavailable if nothing can be stored.
@@ -83,6 +85,15 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		"set aside":              testSetAside,
 		"set aside what changed": testSetAsideChanged,
 		"name and health check":  testNameAndCheck,
+		"stage":                  testStage,
+		"stage a sym":            testStageSym,
+		"stage and abort":        testAbort,
+		"two staged of one key":  testTwoStaged,
+		"stage an unusable body": testStageUnusable,
+		"cancelled staging":      testStageCancelled,
+		"cancelled commit":       testCommitCancelled,
+		"note fails":             testNoteFails,
+		"discard":                testDiscard,
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t)
@@ -125,6 +136,17 @@ func (c Content) Body(t testing.TB) (body upload.Body, done func()) {
 		Size:   int64(len(c.Data)),
 		CRC32:  crc32.ChecksumIEEE(c.Data),
 	}, r.end
+}
+
+// BodyAt returns a body of c that can be read anywhere.
+func (c Content) BodyAt(t testing.TB) (body upload.Body, done func()) {
+	at := &strictReaderAt{t: t, r: bytes.NewReader(c.Data)}
+	body, end := c.Body(t)
+	body.At = at
+	return body, func() {
+		end()
+		at.ended.Store(true)
+	}
 }
 
 // Put stores c at loc, or fails the test.

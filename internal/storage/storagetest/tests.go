@@ -102,10 +102,10 @@ func testMissing(t *testing.T, b Backend) {
 	}
 }
 
-func testUnusableBody(t *testing.T, b Backend) {
-	fresh := Random(7, large)
-	errBroken := errors.New("broken")
-	for name, body := range map[string]upload.Body{
+// unusable returns bodies that differ from their declaration, or can't be read to their end.
+func unusable() map[string]upload.Body {
+	fresh, errBroken := Random(7, large), errors.New("broken")
+	return map[string]upload.Body{
 		"wrong CRC":       {Reader: bytes.NewReader(fresh.Data), Size: large, CRC32: crc32.ChecksumIEEE(fresh.Data) ^ 1},
 		"short":           {Reader: bytes.NewReader(fresh.Data[1:]), Size: large, CRC32: crc32.ChecksumIEEE(fresh.Data[1:])},
 		"long":            {Reader: bytes.NewReader(fresh.Data), Size: large - 1, CRC32: crc32.ChecksumIEEE(fresh.Data[:large-1])},
@@ -116,7 +116,11 @@ func testUnusableBody(t *testing.T, b Backend) {
 		"fails at once":   failing(fresh, 0, errBroken),
 		"fails amid":      failing(fresh, large/2, errBroken),
 		"fails at end":    failing(fresh, large-1, errBroken),
-	} {
+	}
+}
+
+func testUnusableBody(t *testing.T, b Backend) {
+	for name, body := range unusable() {
 		t.Run(name, func(t *testing.T) {
 			loc := Location(t, "a.pdb/1/a.pdb")
 			former := Random(8, small)
@@ -127,7 +131,7 @@ func testUnusableBody(t *testing.T, b Backend) {
 				if _, err := body.Reader.Seek(0, io.SeekStart); err != nil {
 					t.Fatal(err)
 				}
-				err := b.Store.Put(t.Context(), loc, fresh.Object, body)
+				err := b.Store.Put(t.Context(), loc, former.Object, body)
 				if !errors.Is(err, storage.ErrBody) || errors.Is(err, upload.ErrUnavailable) {
 					t.Errorf("put: %v; want ErrBody, and not ErrUnavailable", err)
 				}
