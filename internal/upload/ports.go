@@ -61,6 +61,12 @@ type Records interface {
 	// record.
 	Progress(ctx context.Context, uploads []Upload) error
 
+	// Staged records that storage is about to keep something for an upload in flight, under an id of storage's.
+	Staged(ctx context.Context, upload int64, id string) error
+
+	// Unstaged forgets all ids of an upload: storage keeps nothing under them any more.
+	Unstaged(ctx context.Context, upload int64) error
+
 	// Finish records u's end and its files, all of it or nothing, and is durable once it returns nil.
 	// Called again for the same upload it changes nothing.
 	Finish(ctx context.Context, u *Upload) error
