@@ -7,6 +7,9 @@
 //	Members   inflates every member once, checks all of it, and yields it
 //	Each      goes through the members again, to store them
 //
+// A [Follower] does most of the first pass while the file arrives. It guesses where members are; Open and Members decide what counts. The
+// result is that of the whole file, whatever was followed.
+//
 // A member that Members yields has exactly its declared bytes and CRC-32, inside every limit; has a valid [symbol.Key], unless it is
 // ignored; and contradicts no earlier member. The archive is good once Members has yielded all of them: a fault at its end is a fault of
 // the whole.
@@ -26,7 +29,7 @@
 //
 // # Memory and disk
 //
-// Nothing is extracted. Memory is a few hundred KiB for each member being read, of any size, and the decoder's of a compressed tar: see
+// Nothing is extracted. Memory is a few hundred KiB for each member being read, two MiB for one above 8 MiB, and the decoder's of a compressed tar: see
 // package tarball. Bytes are counted as they are read, not as declared: no pass reads more of a member than its declared size, which is inside
 // the limits.
 //

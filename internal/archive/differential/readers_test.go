@@ -182,8 +182,11 @@ func ours(ctx context.Context, data []byte) (found map[string]string, refusal *a
 	}
 	a, err = f.Open(ctx, int64(len(data)))
 	arrived, refused, err := read(ctx, a, err)
-	if err != nil || (refused == nil) != (refusal == nil) || !maps.Equal(arrived, found) {
-		return nil, nil, fmt.Errorf("as it arrives: %v, %v, %w; as a whole: %v, %s", arrived, refused, err, found, fmt.Sprint(refusal))
+	if err == nil && ((refused == nil) != (refusal == nil) || !maps.Equal(arrived, found)) {
+		err = errors.New("as it arrives it is another archive")
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	return found, refusal, nil
 }
