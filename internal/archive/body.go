@@ -74,7 +74,11 @@ func (m *Member) Body(ctx context.Context) (*Body, error) {
 		return m.wrap(ctx), nil
 	}
 	inf := inflaters.Get().(*inflate.Reader)
-	giveBack := sync.OnceValue(func() error { inflaters.Put(inf); return nil })
+	giveBack := sync.OnceValue(func() error {
+		inf.Reset(nil)
+		inflaters.Put(inf)
+		return nil
+	})
 	return &Body{ReadSeeker: inflate.NewSeeker(src, m.Size, inf), Size: m.Size, CRC32: m.crc, close: giveBack}, nil
 }
 

@@ -146,24 +146,76 @@ func (m *Member) copy(src *source, d *digest) error { return d.read(src) }
 
 // inflate writes the content of m, a deflated member, to d.
 func (m *Member) inflate(src *source, d *digest) error {
-	sum := crc32.NewIEEE() // of the gzip
-	_, _ = sum.Write(gzipHeader[:])
+	in := &summed{src: src}
 	inf := inflaters.Get().(*inflate.Reader)
-	inf.Reset(io.TeeReader(src, sum))
+	inf.Reset(in)
 	if err := d.read(inf); err != nil {
 		return err
 	}
 	read := src.pos - src.base - int64(inf.Buffered())
+	inf.Reset(nil)
+	inflaters.Put(inf)
 	if m.zip.size == unknownSize {
 		m.zip.size = read
 	}
 	if left := m.zip.size - read; left > 0 {
 		return fault.Invalid("The member %s has %d bytes after the end of its deflate stream", fault.Quote(m.Name), left)
 	}
-	inflaters.Put(inf)
-	_, _ = sum.Write(gzipTrailer(d.crc, d.n))
-	m.zip.gzipCRC = sum.Sum32()
+	sum, err := in.upTo(src.base + read)
+	if err != nil {
+		return err
+	}
+	m.zip.gzipCRC = crc32.Update(sum, crc32.IEEETable, gzipTrailer(d.crc, d.n))
 	return nil
+}
+
+// summed is a source with the CRC-32 of a gzip made of it, without the trailer.
+type summed struct {
+	src          *source
+	before, read mark // before the last read, and after it
+}
+
+// A mark is a CRC-32 up to an offset in the archive.
+type mark struct {
+	at  int64
+	crc uint32
+}
+
+// begin is the mark before the first byte of src.
+func (s *summed) begin() mark { return mark{s.src.base, crc32.ChecksumIEEE(gzipHeader[:])} }
+
+func (s *summed) Read(p []byte) (int, error) {
+	if s.read.at == 0 {
+		s.read = s.begin()
+	}
+	n, err := s.src.Read(p)
+	if n > 0 {
+		s.before = s.read
+		s.read = mark{s.src.pos, crc32.Update(s.read.crc, crc32.IEEETable, p[:n])}
+	}
+	return n, err
+}
+
+// upTo returns the CRC-32 up to an offset. It reads again what is between that and the last read's beginning, for a decoder reads on after a
+// stream's end.
+func (s *summed) upTo(at int64) (uint32, error) {
+	if at == s.read.at {
+		return s.read.crc, nil
+	}
+	from := s.before
+	if from.at > at {
+		from = s.begin()
+	}
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	for from.at < at {
+		n, err := newSource(s.src.ctx, s.src.r, from.at, at-from.at).Read(*buf)
+		if err != nil {
+			return 0, err
+		}
+		from = mark{from.at + int64(n), crc32.Update(from.crc, crc32.IEEETable, (*buf)[:n])}
+	}
+	return from.crc, nil
 }
 
 // fault returns the archive's fault that ended the reading of m with err, an *Error, or what is ours as it is.
