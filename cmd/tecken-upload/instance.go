@@ -234,6 +234,7 @@ func (in *instance) serve(ctx context.Context) {
 		VerifySlots:  in.queues.verify,
 		PublishSlots: in.queues.publish,
 		DecoderSlots: in.queues.stream,
+		SpareMemory:  int64(c.DecoderMemory) / spareShare,
 		Limits: archive.Limits{
 			MaxMembers:         c.MaxMembers,
 			MaxMemberSize:      int64(c.MaxMemberSize),

@@ -7,6 +7,8 @@
 //	Members   inflates every member once, checks all of it, and yields it
 //	Each      goes through the members again, to store them
 //
+// A [Follower] reads the first pass ahead, while the file arrives.
+//
 // A member that Members yields has exactly its declared bytes and CRC-32, inside every limit; has a valid [symbol.Key], unless it is
 // ignored; and contradicts no earlier member. The archive is good once Members has yielded all of them: a fault at its end is a fault of
 // the whole.

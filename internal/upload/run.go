@@ -43,6 +43,7 @@ type run struct {
 	stop   func()          // ends it
 	meter  meter
 	stream *sched.Slot // of an archive that is processed as one stream; nil for others
+	spared func()      // gives back the spare memory of an archive that was followed; nil: there is none
 
 	noting sync.Mutex // guards what follows
 	count  int        // members that are in storage
