@@ -235,6 +235,7 @@ func (in *instance) serve(ctx context.Context) {
 		PublishSlots: in.queues.publish,
 		StageSlots:   in.queues.stage,
 		DecoderSlots: in.queues.stream,
+		SpareMemory:  int64(c.DecoderMemory) / spareShare,
 		Limits: archive.Limits{
 			MaxMembers:         c.MaxMembers,
 			MaxMemberSize:      int64(c.MaxMemberSize),

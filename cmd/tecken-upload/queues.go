@@ -23,6 +23,9 @@ const (
 	verifyRate, publishRate = 4 << 20, 256 << 10
 	// leastLease is the least of it: a shorter deadline ends slow tasks itself, and its answer says how far the upload came.
 	leastLease = 5 * time.Second
+	// spareShare is the part of the memory of decoders that is for archives which still arrive, where slow clients hold it. They do without
+	// if it is in use.
+	spareShare = 4
 	// streamSlack is how long a one-stream archive may hold its decoder beyond the upload's deadline.
 	streamSlack = 30 * time.Second
 	// stuckAfter is the time without movement after which a call to storage is stuck.
@@ -55,7 +58,7 @@ func stageSlots(c *config.Server) int { return max(1, c.StorageSlots/2) }
 
 func (in *instance) newQueues(ctx context.Context) queues {
 	c := in.config
-	memory := max(1, int(c.DecoderMemory/upload.DecoderSlot))
+	memory := max(1, int((c.DecoderMemory-c.DecoderMemory/spareShare)/upload.DecoderSlot))
 	return queues{
 		verify:  in.newQueue(ctx, "verify", sched.Options{Slots: c.CPUSlots, Lease: c.UploadTimeout / leaseShare, MinRate: verifyRate}),
 		publish: in.newQueue(ctx, "publish", sched.Options{Slots: c.StorageSlots, Lease: c.UploadTimeout / leaseShare, MinRate: publishRate, Stuck: stuckAfter}),

@@ -53,6 +53,9 @@ type Work interface {
 	Stage(ctx context.Context, cost int64, write func(file Scratch) error) (Scratch, error)
 	// Memory waits until the archive's decoder may hold so many bytes, instead of those of an earlier call, for as long as the archive is used.
 	Memory(ctx context.Context, bytes int64) error
+	// Spare is Memory for an archive that still arrives, and does not wait: ok reports whether there is so much to spare. It is the archive's
+	// until giveBack is called, or for as long as the archive is used.
+	Spare(bytes int64) (giveBack func(), ok bool)
 }
 
 // An Archive is an open container. Its methods are not for concurrent use.
@@ -61,7 +64,8 @@ type Archive struct {
 	Declared int64  // bytes of all members, inflated, by the listing; 0 where there is none, as in every kind of tar
 
 	f       io.ReaderAt
-	size    int64
+	size    int64     // of f; math.MaxInt64 while it arrives
+	arrives *arriving // f, while it arrives; nil: all of it is there
 	limits  Limits
 	work    Work
 	early   *Follower              // what was found while the file arrived; nil: nothing
@@ -115,7 +119,7 @@ func (a *Archive) open(ctx context.Context) error {
 	a.tar = kind
 	if a.sequential() {
 		a.Format = kind.Name
-		return a.tar.Open(newSource(ctx, a.f, 0, a.size), a.limits.MaxMembers)
+		return a.tar.Open(a.all(ctx), a.limits.MaxMembers)
 	}
 	return a.listZip(ctx)
 }

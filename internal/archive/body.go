@@ -54,6 +54,11 @@ func (b *Body) Close() error {
 	return b.close()
 }
 
+// Ready reports whether m's body can be made at any time, without the turn that [Archive.Each] gives it.
+func (m *Member) Ready() bool {
+	return !m.archive.sequential() && (m.zip.method == methodDeflated || !m.Key.IsSym())
+}
+
 // Body makes the stored form of the member that [Archive.Each] is at; the caller closes it. Reading fails with the context's cause once ctx
 // ends. Members of a tar, and a stored .sym of a zip, are staged. A deflated .sym, and other members of a zip, are read straight from the
 // archive.

@@ -7,8 +7,8 @@
 //	Members   inflates every member once, checks all of it, and yields it
 //	Each      goes through the members again, to store them
 //
-// A [Follower] does most of the first pass while the file arrives. It guesses where members are; Open and Members decide what counts. The
-// result is that of the whole file, whatever was followed.
+// A [Follower] does most of the first pass while the file arrives. It guesses where the members of a zip are; Open and
+// Members decide what counts. The result is that of the whole file, whatever was followed.
 //
 // A member that Members yields has exactly its declared bytes and CRC-32, inside every limit; has a valid [symbol.Key], unless it is
 // ignored; and contradicts no earlier member. The archive is good once Members has yielded all of them: a fault at its end is a fault of

@@ -3,20 +3,25 @@ package archive
 import (
 	"context"
 	"io"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
 
+	"tecken-upload/internal/archive/tarcheck"
 	"tecken-upload/internal/background"
 )
 
 // followStep is how many bytes of the file a follower waits for at once: enough to be worth a turn.
 const followStep = 1 << 20
 
-// A Follower verifies the members of an archive while its file arrives, so that little is left to do after the last byte. It guesses where
-// they are from what comes before them; what it finds counts only where it agrees with the archive's directory. What it does not find, or what
-// is broken, is verified once the file is whole, and the archive's faults are found then. It does not read ahead of the file, and never
-// delays its arrival. Its methods are not for concurrent use.
+// A Follower verifies the members of an archive while its file arrives, so that little is left to do after the last byte. It does not read
+// ahead of the file, and never delays its arrival. Its methods are not for concurrent use.
+//
+// In a zip it guesses where they are from what comes before them; what it finds counts only where it agrees with the archive's directory. What
+// it does not find, or what is broken, is verified once the file is whole, and the archive's faults are found then.
+//
+// A tar it reads as it would be read later, once, and keeps its faults. Without memory to spare for the decoder the tar is not followed.
 type Follower struct {
 	archive *Archive // of the members it finds
 	file    *arriving
@@ -25,9 +30,12 @@ type Follower struct {
 	running sync.WaitGroup
 	places  chan struct{} // an element for each member that is being verified
 
-	mu      sync.Mutex // guards what follows
-	whole   bool       // no further member is begun
-	members map[int64]*followed
+	mu      sync.Mutex          // guards what follows
+	whole   bool                // no further member is begun
+	members map[int64]*followed // of a zip
+	inOrder []*Member           // of a tar
+	given   *growth             // their number; whole when the Follower has ended
+	err     error               // the end of a tar; errGivenUp before
 }
 
 // A followed is a member that is verified as it arrives.
@@ -41,20 +49,47 @@ type followed struct {
 }
 
 // Follow follows the archive that arrives in f, until ctx ends. found is called for each symbol file that is good by itself, at any time, by
-// any goroutine, and must not block: its Body can be made at once, and the archive may turn out to be broken.
+// any goroutine, and must not block: its Body can be made at once if it is [Member.Ready], and the archive may turn out to be broken.
 func Follow(ctx context.Context, f io.ReaderAt, l Limits, w Work, found func(*Member)) *Follower {
 	ctx, cancel := context.WithCancel(ctx)
-	file := newArriving(f)
+	file := &arriving{ReaderAt: f, growth: newGrowth()}
 	fl := &Follower{
-		archive: newArchive(file, 0, l, w),
+		archive: newArchive(file, math.MaxInt64, l, w),
 		file:    file,
 		found:   found,
 		cancel:  cancel,
 		places:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 		members: make(map[int64]*followed),
+		given:   newGrowth(),
+		err:     errGivenUp,
 	}
-	fl.start(func() { fl.walk(ctx) })
+	fl.archive.arrives = file
+	fl.start(func() {
+		defer fl.given.end()
+		err := fl.follow(ctx)
+		fl.mu.Lock()
+		defer fl.mu.Unlock()
+		fl.err = err
+	})
 	return fl
+}
+
+// follow recognises the archive by its first block, and reads it.
+func (f *Follower) follow(ctx context.Context) error {
+	there, err := f.file.wait(ctx, tarcheck.BlockSize)
+	if err != nil {
+		return err
+	}
+	kind, err := sniff(ctx, f.file, min(there, tarcheck.BlockSize))
+	switch {
+	case err != nil:
+		return errGivenUp // what else it is shows once it is whole
+	case kind == nil:
+		f.walk(ctx)
+		return nil
+	}
+	f.archive.tar = kind
+	return f.followTar(ctx)
 }
 
 // start calls a function in a goroutine.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"reflect"
 	"strings"
 	"sync"
@@ -23,11 +24,15 @@ type sighting struct {
 	members map[string]string // their contents by name
 }
 
-// arrive lets data arrive up to each cut, in order, with each a time for the follower to have read what it can, and opens the archive.
+// arrive lets data arrive up to each cut, in order, with each a time for the follower to have read what it can, and opens the archive. It
+// runs in a bubble.
 func arrive(ctx context.Context, t testing.TB, data []byte, cuts []int, l Limits, w Work) (*Archive, *sighting, error) {
 	t.Helper()
 	seen := &sighting{members: make(map[string]string)}
 	f := Follow(ctx, bytes.NewReader(data), l, w, func(m *Member) {
+		if !m.Ready() {
+			return
+		}
 		text := content(ctx, t, m)
 		seen.mu.Lock()
 		defer seen.mu.Unlock()
@@ -36,6 +41,7 @@ func arrive(ctx context.Context, t testing.TB, data []byte, cuts []int, l Limits
 	t.Cleanup(f.Close)
 	for _, cut := range cuts {
 		f.Arrived(int64(min(cut, len(data))))
+		synctest.Wait()
 	}
 	a, err := f.Open(ctx, int64(len(data)))
 	return a, seen, err
@@ -66,7 +72,7 @@ func sums(t testing.TB, a *Archive) map[string]uint32 {
 func checkFollowed(ctx context.Context, t *testing.T, data []byte, cuts []int, l Limits) {
 	t.Helper()
 	plain, want, wantErr := verify(ctx, data, l)
-	a, seen, err := arrive(ctx, t, data, cuts, l, new(desk))
+	a, seen, err := arrive(ctx, t, data, cuts, l, &desk{spare: math.MaxInt64})
 	var got []*Member
 	if err == nil {
 		got, err = collect(ctx, a)
@@ -76,6 +82,9 @@ func checkFollowed(ctx context.Context, t *testing.T, data []byte, cuts []int, l
 	case errors.As(wantErr, &wantBad):
 		if !errors.As(err, &bad) || !errors.Is(bad, wantBad.Kind) {
 			t.Fatalf("cut at %d: %v, instead of %v", cuts, err, wantErr)
+		}
+		if plain != nil && plain.sequential() && bad.Reason != wantBad.Reason {
+			t.Fatalf("cut at %d: %q, instead of %q", cuts, bad.Reason, wantBad.Reason)
 		}
 		return
 	case err != nil || wantErr != nil:
@@ -117,15 +126,17 @@ func FuzzFollow(f *testing.F) {
 	f.Add(makeZip([]*entry{deflated("a/A/a.sym", symText), stored("a/A/a.pdb", "pdb")}, withEnd64(nil)), small)
 	f.Add(makeZip([]*entry{emptyBlocks("a/A/a.sym")}, nil), small)
 	f.Fuzz(func(t *testing.T, data, steps []byte) {
-		ctx, cancel := context.WithTimeoutCause(t.Context(), testenv.Patience, errors.New("does not end"))
-		defer cancel()
 		var cuts []int
 		at := 0
 		for _, step := range steps[:min(len(steps), 100)] {
 			at += int(step)
 			cuts = append(cuts, at)
 		}
-		checkFollowed(ctx, t, data, cuts, fuzzLimits)
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeoutCause(t.Context(), testenv.Patience, errors.New("does not end"))
+			defer cancel()
+			checkFollowed(ctx, t, data, cuts, fuzzLimits)
+		})
 	})
 }
 
@@ -208,14 +219,16 @@ func TestTheDirectoryIsTheAuthority(t *testing.T) {
 		"more than declared": {makeZip([]*entry{short}, nil), "more than the 3 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, _, err := arrive(t.Context(), t, c.data, []int{50, len(c.data)}, roomy, new(desk))
-			if err == nil {
-				_, err = collect(t.Context(), a)
-			}
-			var bad *Error
-			if !errors.As(err, &bad) || !strings.Contains(bad.Reason, c.want) {
-				t.Errorf("%v, instead of %q", err, c.want)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				a, _, err := arrive(t.Context(), t, c.data, []int{50, len(c.data)}, roomy, new(desk))
+				if err == nil {
+					_, err = collect(t.Context(), a)
+				}
+				var bad *Error
+				if !errors.As(err, &bad) || !strings.Contains(bad.Reason, c.want) {
+					t.Errorf("%v, instead of %q", err, c.want)
+				}
+			})
 		})
 	}
 }

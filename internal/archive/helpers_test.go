@@ -217,6 +217,8 @@ type desk struct {
 	moved   atomic.Int64 // bytes in them
 	held    atomic.Int64 // calls of Inflate that are at work
 	open    atomic.Int64 // scratch files
+	spare   int64        // bytes that Spare has
+	spared  atomic.Int64 // of these, in use
 
 	mu     sync.Mutex
 	costs  []int64 // of the calls of Inflate
@@ -272,6 +274,14 @@ func (d *desk) Stage(_ context.Context, _ int64, write func(Scratch) error) (f S
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+func (d *desk) Spare(bytes int64) (giveBack func(), ok bool) {
+	if d.spare < bytes {
+		return nil, false
+	}
+	d.spared.Add(bytes)
+	return func() { d.spared.Add(-bytes) }, true
 }
 
 func (d *desk) Memory(_ context.Context, bytes int64) error {

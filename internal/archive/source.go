@@ -17,6 +17,7 @@ type source struct {
 	base, pos, end int64
 	// await waits until bytes beyond pos are there, or never will be, and returns where those that are there end; nil: all are there.
 	await func(pos int64) (end int64, err error)
+	turn  Turn // of the work that reads, for await; nil: none
 	err   error
 }
 

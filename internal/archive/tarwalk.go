@@ -73,7 +73,7 @@ var errChanged = errors.New("the tar is not what it was when it was verified")
 // walkTar calls do for each wanted member, while the reader is at its content.
 func (a *Archive) walkTar(ctx context.Context, do func(context.Context, *Member) error) error {
 	w := &tarWalk{archive: a, ctx: ctx, do: do, left: a.members}
-	err := a.readTar(ctx, a.tar.Again, w.member)
+	err := a.readTar(ctx, a.all(ctx), a.tar.Again, w.member)
 	var bad *Error
 	switch {
 	case w.err != nil:

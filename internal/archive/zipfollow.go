@@ -17,9 +17,6 @@ const (
 
 // walk goes from local header to local header, as far as it can tell where the next one is.
 func (f *Follower) walk(ctx context.Context) {
-	if _, err := f.file.wait(ctx, int64(len(splitMark))); err != nil {
-		return
-	}
 	at, err := f.archive.skipMark(ctx)
 	sum := newTally(f.archive.limits)
 	names := naming{disallowed: f.archive.limits.DisallowedSnippets}
@@ -184,10 +181,7 @@ func (f *Follower) await(ctx context.Context, turn Turn, pos int64, m *followed)
 		if m.zip.size != unknownSize {
 			want = min(pos+followStep, m.zip.data+m.zip.size)
 		}
-		err = turn.Pause(ctx, func() (cost int64, err error) {
-			there, err = f.file.wait(ctx, want)
-			return m.cost(there - pos), err
-		})
+		there, err = f.file.await(ctx, turn, want, func(there int64) int64 { return m.cost(there - pos) })
 	}
 	return min(there, m.end.Load()), err
 }

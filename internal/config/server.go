@@ -112,8 +112,9 @@ type Server struct {
 	// CPUSlots bounds the members verified at once.
 	CPUSlots int `name:"tecken-cpu-slots" default:"${cores}" help:"Members verified at once."`
 
-	// DecoderMemory bounds the memory of all decoders of compressed tars, half of it for one tenant. A decoder that needs more than the
-	// bound runs alone. zstd and xz usually need 8 MiB, at most 128 and 64 MiB.
+	// DecoderMemory bounds the memory of all decoders of compressed tars: a quarter for those that still arrive, the rest for those that are
+	// there, and half of either for one tenant. A decoder that needs more than the rest runs alone. zstd and xz usually need 8 MiB, at
+	// most 128 and 64 MiB.
 	DecoderMemory Size `name:"tecken-decoder-memory" default:"256MiB" help:"Memory of all decoders of compressed tars."`
 
 	// StorageSlots bounds the members published at once. There are as many connections to storage, and twice as many more for calls that

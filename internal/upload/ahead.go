@@ -101,7 +101,7 @@ func (a *ahead) next() *errand {
 // do asks storage for a member, and stages it if it is large and not there.
 func (a *ahead) do(e *errand) (err error) {
 	r := a.run
-	if e.there, err = r.stored(a.ctx, question{slots: r.StageSlots, file: &e.file, try: a.try, early: true}); err != nil || e.there == theSame || e.file.Size < stageSize {
+	if e.there, err = r.stored(a.ctx, question{slots: r.StageSlots, file: &e.file, try: a.try, early: true}); err != nil || e.there == theSame || e.file.Size < stageSize || !e.member.Ready() {
 		return err
 	}
 	body, err := e.member.Body(a.ctx)

@@ -44,6 +44,7 @@ type run struct {
 	meter  meter
 	stream *sched.Slot // of an archive that is processed as one stream; nil for others
 	ahead  *ahead      // what is done before the archive has arrived; nil before its first byte
+	spared func()      // gives back the spare memory of an archive that was followed; nil: there is none
 
 	noting sync.Mutex // guards what follows
 	count  int        // members that are in storage

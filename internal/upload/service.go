@@ -20,7 +20,9 @@ type Config struct {
 	// DecoderSlots bound the memory of decoders: each stands for DecoderSlot bytes. An archive that is processed as one stream holds
 	// those of its decoder from its first member to its last.
 	DecoderSlots Slots
-	Limits       archive.Limits
+	// SpareMemory bounds the memory of decoders of archives that still arrive, in bytes, beside DecoderSlots.
+	SpareMemory int64
+	Limits      archive.Limits
 	// MaxSize is the largest archive, in bytes.
 	MaxSize int64
 	// Timeout bounds the time from the last byte received to the end of publishing.
@@ -45,6 +47,7 @@ const DecoderSlot = 1 << 20
 type Service struct {
 	Config
 	flights   flights
+	spare     spareMemory
 	running   sync.WaitGroup // uploads
 	unsettled ends           // that could not be recorded
 }

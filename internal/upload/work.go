@@ -82,7 +82,17 @@ func (r *run) Memory(ctx context.Context, bytes int64) (err error) {
 	return err
 }
 
+// Spare implements archive.Work.
+func (r *run) Spare(bytes int64) (giveBack func(), ok bool) {
+	r.spared, ok = r.spare.take(r.SpareMemory, bytes, r.up.TokenID)
+	return r.spared, ok
+}
+
 func (r *run) giveMemoryBack() {
+	if r.spared != nil {
+		r.spared()
+		r.spared = nil
+	}
 	if r.stream != nil {
 		r.stream.Release()
 		r.stream = nil

@@ -149,6 +149,8 @@ func (work) Stage(_ context.Context, _ int64, write func(archive.Scratch) error)
 
 func (work) Memory(context.Context, int64) error { return nil }
 
+func (work) Spare(int64) (giveBack func(), ok bool) { return nil, false }
+
 // scratch is a scratch file in memory, which is written once, then read.
 type scratch struct {
 	written bytes.Buffer

@@ -24,7 +24,7 @@ type discarded struct {
 
 	mu    sync.Mutex
 	bytes int64
-	timer *time.Timer // nil: nothing to return
+	timed bool // a timer returns it
 }
 
 // discard counts n more bytes.
@@ -35,8 +35,14 @@ func (w *discarded) discard(n int64) {
 	w.mu.Lock()
 	w.bytes += n
 	full := w.bytes >= maxDiscarded
-	if !full && w.timer == nil {
-		w.timer = background.After(discardedFor, "decoder memory", w.giveBack)
+	if !full && !w.timed {
+		w.timed = true
+		background.After(discardedFor, "decoder memory", func() {
+			w.mu.Lock()
+			w.timed = false
+			w.mu.Unlock()
+			w.giveBack()
+		})
 	}
 	w.mu.Unlock()
 	if full {
@@ -46,10 +52,10 @@ func (w *discarded) discard(n int64) {
 
 func (w *discarded) giveBack() {
 	w.mu.Lock()
-	if w.timer != nil {
-		w.timer.Stop()
-	}
-	w.bytes, w.timer = 0, nil
+	some := w.bytes > 0
+	w.bytes = 0
 	w.mu.Unlock()
-	w.free()
+	if some {
+		w.free()
+	}
 }
