@@ -12,7 +12,7 @@ import (
 )
 
 // mostText bounds what is decoded of one stream.
-const mostText = 1 << 20
+const mostText = 1 << 19
 
 // An outcome is what a decoder makes of a stream.
 type outcome struct {
@@ -183,14 +183,17 @@ func FuzzReader(f *testing.F) {
 	for _, v := range verdicts() {
 		f.Add(v.stream.bytes, []byte("\x4b\x4c\x4a\x06\x00"), uint64(0))
 	}
+	const most = 1 << 16 // bytes of a stream: long ones are slow to fuzz
 	for i, s := range samples() {
-		f.Add(s, samples()[0], uint64(i))
+		if len(s) <= most {
+			f.Add(s, samples()[0], uint64(i))
+		}
 	}
 	p := newPair()
 	f.Fuzz(func(t *testing.T, stream, before []byte, seed uint64) {
-		p.ours.Reset(bytes.NewReader(before))
+		p.ours.Reset(bytes.NewReader(before[:min(len(before), most)]))
 		_, _ = io.CopyN(io.Discard, p.ours, mostText)
-		p.agree(t, stream, seed)
+		p.agree(t, stream[:min(len(stream), most)], seed)
 	})
 }
 

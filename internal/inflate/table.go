@@ -54,39 +54,44 @@ func (e entry) linked(bits uint64, first uint) uint {
 
 // Meanings are entries of symbols, without the bits of their codes. RFC 1951, sections 3.2.5 and 3.2.7.
 var (
-	literalMeanings  [literalSymbols + 2]entry // the last two, and those of distances, have codes in the fixed tables
-	distanceMeanings [distanceSymbols + 2]entry
+	literalMeanings  = literals()
+	distanceMeanings = distances()
 
 	// lengthMeanings are numbers: a length's, times 256, and how often it comes, less one.
-	lengthMeanings = [lengthSymbols]entry{16: lengthBefore<<24 | 2<<16 | 2, 17: 2<<16 | 3, 18: 10<<16 | 7}
+	lengthMeanings = [lengthSymbols]entry{
+		0, 1 << 24, 2 << 24, 3 << 24, 4 << 24, 5 << 24, 6 << 24, 7 << 24, 8 << 24, 9 << 24, 10 << 24, 11 << 24, 12 << 24, 13 << 24, 14 << 24, 15 << 24,
+		lengthBefore<<24 | 2<<16 | 2, 2<<16 | 3, 10<<16 | 7,
+	}
 )
 
 // lengthBefore stands for the length before.
 const lengthBefore = 16
 
-func init() {
+// literals returns the meanings of literals, the end of the block, and lengths. The last two symbols have codes in the fixed tables alone.
+func literals() (m [literalSymbols + 2]entry) {
 	for i := range entry(endOfBlock) {
-		literalMeanings[i] = isLiteral | i<<16
+		m[i] = isLiteral | i<<16
 	}
-	literalMeanings[endOfBlock] = isOther | isEnd
-	numbers(literalMeanings[endOfBlock+1:literalSymbols-1], 3, 4)
-	literalMeanings[literalSymbols-1] = 258 << 16
-	numbers(distanceMeanings[:distanceSymbols], 1, 2)
-	for i := range 2 {
-		literalMeanings[literalSymbols+i] = invalid
-		distanceMeanings[distanceSymbols+i] = invalid
-	}
-	for i := range entry(lengthBefore) {
-		lengthMeanings[i] = i << 24
-	}
+	m[endOfBlock] = isOther | isEnd
+	numbers(m[endOfBlock+1:literalSymbols-1], 3, 4)
+	m[literalSymbols-1] = 258 << 16
+	m[literalSymbols], m[literalSymbols+1] = invalid, invalid
+	return m
 }
 
-// numbers makes the meanings of symbols for all numbers from least on: twice so many symbols have no extra bits, each so many after them one
-// more.
-func numbers(meanings []entry, least entry, many int) {
-	for i := range meanings {
+// distances returns the meanings of distances; of the last two symbols the same is true.
+func distances() (m [distanceSymbols + 2]entry) {
+	numbers(m[:distanceSymbols], 1, 2)
+	m[distanceSymbols], m[distanceSymbols+1] = invalid, invalid
+	return m
+}
+
+// numbers makes the meanings of symbols for the numbers from least on: twice so many symbols have no extra bits, each so many after them have
+// one more.
+func numbers(m []entry, least entry, many int) {
+	for i := range m {
 		extra := entry(max(i/many-1, 0))
-		meanings[i] = least<<16 | extra
+		m[i] = least<<16 | extra
 		least += 1 << extra
 	}
 }

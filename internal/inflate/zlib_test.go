@@ -1,6 +1,7 @@
 package inflate
 
 import (
+	"archive/zip"
 	"bufio"
 	"bytes"
 	_ "embed"
@@ -12,6 +13,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,7 +25,7 @@ import (
 var (
 	streams = flag.Int("streams", 1000, "compare this many mutated streams with zlib")
 	seed    = flag.Uint64("seed", 1, "the streams are a function of this number, and of the files")
-	files   = flag.String("files", "", "files to deflate, beside what tests make; separated by commas")
+	files   = flag.String("files", "", "files beside what tests make, separated by commas: the deflated members of a .zip, others to be deflated")
 )
 
 //go:embed testdata/zlib.py
@@ -80,11 +82,14 @@ func describe(o outcome) string {
 // corpus returns streams that are whole.
 func corpus(t *testing.T, rnd *rand.Rand) [][]byte {
 	t.Helper()
-	texts := [][]byte{symText(1 << 20), random(100_000)}
+	all, texts := samples(), [][]byte{symText(1 << 20), random(100_000)}
 	for _, name := range splitNames(*files) {
-		texts = append(texts, readFile(t, name))
+		if filepath.Ext(name) == ".zip" {
+			all = append(all, members(t, name)...)
+		} else {
+			texts = append(texts, readFile(t, name))
+		}
 	}
-	all := samples()
 	for _, v := range verdicts() {
 		all = append(all, v.stream.bytes)
 	}
@@ -98,6 +103,32 @@ func corpus(t *testing.T, rnd *rand.Rand) [][]byte {
 		all = append(all, deflated(rnd.IntN(levels), part(), part(), part()))
 	}
 	return all
+}
+
+// members returns the streams of a zip's deflated members, up to those that take too long.
+func members(t *testing.T, name string) (streams [][]byte) {
+	t.Helper()
+	const most = 200_000
+	z, err := zip.OpenReader(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	for _, f := range z.File {
+		if f.Method != zip.Deflate || f.CompressedSize64 > most {
+			continue
+		}
+		raw, err := f.OpenRaw()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream, err := io.ReadAll(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams = append(streams, stream)
+	}
+	return streams
 }
 
 // mutate returns a stream that is another with a few changes.
@@ -131,7 +162,7 @@ func mutate(rnd *rand.Rand, from [][]byte) []byte {
 
 // zlib and we agree on every stream, whatever a Reader decoded before: on the verdict, the text and the end. So does compress/flate.
 //
-//	go test -run Zlib -timeout 0 ./internal/inflate -streams 220000 -seed 2 -files real.sym,program
+//	scripts/differential -streams 220000 -seed 2 -files real.zip,real.sym,program
 func TestZlib(t *testing.T) {
 	z := newZlib(t)
 	p := newPair()
