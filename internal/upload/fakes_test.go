@@ -57,6 +57,26 @@ type records struct {
 	finish   func(u *upload.Upload) error
 	progress func(uploads []upload.Upload) error
 	settled  chan int64 // is told of each end, where it is there
+	staged   map[string]int64
+}
+
+func (r *records) NoteStaged(_ context.Context, uploadID int64, id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.staged == nil {
+		r.staged = make(map[string]int64)
+	}
+	r.staged[id] = uploadID
+	return nil
+}
+
+func (r *records) ForgetStaged(_ context.Context, ids []string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		delete(r.staged, id)
+	}
+	return nil
 }
 
 func (r *records) Begin(ctx context.Context, u *upload.Upload) error {
