@@ -3,44 +3,43 @@ package record
 import (
 	"context"
 	"database/sql"
-	"time"
+	"fmt"
+	"strings"
 
 	"tecken-upload/internal/record/database"
 )
 
-// Staged records that storage is about to keep something for an upload, under an id of storage's.
-func (s *Store) Staged(ctx context.Context, upload int64, id string) error {
-	return s.Change(ctx, writeTimeout, "record what is staged", func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO staged (upload_id, id, created_at) SELECT $1, $2, `+s.Clock, upload, database.Text(id)) //nolint:gosec // the clock is ours
+// forgetChunk is how many ids a statement of ForgetStaged has at most.
+const forgetChunk = 64
+
+// NoteStaged records that an upload stages something in storage, under storage's id. It is durable once it returns nil. An id that is recorded
+// already stays as it is.
+func (s *Store) NoteStaged(ctx context.Context, uploadID int64, id string) error {
+	return s.Change(ctx, writeTimeout, fmt.Sprintf("record what upload %d stages", uploadID), func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO staged (id, upload_id, created_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING`,
+			database.Text(id), uploadID, database.Time(s.now()))
 		return err
 	})
 }
 
-// Unstaged forgets all ids of an upload.
-func (s *Store) Unstaged(ctx context.Context, upload int64) error {
-	return s.Change(ctx, writeTimeout, "forget what is staged", func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM staged WHERE upload_id = $1`, upload)
-		return err
+// ForgetStaged removes the records of ids under which nothing is staged any more. Unknown ids are skipped.
+func (s *Store) ForgetStaged(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return s.Change(ctx, writeTimeout, "forget what was staged", func(ctx context.Context, tx *sql.Tx) error {
+		for rest := ids; len(rest) > 0; {
+			n := min(len(rest), forgetChunk)
+			args := make([]any, n)
+			for i, id := range rest[:n] {
+				args[i] = database.Text(id)
+			}
+			query := database.Numbered(`DELETE FROM staged WHERE id IN (?` + strings.Repeat(`, ?`, n-1) + `)`)
+			if _, err := tx.ExecContext(ctx, query, args...); err != nil {
+				return err
+			}
+			rest = rest[n:]
+		}
+		return nil
 	})
-}
-
-// Abandoned returns the ids of uploads that have ended, whose record is gone, or whose process has been silent for longer than stale, by
-// upload.
-func (s *Store) Abandoned(ctx context.Context, stale time.Duration) (ids map[int64][]string, err error) {
-	ids = make(map[int64][]string)
-	err = s.Read(ctx, "list what is staged", func(ctx context.Context, conn database.Conn) error {
-		return database.Each(ctx, conn, `
-			SELECT s.upload_id, s.id FROM staged s LEFT JOIN uploads u ON u.id = s.upload_id
-			WHERE u.id IS NULL OR u.ended_at IS NOT NULL OR `+s.Clock+` - COALESCE(u.seen_at, u.created_at) > $1`,
-			[]any{stale.Microseconds()}, func(rows *sql.Rows) error {
-				var upload int64
-				var id string
-				if err := rows.Scan(&upload, &id); err != nil {
-					return err
-				}
-				ids[upload] = append(ids[upload], id)
-				return nil
-			})
-	})
-	return ids, err
 }

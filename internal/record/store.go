@@ -85,7 +85,7 @@ var needed = []string{
 		SELECT day, user_id, upload_count, upload_size, file_count, file_size FROM upload_days WHERE FALSE`,
 	`UPDATE upload_days SET upload_count = upload_count WHERE FALSE`,
 	`DELETE FROM upload_days WHERE FALSE`,
-	`INSERT INTO staged (upload_id, id, created_at) SELECT upload_id, id, created_at FROM staged WHERE FALSE`,
+	`INSERT INTO staged (id, upload_id, created_at) SELECT id, upload_id, created_at FROM staged WHERE FALSE`,
 	`DELETE FROM staged WHERE FALSE`,
 	`INSERT INTO proofs (id, written_at) SELECT id, written_at FROM proofs WHERE FALSE`,
 	`UPDATE proofs SET written_at = written_at WHERE FALSE`,

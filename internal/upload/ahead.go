@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tecken-upload/internal/archive"
@@ -35,8 +36,7 @@ type ahead struct {
 	mu      sync.Mutex // guards what follows
 	errands map[symbol.Key]*errand
 	waiting []*errand
-	busy    int  // goroutines
-	noted   bool // storage's ids are in the records
+	busy    int // goroutines
 }
 
 // An errand is one member's.
@@ -49,6 +49,7 @@ type errand struct {
 	there      there
 	staged     Staged // nil: nothing is staged
 	storedSize int64  // of what is staged
+	id         string // of what is staged, in the records; empty: there is none
 }
 
 func newAhead(ctx context.Context, r *run, try bool) *ahead {
@@ -112,8 +113,12 @@ func (a *ahead) do(e *errand) (err error) {
 		return body.Close()
 	}
 	var staged Staged
+	var noted atomic.Pointer[string]
 	err = r.send(a.ctx, r.StageSlots, &e.file, body, func(ctx context.Context, obj Object, b Body) error {
-		s, err := r.Storage.Stage(ctx, Location{Key: e.file.Key, Try: a.try}, obj, b, a.note)
+		s, err := r.Storage.Stage(ctx, Location{Key: e.file.Key, Try: a.try}, obj, b, func(ctx context.Context, id string) error {
+			noted.Store(&id)
+			return r.Records.NoteStaged(ctx, r.up.ID, id)
+		})
 		if err == nil && ctx.Err() != nil { // nothing waits for it any more
 			return errors.Join(context.Cause(ctx), s.Abort(ctx))
 		}
@@ -122,16 +127,11 @@ func (a *ahead) do(e *errand) (err error) {
 	})
 	if err == nil {
 		e.staged, e.storedSize = staged, body.Size
+		if id := noted.Load(); id != nil {
+			e.id = *id
+		}
 	}
 	return err
-}
-
-// note records an id of storage's, under which the sweep of storage finds what this upload leaves if its process dies.
-func (a *ahead) note(ctx context.Context, id string) error {
-	a.mu.Lock()
-	a.noted = true
-	a.mu.Unlock()
-	return a.run.Records.Staged(ctx, a.run.up.ID, id)
 }
 
 // take returns what was done for a file of the whole archive, once it is done; nil: nothing that helps. try says that it is a try upload's.
@@ -180,14 +180,24 @@ func (a *ahead) abort(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
-	g, ctx := background.NewGroup(ctx)
+	g, _ := background.NewGroup(ctx)
 	g.SetLimit(abortParallel)
+	var mu sync.Mutex
+	var gone []string
 	for _, e := range a.errands {
-		if e.staged != nil {
-			g.Go(func() error { return e.staged.Abort(ctx) })
+		if e.staged == nil {
+			continue
 		}
+		g.Go(func() error {
+			if e.staged.Abort(ctx) == nil && e.id != "" {
+				mu.Lock()
+				defer mu.Unlock()
+				gone = append(gone, e.id)
+			}
+			return nil
+		})
 	}
-	if err := g.Wait(); err == nil && a.noted {
-		_ = a.run.Records.Unstaged(ctx, a.run.up.ID)
+	if g.Wait() == nil && len(gone) > 0 {
+		_ = a.run.Records.ForgetStaged(ctx, gone)
 	}
 }

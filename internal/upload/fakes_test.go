@@ -113,11 +113,33 @@ type records struct {
 	last     int64
 	ended    map[int64]upload.Upload
 	failing  bool
-	staged   []int64 // the upload of each id that is recorded
 	begin    func() error
 	finish   func(u *upload.Upload) error
 	progress func(uploads []upload.Upload) error
 	settled  chan int64 // is told of each end, where it is there
+	staged   map[string]int64
+}
+
+func (r *records) NoteStaged(_ context.Context, uploadID int64, id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failing {
+		return errors.New("no database")
+	}
+	if r.staged == nil {
+		r.staged = make(map[string]int64)
+	}
+	r.staged[id] = uploadID
+	return nil
+}
+
+func (r *records) ForgetStaged(_ context.Context, ids []string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		delete(r.staged, id)
+	}
+	return nil
 }
 
 func (r *records) Begin(ctx context.Context, u *upload.Upload) error {
@@ -144,26 +166,6 @@ func (r *records) Progress(ctx context.Context, uploads []upload.Upload) error {
 	if r.progress != nil {
 		return r.progress(uploads)
 	}
-	return nil
-}
-
-func (r *records) Staged(_ context.Context, upload int64, id string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if upload == 0 || id == "" {
-		r.t.Errorf("%q staged for upload %d", id, upload)
-	}
-	if r.failing {
-		return errors.New("no database")
-	}
-	r.staged = append(r.staged, upload)
-	return nil
-}
-
-func (r *records) Unstaged(_ context.Context, upload int64) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.staged = slices.DeleteFunc(r.staged, func(u int64) bool { return u == upload })
 	return nil
 }
 

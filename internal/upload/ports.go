@@ -61,15 +61,20 @@ type Records interface {
 	// record.
 	Progress(ctx context.Context, uploads []Upload) error
 
-	// Staged records that storage is about to keep something for an upload in flight, under an id of storage's.
-	Staged(ctx context.Context, upload int64, id string) error
-
-	// Unstaged forgets all ids of an upload: storage keeps nothing under them any more.
-	Unstaged(ctx context.Context, upload int64) error
-
 	// Finish records u's end and its files, all of it or nothing, and is durable once it returns nil.
 	// Called again for the same upload it changes nothing.
 	Finish(ctx context.Context, u *Upload) error
+
+	StagedRecords
+}
+
+// StagedRecords keeps the ids of what uploads have staged, so that a sweep finds what a dead process has left.
+type StagedRecords interface {
+	// NoteStaged records that an upload stages something under an id, and is durable once it returns nil. Called again it changes nothing.
+	NoteStaged(ctx context.Context, uploadID int64, id string) error
+
+	// ForgetStaged removes the records of ids under which nothing is staged any more: committed or aborted. It skips unknown ones.
+	ForgetStaged(ctx context.Context, ids []string) error
 }
 
 // A Pass is what an upload holds from its admission on. Implementations are safe for concurrent use.

@@ -1,7 +1,6 @@
 package s3store
 
 import (
-	"context"
 	"errors"
 	"hash/crc32"
 	"net/http"
@@ -17,7 +16,7 @@ func stage(t *testing.T, s *Store, loc upload.Location, c storagetest.Content) u
 	t.Helper()
 	body, done := c.BodyAt(t)
 	defer done()
-	staged, err := s.Stage(t.Context(), loc, c.Object, body, func(context.Context, string) error { return nil })
+	staged, err := s.Stage(t.Context(), loc, c.Object, body, unnoted)
 	if err != nil {
 		t.Fatalf("stage: %v", err)
 	}

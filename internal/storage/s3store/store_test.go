@@ -116,13 +116,13 @@ func age(ctx context.Context, raw *s3.Client, server testenv.S3Server, key strin
 }
 
 // open opens the server's bucket through an endpoint, which may be a proxy's.
-func open(t *testing.T, server testenv.S3Server, endpoint string, opts Options) *Store {
+func open(t testing.TB, server testenv.S3Server, endpoint string, opts Options) *Store {
 	t.Helper()
 	return openAs(t, server, endpoint, "", opts)
 }
 
 // openAs does so with a changed URL: its path, and some parameters. A bucket in the host name is not resolved.
-func openAs(t *testing.T, server testenv.S3Server, endpoint, change string, opts Options) *Store {
+func openAs(t testing.TB, server testenv.S3Server, endpoint, change string, opts Options) *Store {
 	t.Helper()
 	server.Setenv(t)
 	own, err := url.Parse(server.Through(endpoint))

@@ -1,10 +1,10 @@
--- What storage keeps for uploads where no reader sees it, until they end. A sweep of storage discards what is left of a process that died.
+-- What uploads in flight have staged: the ids under which storage discards it. An upload forgets its own at its end; what is left of a dead
+-- one is swept. Ids are paged by, so they are compared bytewise.
 
 -- +goose Up
 SET LOCAL lock_timeout = '2s';
 CREATE TABLE staged (
-	upload_id  BIGINT NOT NULL, -- whose record may expire first
-	id         TEXT   NOT NULL, -- storage's
-	created_at BIGINT NOT NULL,
-	PRIMARY KEY (upload_id, id)
+	id         TEXT COLLATE "C" PRIMARY KEY, -- storage's
+	upload_id  BIGINT NOT NULL,              -- whose record may be gone
+	created_at BIGINT NOT NULL
 );

@@ -1,9 +1,9 @@
--- What storage keeps for uploads where no reader sees it, until they end. A sweep of storage discards what is left of a process that died.
+-- What uploads in flight have staged: the ids under which storage discards it. An upload forgets its own at its end; what is left of a dead
+-- one is swept.
 
 -- +goose Up
 CREATE TABLE staged (
-	upload_id  INTEGER NOT NULL, -- whose record may expire first
-	id         TEXT    NOT NULL, -- storage's
-	created_at INTEGER NOT NULL,
-	PRIMARY KEY (upload_id, id)
-) STRICT;
+	id         TEXT PRIMARY KEY,  -- storage's
+	upload_id  INTEGER NOT NULL,  -- whose record may be gone
+	created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
