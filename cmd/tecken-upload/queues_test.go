@@ -19,6 +19,7 @@ func TestAQueueThatHasStoppedIsAnAlarm(t *testing.T) {
 			verify:  queue{"verify", sched.New(sched.Options{})},
 			publish: queue{"publish", publish},
 			stream:  queue{"stream", sched.New(sched.Options{})},
+			stage:   queue{"stage", sched.New(sched.Options{})},
 		}
 		slot, err := publish.Acquire(t.Context(), sched.Task{})
 		if err != nil {
