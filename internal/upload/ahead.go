@@ -3,7 +3,6 @@ package upload
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,7 +42,10 @@ type ahead struct {
 type errand struct {
 	member *archive.Member
 	file   File
-	done   chan struct{} // closed when the rest is known
+	claim  atomic.Bool        // set by what comes first: the sending, or the end of the waiting for it
+	cancel context.CancelFunc // of the errand alone
+	ctx    context.Context    //nolint:containedctx // which cancel ends
+	done   chan struct{}      // closed when the rest is known
 
 	err        error
 	there      there
@@ -59,7 +61,8 @@ func newAhead(ctx context.Context, r *run, try bool) *ahead {
 
 // found takes a member that is good by itself.
 func (a *ahead) found(m *archive.Member) {
-	e := &errand{member: m, file: fileOf(m), done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(a.ctx)
+	e := &errand{member: m, file: fileOf(m), ctx: ctx, cancel: cancel, done: make(chan struct{})}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.ctx.Err() != nil || a.errands[m.Key] != nil {
@@ -83,6 +86,7 @@ func (a *ahead) runErrands() {
 			return
 		}
 		e.err = background.Try(func() error { return a.do(e) })
+		e.cancel()
 		close(e.done)
 	}
 }
@@ -102,10 +106,10 @@ func (a *ahead) next() *errand {
 // do asks storage for a member, and stages it if it is large and not there.
 func (a *ahead) do(e *errand) (err error) {
 	r := a.run
-	if e.there, err = r.stored(a.ctx, question{slots: r.StageSlots, file: &e.file, try: a.try, early: true}); err != nil || e.there == theSame || e.file.Size < stageSize || !e.member.Ready() {
+	if e.there, err = r.stored(e.ctx, question{slots: r.StageSlots, file: &e.file, try: a.try, early: true}); err != nil || e.there == theSame || e.file.Size < stageSize || !e.member.Ready() {
 		return err
 	}
-	body, err := e.member.Body(a.ctx)
+	body, err := e.member.Body(e.ctx)
 	if err != nil {
 		return err
 	}
@@ -114,7 +118,10 @@ func (a *ahead) do(e *errand) (err error) {
 	}
 	var staged Staged
 	var noted atomic.Pointer[string]
-	err = r.send(a.ctx, r.StageSlots, &e.file, body, func(ctx context.Context, obj Object, b Body) error {
+	err = r.send(e.ctx, r.StageSlots, &e.file, body, func(ctx context.Context, obj Object, b Body) error {
+		if !e.claim.CompareAndSwap(false, true) {
+			return context.Canceled
+		}
 		s, err := r.Storage.Stage(ctx, Location{Key: e.file.Key, Try: a.try}, obj, b, func(ctx context.Context, id string) error {
 			noted.Store(&id)
 			return r.Records.NoteStaged(ctx, r.up.ID, id)
@@ -134,24 +141,25 @@ func (a *ahead) do(e *errand) (err error) {
 	return err
 }
 
-// take returns what was done for a file of the whole archive, once it is done; nil: nothing that helps. try says that it is a try upload's.
+// take returns what was done for a file of the whole archive; nil: nothing that helps. It waits for an errand that is sending, and gives up one
+// that is not, so that a commit never waits in the line of what is only staged. try says that it is a try upload's.
 func (a *ahead) take(ctx context.Context, f *File, try bool) *errand {
 	if a == nil {
 		return nil
 	}
 	a.mu.Lock()
 	e := a.errands[f.Key]
-	if e == nil || a.try != try || e.file.MD5 != f.MD5 || e.file.Size != f.Size {
-		a.mu.Unlock()
-		return nil
-	}
-	if i := slices.Index(a.waiting, e); i >= 0 { // it would only wait longer there
-		a.waiting = slices.Delete(a.waiting, i, i+1)
-		e = nil
-	}
 	a.mu.Unlock()
-	if e == nil {
+	if e == nil || a.try != try || e.file.MD5 != f.MD5 || e.file.Size != f.Size {
 		return nil
+	}
+	select {
+	case <-e.done:
+	default:
+		if e.claim.CompareAndSwap(false, true) {
+			e.cancel()
+			return nil
+		}
 	}
 	select {
 	case <-e.done:
