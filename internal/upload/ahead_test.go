@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tecken-upload/internal/sched"
 	"tecken-upload/internal/upload"
 )
 
@@ -213,5 +214,23 @@ func TestAFaultAheadDoesNotMatter(t *testing.T) {
 				t.Errorf("%d files were put, %d committed", s.storage.puts, s.storage.commits.Load())
 			}
 		})
+	}
+}
+
+// A commit does not wait for a slot for what is only staged.
+func TestACommitDoesNotWaitToBeStaged(t *testing.T) {
+	s := newStage(t, right)
+	held, err := s.config.StageSlots.Acquire(t.Context(), sched.Task{Tenant: 99})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Release()
+	close(s.last)
+	if r := s.post(t.Context(), regular, source{content: s.body}); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	s.checkVisible(true, false)
+	if s.storage.puts != 3 || s.storage.commits.Load() != 0 {
+		t.Errorf("%d files were put, %d committed", s.storage.puts, s.storage.commits.Load())
 	}
 }
