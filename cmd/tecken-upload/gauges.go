@@ -22,6 +22,7 @@ func (in *instance) gauges(ctx context.Context) {
 	in.spoolGauges(ctx)
 	in.uploadGauges()
 	in.diskGauges()
+	in.storageGauges()
 	telemetry.Figures(in.metrics, in.headers.Stats,
 		telemetry.Number("tecken_http_headers_unfinished_bytes", "Bytes of unfinished request headers and their connections.", func(s headers.Stats) float64 { return float64(s.Held) }),
 		telemetry.Number("tecken_http_headers_cut_total", "Connections closed because unfinished request headers held too much memory.", func(s headers.Stats) float64 { return float64(s.Cut) }),
@@ -138,6 +139,12 @@ func (in *instance) uploadGauges() {
 		func() float64 { half, _ := in.uploads.Late(); return float64(half) })
 	in.metrics.Counter("tecken_uploads_past_most_deadline_total", "Uploads that passed 90 % of their deadline.",
 		func() float64 { _, most := in.uploads.Late(); return float64(most) })
+}
+
+// storageGauges register the figures of storage.
+func (in *instance) storageGauges() {
+	in.metrics.Counter("tecken_staged_discarded_total", "Staged files that dead uploads had left in storage, discarded by sweeps.",
+		func() float64 { return float64(in.swept.Load()) })
 }
 
 // diskGauges register the disk's figures, as far as this kernel has them.

@@ -9,6 +9,7 @@ import (
 	"tecken-upload/internal/health"
 	"tecken-upload/internal/probe"
 	"tecken-upload/internal/storage"
+	"tecken-upload/internal/storage/sweep"
 	"tecken-upload/internal/upload"
 	"tecken-upload/internal/web"
 )
@@ -18,9 +19,10 @@ type prover interface {
 	Prove(ctx context.Context) error
 }
 
-// checkedStorage is a storage with checks.
+// checkedStorage is a storage with checks, which can be swept.
 type checkedStorage interface {
 	upload.Storage
+	sweep.Storage
 	prover
 	// Check returns an error if storage can't be reached. It writes nothing.
 	Check(ctx context.Context) error

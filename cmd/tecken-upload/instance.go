@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"tecken-upload/internal/archive"
@@ -56,6 +57,7 @@ type instance struct {
 	usage    *probe.Probe[spool.Usage]   // of the spool
 	orphan   *probe.Probe[time.Duration] // the oldest one in it
 	storage  checkedStorage
+	swept    atomic.Int64  // what sweeps of storage have discarded
 	s3Clock  s3store.Clock // measured by uploads and lookups; unused for directory storage
 	disks    *health.Disks
 	writes   writes

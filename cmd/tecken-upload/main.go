@@ -7,6 +7,7 @@
 //	tecken-upload token revoke ID
 //	tecken-upload limits
 //	tecken-upload verify [--repair]
+//	tecken-upload sweep-storage [--dry-run]
 //	tecken-upload version
 //
 // Settings come from the environment, or from flags of the same names; tecken-upload serve --help lists them.
@@ -33,6 +34,7 @@ type cli struct {
 	Token   tokenCommand   `cmd:"" help:"Make, list and revoke API tokens."`
 	Limits  limitsCommand  `cmd:"" help:"List tenants' leases."`
 	Verify  verifyCommand  `cmd:"" help:"Read stored symbols back and find broken ones."`
+	Sweep   sweepCommand   `cmd:"" name:"sweep-storage" help:"Discard what dead uploads have left in storage."`
 	Version versionCommand `cmd:"" help:"Print this program's version."`
 }
 

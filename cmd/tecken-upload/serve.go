@@ -108,6 +108,7 @@ func (in *instance) run(ctx context.Context, signals <-chan os.Signal) error {
 	loop("leases", func(ctx context.Context) error { in.leases.Run(ctx); return nil })
 	loop("record expiry", in.expireRecords)
 	loop("symbol expiry", in.expireSymbols)
+	loop("storage sweep", in.sweepStorage)
 	g.Go(func() error { return serve(httpServer, in.headers.Guard(httpServer, listener.http)) })
 	g.Go(func() error { return serve(metricsServer, in.headers.Guard(metricsServer, listener.metrics)) })
 	in.logger.Info("serving", "address", listener.http.Addr().String(), "metrics", listener.metrics.Addr().String())

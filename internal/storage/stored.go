@@ -17,6 +17,12 @@ type Entry struct {
 	Modified time.Time // when it was last stored or refreshed
 }
 
+// A Leftover is something staged that its writer may have left.
+type Leftover struct {
+	ID    string    // under which storage discards it
+	Since time.Time // when its staging began
+}
+
 // Stored is an open object, to be compared with its metadata.
 type Stored struct {
 	io.ReadCloser               // the stored bytes, compressed if Object says so

@@ -8,14 +8,14 @@
 //
 // No component of a symbol key has a leading dot, so none of these is taken for a symbol file.
 //
-// A file is written without a name (O_TMPFILE), verified and synced; on its way into place it has one under .new, as it has from its start
-// where the file system has no other files. It stays open until it is in place: two files an object that is staged. A replacement removes the metadata, then renames the new
-// data, then the new metadata; each step is durable before the next. So whenever a process or the machine dies, metadata never stand beside
-// other data. At worst they are missing: an object without metadata is never skipped, and the next upload stores it again. The stored size
-// is part of the metadata and compared too, for directories with other writers.
+// A file is written without a name (O_TMPFILE), verified and synced. On its way into place it has a name under .new, as it has from its start
+// where the file system has no other files. An object that is staged keeps two files open, its data and its metadata. A replacement removes
+// the metadata, then renames the new data, then the new metadata; each step is durable before the next. So whenever a process or the machine
+// dies, metadata never stand beside other data. At worst they are missing: an object without metadata is never skipped, and the next upload
+// stores it again. The stored size is part of the metadata and compared too, for directories with other writers.
 //
-// A killed writer leaves nothing, or its file in .new with a free lock. The next Prepare of the directory, by any process, deletes such files and keeps
-// those still being written.
+// A killed writer leaves nothing, or its file in .new with a free lock. The next Prepare of the directory, by any process, deletes such files
+// and keeps those still being written.
 //
 // Readers and writers of one key exclude each other by a byte-range lock of the open file (fcntl(2), F_OFD_SETLK), among goroutines and
 // among processes of one machine. Between machines that share the directory over a network this holds as far as the file system supports

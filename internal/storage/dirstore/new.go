@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"time"
@@ -111,29 +112,73 @@ func hold(f *os.File) (bool, error) {
 	return err == nil && os.SameFile(mine, named), err
 }
 
-// reclaim deletes the new files with a free lock.
-func (s *Store) reclaim(ctx context.Context) error {
-	dir := filepath.Join(s.dir, newDir)
-	entries, err := os.ReadDir(dir)
+// Leftovers yields the files of dead writers, of any age. Their ids are their temporary names.
+func (s *Store) Leftovers(ctx context.Context, _ time.Time) iter.Seq2[storage.Leftover, error] {
+	return func(yield func(storage.Leftover, error) bool) {
+		entries, err := os.ReadDir(filepath.Join(s.dir, newDir))
+		if err != nil {
+			yield(storage.Leftover{}, fault(ctx, "list new files", err))
+			return
+		}
+		for _, e := range entries {
+			found, err := s.leftover(ctx, e.Name())
+			switch {
+			case err != nil:
+				yield(storage.Leftover{}, fault(ctx, "look at a new file", err))
+				return
+			case found.ID != "" && !yield(found, nil):
+				return
+			}
+		}
+	}
+}
+
+// leftover returns the file below .new of that name, if it is there and its writer is dead.
+func (s *Store) leftover(ctx context.Context, name string) (found storage.Leftover, err error) {
+	if ctx.Err() != nil {
+		return found, context.Cause(ctx)
+	}
+	err = s.ofTheDead(name, func(f *os.File) error {
+		info, err := f.Stat()
+		if err == nil {
+			found = storage.Leftover{ID: name, Since: info.ModTime()}
+		}
+		return err
+	})
+	return found, err
+}
+
+// Discard removes the file of a dead writer, by its temporary name.
+func (s *Store) Discard(ctx context.Context, id string) error {
+	if id == "" || id == "." || id == ".." || filepath.Base(id) != id {
+		return nil // not ours
+	}
+	return fault(ctx, "discard a new file", s.ofTheDead(id, func(f *os.File) error { return os.Remove(f.Name()) }))
+}
+
+// ofTheDead calls do with a file below .new, if it is there and its writer is dead.
+func (s *Store) ofTheDead(name string, do func(*os.File) error) error {
+	f, err := os.Open(filepath.Join(s.dir, newDir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		f, err := os.Open(filepath.Join(dir, e.Name()))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+	held, err := hold(f)
+	if held {
+		err = do(f)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// reclaim deletes the files of dead writers.
+func (s *Store) reclaim(ctx context.Context) error {
+	for found, err := range s.Leftovers(ctx, time.Time{}) {
+		if err == nil {
+			err = s.Discard(ctx, found.ID)
 		}
 		if err != nil {
-			return err
-		}
-		held, err := hold(f)
-		if held {
-			err = os.Remove(f.Name())
-		}
-		if err := errors.Join(err, f.Close()); err != nil {
 			return err
 		}
 	}

@@ -32,7 +32,7 @@ type staged struct {
 	closed  bool       // data and meta are
 }
 
-// Stage writes body to a new file. It does not call note: the file is gone with the process, or removed by the next Prepare.
+// Stage writes body to a new file. It does not call note: the file is gone with the process, or among the Leftovers.
 func (s *Store) Stage(ctx context.Context, loc upload.Location, obj upload.Object, body upload.Body,
 	_ func(ctx context.Context, id string) error) (upload.Staged, error) {
 	staged, err := s.stage(ctx, loc, obj, body)
@@ -54,9 +54,6 @@ func (s *Store) stage(ctx context.Context, loc upload.Location, obj upload.Objec
 	}
 	return &staged{store: s, loc: loc, data: data, meta: meta}, nil
 }
-
-// Discard returns nil: Stage gives no ids.
-func (*Store) Discard(context.Context, string) error { return nil }
 
 // Commit moves the object into place.
 func (st *staged) Commit(ctx context.Context) error {

@@ -33,6 +33,7 @@ func backend(s *Store) storagetest.Backend {
 		Remove:    func(objectKey string) error { return os.RemoveAll(filepath.Dir(file(objectKey))) },
 		Age:       func(objectKey string, at time.Time) error { return os.Chtimes(file(objectKey), at, at) },
 		Leftovers: func() ([]string, error) { return leftovers(s.dir) },
+		Unlisted:  true,
 	}
 }
 

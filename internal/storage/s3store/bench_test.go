@@ -21,7 +21,7 @@ import (
 )
 
 // BenchmarkVisible measures how long a body takes to become visible once its MD5 is known, in each way that was weighed in
-// docs/adr/0028. The ways take turns; reported are the medians.
+// docs/adr/0030. The ways take turns; reported are the medians.
 //
 //	go test -run '^$' -bench Visible -benchtime 5x ./internal/storage/s3store
 func BenchmarkVisible(b *testing.B) {

@@ -20,7 +20,7 @@
 // After the first PUT the Store checks that the object's metadata have arrived.
 //
 // The credentials need s3:GetObject, s3:PutObject, s3:AbortMultipartUpload, and s3:ListBucket, without which S3 answers 403 for missing
-// objects; SetAside needs s3:DeleteObject too.
+// objects; SetAside needs s3:DeleteObject too, and Leftovers s3:ListBucketMultipartUploads.
 //
 // Two things are not promised. The server may still carry out an abandoned attempt, later than what was stored after it. And Refresh copies
 // the object onto itself: the copy can undo a Put of other content that ends meanwhile.

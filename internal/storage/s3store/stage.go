@@ -73,7 +73,7 @@ func (s *Store) stage(ctx context.Context, loc upload.Location, obj upload.Objec
 			err = errors.Join(err, m.abort(ctx))
 		}
 	}()
-	if err := note(*m.id + " " + *m.key); err != nil {
+	if err := note(idOf(m.id, m.key)); err != nil {
 		return nil, err
 	}
 	if err := s.sendBody(ctx, m, body); err != nil {
@@ -83,7 +83,10 @@ func (s *Store) stage(ctx context.Context, loc upload.Location, obj upload.Objec
 	return &staged{multipart: m, loc: loc, obj: obj, size: body.Size}, nil
 }
 
-// Discard aborts the multipart upload of an id that Stage has given to note.
+// idOf returns the id under which Discard finds a multipart upload to a key.
+func idOf(uploadID, key *string) string { return *uploadID + " " + *key }
+
+// Discard aborts the multipart upload of an id that Stage has given to note, or Leftovers has yielded.
 func (s *Store) Discard(ctx context.Context, id string) error {
 	ctx = remembering(ctx)
 	uploadID, key, _ := strings.Cut(id, " ")

@@ -52,7 +52,9 @@ func TestSuite(t *testing.T) {
 				endpoint = d.front(t, server)
 			}
 			storagetest.Run(t, func(t *testing.T) storagetest.Backend {
-				return backend(t, server.NewBucket(t), endpoint, d.url)
+				b := backend(t, server.NewBucket(t), endpoint, d.url)
+				b.Unlisted = d.server == "minio"
+				return b
 			})
 		})
 	}

@@ -7,8 +7,12 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"tecken-upload/internal/storage"
 	"tecken-upload/internal/upload"
@@ -259,7 +263,7 @@ func testNoteFails(t *testing.T, b Backend) {
 }
 
 func testDiscard(t *testing.T, b Backend) {
-	ids := []string{"", "x", "no-such-upload v1/a.pdb/1/a.pdb", "x y z", " "}
+	ids := []string{"", "x", ".", "..", "../v1", "no-such-upload v1/a.pdb/1/a.pdb", "x y z", " "}
 	loc, c := Location(t, "a.pdb/1/a.pdb"), Random(1, large)
 	body := func() (upload.Body, func()) { return c.BodyAt(t) }
 	staged, id := c.stage(t, b.Store, loc, body)
@@ -290,4 +294,81 @@ func testDiscard(t *testing.T, b Backend) {
 	}
 	b.checkInvisible(t, other)
 	abort(t, staged)
+}
+
+// testLeftovers lists what is staged, in many pages, and discards it.
+func testLeftovers(t *testing.T, b Backend) {
+	c := Random(1, small)
+	Random(2, small).Put(t, b.Store, Location(t, "a.pdb/1/a.pdb"))
+	var want []string
+	var all []upload.Staged
+	defer func() {
+		for _, staged := range all {
+			abort(t, staged)
+		}
+	}()
+	for _, key := range []string{"a.pdb/1/a.pdb", "a.pdb/2/a.pdb", "a b+c/1/größe.pdb", "z/1/z.sym"} {
+		loc := Location(t, key)
+		for _, loc.Try = range []bool{false, true} {
+			for range 2 {
+				staged, id := c.stage(t, b.Store, loc, func() (upload.Body, func()) { return c.Body(t) })
+				all, want = append(all, staged), append(want, id)
+			}
+		}
+	}
+	if b.Unlisted {
+		want = nil
+	}
+	slices.Sort(want)
+	later := time.Now().Add(time.Hour)
+	if diff := cmp.Diff(want, b.leftovers(t, later), cmpEmpty); diff != "" {
+		t.Errorf("leftovers (-want +got):\n%s", diff)
+	}
+	if ids := b.leftovers(t, time.Now().Add(-time.Hour)); len(ids) > 0 {
+		t.Errorf("leftovers of an hour ago: %q", ids)
+	}
+	for found, err := range b.Store.Leftovers(t.Context(), later) {
+		if age := time.Since(found.Since).Abs(); err != nil || age > time.Minute {
+			t.Errorf("leftover %+v, %v", found, err)
+		}
+		if err := b.Store.Discard(t.Context(), found.ID); err != nil {
+			t.Errorf("discard: %v", err)
+		}
+		break
+	}
+	for found, err := range b.Store.Leftovers(t.Context(), later) {
+		if err == nil {
+			err = b.Store.Discard(t.Context(), found.ID)
+		}
+		if err != nil {
+			t.Errorf("discard: %v", err)
+		}
+	}
+	if ids := b.leftovers(t, later); len(ids) > 0 {
+		t.Errorf("left over are %q", ids)
+	}
+
+	cause := errors.New("the reason")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	staged, _ := c.stage(t, b.Store, Location(t, "a.pdb/3/a.pdb"), func() (upload.Body, func()) { return c.Body(t) })
+	all = append(all, staged)
+	cancel(cause)
+	for _, err := range b.Store.Leftovers(ctx, later) {
+		if !errors.Is(err, cause) {
+			t.Errorf("leftovers after the end of the context: %v", err)
+		}
+	}
+}
+
+// leftovers returns the ids that the Store yields, sorted.
+func (b Backend) leftovers(t *testing.T, before time.Time) (ids []string) {
+	t.Helper()
+	for found, err := range b.Store.Leftovers(t.Context(), before) {
+		if err != nil {
+			t.Fatalf("leftovers: %v", err)
+		}
+		ids = append(ids, found.ID)
+	}
+	slices.Sort(ids)
+	return ids
 }

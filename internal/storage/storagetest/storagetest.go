@@ -36,8 +36,10 @@ type Store interface {
 	List(ctx context.Context, prefix, after string) iter.Seq2[storage.Entry, error]
 	// SetAside moves the object at loc out of the way, or returns ErrNotFound, or storage.ErrChanged if it has another version.
 	SetAside(ctx context.Context, loc upload.Location, version string) error
-	// Discard throws away what a dead process has left under an id that Stage noted. It returns nil where nothing is.
+	// Discard throws away what a dead process has left under an id that Stage noted, or Leftovers yielded. It returns nil where nothing is.
 	Discard(ctx context.Context, id string) error
+	// Leftovers yields what was staged before a time and is neither committed nor aborted, as far as storage lists it.
+	Leftovers(ctx context.Context, before time.Time) iter.Seq2[storage.Leftover, error]
 	// Check returns an error wrapping ErrUnavailable if storage can't be reached.
 	Check(ctx context.Context) error
 	// Prove writes a little, and returns an error wrapping ErrUnavailable if nothing can be stored.
@@ -62,6 +64,9 @@ type Backend struct {
 
 	// Leftovers names everything in the backend that belongs to no object.
 	Leftovers func() ([]string, error)
+
+	// Unlisted says that the Store's Leftovers does not yield what is staged: storage lists none of it, or it dies with its process.
+	Unlisted bool
 }
 
 // Run runs the suite, each test of it against an empty backend of its own.
@@ -94,6 +99,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		"cancelled commit":       testCommitCancelled,
 		"note fails":             testNoteFails,
 		"discard":                testDiscard,
+		"leftovers":              testLeftovers,
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t)
