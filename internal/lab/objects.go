@@ -93,6 +93,27 @@ func (b bucket) open(ctx context.Context, key string) (*object, error) {
 	return o, nil
 }
 
+// Staged lists the files of storage that no reader sees: parts of multipart uploads, as the S3 servers keep them, and a directory's new files.
+func (s *Site) Staged() (files []string, err error) {
+	dir, ok := s.symbolsDir()
+	within := []string{filepath.Join(dir, ".new")}
+	if !ok {
+		within = []string{filepath.Join(s.S3.Dir, ".sgwtmp"), filepath.Join(filepath.Dir(s.S3.Dir), ".minio.sys", "multipart")}
+	}
+	for _, dir := range within {
+		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() && entry.Name() != "xl.meta" { // MinIO's description of a multipart upload
+				files = append(files, path)
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
 // Stored returns the size and the MD5, in hexadecimal, of what the object of a member decodes to.
 func (s *Site) Stored(ctx context.Context, name string) (size int64, md5 string, err error) {
 	o, err := s.objects().open(ctx, storage.RegularPrefix+name)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"tecken-upload/internal/background"
 )
@@ -46,7 +47,7 @@ type content struct {
 // Each 201 has one record, as completed, and no attempt has two. Each name of an upload that is recorded as completed is in storage, with
 // the content of the last upload with a 201, or that of one without an answer. Each object decodes to the size and the MD5 in its metadata,
 // and was sent in an archive that is not broken. In directory storage an object that was being replaced may lack metadata; the next upload
-// stores it again. The spool is empty after a sweep.
+// stores it again. After a sweep of each nothing is staged in storage, and the spool is empty.
 func (s *Site) ReadBack(ctx context.Context, attempts []Attempt) (v Verdict, err error) {
 	completed, err := s.checkRecords(ctx, &v, attempts)
 	if err != nil {
@@ -55,6 +56,7 @@ func (s *Site) ReadBack(ctx context.Context, attempts []Attempt) (v Verdict, err
 	if err := s.checkStorage(ctx, &v, expect(attempts, completed)); err != nil {
 		return v, err
 	}
+	s.checkStaged(ctx, &v)
 	return v, s.checkSpool(&v)
 }
 
@@ -171,6 +173,28 @@ func (e *expectation) check(ctx context.Context, stored objects, key string) (ba
 		err = fmt.Errorf("%s has %d bytes of MD5 %s; it may have %v", key, got.size, got.md5, e.may)
 	}
 	return bare, got.size, err
+}
+
+// stagedPatience bounds the wait until a dead server's uploads count as lost, and what they have staged is swept.
+const stagedPatience = time.Minute
+
+// checkStaged sweeps storage until nothing is left of what uploads have staged.
+func (s *Site) checkStaged(ctx context.Context, v *Verdict) {
+	ctx, cancel := context.WithTimeout(ctx, stagedPatience)
+	defer cancel()
+	left := Await(ctx, func(context.Context) error {
+		if _, err := s.Run("tecken-upload", "sweep-storage"); err != nil {
+			return err
+		}
+		files, err := s.Staged()
+		if err == nil && len(files) > 0 {
+			err = fmt.Errorf("storage keeps %q, of no upload in flight", files)
+		}
+		return err
+	})
+	if left != nil {
+		v.Wrong = append(v.Wrong, left)
+	}
 }
 
 // checkSpool sweeps the spool with the disk manager, and checks that only the spool's mark is left.

@@ -151,5 +151,8 @@ func (c *client) spec(seed uint64) testarchive.Spec {
 		testarchive.Zip, testarchive.Zip, testarchive.Zip, testarchive.Tar, testarchive.TarGzip, testarchive.TarZstd,
 	}[c.random.IntN(6)]
 	s.Store = c.random.IntN(8) == 0
+	if c.random.IntN(12) == 0 { // its largest member is staged
+		s.Bytes, s.Mix, s.Format, s.Store = 20<<20, testarchive.RealMix, testarchive.Zip, false
+	}
 	return s
 }
