@@ -140,10 +140,10 @@ type subject struct {
 	tenant int64 // 0: all
 }
 
-// alarms returns the faults of the queues.
-func (in *instance) alarms() map[subject]alarm {
+// alarms returns the faults of some queues.
+func (in *instance) alarms(queues []queue) map[subject]alarm {
 	alarms := make(map[subject]alarm)
-	for _, q := range in.queues.all() {
+	for _, q := range queues {
 		s := q.Stats()
 		facts := []slog.Attr{
 			slog.String("queue", q.name), slog.Int("slots", s.Slots), slog.Int("busy", s.Busy), slog.Int("stuck", s.Stuck), slog.Int("waiting", s.Waiting),
@@ -162,9 +162,9 @@ func (in *instance) alarms() map[subject]alarm {
 	return alarms
 }
 
-// checkQueue returns an error while a queue has a fault.
+// checkQueue returns an error while a queue that uploads need has a fault.
 func (in *instance) checkQueue(context.Context) error {
-	for _, a := range in.alarms() {
+	for _, a := range in.alarms(in.queues.needed()) {
 		return a.err
 	}
 	return nil
@@ -181,7 +181,7 @@ func (in *instance) watchQueues(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		alarms := in.alarms()
+		alarms := in.alarms(in.queues.all())
 		for of, a := range alarms {
 			if _, again := told[of]; !again {
 				in.reporter.Error(of.queue+": "+a.what, a.err, a.facts...)

@@ -15,6 +15,9 @@ import (
 // followStep is how many bytes of the file a follower waits for at once: enough to be worth a turn.
 const followStep = 1 << 20
 
+// followTurn is how many bytes of a member are read in one turn: others wait for theirs, some with a deadline.
+const followTurn = 16 << 20
+
 // A Follower verifies the members of an archive while its file arrives, so that little is left to do after the last byte. It does not read
 // ahead of the file, and never delays its arrival. Its methods are not for concurrent use.
 //
@@ -29,6 +32,7 @@ type Follower struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	places  chan struct{} // an element for each member that is being verified
+	names   int           // bytes of the names in local headers so far
 
 	mu      sync.Mutex          // guards what follows
 	whole   bool                // no further member is begun

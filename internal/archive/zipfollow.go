@@ -11,6 +11,8 @@ const (
 	unknownSize = -1
 	// usualRatio is what a deflated byte is guessed to inflate to, in bytes.
 	usualRatio = 4
+	// followDepth is the most slashes in a followed name: a key has two, and a few folders of an operating system may be around it.
+	followDepth = 16
 	// longestDescriptor is the size of a data descriptor with its signature and 64 bits for each size.
 	longestDescriptor = 24
 )
@@ -90,6 +92,10 @@ func (f *Follower) header(ctx context.Context, at int64) (*followed, error) {
 		return nil, err
 	}
 	name := string(rest[:nameLen])
+	f.names += nameLen
+	if f.names > f.archive.limits.MaxMembers*directoryPerMember+directorySlack || strings.Count(name, "/") > followDepth {
+		return nil, nil
+	}
 	extra, err := readExtra(name, rest[nameLen:])
 	if err != nil {
 		return nil, err
@@ -153,9 +159,10 @@ func (f *Follower) take(ctx context.Context, m *followed, size int64) bool {
 func (f *Follower) verify(ctx context.Context, m *followed) error {
 	streamed := m.zip.size == unknownSize
 	there, _, _ := f.file.now()
-	return f.archive.work.Inflate(ctx, m.cost(there-m.zip.data), func(turn Turn) error {
+	return f.archive.work.Inflate(ctx, m.cost(min(followTurn, there-m.zip.data)), func(turn Turn) error {
 		src := newSource(ctx, f.file, m.zip.data, m.end.Load()-m.zip.data)
-		src.await = func(pos int64) (int64, error) { return f.await(ctx, turn, pos, m) }
+		turnEnds := m.zip.data + followTurn
+		src.await = func(pos int64) (int64, error) { return f.await(ctx, turn, pos, &turnEnds, m) }
 		if !streamed {
 			return m.verifyFrom(src, turn) //nolint:contextcheck // src and turn have it
 		}
@@ -173,15 +180,20 @@ func (m *followed) verifyStream(src *source, turn Turn) error {
 	return m.check(d)
 }
 
-// await waits until bytes of m beyond pos are there, and gives back its turn meanwhile. It returns how many bytes of the file may be read.
-func (f *Follower) await(ctx context.Context, turn Turn, pos int64, m *followed) (there int64, err error) {
+// await waits until bytes of m beyond pos are there, and gives back its turn meanwhile, and at turnEnds. It returns how many bytes of the file
+// may be read.
+func (f *Follower) await(ctx context.Context, turn Turn, pos int64, turnEnds *int64, m *followed) (there int64, err error) {
 	there, whole, _ := f.file.now()
-	if there <= pos && !whole {
+	if waits := there <= pos && !whole; waits || pos >= *turnEnds {
 		want := pos + 1
 		if m.zip.size != unknownSize {
 			want = min(pos+followStep, m.zip.data+m.zip.size)
 		}
-		there, err = f.file.await(ctx, turn, want, func(there int64) int64 { return m.cost(there - pos) })
+		err = turn.Pause(ctx, func() (cost int64, err error) {
+			there, err = f.file.wait(ctx, want)
+			return m.cost(min(followTurn, there-pos)), err
+		})
+		*turnEnds = pos + followTurn
 	}
 	return min(there, m.end.Load()), err
 }

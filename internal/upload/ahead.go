@@ -16,6 +16,12 @@ const (
 	// stageSize is the size of a body in bytes from which on it is sent ahead of the commit. A smaller one is a single request at the commit,
 	// as it would be to stage it.
 	stageSize = 8 << 20
+	// maxStaged is the most members that one upload stages: one to three have nearly all bytes of an archive, and each may hold two open files.
+	maxStaged = 64
+	// stagedRatio bounds the bytes that one upload stages to so many times those that have arrived: a member may inflate to a thousand times.
+	stagedRatio = 4
+	// askAgain is the age from which on storage's answer about a member does not count at the commit: another upload may have changed it.
+	askAgain = 30 * time.Second
 	// abortTimeout bounds the throwing away of all that an upload has staged. What is left by then is discarded by the sweep of storage.
 	abortTimeout = 10 * time.Second
 	// abortParallel is how many are thrown away at once.
@@ -35,7 +41,10 @@ type ahead struct {
 	mu      sync.Mutex // guards what follows
 	errands map[symbol.Key]*errand
 	waiting []*errand
-	busy    int // goroutines
+	busy    int   // goroutines
+	arrived int64 // bytes of the archive
+	members int   // that were staged, or are being staged
+	bytes   int64 // of these
 }
 
 // An errand is one member's.
@@ -45,10 +54,12 @@ type errand struct {
 	claim  atomic.Bool        // set by what comes first: the sending, or the end of the waiting for it
 	cancel context.CancelFunc // of the errand alone
 	ctx    context.Context    //nolint:containedctx // which cancel ends
+	moves  atomic.Int64       // how often the sending got on
 	done   chan struct{}      // closed when the rest is known
 
 	err        error
 	there      there
+	asked      time.Time
 	staged     Staged // nil: nothing is staged
 	storedSize int64  // of what is staged
 	id         string // of what is staged, in the records; empty: there is none
@@ -61,13 +72,13 @@ func newAhead(ctx context.Context, r *run, try bool) *ahead {
 
 // found takes a member that is good by itself.
 func (a *ahead) found(m *archive.Member) {
-	ctx, cancel := context.WithCancel(a.ctx)
-	e := &errand{member: m, file: fileOf(m), ctx: ctx, cancel: cancel, done: make(chan struct{})}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.ctx.Err() != nil || a.errands[m.Key] != nil {
 		return
 	}
+	ctx, cancel := context.WithCancel(a.ctx)
+	e := &errand{member: m, file: fileOf(m), ctx: ctx, cancel: cancel, done: make(chan struct{})}
 	a.errands[m.Key] = e
 	a.waiting = append(a.waiting, e)
 	if a.busy < a.run.PublishParallel {
@@ -106,6 +117,7 @@ func (a *ahead) next() *errand {
 // do asks storage for a member, and stages it if it is large and not there.
 func (a *ahead) do(e *errand) (err error) {
 	r := a.run
+	e.asked = r.Now()
 	if e.there, err = r.stored(e.ctx, question{slots: r.StageSlots, file: &e.file, try: a.try, early: true}); err != nil || e.there == theSame || e.file.Size < stageSize || !e.member.Ready() {
 		return err
 	}
@@ -113,7 +125,7 @@ func (a *ahead) do(e *errand) (err error) {
 	if err != nil {
 		return err
 	}
-	if body.Size < stageSize {
+	if body.Size < stageSize || !a.mayStage(body.Size) {
 		return body.Close()
 	}
 	var staged Staged
@@ -122,6 +134,7 @@ func (a *ahead) do(e *errand) (err error) {
 		if !e.claim.CompareAndSwap(false, true) {
 			return context.Canceled
 		}
+		b = e.moving(b)
 		s, err := r.Storage.Stage(ctx, Location{Key: e.file.Key, Try: a.try}, obj, b, func(ctx context.Context, id string) error {
 			noted.Store(&id)
 			return r.Records.NoteStaged(ctx, r.up.ID, id)
@@ -141,8 +154,57 @@ func (a *ahead) do(e *errand) (err error) {
 	return err
 }
 
-// take returns what was done for a file of the whole archive; nil: nothing that helps. It waits for an errand that is sending, and gives up one
-// that is not, so that a commit never waits in the line of what is only staged. try says that it is a try upload's.
+// mayStage reports whether a body may be staged, and counts it.
+func (a *ahead) mayStage(size int64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.members >= maxStaged || a.bytes+size > stagedRatio*a.arrived {
+		return false
+	}
+	a.members++
+	a.bytes += size
+	return true
+}
+
+// grow notes how much of the archive has arrived.
+func (a *ahead) grow(size int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.arrived = size
+}
+
+// moving returns b, whose reading is counted as movement of the errand.
+func (e *errand) moving(b Body) Body {
+	moved := func() { e.moves.Add(1) }
+	b.Reader = &moving{ReadSeeker: b.Reader, moved: moved}
+	if b.At != nil {
+		b.At = newMovingAt(b.At, b.Size, moved)
+	}
+	return b
+}
+
+// wait waits until the errand is done. It returns false if ctx ends before, or if the errand does not get on.
+func (e *errand) wait(ctx context.Context, patience time.Duration) bool {
+	tick := time.NewTicker(patience)
+	defer tick.Stop()
+	for moves := int64(-1); ; {
+		select {
+		case <-e.done:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+			now := e.moves.Load()
+			if now == moves {
+				return false
+			}
+			moves = now
+		}
+	}
+}
+
+// take returns what was done for a file of the whole archive; nil: nothing that helps. It waits for an errand that is sending, as
+// long as it gets on, and gives up one that is not, so that a commit never waits in the line of what is only staged. try says that it is a try upload's.
 func (a *ahead) take(ctx context.Context, f *File, try bool) *errand {
 	if a == nil {
 		return nil
@@ -150,7 +212,11 @@ func (a *ahead) take(ctx context.Context, f *File, try bool) *errand {
 	a.mu.Lock()
 	e := a.errands[f.Key]
 	a.mu.Unlock()
-	if e == nil || a.try != try || e.file.MD5 != f.MD5 || e.file.Size != f.Size {
+	if e == nil {
+		return nil
+	}
+	if a.try != try || e.file.MD5 != f.MD5 || e.file.Size != f.Size {
+		e.cancel()
 		return nil
 	}
 	select {
@@ -161,12 +227,11 @@ func (a *ahead) take(ctx context.Context, f *File, try bool) *errand {
 			return nil
 		}
 	}
-	select {
-	case <-e.done:
-	case <-ctx.Done():
+	if !e.wait(ctx, a.run.stagePatience) {
+		e.cancel()
 		return nil
 	}
-	if e.err != nil {
+	if e.err != nil || e.staged == nil && a.run.Now().Sub(e.asked) > askAgain {
 		return nil
 	}
 	return e
@@ -183,9 +248,6 @@ func (a *ahead) stop() {
 
 // abort throws away what is staged and was not committed. What can't be thrown away is left to the sweep of storage.
 func (a *ahead) abort(ctx context.Context) {
-	if a == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
 	g, _ := background.NewGroup(ctx)

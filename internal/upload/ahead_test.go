@@ -8,8 +8,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -79,10 +81,19 @@ func (s *stage) run(once func(), try bool) *upload.Report {
 	once()
 	close(s.last)
 	r := <-ended
+	s.settle()
 	if n := s.storage.invisible.Load(); n != 0 || len(s.records.staged) != 0 {
 		s.Errorf("%d files are staged still, %d recorded", n, len(s.records.staged))
 	}
 	return r
+}
+
+// settle waits until what is staged was removed.
+func (s *stage) settle() {
+	s.Helper()
+	if err := s.service.Wait(s.Context()); err != nil {
+		s.Fatal(err)
+	}
 }
 
 // visible returns which of the members a reader finds.
@@ -181,6 +192,7 @@ func TestATryUploadThatSaysSoAtItsEnd(t *testing.T) {
 	if r := <-ended; r.Err != nil || !r.Upload.Try {
 		t.Fatalf("try %t: %v", r.Upload.Try, r.Err)
 	}
+	s.settle()
 	s.checkVisible(true, true)
 	s.checkVisible(false, false)
 	if n := s.storage.invisible.Load(); n != 0 {
@@ -215,6 +227,64 @@ func TestAFaultAheadDoesNotMatter(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A staging that hangs is not waited for: the member is brought to storage at the commit.
+func TestAStagingThatHangsIsGivenUp(t *testing.T) {
+	s := newStage(t, right)
+	s.service.SetStagePatience(time.Millisecond)
+	hangs := make(chan struct{})
+	s.storage.staged = nil
+	s.storage.staging = func(ctx context.Context) error {
+		close(hangs)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	ended := s.start(t.Context(), source{content: s.body}, nil)
+	<-hangs
+	close(s.last)
+	if r := <-ended; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	s.checkVisible(true, false)
+}
+
+// What is staged may be swept away while its upload is taken for lost: then the member is sent again.
+func TestWhatIsStagedMayBeGone(t *testing.T) {
+	s := newStage(t, right)
+	s.storage.gone = true
+	if r := s.run(func() {}, false); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	s.checkVisible(true, false)
+	if s.storage.puts != 3 || s.storage.commits.Load() != 1 {
+		t.Errorf("%d files were put, %d commits tried", s.storage.puts, s.storage.commits.Load())
+	}
+}
+
+// An answer of storage's that is old at the commit does not count: another upload may have put another content there.
+func TestAnOldAnswerDoesNotCount(t *testing.T) {
+	h := newStage(t, right)
+	h.run(func() {}, false)
+	s := newStage(t, right)
+	s.storage.Store = h.storage.Store
+	var later atomic.Int64
+	s.config.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	s.service = upload.NewService(s.config)
+	s.storage.staged, s.storage.answered = nil, make(chan string, 10)
+	ended := s.start(t.Context(), source{content: s.body}, nil)
+	for key := ""; key != "a/AA/a.sym"; {
+		key = <-s.storage.answered
+	}
+	other := newStage(t, right)
+	other.storage.Store = h.storage.Store
+	other.complete(regular, source{content: zipOf(t, map[string]string{"a/AA/a.sym": sym + "FILE 0 x.c\n"}, zip.Deflate)})
+	later.Store(int64(time.Minute))
+	close(s.last)
+	if r := <-ended; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	s.checkVisible(true, false)
 }
 
 // A commit does not wait for a slot for what is only staged.

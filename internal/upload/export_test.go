@@ -2,6 +2,7 @@ package upload
 
 import (
 	"context"
+	"time"
 
 	"tecken-upload/internal/archive"
 )
@@ -13,3 +14,6 @@ func (in *Arrival) Received(ctx context.Context, d Delivery) (context.Context, e
 
 // Work is what a source reads an archive with.
 func (in *Arrival) Work() archive.Work { return in.run }
+
+// SetStagePatience changes how long a commit waits for a staging that does not get on.
+func (s *Service) SetStagePatience(d time.Duration) { s.stagePatience = d }

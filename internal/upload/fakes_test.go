@@ -28,11 +28,18 @@ type storage struct {
 	staging func(ctx context.Context) error // before a Stage
 	staged  chan string                     // is told of the key of each Stage, at its end; nil: none is
 
+	answered chan string // is told of the key of each Stat, at its end; nil: none is
+
+	gone bool // what is staged is not there any more
+
 	commits, invisible atomic.Int64 // calls of Commit, and what was staged and is neither committed nor aborted
 }
 
 func (s *storage) Stat(ctx context.Context, loc upload.Location) (upload.Object, error) {
 	s.asked.Add(1)
+	if s.answered != nil {
+		defer func() { s.answered <- loc.Key.String() }()
+	}
 	return s.Store.Stat(ctx, loc)
 }
 
@@ -64,6 +71,9 @@ type staged struct {
 
 func (s *staged) Commit(ctx context.Context) error {
 	s.storage.commits.Add(1)
+	if s.storage.gone {
+		return upload.ErrNotFound
+	}
 	err := s.Staged.Commit(ctx)
 	if err == nil {
 		s.end()

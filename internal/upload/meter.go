@@ -11,6 +11,7 @@ type meter struct {
 
 	mu                  sync.Mutex // guards what follows
 	size                int64      // bytes of the archive; 0 until it has arrived
+	there               int64      // bytes that have arrived
 	verified, published share
 	reported            int64 // bytes
 }
@@ -30,6 +31,10 @@ func (m *meter) count(s *share, n int64, piece bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.done += n
+	if m.size == 0 {
+		m.ahead(n / usualRatio)
+		return
+	}
 	if piece {
 		m.update(0)
 	} else {
@@ -42,6 +47,13 @@ func (m *meter) arrived(size int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.size = size
+}
+
+// arrives sets how many bytes of the archive have arrived.
+func (m *meter) arrives(there int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.there = there
 }
 
 // begin sets of how many bytes a share is; before, it counts as none.
@@ -64,6 +76,18 @@ func (m *meter) progress() float64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return (m.verified.ratio() + m.published.ratio()) / 2
+}
+
+// usualRatio is how many bytes of members a byte of an archive usually has.
+const usualRatio = 4
+
+// ahead reports that so many bytes of an archive that still arrives are verified, which is half of the work. It is a guess; what follows makes
+// it right. Called with mu held.
+func (m *meter) ahead(bytes int64) {
+	if half := min(bytes/2, m.there/2-m.reported); half > 0 {
+		m.report(half)
+		m.reported += half
+	}
 }
 
 // update reports what is not reported yet, if it is at least so many bytes. Called with mu held.

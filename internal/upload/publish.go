@@ -82,9 +82,14 @@ func (r *run) stage(ctx context.Context, m *archive.Member, f *File) (there ther
 	case done == nil:
 		there, err = r.stored(ctx, question{slots: r.PublishSlots, file: f, try: r.up.Try})
 	case done.staged != nil:
-		return done.there, done.storedSize, r.PublishSlots.Run(ctx, r.task(0), func(ctx context.Context, _ *sched.Slot) error {
+		err = r.PublishSlots.Run(ctx, r.task(0), func(ctx context.Context, _ *sched.Slot) error {
 			return done.staged.Commit(ctx)
 		})
+		if err == nil || ctx.Err() != nil || errors.Is(err, sched.ErrLeaseExpired) {
+			return done.there, done.storedSize, err
+		}
+		// What is staged may be gone, by a sweep or a rule of storage's.
+		there, err = r.stored(ctx, question{slots: r.PublishSlots, file: f, try: r.up.Try})
 	default:
 		there = done.there
 	}

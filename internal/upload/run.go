@@ -86,7 +86,6 @@ func (r *run) run(ctx context.Context) {
 	// The room is given back before anything else is waited for. What can't be removed is the janitor's: no
 	// reason to send two gigabytes again.
 	r.report.Leftover = r.workspace.Close()
-	r.ahead.abort(ctx)
 	switch {
 	case r.up.ID != 0:
 		err = r.end(ctx, err)

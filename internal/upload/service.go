@@ -46,18 +46,21 @@ const DecoderSlot = 1 << 20
 // Service runs uploads. It is safe for concurrent use.
 type Service struct {
 	Config
-	flights   flights
-	spare     spareMemory
-	running   sync.WaitGroup // uploads
-	unsettled ends           // that could not be recorded
+	flights flights
+	spare   spareMemory
+	running sync.WaitGroup // uploads, and the removal of what they have staged
+	// stagePatience is how long a commit waits for a staging that does not get on: as long as it takes to call it stuck.
+	stagePatience time.Duration
+	unsettled     ends // that could not be recorded
 }
 
 // NewService makes a Service.
 func NewService(c Config) *Service {
 	return &Service{
-		Config:    c,
-		flights:   flights{news: make(chan struct{}, 1)},
-		unsettled: ends{came: make(chan struct{}, 1)},
+		Config:        c,
+		stagePatience: 5 * time.Second,
+		flights:       flights{news: make(chan struct{}, 1)},
+		unsettled:     ends{came: make(chan struct{}, 1)},
 	}
 }
 
@@ -89,6 +92,13 @@ func (s *Service) Run(ctx context.Context, req Request) *Report {
 	r.run(ctx)
 	if r.up.ID != 0 {
 		background.Guard("upload ended", func() { s.Observer.Ended(context.WithoutCancel(ctx), r.report) })
+	}
+	if r.ahead != nil { // the answer does not wait for this
+		s.running.Add(1)
+		background.Go("abort", func() {
+			defer s.running.Done()
+			r.ahead.abort(context.WithoutCancel(ctx))
+		})
 	}
 	return r.report
 }

@@ -37,6 +37,8 @@ func (in *Arrival) Receive(ctx context.Context, content io.Reader, try bool) (*o
 			r.ahead = newAhead(ctx, r, try || r.req.Token.TryOnly())
 			in.follower = archive.Follow(ctx, f, r.Limits, r, r.ahead.found)
 		}
+		r.ahead.grow(size)
+		r.meter.arrives(size)
 		in.follower.Arrived(size)
 	})
 }
@@ -90,8 +92,8 @@ type arrived struct {
 // Members implements Source.
 func (s *arrived) Members(ctx context.Context, in *Arrival) iter.Seq2[*archive.Member, error] {
 	return func(yield func(*archive.Member, error) bool) {
+		defer in.close() // even after a panic
 		d, err := s.deliverer.Deliver(ctx, in)
-		defer in.close()
 		if err != nil {
 			in.run.learn(d)
 			yield(nil, err)

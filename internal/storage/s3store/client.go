@@ -33,7 +33,7 @@ const (
 	idleTimeout     = 90 * time.Second // an unused connection is kept; S3 closes them sooner
 	keepAlive       = 15 * time.Second // between probes of a silent connection
 	maxBackoff      = 20 * time.Second // between attempts: random, up to 2, 4, 8, 16, then 20 s
-	abortTimeout    = 10 * time.Second // to abort a multipart upload after its context has ended
+	abortTimeout    = 3 * time.Second  // to abort a multipart upload after its context has ended
 )
 
 // Attempts of one call, and of a health check, which has 2 s.

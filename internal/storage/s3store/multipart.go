@@ -22,7 +22,7 @@ type multipart struct {
 	parts   []types.CompletedPart
 }
 
-// sending sends one part.
+// sending sends one part. It is always called: it gives back what the part holds.
 type sending func() (*types.CompletedPart, error)
 
 // begin creates a multipart upload to a key.
@@ -44,9 +44,6 @@ func (m *multipart) send(ctx context.Context, count int64, next func(ctx context
 	for i := range m.parts {
 		number := int32(i + 1)
 		part, err := next(ctx, number)
-		if err == nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
 		if err != nil {
 			group.Go(func() error { return err })
 			break
