@@ -41,13 +41,16 @@ func (s *Store) sumsOfBody(obj upload.Object, body upload.Body, r io.ReadSeeker)
 }
 
 // sumsOf reads a part from its start to its end, and returns its sums and its CRC-32.
-func (s *Store) sumsOf(part io.ReadSeeker) (sums, uint32, error) {
+func (s *Store) sumsOf(part *io.SectionReader) (sums, uint32, error) {
 	crc, digest := crc32.NewIEEE(), md5.New()
 	var w io.Writer = crc
 	if s.checksum == storage.MD5 {
 		w = io.MultiWriter(crc, digest)
 	}
-	_, err := io.Copy(w, part)
+	n, err := io.Copy(w, part)
+	if err == nil && n < part.Size() {
+		err = io.ErrUnexpectedEOF
+	}
 	if err == nil {
 		_, err = part.Seek(0, io.SeekStart)
 	}

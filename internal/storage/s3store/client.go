@@ -33,7 +33,10 @@ const (
 	idleTimeout     = 90 * time.Second // an unused connection is kept; S3 closes them sooner
 	keepAlive       = 15 * time.Second // between probes of a silent connection
 	maxBackoff      = 20 * time.Second // between attempts: random, up to 2, 4, 8, 16, then 20 s
-	abortTimeout    = 3 * time.Second  // to abort a multipart upload after its context has ended
+	abortTimeout    = 2 * time.Second  // to abort a multipart upload after its context has ended
+	// From the end of a part's context to its answer, where all of it was sent. Aborted before its server has dealt with it, it would stay in
+	// the bucket.
+	partTimeout = 3 * time.Second
 )
 
 // Attempts of one call, and of a health check, which has 2 s.

@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -33,7 +34,7 @@ func (s *Store) Prove(ctx context.Context) error {
 }
 
 func (s *Store) prove(ctx context.Context, to *string) error {
-	obj, body := upload.Object{Size: int64(len(proof)), MD5: md5.Sum([]byte(proof))}, strings.NewReader(proof)
+	obj, body := upload.Object{Size: int64(len(proof)), MD5: md5.Sum([]byte(proof))}, io.NewSectionReader(strings.NewReader(proof), 0, int64(len(proof)))
 	sums, _, err := s.sumsOf(body)
 	if err != nil {
 		return err

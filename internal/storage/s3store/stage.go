@@ -144,8 +144,7 @@ func (st *staged) Abort(ctx context.Context) error {
 
 // sendBody sends body in parts. It returns an error that wraps storage.ErrBody if the parts together differ from the body's declaration.
 func (s *Store) sendBody(ctx context.Context, m *multipart, body upload.Body) error {
-	size := max(s.opts.partSize, (body.Size+maxParts-1)/maxParts)
-	count := max(1, (body.Size+size-1)/size)
+	size, count := partsOf(body.Size, s.opts.partSize)
 	sums := make([]uint32, count)
 	read := inPlace(body)
 	if body.At == nil {
@@ -164,6 +163,9 @@ func (s *Store) sendBody(ctx context.Context, m *multipart, body upload.Body) er
 			return part, err
 		}, nil
 	})
+	if err == nil && ctx.Err() != nil { // its last parts were waited for
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -178,7 +180,13 @@ func (s *Store) sendBody(ctx context.Context, m *multipart, body upload.Body) er
 	return nil
 }
 
-// sendPart sends one part, which it reads at least twice, and returns its CRC-32.
+// partsOf returns the size and the number of the parts of a body, of a least size if there may be as many of these.
+func partsOf(body, least int64) (size, count int64) {
+	size = max(least, (body+maxParts-1)/maxParts)
+	return size, max(1, (body+size-1)/size)
+}
+
+// sendPart sends one part, which it reads once for its sums before, and returns its CRC-32.
 func (s *Store) sendPart(ctx context.Context, m *multipart, number int32, content *io.SectionReader) (*types.CompletedPart, uint32, error) {
 	select {
 	case s.sending <- struct{}{}:
@@ -193,13 +201,25 @@ func (s *Store) sendPart(ctx context.Context, m *multipart, number int32, conten
 	size := content.Size()
 	out, err := s.client.UploadPart(ctx, &s3.UploadPartInput{
 		Bucket: &s.bucket, Key: m.key, UploadId: m.id, PartNumber: &number,
-		Body: storage.Verify(ctx, upload.Body{Reader: content, Size: size, CRC32: crc}), ContentLength: &size,
+		Body: partBody{content}, ContentLength: &size,
 		ChecksumCRC32: sums.crc32, ContentMD5: sums.md5,
 	}, s.payload)
 	if err != nil {
 		return nil, 0, err
 	}
 	return &types.CompletedPart{ETag: out.ETag, ChecksumCRC32: sums.crc32}, crc, nil
+}
+
+// partBody is a part as it is sent. Its sum was taken before, for storage to compare. A part that can't be read is not sent again.
+type partBody struct{ *io.SectionReader }
+
+// Read implements io.Reader.
+func (p partBody) Read(buf []byte) (int, error) {
+	n, err := p.SectionReader.Read(buf)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", storage.ErrBody, err)
+	}
+	return n, err
 }
 
 // A partReader returns the bytes of one part, to be read until done is called. It is called for one part after the other.

@@ -37,7 +37,8 @@ func (c *watchedClient) Do(req *http.Request) (*http.Response, error) {
 }
 
 func (c *watchedClient) do(req *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancelCause(req.Context())
+	req, cancel := cancellable(req)
+	ctx := req.Context()
 	stalled := func() { cancel(errStalled) }
 
 	sending := newWatch(c.stall, stalled)
