@@ -31,7 +31,7 @@ type watchedClient struct {
 
 // Do sends one request.
 func (c *watchedClient) Do(req *http.Request) (*http.Response, error) {
-	resp, err := c.do(req)
+	resp, err := c.do(req) //nolint:contextcheck // it is the request's
 	noteAttempt(req.Context(), resp, err)
 	return resp, err
 }
