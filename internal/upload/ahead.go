@@ -51,7 +51,8 @@ type ahead struct {
 type errand struct {
 	member *archive.Member
 	file   File
-	claim  atomic.Bool        // set by what comes first: the sending, or the end of the waiting for it
+	state  atomic.Int32       // idle, calling or givenUp
+	wanted atomic.Bool        // the commit waits for it: nothing more is begun
 	cancel context.CancelFunc // of the errand alone
 	ctx    context.Context    //nolint:containedctx // which cancel ends
 	moves  atomic.Int64       // how often the sending got on
@@ -64,6 +65,21 @@ type errand struct {
 	storedSize int64  // of what is staged
 	id         string // of what is staged, in the records; empty: there is none
 }
+
+// States of an errand.
+const (
+	idle    = iota // it waits for a slot, or its turn
+	calling        // it calls storage: to break that off would cost a connection
+	givenUp        // it makes no further call
+)
+
+// begin begins a call, unless the errand was given up.
+func (e *errand) begin() bool {
+	return e.state.CompareAndSwap(idle, calling) || e.state.Load() == calling
+}
+
+// end ends a call.
+func (e *errand) end() { e.state.CompareAndSwap(calling, idle) }
 
 func newAhead(ctx context.Context, r *run, try bool) *ahead {
 	ctx, cancel := context.WithCancel(ctx)
@@ -118,8 +134,11 @@ func (a *ahead) next() *errand {
 func (a *ahead) do(e *errand) (err error) {
 	r := a.run
 	e.asked = r.Now()
-	if e.there, err = r.stored(e.ctx, question{slots: r.StageSlots, file: &e.file, try: a.try, early: true}); err != nil || e.there == theSame || e.file.Size < stageSize || !e.member.Ready() {
+	if e.there, err = r.stored(e.ctx, question{slots: r.StageSlots, file: &e.file, try: a.try, early: true, begin: e.begin}); err != nil || e.there == theSame || e.file.Size < stageSize || !e.member.Ready() {
 		return err
+	}
+	if e.end(); e.wanted.Load() {
+		return nil
 	}
 	body, err := e.member.Body(e.ctx)
 	if err != nil {
@@ -131,7 +150,7 @@ func (a *ahead) do(e *errand) (err error) {
 	var staged Staged
 	var noted atomic.Pointer[string]
 	err = r.send(e.ctx, r.StageSlots, &e.file, body, func(ctx context.Context, obj Object, b Body) error {
-		if !e.claim.CompareAndSwap(false, true) {
+		if !e.begin() {
 			return context.Canceled
 		}
 		b = e.moving(b)
@@ -203,8 +222,8 @@ func (e *errand) wait(ctx context.Context, patience time.Duration) bool {
 	}
 }
 
-// take returns what was done for a file of the whole archive; nil: nothing that helps. It waits for an errand that is sending, as
-// long as it gets on, and gives up one that is not, so that a commit never waits in the line of what is only staged. try says that it is a try upload's.
+// take returns what was done for a file of the whole archive; nil: nothing that helps. It waits for an errand that calls storage, as
+// long as it gets on, and gives up one that does not, so that a commit never waits in the line of what is only staged. try says that it is a try upload's.
 func (a *ahead) take(ctx context.Context, f *File, try bool) *errand {
 	if a == nil {
 		return nil
@@ -222,7 +241,8 @@ func (a *ahead) take(ctx context.Context, f *File, try bool) *errand {
 	select {
 	case <-e.done:
 	default:
-		if e.claim.CompareAndSwap(false, true) {
+		e.wanted.Store(true)
+		if e.state.CompareAndSwap(idle, givenUp) {
 			e.cancel()
 			return nil
 		}

@@ -150,9 +150,10 @@ const (
 // A question asks what storage has of a file.
 type question struct {
 	file  *File
-	try   bool  // it is a try upload's
-	slots Slots // for the calls
-	early bool  // the archive still arrives: storage is left as it is
+	try   bool        // it is a try upload's
+	slots Slots       // for the calls
+	early bool        // the archive still arrives: storage is left as it is
+	begin func() bool // reports whether a call is still wanted, once there is a slot for it; nil: it is
 }
 
 // errTooEarly: the file is about to expire in storage, and would be refreshed.
@@ -172,7 +173,7 @@ func (r *run) stored(ctx context.Context, q question) (there, error) {
 // storedAt returns what storage has of the file at loc. For a try upload the same content in regular storage counts
 // as nothing if it expires before the try upload would: refreshed, it would outlive its records.
 func (r *run) storedAt(ctx context.Context, q question, loc Location) (there, error) {
-	obj, err := r.look(ctx, q.slots, loc)
+	obj, err := r.look(ctx, q, loc)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nothing, nil
@@ -200,11 +201,14 @@ func (r *run) storedAt(ctx context.Context, q question, loc Location) (there, er
 }
 
 // look describes the object at loc, or returns ErrNotFound.
-func (r *run) look(ctx context.Context, slots Slots, loc Location) (Object, error) {
+func (r *run) look(ctx context.Context, q question, loc Location) (Object, error) {
 	task := r.task(0)
 	task.Lease = lookupLease
 	var obj Object
-	err := slots.Run(ctx, task, func(ctx context.Context, _ *sched.Slot) (err error) {
+	err := q.slots.Run(ctx, task, func(ctx context.Context, _ *sched.Slot) (err error) {
+		if q.begin != nil && !q.begin() {
+			return context.Canceled
+		}
 		obj, err = r.Storage.Stat(ctx, loc)
 		return err
 	})
